@@ -1,0 +1,184 @@
+"""build_config: a pure function from (base, settings, data, split) to a complete stock MMSegmentation config."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from objectives.config import model, pipeline
+from objectives.config.base import BaseConfig
+from objectives.config.dotted import set_key
+from objectives.config.effective import UNET_STRIDE, effective
+from objectives.dataset import Dataset
+from spaces.errors import InputError
+from spaces.parameter import Value
+from spaces.settings import DEFAULTS, UNET_ONLY, check_settings
+
+Cfg = dict[str, Any]
+
+# What Runner.from_cfg reads, and test_pipeline, which mmseg's inference API reads. A base's other top-level names are
+# intermediates that would only contradict the edited config.
+_RUNNER_KEYS = (
+    *("model", "train_dataloader", "val_dataloader", "test_dataloader", "train_cfg", "val_cfg", "test_cfg"),
+    *("optim_wrapper", "param_scheduler", "val_evaluator", "test_evaluator", "default_hooks", "custom_hooks"),
+    *("custom_imports", "env_cfg", "log_processor", "log_level", "visualizer", "default_scope", "test_pipeline"),
+)
+
+_PIPELINE_EDITS: Mapping[str, Callable[..., None]] = {
+    "input_size": pipeline.set_input_size,
+    "crop": pipeline.set_crop,
+    "flip": pipeline.set_flip,
+    "rotation": pipeline.set_rotation,
+    "photometric": pipeline.set_photometric,
+}
+
+
+def build_config(
+    base: BaseConfig,
+    settings: Mapping[str, Value],
+    *,
+    dataset: Dataset,
+    lists: tuple[Path, Path],
+    shapes: set[tuple[int, int]],
+    weights: Path | None,
+    seed: int,
+) -> Cfg:
+    """A complete stock config as plain data: it trains with MMSegmentation's own tools/train.py.
+
+    Args:
+        settings: by name (spaces.settings) or dotted config key. The UNet family takes the paper's default for every
+            setting not named; another base keeps its own value.
+        lists: the files of training and validation names, one a line without suffix.
+        shapes: the (height, width) in pixels that occur among the images.
+        weights: checkpoint to start from where initial_weights is "pretrained"; None for random weights.
+        seed: of the training.
+
+    Raises InputError for an unknown setting, a setting that this base cannot take, or a dotted key it lacks.
+    """
+    check_settings(settings, "settings")
+    if base.is_unet:
+        settings = {**DEFAULTS, **settings}
+    else:
+        for name in UNET_ONLY:
+            if name in settings:
+                raise InputError(f"{name}: base config {base.name} has a decoder of its own; drop it from the space")
+    values = effective(settings)
+    cfg = {key: copy.deepcopy(base.cfg[key]) for key in _RUNNER_KEYS if key in base.cfg}
+    cfg["model"].setdefault("data_preprocessor", copy.deepcopy(base.cfg.get("data_preprocessor", {})))
+    _set_model(cfg, values, dataset, shapes, base)
+    _set_data(cfg, values, dataset, lists)
+    _set_training(cfg, values)
+    cfg["load_from"] = str(weights) if weights and values.get("initial_weights", "pretrained") != "none" else None
+    cfg["randomness"] = {"seed": seed}
+    for name, value in values.items():
+        if "." in name:
+            set_key(cfg, name, value, f"base config {base.name}")
+    return cfg
+
+
+def _set_model(cfg: Cfg, values: Mapping[str, Value], dataset: Dataset, shapes: set[tuple[int, int]], base: BaseConfig) -> None:
+    model.set_one_device(cfg["model"])
+    model.set_classes(cfg, dataset)
+    # Weights come from load_from alone: a backbone's own download would be neither verified nor recorded.
+    cfg["model"]["pretrained"] = None
+    if (cfg["model"]["backbone"].get("init_cfg") or {}).get("type") == "Pretrained":
+        cfg["model"]["backbone"]["init_cfg"] = None
+    if base.is_unet:
+        model.set_base_channels(cfg, values)
+    if {"loss", "mix_weight", "foreground_weight"} & set(values):
+        model.set_loss(cfg, values, dataset)
+    if "inference" in values:
+        model.set_inference(cfg, values)
+    model.set_batch_shape(cfg, values, shapes, UNET_STRIDE if base.is_unet else None)
+
+
+def _set_data(cfg: Cfg, values: Mapping[str, Value], dataset: Dataset, lists: tuple[Path, Path]) -> None:
+    train = _pipeline_of(cfg["train_dataloader"])
+    test = [step for step in _pipeline_of(cfg["val_dataloader"])]
+    for name, edit in _PIPELINE_EDITS.items():
+        if name in values:
+            edit(train, test, values)
+    for key, steps, names in (
+        ("train_dataloader", train, lists[0]),
+        ("val_dataloader", test, lists[1]),
+        ("test_dataloader", test, lists[1]),
+    ):
+        loader = cfg.setdefault(key, {})
+        loader["dataset"] = _dataset(dataset, names, steps)
+        loader["num_workers"] = int(values.get("loader_workers", DEFAULTS["loader_workers"]))
+        loader["persistent_workers"] = loader["num_workers"] > 0
+        loader["sampler"] = {"type": "InfiniteSampler", "shuffle": True}
+        if key != "train_dataloader":
+            loader.update(batch_size=1, sampler={"type": "DefaultSampler", "shuffle": False})
+        elif "batch_size" in values:
+            loader["batch_size"] = int(values["batch_size"])
+    cfg["test_pipeline"] = copy.deepcopy(test)
+    for key in ("val_evaluator", "test_evaluator"):
+        cfg[key] = {"type": "IoUMetric", "iou_metrics": ["mIoU", "mDice"]}
+        if dataset.ignore_index != 255:
+            cfg[key]["ignore_index"] = dataset.ignore_index
+
+
+def _pipeline_of(loader: Cfg) -> pipeline.Pipeline:
+    found = loader["dataset"]
+    while "pipeline" not in found:  # wrappers such as RepeatDataset
+        found = found["dataset"] if "dataset" in found else found["datasets"][0]
+    steps: pipeline.Pipeline = copy.deepcopy(found["pipeline"])
+    for step in steps:
+        if step["type"] == "LoadAnnotations":
+            step.pop("reduce_zero_label", None)  # class 0 of our masks is a class
+    return steps
+
+
+def _dataset(dataset: Dataset, names: Path, steps: pipeline.Pipeline) -> Cfg:
+    cfg: Cfg = {
+        "type": "BaseSegDataset",
+        "data_root": str(dataset.root.resolve()),
+        "data_prefix": {"img_path": dataset.images, "seg_map_path": dataset.masks},
+        "ann_file": str(names.resolve()),
+        "img_suffix": dataset.image_suffix,
+        "seg_map_suffix": dataset.mask_suffix,
+        "metainfo": {"classes": list(dataset.classes), "palette": _palette(len(dataset.classes))},
+        "reduce_zero_label": False,
+        "pipeline": copy.deepcopy(steps),
+    }
+    if dataset.ignore_index != 255:
+        cfg["ignore_index"] = dataset.ignore_index
+    return cfg
+
+
+# Okabe and Ito's colours (2008), told apart by colour-blind people; black is the background.
+_COLOURS = (
+    *((0, 0, 0), (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0)),
+    (204, 121, 167),
+)
+
+
+def _palette(classes: int) -> list[list[int]]:
+    # Past the eight named colours, steps that are coprime to 256 keep the colours distinct.
+    more = [((37 * k) % 256, (97 * k) % 256, (171 * k) % 256) for k in range(len(_COLOURS), classes)]
+    return [list(colour) for colour in (*_COLOURS, *more)[:classes]]
+
+
+def _set_training(cfg: Cfg, values: Mapping[str, Value]) -> None:
+    if {"optimizer", "lr_sgd", "lr_adam", "weight_decay", "momentum", "amp"} & set(values):
+        model.set_optimizer(cfg, values)
+    iterations = int(values.get("iterations", 0)) or int(cfg["train_cfg"].get("max_iters") or 0)
+    if not iterations:
+        raise InputError("iterations: the base config counts epochs; set iterations in [train] or in the space")
+    if "schedule" in values:
+        model.set_schedule(cfg, values, iterations)
+    evaluations = int(values.get("evaluations", DEFAULTS["evaluations"]))
+    interval = -(-iterations // evaluations)
+    cfg["train_cfg"] = {"type": "IterBasedTrainLoop", "max_iters": iterations, "val_interval": interval}
+    cfg["val_cfg"] = {"type": "ValLoop"}
+    cfg["test_cfg"] = {"type": "TestLoop"}
+    hooks = cfg.setdefault("default_hooks", {})
+    hooks["checkpoint"] = {
+        **{"type": "CheckpointHook", "by_epoch": False, "interval": interval, "max_keep_ckpts": 1},
+        **{"save_best": "mIoU", "rule": "greater"},
+    }
+    cfg["log_processor"] = {"by_epoch": False}
+    cfg["resume"] = False

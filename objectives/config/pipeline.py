@@ -1,0 +1,87 @@
+"""Edits of the data pipelines: each function sets, replaces or removes one transform."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from objectives.config.effective import crop_side
+from spaces.parameter import Value
+from spaces.settings import DEFAULTS
+
+Pipeline = list[dict[str, Any]]
+
+# The order in which MMSegmentation's own configs apply them; a new transform is put in its place.
+_ORDER = (
+    "LoadImageFromFile",
+    "LoadAnnotations",
+    "Resize",
+    "RandomCrop",
+    "RandomFlip",
+    "RandomRotate",
+    "PhotoMetricDistortion",
+    "PackSegInputs",
+)
+_RESIZES = ("Resize", "RandomResize", "ResizeShortestEdge", "RandomChoiceResize")
+
+
+def put(pipeline: Pipeline, transform: dict[str, Any], instead_of: tuple[str, ...] = ()) -> None:
+    """Puts `transform` in the place of the first of its kind (or of `instead_of`), else where it belongs."""
+    kinds = (transform["type"], *instead_of)
+    places = [index for index, step in enumerate(pipeline) if step["type"] in kinds]
+    if places:
+        pipeline[places[0]] = transform
+        for index in reversed(places[1:]):
+            del pipeline[index]
+        return
+    later = _ORDER[_ORDER.index(transform["type"]) + 1 :]
+    index = next((index for index, step in enumerate(pipeline) if step["type"] in later), len(pipeline))
+    pipeline.insert(index, transform)
+
+
+def remove(pipeline: Pipeline, kind: str) -> None:
+    """Removes every transform of that kind."""
+    pipeline[:] = [step for step in pipeline if step["type"] != kind]
+
+
+def set_input_size(train: Pipeline, test: Pipeline, settings: Mapping[str, Value]) -> None:
+    """Resizes to fit a square of input_size pixels, aspect ratio kept, in training and test."""
+    size = int(settings["input_size"])
+    for pipeline in (train, test):
+        put(pipeline, {"type": "Resize", "scale": (size, size), "keep_ratio": True}, _RESIZES)
+
+
+def set_crop(train: Pipeline, _test: Pipeline, settings: Mapping[str, Value]) -> None:
+    """Random square crop, or none."""
+    side = crop_side(settings)
+    if side is None:
+        remove(train, "RandomCrop")
+        return
+    ratio = float(settings.get("cat_max_ratio", DEFAULTS["cat_max_ratio"]))
+    put(train, {"type": "RandomCrop", "crop_size": (side, side), "cat_max_ratio": ratio})
+
+
+def set_flip(train: Pipeline, _test: Pipeline, settings: Mapping[str, Value]) -> None:
+    """Random flip with probability 0.5 in all; "both" draws one of the two directions."""
+    flip = settings["flip"]
+    if flip == "none":
+        remove(train, "RandomFlip")
+    elif flip == "both":
+        put(train, {"type": "RandomFlip", "prob": 0.5, "direction": ["horizontal", "vertical"]})
+    else:
+        put(train, {"type": "RandomFlip", "prob": 0.5, "direction": flip})
+
+
+def set_rotation(train: Pipeline, _test: Pipeline, settings: Mapping[str, Value]) -> None:
+    """Random rotation; what turns into view is black in the image and ignored in the mask."""
+    degrees = int(settings["rotation"])
+    remove(train, "RandomRotate")
+    if degrees:
+        put(train, {"type": "RandomRotate", "prob": 0.5, "degree": degrees, "pad_val": 0, "seg_pad_val": 255})
+
+
+def set_photometric(train: Pipeline, _test: Pipeline, settings: Mapping[str, Value]) -> None:
+    """Random brightness, contrast, saturation and hue."""
+    remove(train, "PhotoMetricDistortion")
+    if settings["photometric"]:
+        put(train, {"type": "PhotoMetricDistortion"})

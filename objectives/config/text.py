@@ -1,0 +1,33 @@
+"""A config as a Python file: what `tools/train.py` reads."""
+
+from __future__ import annotations
+
+import pprint
+from pathlib import Path
+from typing import Any
+
+from objectives.files import write_whole
+
+
+def config_text(cfg: dict[str, Any], header: str = "") -> str:
+    """`cfg` as Python source, one assignment a key, with `header` as a comment on top."""
+    comment = "".join(f"# {line}\n" for line in header.splitlines())
+    body = (f"{key} = {pprint.pformat(value, width=110, sort_dicts=False)}\n" for key, value in cfg.items())
+    return comment + "".join(body)
+
+
+def write_config(cfg: dict[str, Any], path: Path, header: str = "") -> None:
+    """Writes `cfg` to `path`, whole or not at all."""
+    write_whole(path, config_text(cfg, header))
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Reads back what `write_config` wrote: literals only, nothing is run."""
+    import ast
+
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    values: dict[str, Any] = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            values[node.targets[0].id] = ast.literal_eval(node.value)
+    return values

@@ -1,0 +1,97 @@
+"""SegmentationObjective: one trial of MMSegmentation, from params to an Outcome."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from objectives.config import BaseConfig, build_config, effective, load_base, write_config
+from objectives.config.base import UNET
+from objectives.dataset import Dataset
+from objectives.outcome import Outcome, TrialOrder, Watch
+from objectives.trial_process import TrialProcess
+from objectives.trial_files import CONFIG
+from spaces.parameter import Params, Value
+from spaces.settings import DEFAULTS
+
+TRIALS = "trials"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentationObjective:
+    """Trains one set of params at a time on one data set. Safe to call from several threads.
+
+    Args:
+        base: "unet", a model-zoo name or a path (objectives.config.load_base).
+        fixed: settings and dotted keys that every trial shares.
+        lists: files of the training and validation names.
+        shapes: (height, width) in pixels that occur among the images.
+        weights: checkpoint per decoder ("" for a base that is no UNet); empty for random weights.
+        metric: the study's metric, a key of objectives.evaluation.metrics.
+        folder: the study's folder; a trial's files lie in trials/NUMBER under it.
+        deadline: seconds a trial may take, None for no limit.
+    """
+
+    base: str
+    dataset: Dataset
+    lists: tuple[Path, Path]
+    shapes: set[tuple[int, int]]
+    folder: Path
+    metric: str = "mIoU"
+    trust_code: bool = False
+    fixed: Mapping[str, Value] = field(default_factory=dict)
+    weights: Mapping[str, Path] = field(default_factory=dict)
+    deadline: float | None = None
+    _bases: dict[str, BaseConfig] = field(default_factory=dict, repr=False)
+
+    def settings(self, params: Mapping[str, Value]) -> Params:
+        """Sampled params before fixed settings before, for the UNet family, the paper's defaults."""
+        settings: Params = {**self.fixed, **params}
+        if self.base == UNET:
+            settings = {**DEFAULTS, **settings}
+        if not self.weights:
+            settings["initial_weights"] = "none"
+        return settings
+
+    def base_config(self, settings: Mapping[str, Value]) -> BaseConfig:
+        """The base config for these settings: the UNet family has one per decoder."""
+        decoder = str(settings.get("decoder", DEFAULTS["decoder"])) if self.base == UNET else ""
+        if decoder not in self._bases:
+            self._bases[decoder] = load_base(self.base, decoder=decoder, trust_code=self.trust_code)
+        return self._bases[decoder]
+
+    def config(self, params: Mapping[str, Value], seed: int) -> dict[str, Any]:
+        """The complete stock config of a trial. InputError where these params cannot make one."""
+        settings = self.settings(params)
+        return build_config(
+            self.base_config(settings),
+            settings,
+            dataset=self.dataset,
+            lists=self.lists,
+            shapes=self.shapes,
+            weights=self.weights.get(str(settings.get("decoder", "")) if self.base == UNET else ""),
+            seed=seed,
+        )
+
+    def trial_folder(self, number: int) -> Path:
+        """Where trial `number` keeps its files."""
+        return self.folder / TRIALS / f"{number:05d}"
+
+    def run(self, order: TrialOrder, watch: Watch) -> Outcome:
+        """Trains one trial in a child process; a folder left by an earlier attempt at it is emptied first."""
+        folder = self.trial_folder(order.number)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        header = f"trial {order.number}, seed {order.seed}\n" + "\n".join(f"{k} = {v!r}" for k, v in order.params.items())
+        write_config(self.config(order.params, order.seed), folder / CONFIG, header)
+        plan = {
+            "folder": str(folder),
+            "metric": self.metric,
+            "device": order.device,
+            "threads": order.threads,
+            "settings": effective(self.settings(order.params)),
+        }
+        return TrialProcess(plan, watch, self.deadline).run()

@@ -1,0 +1,100 @@
+"""What a trial reports while it trains, and what is left when it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol
+
+from spaces.parameter import Params
+
+
+class Cause(StrEnum):
+    """Why a trial did not finish. The value stands on the trial, in tables and in messages."""
+
+    DIVERGED = "diverged"
+    OUT_OF_MEMORY = "out of memory"
+    DEADLINE = "deadline"
+    CRASHED = "crashed"
+    DISK_FULL = "disk full"
+    MISMATCH = "config mismatch"
+    ERROR = "error"
+
+
+class Ending(StrEnum):
+    """How a training ended: to its last iteration, stopped by the pruner, failed, or put back on request."""
+
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Metrics (fractions, 0 to 1) after `iteration` iterations and `seconds` of training.
+
+    `step` is the percentage of the trial's iterations, 1 to 100: trials of different length are compared by it.
+    """
+
+    step: int
+    iteration: int
+    seconds: float
+    metrics: dict[str, float]
+
+    def as_point(self) -> dict[str, Any]:
+        """One point of a learning curve, flat."""
+        return {"step": self.step, "iteration": self.iteration, "seconds": round(self.seconds, 3), **self.metrics}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialOrder:
+    """What one training needs to know: whose it is, what to train, with which seed, where.
+
+    `device` is "cpu" or "cuda:N"; `threads` are CPU threads.
+    """
+
+    number: int
+    params: Params
+    seed: int
+    device: str = "cpu"
+    threads: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """The end of one training. `cause` and `message` are set where it failed; `folder` holds its files."""
+
+    ending: Ending
+    curve: tuple[Evaluation, ...] = ()
+    seconds: float = 0.0
+    iterations: int = 0
+    cause: Cause | None = None
+    message: str = ""
+    folder: Path | None = None
+    files: dict[str, str] = field(default_factory=dict)
+
+
+class Watch(Protocol):
+    """What a training asks and tells while it goes on; called from the slot's thread."""
+
+    def evaluated(self, evaluation: Evaluation) -> bool:
+        """Takes an evaluation; True means stop."""
+
+    def progressed(self, iteration: int, iterations: int, seconds: float) -> None:
+        """Takes a sign of life: iterations done, of how many, after how many seconds."""
+
+    def interrupted(self) -> bool:
+        """Whether the training shall end at once and be put back."""
+
+
+class Objective(Protocol):
+    """Something that trains: MMSegmentation in a child process, or recorded curves in its place."""
+
+    def run(self, order: TrialOrder, watch: Watch) -> Outcome:
+        """Trains `order` to its end, to a stop from `watch`, or to a failure, which is returned and not raised."""
+
+
+Answer = Callable[[Evaluation], bool]

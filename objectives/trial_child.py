@@ -1,0 +1,75 @@
+"""The trial process itself: what the fork server imports and what each forked child begins with."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from objectives import training
+from objectives.trial_files import LOG
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+class ConnectionChannel:
+    """JSON messages over a pipe: the two sides share no objects."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def tell(self, kind: str, **content: Any) -> None:
+        """Sends a message; ends the process where the worker is gone."""
+        try:
+            self._connection.send_bytes(json.dumps({"kind": kind, **content}).encode())
+        except OSError:
+            os._exit(1)  # nobody is left to train for
+
+    def ask(self, kind: str, **content: Any) -> bool:
+        """Sends a message and waits for the answer: True means stop."""
+        self.tell(kind, **content)
+        try:
+            return bool(json.loads(self._connection.recv_bytes())["stop"])
+        except (EOFError, OSError):
+            os._exit(1)
+
+
+def main(connection: Connection, plan: dict[str, Any]) -> None:
+    """Trains `plan` (see objectives.training.train) with output in train.log of its folder."""
+    _begin(Path(plan["folder"]) / LOG)
+    training.train(plan, ConnectionChannel(connection))
+    sys.stdout.flush()
+    connection.close()
+
+
+def call(connection: Connection, log: str, function: Any, arguments: tuple[Any, ...]) -> None:
+    """Runs `function(*arguments)` and sends its JSON-able result, or the one line of its InputError."""
+    from spaces.errors import InputError
+
+    _begin(Path(log))
+    training.prepare_process("cpu", 1)
+    try:
+        answer = {"result": function(*arguments)}
+    except InputError as error:
+        answer = {"error": str(error)}
+    connection.send_bytes(json.dumps(answer).encode())
+    connection.close()
+
+
+def _begin(log: Path) -> None:
+    # Ctrl-C reaches the whole group; the worker decides what becomes of the trial.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        # The parent is the fork server, which ends when the worker does, however it died.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() == 1:
+            os._exit(1)
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)

@@ -1,0 +1,10 @@
+"""The names of the files that a trial keeps in its folder."""
+
+CONFIG = "config.py"
+LOG = "train.log"
+LAST = "last.pth"
+"""Resumable checkpoint of the last evaluation: weights, optimizer, schedule, iteration."""
+BEST = "best.pth"
+"""Weights of the evaluation with the best value of the study's metric."""
+EVALUATION = "evaluation.json"
+"""The last evaluation: metrics, and the counts of every image."""

@@ -1,0 +1,160 @@
+"""The worker's side of a trial process: start it, listen, stop it, and name its death."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import signal
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from objectives.outcome import Cause, Ending, Evaluation, Outcome, Watch
+from spaces.errors import InputError
+
+_LISTEN = 0.2  # seconds between looks at the clock and at requests to stop
+_context = multiprocessing.get_context("forkserver")
+# `__main__` too: otherwise every child imports the command line anew.
+_context.set_forkserver_preload(["__main__", "objectives.trial_child"])
+
+
+def _child(name: str, connection: Connection, *arguments: Any) -> None:
+    try:
+        # Looked up in the child, where the fork server has imported it: this side must not import torch.
+        from objectives import trial_child
+    except ImportError as error:
+        message = f"{error}; install what it names (for libGL: opencv-python-headless in the place of opencv-python)"
+        answer = {"kind": "failed", "cause": Cause.ERROR, "message": message, "error": message}
+        connection.send_bytes(json.dumps(answer).encode())
+        return
+    getattr(trial_child, name)(connection, *arguments)
+
+
+def call_in_child(function: Callable[..., Any], *arguments: Any, timeout: float = 300.0) -> Any:
+    """Runs `function(*arguments)` in a child that has torch and mmseg; the result must be JSON-able.
+
+    Raises InputError with the child's own line, or one that names how the child died.
+    """
+    here, there = _context.Pipe()
+    with tempfile.NamedTemporaryFile("r", prefix="mmtuna-", suffix=".log") as log:
+        process = _context.Process(target=_child, args=("call", there, log.name, function, arguments))
+        process.start()
+        there.close()
+        try:
+            answer = json.loads(here.recv_bytes()) if here.poll(timeout) else {"error": f"no answer in {timeout:g} s"}
+        except EOFError:
+            process.join(5)
+            lines = [line for line in log.read().splitlines() if line.strip()]
+            answer = {"error": f"{function.__name__} failed: {lines[-1] if lines else process.exitcode}"}
+        finally:
+            _end(process)
+    if "error" in answer:
+        raise InputError(answer["error"])
+    return answer["result"]
+
+
+@dataclass
+class TrialProcess:
+    """One training in one child.
+
+    Life: started -> (progressed | evaluated)* -> finished | failed; the process may die or be ended at any point.
+    `plan` is what objectives.training.train takes; `deadline` is in seconds from the start, None for none.
+    """
+
+    plan: dict[str, Any]
+    watch: Watch
+    deadline: float | None = None
+    _curve: list[Evaluation] = field(default_factory=list)
+    _iteration: int = 0
+    _stopped: bool = False
+
+    def run(self) -> Outcome:
+        """Starts the child and stays with it to its end. Never leaves a child behind."""
+        began, oom_kills = time.monotonic(), _oom_kills()
+        here, there = _context.Pipe()
+        process = _context.Process(target=_child, args=("main", there, self.plan))
+        process.start()
+        there.close()
+        try:
+            ending, cause, message = self._listen(here, process, began)
+        finally:
+            _end(process)
+            here.close()
+        if cause is Cause.CRASHED:
+            cause, message = _death(process, oom_kills)
+        return Outcome(
+            ending=ending,
+            cause=cause,
+            message=message,
+            curve=tuple(self._curve),
+            iterations=self._iteration,
+            seconds=time.monotonic() - began,
+            folder=Path(self.plan["folder"]),
+        )
+
+    def _listen(self, here: Connection, process: BaseProcess, began: float) -> tuple[Ending, Cause | None, str]:
+        while True:
+            if self.watch.interrupted():
+                return Ending.INTERRUPTED, None, ""
+            if self.deadline is not None and time.monotonic() - began > self.deadline:
+                return Ending.FAILED, Cause.DEADLINE, f"not done after {self.deadline:g} s"
+            if not here.poll(_LISTEN):
+                continue
+            try:
+                message = json.loads(here.recv_bytes())
+            except (EOFError, OSError):
+                process.join(10)
+                return Ending.FAILED, Cause.CRASHED, ""
+            end = self._take(message, here)
+            if end is not None:
+                process.join(30)  # lets it flush its log
+                return end
+
+    def _take(self, message: dict[str, Any], here: Connection) -> tuple[Ending, Cause | None, str] | None:
+        match message.pop("kind"):
+            case "progressed":
+                self._iteration = message["iteration"]
+                self.watch.progressed(**message)
+            case "evaluated":
+                evaluation = Evaluation(**message)
+                self._iteration = evaluation.iteration
+                self._curve.append(evaluation)
+                self._stopped = self.watch.evaluated(evaluation)
+                here.send_bytes(json.dumps({"stop": self._stopped}).encode())
+            case "finished":
+                return (Ending.STOPPED if self._stopped else Ending.FINISHED), None, ""
+            case "failed":
+                return Ending.FAILED, Cause(message["cause"]), message["message"]
+        return None
+
+
+def _end(process: BaseProcess) -> None:
+    if process.is_alive():
+        process.kill()
+    process.join(10)
+
+
+def _death(process: BaseProcess, oom_kills: int) -> tuple[Cause, str]:
+    code = process.exitcode
+    if code is None or code >= 0:
+        return Cause.CRASHED, f"the trial process ended with status {code} and said nothing; see train.log"
+    name = signal.Signals(-code).name
+    if -code == signal.SIGKILL and _oom_kills() > oom_kills:
+        return Cause.OUT_OF_MEMORY, "the kernel killed the trial process for memory (SIGKILL)"
+    return Cause.CRASHED, f"the trial process was killed by {name}; see train.log"
+
+
+def _oom_kills() -> int:
+    """How many processes the kernel has killed for memory since it started, 0 where it does not say."""
+    try:
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    except (OSError, ValueError):
+        pass
+    return 0

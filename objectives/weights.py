@@ -1,0 +1,177 @@
+"""Weights to start from: found, fetched once, verified, and never run as code."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from objectives.config.base import BaseConfig
+from spaces.errors import InputError
+
+OnProgress = Callable[[str, int, int], None]
+"""Called with (file name, bytes so far, bytes in all or 0 if unknown)."""
+
+_DIGITS = re.compile(r"-([0-9a-f]{8,64})\.pth$")
+_TIMEOUT = 30.0  # seconds without a byte
+_WAY_OUT = "set [model] pretrained to a local file, another URL, or 'none'"
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept: MMTUNA_CACHE, else XDG_CACHE_HOME/mmtuna, else ~/.cache/mmtuna."""
+    own = os.environ.get("MMTUNA_CACHE")
+    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmtuna"
+
+
+def resolve_weights(
+    pretrained: str, base: BaseConfig, *, cache: Path | None = None, on_progress: OnProgress | None = None
+) -> Path | None:
+    """A local checkpoint file for `pretrained`: "auto" (what the model zoo publishes), a path, a URL, or "none".
+
+    Downloads go to `cache` once; where the file name ends in digits of its sha256 they are checked, also on a file
+    that was there before. Raises InputError for weights that are missing, unreachable, cut or changed.
+    """
+    if pretrained == "none":
+        return None
+    if pretrained == "auto":
+        if base.weights_url is None:
+            raise InputError(f"[model] pretrained = 'auto': the model zoo has no weights for {base.name}; {_WAY_OUT}")
+        pretrained = base.weights_url
+    if "://" in pretrained:
+        return _fetch(pretrained, cache or cache_folder(), on_progress)
+    path = Path(pretrained)
+    if not path.is_file():
+        raise InputError(f"weights {path}: no such file; {_WAY_OUT}")
+    _check_digits(path, path.name)
+    return path.resolve()
+
+
+def _fetch(url: str, cache: Path, on_progress: OnProgress | None) -> Path:
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise InputError(f"weights {url}: only http and https are fetched; {_WAY_OUT}")
+    name = Path(urlsplit(url).path).name
+    if not name:
+        raise InputError(f"weights {url}: names no file; {_WAY_OUT}")
+    # Without digits in its name a file says nothing of what it is: the address keeps two of one name apart.
+    folder = cache if _DIGITS.search(name) else cache / hashlib.sha256(url.encode()).hexdigest()[:12]
+    path = folder / name
+    if not path.is_file():
+        _download(url, path, on_progress)
+    else:
+        _check_digits(path, name)
+    return path.resolve()
+
+
+def _download(url: str, path: Path, on_progress: OnProgress | None) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise InputError(f"weights cache {path.parent}: {error.strerror}; set MMTUNA_CACHE to a folder to write in") from error
+    try:
+        with os.fdopen(handle, "wb") as file, urllib.request.urlopen(url, timeout=_TIMEOUT) as answer:  # noqa: S310
+            wanted = int(answer.headers.get("Content-Length") or 0)
+            done = 0
+            while block := answer.read(1 << 20):
+                file.write(block)
+                done += len(block)
+                if on_progress:
+                    on_progress(path.name, done, wanted)
+        if wanted and done != wanted:
+            raise InputError(f"weights {url}: {done} of {wanted} bytes came, the download was cut; try again, or {_WAY_OUT}")
+        _check_digits(Path(aside), path.name)
+        os.replace(aside, path)
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        reason = getattr(error, "reason", None) or error
+        raise InputError(f"weights {url}: cannot be fetched ({reason}); {_WAY_OUT}") from error
+    finally:
+        Path(aside).unlink(missing_ok=True)
+
+
+def _check_digits(path: Path, name: str) -> None:
+    digits = _DIGITS.search(name)
+    if digits is None:
+        return
+    found = file_sha256(path)
+    if not found.startswith(digits[1]):
+        raise InputError(
+            f"weights {name}: sha256 begins {found[:8]} and the name says {digits[1]}, the file was cut or changed; "
+            f"delete it and fetch it again, or {_WAY_OUT}"
+        )
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 (hex) of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def compare_with_model(path: Path, cfg: dict[str, Any]) -> list[str]:
+    """Loads a checkpoint with weights_only and holds it against the model of `cfg`. Imports torch.
+
+    Returns the names of the parameters whose shape depends on the classes and differs: these last layers start anew.
+    Raises InputError where the file cannot be loaded safely or belongs to another architecture.
+    """
+    from objectives.training import load_strictly
+
+    try:
+        loaded = load_strictly(path, map_location="cpu")
+    except Exception as error:  # torch raises half a dozen kinds for a broken file
+        reason = str(error).strip().splitlines()[0][:120]
+        raise InputError(f"weights {path}: cannot be loaded as plain weights ({reason}); {_WAY_OUT}") from error
+    state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else {}
+    state = {name.removeprefix("module."): value for name, value in state.items() if hasattr(value, "shape")}
+    wanted = {name: tuple(value.shape) for name, value in _build(cfg).state_dict().items()}
+    last = [name for name in wanted if ".conv_seg." in f".{name}"]
+    differing = [name for name in wanted if name in state and tuple(state[name].shape) != wanted[name]]
+    missing = [name for name in wanted if name not in state]
+    strange = [name for name in (*missing, *differing) if name not in last]
+    if strange:
+        raise InputError(
+            f"weights {path}: do not fit the model, {len(strange)} of {len(wanted)} tensors are missing or of other shape "
+            f"({strange[0]}); use weights of the same decoder and base_channels, or {_WAY_OUT}"
+        )
+    return [name for name in last if name in (*missing, *differing)]
+
+
+def model_bytes(cfg: dict[str, Any]) -> int:
+    """Bytes of the weights of the model in `cfg`, as float32. InputError where it does not build. Imports torch."""
+    return sum(value.numel() for value in _build(cfg).state_dict().values()) * 4  # bytes of a float32
+
+
+def present_devices(devices: tuple[str, ...] | list[str] | str) -> list[str]:
+    """The devices to train on: "auto" is every GPU, else the CPU. InputError for one that is not there."""
+    import torch
+
+    gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    if devices == "auto":
+        return gpus or ["cpu"]
+    named = ["cuda:0" if device == "cuda" else device for device in devices]
+    for device in named:
+        if device not in (*gpus, "cpu"):
+            raise InputError(f"[resources] devices: {device} is not there; this machine has {', '.join([*gpus, 'cpu'])}")
+    return named
+
+
+def _build(cfg: dict[str, Any]) -> Any:
+    from mmengine.config import ConfigDict
+    from mmengine.registry import init_default_scope
+    from mmseg.registry import MODELS
+
+    import objectives.training  # noqa: F401  registers mmseg's models
+
+    init_default_scope("mmseg")
+    try:
+        return MODELS.build(ConfigDict(cfg["model"]))
+    except Exception as error:  # whatever a model's constructor raises
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"the model does not build: {reason}; mend the base config or the dotted keys") from error

@@ -1,0 +1,184 @@
+"""The command line. Commands import what they need when they are called, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spaces.errors import InputError
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Hyperparameter search for MMSegmentation.", rich_markup_mode=None
+)
+data = typer.Typer(no_args_is_help=True, help="Make, convert and check data sets.", rich_markup_mode=None)
+app.add_typer(data, name="data")
+
+Spec = Annotated[Path, typer.Argument(help="The study's TOML file.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else there.")]
+Trials = Annotated[int | None, typer.Option(min=1, help="Finished trials the study shall hold; the spec's by default.")]
+Slots = Annotated[int | None, typer.Option(min=1, help="Trials at the same time here; [resources] by default.")]
+Folder = Annotated[Path, typer.Argument(help="Folder to write, new or empty.")]
+
+
+def main() -> None:
+    """Runs a command: exit status 0 done, 1 failed, 2 bad input, each bad input in one line on stderr."""
+    try:
+        app()
+    except InputError as error:
+        from search.running import NotReadyError
+
+        for line in error.problems if isinstance(error, NotReadyError) else [str(error)]:
+            print(f"mmtuna: {line}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(1)
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="Folder for the spec.")],
+    root: Annotated[Path, typer.Option("--data", help="Root of the data set: images/, masks/, splits/.")],
+    classes: Annotated[str, typer.Option(help="Names of the mask values 0, 1, ..., by comma.")] = "background,fluid",
+    preset: Annotated[str, typer.Option(help="paper or extended.")] = "paper",
+) -> None:
+    """Write a commented study.toml."""
+    from search import commands
+
+    commands.init(folder, root, [name.strip() for name in classes.split(",")], preset)
+
+
+@app.command()
+def check(spec: Spec, as_json: Json = False) -> None:
+    """Check everything that can be known to fail before trial 1."""
+    from search import commands
+
+    commands.check(spec, as_json)
+
+
+@app.command()
+def run(spec: Spec, trials: Trials = None, slots: Slots = None, as_json: Json = False) -> None:
+    """Search until the study holds the trials asked for; called again, it goes on."""
+    from search import commands
+
+    commands.run(spec, trials, slots, as_json)
+
+
+@app.command()
+def worker(spec: Spec, trials: Trials = None, slots: Slots = None, as_json: Json = False) -> None:
+    """Add one more worker to a study that has begun."""
+    from search import commands
+
+    commands.run(spec, trials, slots, as_json, must_exist=True)
+
+
+@app.command()
+def replay(file: Spec, trials: Trials = None, slots: Slots = None, as_json: Json = False) -> None:
+    """Search over recorded or generated curves in place of training ([replay] in the spec)."""
+    from search import commands
+
+    commands.replay(file, trials, slots, as_json)
+
+
+@app.command()
+def status(spec: Spec, as_json: Json = False) -> None:
+    """Trials by state and cause, and the best so far."""
+    from search import views
+
+    views.status(spec, as_json)
+
+
+@app.command()
+def table2(
+    spec: Spec,
+    replicates: Annotated[
+        int | None, typer.Option(min=1, help="Train every row this many times first, each with a seed of its own.")
+    ] = None,
+    slots: Slots = None,
+    style: Annotated[str, typer.Option("--format", help="text, markdown, csv or latex.")] = "text",
+    as_json: Json = False,
+) -> None:
+    """The paper's Table 2 beside the study's."""
+    from search import views
+
+    if replicates is not None:
+        from search import commands
+
+        commands.run(spec, None, slots, as_json, replicates=replicates, quiet=True)
+    views.table2(spec, style, as_json)
+
+
+@app.command()
+def report(spec: Spec, out: Annotated[Path | None, typer.Option("-o", help="HTML file to write.")] = None) -> None:
+    """Write the report: one HTML file that needs no network."""
+    from search import views
+
+    views.report(spec, out)
+
+
+@app.command()
+def export(
+    spec: Spec,
+    out: Annotated[Path, typer.Option("-o", help="Folder to write, new or empty.")],
+    trial: Annotated[int | None, typer.Option(help="Trial to export; the best by default.")] = None,
+) -> None:
+    """Export a trial: config, weights and what is known of them."""
+    from search import commands
+
+    commands.export(spec, out, trial)
+
+
+@data.command("phantom")
+def phantom(
+    folder: Folder,
+    subjects: Annotated[int, typer.Option(help="Number of eyes.")] = 8,
+    scans: Annotated[int, typer.Option(help="B-scans an eye.")] = 6,
+    size: Annotated[int, typer.Option(help="Pixels a side.")] = 256,
+    seed: int = 0,
+) -> None:
+    """Write synthetic OCT volumes with fluid."""
+    from objectives.phantom import write_phantom
+
+    found = write_phantom(folder, subjects=subjects, scans=scans, size=size, seed=seed)
+    print(f"{len(found.names)} B-scans of {subjects} eyes in {folder}")
+
+
+@data.command("fundus")
+def fundus(
+    folder: Folder,
+    images: Annotated[int, typer.Option(help="Number of photographs.")] = 32,
+    size: Annotated[int, typer.Option(help="Pixels a side.")] = 256,
+    seed: int = 0,
+) -> None:
+    """Write synthetic fundus photographs with vessels, to pre-train on."""
+    from objectives.phantom_fundus import write_fundus
+
+    found = write_fundus(folder, images=images, size=size, seed=seed)
+    print(f"{len(found.names)} photographs in {folder}")
+
+
+@data.command("chiu2015")
+def chiu2015(
+    source: Annotated[Path, typer.Argument(help="Folder with Subject_01.mat .. Subject_10.mat.")],
+    folder: Folder,
+    full_resolution: Annotated[bool, typer.Option(help="Keep 496 x 768 in place of 256 x 256.")] = False,
+) -> None:
+    """Convert the Duke DME volumes of Chiu et al. 2015 into the paper's data set."""
+    from objectives.chiu2015 import convert
+
+    found = convert(source, folder, full_resolution=full_resolution)
+    print(f"{len(found.names)} annotated B-scans in {folder}")
+
+
+@data.command("check")
+def check_data(
+    root: Annotated[Path, typer.Argument(help="Root of the data set.")],
+    classes: Annotated[str, typer.Option(help="Names of the mask values 0, 1, ..., by comma.")] = "background,fluid",
+    as_json: Json = False,
+) -> None:
+    """Read every image and mask strictly and list all that is wrong."""
+    from search import commands
+
+    commands.check_data(root, [name.strip() for name in classes.split(",")], as_json)

@@ -1,0 +1,88 @@
+"""The end of a trial: what is stored with it, which state it gets, which checkpoints stay."""
+
+from __future__ import annotations
+
+import optuna
+from optuna.trial import TrialState
+
+from objectives.outcome import Cause, Ending, Evaluation, Outcome
+from objectives.trial_files import BEST, LAST
+from studies import recovery, results
+from studies.spec import StudySpec
+
+
+def conclude(study: optuna.Study, trial: optuna.Trial, outcome: Outcome, spec: StudySpec) -> None:
+    """Stores the outcome with the trial and tells the study its state. The state comes last: it is what others see."""
+    if outcome.ending is Ending.INTERRUPTED:
+        recovery.put_back(study, trial.number)
+        return
+    if outcome.folder is not None:
+        results.record_folder(trial, str(outcome.folder.relative_to(spec.study.folder)))
+    results.record_cost(trial, seconds=outcome.seconds, iterations=outcome.iterations)
+    if outcome.curve:
+        results.record_evaluations(
+            trial,
+            metrics=outcome.curve[-1].metrics,
+            best_metrics=_best(outcome, spec.study.metric).metrics,
+            curve=[evaluation.as_point() for evaluation in outcome.curve],
+        )
+    if outcome.ending is Ending.STOPPED:
+        study.tell(trial, state=TrialState.PRUNED)
+    elif outcome.ending is Ending.FINISHED:
+        _complete(study, trial, outcome, spec)
+    elif outcome.cause is Cause.DIVERGED:
+        step = outcome.curve[-1].step + 1 if outcome.curve else 1
+        results.tell_diverged(study, trial, step=step, message=outcome.message)
+    else:
+        results.record_cause(trial, str(outcome.cause), outcome.message)
+        study.tell(trial, state=TrialState.FAIL)
+
+
+def _complete(study: optuna.Study, trial: optuna.Trial, outcome: Outcome, spec: StudySpec) -> None:
+    value = value_of(outcome, spec)
+    if value is None:
+        message = f"{spec.study.metric} has no value: its class stands neither in the truth nor in the prediction"
+        results.record_cause(trial, str(Cause.ERROR), message)
+        study.tell(trial, state=TrialState.FAIL)
+        return
+    study.tell(trial, value)
+
+
+def value_of(outcome: Outcome, spec: StudySpec) -> float | None:
+    """The study's value of a finished training: the last evaluation's metric, or the best one's."""
+    if not outcome.curve:
+        return None
+    metric = spec.study.metric
+    chosen = outcome.curve[-1] if spec.study.value == "last" else _best(outcome, metric)
+    return chosen.metrics.get(metric)
+
+
+def _best(outcome: Outcome, metric: str) -> Evaluation:
+    return max(outcome.curve, key=lambda evaluation: evaluation.metrics.get(metric, float("-inf")))
+
+
+def ending_text(outcome: Outcome, spec: StudySpec) -> str:
+    """How a trial ended, in a few words for the console."""
+    metric, seconds = spec.study.metric, f"{outcome.seconds:.0f} s"
+    if outcome.ending is Ending.INTERRUPTED:
+        return "put back"
+    if outcome.ending is Ending.FAILED:
+        return f"[red]failed[/red]: {outcome.cause}: {outcome.message} ({seconds})"
+    value = value_of(outcome, spec)
+    figure = "-" if value is None else f"{value:.4f}"
+    if outcome.ending is Ending.STOPPED:
+        return f"pruned   {metric} {figure} at {outcome.curve[-1].step} % ({seconds})"
+    return f"[bold]complete[/bold] {metric} {figure} ({seconds})"
+
+
+def retain_checkpoints(study: optuna.Study, spec: StudySpec) -> None:
+    """Deletes the checkpoints of ended trials that are not among the best `keep_checkpoints` complete ones."""
+    entries = results.rows(study)
+    complete = [entry for entry in entries if entry.state == TrialState.COMPLETE.name and entry.value is not None]
+    complete.sort(key=lambda entry: (-(entry.value or 0.0), entry.number))
+    kept = {entry.number for entry in complete[: spec.resources.keep_checkpoints]}
+    for entry in entries:
+        ended = entry.state in (TrialState.COMPLETE.name, TrialState.PRUNED.name, TrialState.FAIL.name)
+        if ended and entry.folder and entry.number not in kept:
+            for name in (LAST, BEST):
+                (spec.study.folder / entry.folder / name).unlink(missing_ok=True)

@@ -1,0 +1,228 @@
+"""From a spec to everything a run needs, checked: data, split, weights, configs, disk, devices, storage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from objectives.config import BaseConfig, load_base
+from objectives.config.base import UNET
+from objectives.dataset import Dataset
+from objectives.manifest import Manifest, data_fingerprint, inspect, shapes
+from objectives.objective import SegmentationObjective
+from objectives.split import Split, by_image, by_subject, published, write_lists
+from objectives.weights import OnProgress, resolve_weights
+from search import checks
+from spaces.errors import InputError
+from spaces.parameter import Categorical
+from spaces.search_space import SearchSpace
+from spaces.settings import DEFAULTS
+from studies.spec import StudySpec
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(kw_only=True)
+class Preparation:
+    """What stands between a spec and its first trial. `problems` is empty where a run may begin.
+
+    `notes` are lines a person should read though nothing is wrong.
+    """
+
+    spec: StudySpec
+    space: SearchSpace
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    dataset: Dataset | None = None
+    split: Split | None = None
+    manifest: Manifest = field(default_factory=Manifest)
+    bases: dict[str, BaseConfig] = field(default_factory=dict)
+    weights: dict[str, Path] = field(default_factory=dict)
+    devices: tuple[str, ...] = ("cpu",)
+
+    def objective(self) -> SegmentationObjective:
+        """The objective of the study; the split's lists are written into its folder."""
+        assert self.dataset is not None
+        assert self.split is not None
+        folder = self.spec.study.folder
+        return SegmentationObjective(
+            base=self.spec.model.base,
+            trust_code=self.spec.model.trust_code,
+            dataset=self.dataset,
+            lists=write_lists(self.split, folder / "splits"),
+            shapes=shapes(self.manifest, self.dataset),
+            weights=self.weights,
+            fixed=self.spec.train,
+            metric=self.spec.study.metric,
+            folder=folder,
+            deadline=self.spec.resources.deadline,
+        )
+
+    def fingerprints(self) -> dict[str, dict[str, Any]]:
+        """What the study was begun on and must go on with."""
+        assert self.split is not None
+        return {
+            "data": {"sha256": data_fingerprint(self.manifest), "files": len(self.manifest.records)},
+            "split": {"sha256": self.split.fingerprint(), "train": len(self.split.train), "val": len(self.split.val)},
+            "base": {base.name: base.fingerprint() for base in self.bases.values()},
+            "weights": {decoder or "base": path.name for decoder, path in self.weights.items()},
+        }
+
+    def save(self) -> None:
+        """Remembers what was read, so that the next run reads only what changed."""
+        self.manifest.save(self.spec.study.folder / MANIFEST)
+
+
+def prepare(
+    spec: StudySpec,
+    *,
+    slots: int = 1,
+    on_file: Callable[[int, int], None] | None = None,
+    on_download: OnProgress | None = None,
+) -> Preparation:
+    """Checks everything that can be known to fail before trial 1; all problems are gathered, none is raised.
+
+    Reads every image that the study's manifest does not know, fetches the weights, builds the model in a child
+    process. Writes nothing but downloads into the cache.
+    """
+    ready = Preparation(spec=spec, space=spec.search_space())
+    steps: list[Callable[[], None]] = [
+        lambda: _open_data(ready, on_file),
+        lambda: _load_bases(ready),
+        lambda: _find_weights(ready, on_download),
+        lambda: checks.check_sizes(ready.space, spec.train, spec.model.base, shapes_of(ready)),
+        lambda: checks.check_storage(spec.study.storage, spec.study.folder),
+    ]
+    for step in steps:
+        _gather(ready, step)
+    if not ready.problems:
+        _gather(ready, lambda: _check_configs(ready))
+        _gather(ready, lambda: _check_in_child(ready, slots))
+    return ready
+
+
+def _gather(ready: Preparation, step: Callable[[], None]) -> None:
+    try:
+        step()
+    except InputError as error:
+        ready.problems.append(str(error))
+
+
+def shapes_of(ready: Preparation) -> set[tuple[int, int]]:
+    """The (height, width) that occur, empty where the data could not be opened."""
+    return shapes(ready.manifest, ready.dataset) if ready.dataset else set()
+
+
+def _open_data(ready: Preparation, on_file: Callable[[int, int], None] | None) -> None:
+    data = ready.spec.data
+    ready.dataset = Dataset.open(
+        data.root,
+        classes=data.classes,
+        images=data.images,
+        masks=data.masks,
+        image_suffix=data.image_suffix,
+        mask_suffix=data.mask_suffix,
+        ignore_index=data.ignore_index,
+        subjects=data.subjects,
+    )
+    known = Manifest.load(ready.spec.study.folder / MANIFEST)
+    inspection = inspect(ready.dataset, manifest=known, on_file=on_file)
+    ready.manifest = inspection.manifest
+    ready.problems += [str(problem) for problem in inspection.problems]
+    _gather(ready, lambda: _make_split(ready))
+
+
+def _make_split(ready: Preparation) -> None:
+    data, dataset = ready.spec.data, ready.dataset
+    assert dataset is not None
+    if data.split == "lists":
+        ready.split = published(dataset, data.train, data.val)
+    elif data.split == "random":
+        ready.split = by_image(dataset, val_share=data.val_share, seed=data.split_seed)
+    else:
+        ready.split = by_subject(dataset, val_share=data.val_share, seed=data.split_seed)
+    shared = ready.split.shared_subjects(dataset)
+    if shared:
+        ready.notes.append(
+            f"split: {len(shared)} subjects stand on both sides, so the figures measure new images of known subjects; "
+            'split = "subject" measures new subjects'
+        )
+    if not dataset.subjects:
+        ready.notes.append("split: no subjects file, so nothing tells whether a subject stands on both sides")
+
+
+def _decoders(ready: Preparation) -> list[str]:
+    """The decoders that the space or [train] can choose; one empty name for a base that is no UNet."""
+    if ready.spec.model.base != UNET:
+        return [""]
+    if "decoder" in ready.space:
+        return [str(value) for value in ready.space.parameter("decoder").values() or []]
+    return [str(ready.spec.train.get("decoder", DEFAULTS["decoder"]))]
+
+
+def _load_bases(ready: Preparation) -> None:
+    model = ready.spec.model
+    for decoder in _decoders(ready):
+        ready.bases[decoder] = load_base(model.base, decoder=decoder, trust_code=model.trust_code)
+
+
+def _find_weights(ready: Preparation, on_download: OnProgress | None) -> None:
+    fixed: Mapping[str, Any] = ready.spec.train
+    sampled = ready.space.parameter("initial_weights") if "initial_weights" in ready.space else None
+    wanted = sampled.contains("pretrained") if sampled else fixed.get("initial_weights") != "none"
+    if ready.spec.model.pretrained == "none":
+        if isinstance(sampled, Categorical) and wanted:
+            raise InputError(
+                "[model] pretrained = 'none' and the space tries initial_weights = 'pretrained'; name weights, or add "
+                'drop = ["initial_weights"] to [space]'
+            )
+        return
+    if wanted:
+        for decoder, base in ready.bases.items():
+            named = ready.spec.model.pretrained.replace("{decoder}", decoder)
+            path = resolve_weights(named, base, on_progress=on_download)
+            assert path is not None
+            ready.weights[decoder] = path
+
+
+def _check_configs(ready: Preparation) -> None:
+    assert ready.dataset is not None
+    objective = _dry_objective(ready)
+    for params in checks.covering(ready.space):
+        objective.config(params, seed=0)
+
+
+def _dry_objective(ready: Preparation) -> SegmentationObjective:
+    """The objective without its files: for configs that are built and not trained."""
+    assert ready.dataset is not None
+    folder = ready.spec.study.folder
+    return SegmentationObjective(
+        base=ready.spec.model.base,
+        trust_code=ready.spec.model.trust_code,
+        dataset=ready.dataset,
+        lists=(folder / "splits" / "train.txt", folder / "splits" / "val.txt"),
+        shapes=shapes_of(ready),
+        weights=ready.weights,
+        fixed=ready.spec.train,
+        folder=folder,
+    )
+
+
+def _check_in_child(ready: Preparation, slots: int) -> None:
+    """What needs torch: devices, models that build, weights that fit, and from the models' size the room on disk."""
+    objective = _dry_objective(ready)
+    first = {}
+    for params in checks.covering(ready.space):
+        decoder = str(objective.settings(params).get("decoder", "")) if ready.spec.model.base == UNET else ""
+        first.setdefault(decoder, objective.config(params, seed=0))
+    models = {decoder: {"model": cfg["model"]} for decoder, cfg in first.items()}
+    weights = {decoder: str(path) for decoder, path in ready.weights.items()}
+    found = checks.look_with_torch(models, weights, ready.spec.resources.devices)
+    ready.devices = tuple(found["devices"])
+    for decoder, names in found["replaced"].items():
+        ready.notes.append(
+            f"weights {ready.weights[decoder].name}: made for other classes, the last layers start anew ({', '.join(names)})"
+        )
+    checks.check_disk(ready.spec.study.folder, found["bytes"], ready.spec.resources.keep_checkpoints, slots)

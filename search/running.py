@@ -1,0 +1,155 @@
+"""`run`, `worker`, `replay` and `table2 --replicates`: a prepared study, its slots, and a worker until it is full."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import optuna
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+from objectives.outcome import Objective
+from objectives.replay import ReplayObjective, load_recorded
+from search.preparation import Preparation, prepare
+from search.progress import Board
+from search.worker import Slot, StoppedError, Worker, make_slots
+from spaces.errors import InputError
+from studies import results
+from studies import study as study_room
+from studies.spec import StudySpec
+from studies.storage import study_lock
+
+
+class NotReadyError(InputError):
+    """A preparation found problems; all of them stand in `problems`."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+@contextmanager
+def watched_preparation(spec: StudySpec, console: Console, slots: int) -> Iterator[Preparation]:
+    """`prepare` with progress bars for long reads and downloads."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+    with Progress(*columns, console=console, transient=True) as files:
+        reading = files.add_task("reading images and masks", total=None)
+        with Progress(TextColumn("{task.description}"), BarColumn(), DownloadColumn(), console=console) as downloads:
+            tasks: dict[str, Any] = {}
+
+            def on_download(name: str, done: int, total: int) -> None:
+                if name not in tasks:
+                    tasks[name] = downloads.add_task(name, total=total or None)
+                downloads.update(tasks[name], completed=done)
+
+            ready = prepare(
+                spec,
+                slots=slots,
+                on_file=lambda done, total: files.update(reading, completed=done, total=total),
+                on_download=on_download,
+            )
+    yield ready
+
+
+def run_study(
+    spec: StudySpec,
+    console: Console,
+    *,
+    trials: int | None = None,
+    slots: int | None = None,
+    must_exist: bool = False,
+    replicates: int | None = None,
+) -> optuna.Study:
+    """Prepares, opens the study and works on it until it holds `trials` finished trials (the spec's by default).
+
+    Args:
+        slots: trials that train at the same time on this machine; from [resources] by default.
+        must_exist: refuse to begin a new study.
+        replicates: instead, train every row of Table 2 this many times.
+
+    Raises NotReadyError with all problems, InputError for a study that cannot be continued, StoppedError.
+    """
+    if must_exist:
+        study_room.open_existing(spec)
+    resources = spec.resources
+    count = slots or resources.trials_per_device
+    with watched_preparation(spec, console, count) as ready:
+        if ready.problems:
+            raise NotReadyError(ready.problems)
+    for note in ready.notes:
+        console.print(f"note: {note}", highlight=False, markup=False, style="dim")
+    study = study_room.create_or_open(spec, ready.fingerprints())
+    ready.save()
+    places = make_slots(ready.devices, resources.trials_per_device, cores(), resources.threads, slots)
+    budget = _enqueue(spec, study, trials or spec.study.trials, replicates)
+    work(spec, study, ready.objective(), places, console, budget)
+    return study
+
+
+def replay_study(spec: StudySpec, console: Console, *, trials: int | None, slots: int | None) -> optuna.Study:
+    """Works on a study of replayed curves: real storage, sampler and pruner, no training and no data."""
+    if spec.replay is None:
+        raise InputError('[replay] is missing; add it with curves = "generated" or the path of recorded trials')
+    recorded = () if spec.replay.curves == "generated" else load_recorded(Path(spec.replay.curves))
+    objective = ReplayObjective(metric=spec.study.metric, recorded=recorded, pause=spec.replay.pause)
+    study = study_room.create_or_open(spec, {"replay": {"curves": Path(spec.replay.curves).name}})
+    budget = _enqueue(spec, study, trials or spec.study.trials, None)
+    work(spec, study, objective, make_slots(["cpu"], slots or 1, cores(), None, None), console, budget)
+    return study
+
+
+def _enqueue(spec: StudySpec, study: optuna.Study, trials: int, replicates: int | None) -> int:
+    """Puts what the spec asks for in the queue and returns the budget that it belongs to."""
+    with study_lock(spec.study.storage, spec.study.name):
+        if replicates is not None:
+            study_room.enqueue_table2(study, spec.search_space(), replicates, spec.train)
+            return study_room.finished(study) + study_room.running(study) + study_room.waiting(study)
+        if "table2" in spec.study.enqueue:
+            study_room.enqueue_table2(study, spec.search_space(), 1, spec.train)
+    return trials
+
+
+def work(
+    spec: StudySpec, study: optuna.Study, objective: Objective, slots: list[Slot], console: Console, trials: int
+) -> None:
+    """Runs one worker on this process's main thread, with signals that end it in order."""
+    board = Board(console, [slot.device for slot in slots], spec.study.metric, trials)
+    best = results.best(study)
+    board.counted(study_room.finished(study), (best.value, best.number) if best and best.value is not None else None)
+    worker = Worker(spec=spec, study=study, space=spec.search_space(), objective=objective, slots=slots, board=board)
+    with board, _signals(worker.request_stop, board):
+        worker.work(trials)
+
+
+@contextmanager
+def _signals(request_stop: Callable[[], None], board: Board) -> Iterator[None]:
+    asked = False
+
+    def on_signal(_number: int, _frame: object) -> None:
+        nonlocal asked
+        if asked:
+            os._exit(1)  # the children die with the fork server, which dies with this process
+        asked = True
+        board.say("stopping: running trials are put back; once more stops at once")
+        request_stop()
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, on_signal) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def cores() -> int:
+    """CPU cores that this process may use, which in a container are fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+__all__ = ["NotReadyError", "StoppedError", "replay_study", "run_study", "watched_preparation"]

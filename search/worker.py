@@ -1,0 +1,187 @@
+"""A worker: one thread per slot, each asking the study for trials and training them, until the study holds enough."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import optuna
+
+from objectives.outcome import Ending, Evaluation, Objective, Outcome, TrialOrder
+from search import conclude
+from search.progress import Board
+from spaces.errors import InputError
+from spaces.search_space import SearchSpace
+from studies import recovery, results
+from studies import study as study_room
+from studies.pruning import build_pruner
+from studies.sampling import build_sampler, sampler_name
+from studies.spec import StudySpec
+from studies.storage import study_lock
+
+_WAIT = 0.5  # seconds between questions while other slots' trials fill the study
+
+
+class StoppedError(Exception):
+    """The search stopped before the study was full; the message says why."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A place where one trial trains at a time: a device and its share of the CPU's threads."""
+
+    index: int
+    device: str
+    threads: int
+
+
+@dataclass
+class Worker:
+    """Trains trials of one study on its slots.
+
+    Call `request_stop` from a signal handler: running trials are put back and `work` returns.
+    """
+
+    spec: StudySpec
+    study: optuna.Study
+    space: SearchSpace
+    objective: Objective
+    slots: Sequence[Slot]
+    board: Board
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _reasons: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._lock = study_lock(self.spec.study.storage, self.spec.study.name)
+        with self._lock:
+            self._alive = recovery.register(self.study, self.spec.study.folder)
+            put_back = recovery.put_back_orphans(self.study, self.spec.study.folder)
+            so_far = len(self.study.get_trials(deepcopy=False))
+            self.study.sampler = build_sampler(self.spec, self.space, so_far, self._alive.ordinal)
+            if sampler_name(self.spec, self.space) == "grid":
+                study_room.enqueue_grid(self.study, self.space, self.spec.study.seed)
+        self.study.pruner = build_pruner(self.spec)
+        for number in put_back:
+            self.board.say(f"trial {number}: its worker is gone, it is trained again")
+
+    def request_stop(self) -> None:
+        """Ends the running trainings; their trials wait to be trained again."""
+        self._stop.set()
+
+    def work(self, trials: int) -> None:
+        """Trains until the study holds `trials` finished trials.
+
+        Raises StoppedError where the same cause ends every trial, or after `request_stop`.
+        """
+        threads = [
+            threading.Thread(target=self._guarded, args=(slot, trials), name=f"slot-{slot.index}", daemon=True)
+            for slot in self.slots
+        ]
+        try:
+            for thread in threads:
+                thread.start()
+            while any(thread.is_alive() for thread in threads):
+                time.sleep(0.1)  # not join(): signals are handled between these
+        finally:
+            self._stop.set()
+            for thread in threads:
+                thread.join(timeout=30)
+            self._alive.release()
+        if self._reasons:
+            raise StoppedError(self._reasons[0])
+        if study_room.finished(self.study) < trials:
+            raise StoppedError("stopped; run the same command again to go on")
+
+    def _guarded(self, slot: Slot, trials: int) -> None:
+        try:
+            self._serve(slot, trials)
+        except InputError as error:
+            self._halt(str(error))
+        except Exception as error:  # a slot's thread must not die in silence
+            import traceback
+
+            self.board.say(traceback.format_exc())
+            self._halt(f"slot {slot.index}: {type(error).__name__}: {error}")
+
+    def _halt(self, reason: str) -> None:
+        self._reasons.append(reason)
+        self._stop.set()
+
+    def _serve(self, slot: Slot, trials: int) -> None:
+        while not self._stop.is_set():
+            claim = study_room.ask(
+                self.study, self.space, self.spec, trials=trials, lock=self._lock, attrs={recovery.WORKER: self._alive.ordinal}
+            )
+            if claim is study_room.Budget.DONE:
+                return
+            if isinstance(claim, study_room.Budget):
+                self._stop.wait(_WAIT)
+                continue
+            self._train(claim, slot)
+
+    def _train(self, claim: study_room.Claim, slot: Slot) -> None:
+        self.board.started(slot.index, claim.trial.number)
+        watch = TrialWatch(self, claim.trial, slot.index)
+        order = TrialOrder(
+            number=claim.trial.number, params=claim.params, seed=claim.seed, device=slot.device, threads=slot.threads
+        )
+        outcome = self.objective.run(order, watch)
+        conclude.conclude(self.study, claim.trial, outcome, self.spec)
+        best = results.best(self.study)
+        best_value = (best.value, best.number) if best is not None and best.value is not None else None
+        self.board.counted(study_room.finished(self.study), best_value)
+        self.board.ended(slot.index, conclude.ending_text(outcome, self.spec))
+        if outcome.ending is Ending.FAILED:
+            cause = results.repeated_cause(self.study)
+            if cause:
+                self._halt(f"the last three trials all failed by the same cause, {cause}: {outcome.message}")
+        elif outcome.ending is not Ending.INTERRUPTED:
+            conclude.retain_checkpoints(self.study, self.spec)
+
+
+class TrialWatch:
+    """Stands between a training and its trial: reports evaluations and passes on the pruner's answer."""
+
+    def __init__(self, worker: Worker, trial: optuna.Trial, slot: int) -> None:
+        self._worker, self._trial, self._slot = worker, trial, slot
+        self._metric = worker.spec.study.metric
+        self._best = worker.spec.study.value == "best"
+        self._highest = float("-inf")
+        # A trial that was put back reports some steps for a second time; Optuna keeps the first.
+        storage_trial = worker.study.get_trials(deepcopy=False)[trial.number]
+        self._reported = set(storage_trial.intermediate_values)
+        self._table2 = "table2" in storage_trial.user_attrs
+
+    def evaluated(self, evaluation: Evaluation) -> bool:
+        """Reports to the study; True where the pruner gives the trial up."""
+        self._worker.board.evaluated(self._slot, evaluation)
+        value = evaluation.metrics.get(self._metric)
+        if value is None:
+            return False
+        self._highest = max(self._highest, value)
+        if evaluation.step not in self._reported:
+            self._trial.report(self._highest if self._best else value, evaluation.step)
+            self._reported.add(evaluation.step)
+        # After its last evaluation a trial is complete: there is nothing left to save. A row of Table 2 is trained to
+        # its end, since it is there to be compared.
+        return evaluation.step < 100 and not self._table2 and self._trial.should_prune()
+
+    def progressed(self, iteration: int, iterations: int, seconds: float) -> None:
+        """Shows the progress."""
+        self._worker.board.progressed(self._slot, iteration, iterations, seconds)
+
+    def interrupted(self) -> bool:
+        """Whether the worker is to stop."""
+        return self._worker._stop.is_set()
+
+
+def make_slots(devices: Sequence[str], per_device: int, cores: int, threads: int | None, wanted: int | None) -> list[Slot]:
+    """`per_device` slots on every device, or `wanted` in all, dealt out in turn; CPU threads are shared evenly."""
+    count = wanted if wanted is not None else per_device * len(devices)
+    share = threads if threads is not None else max(1, cores // count)
+    return [Slot(index, devices[index % len(devices)], share) for index in range(count)]
+
+
+__all__ = ["Outcome", "Slot", "StoppedError", "Worker", "make_slots"]

@@ -1,0 +1,217 @@
+"""One parameter of a search space: its range, its scale, and the condition under which it exists."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from spaces.errors import InputError
+
+Value = bool | int | float | str
+Params = dict[str, Value]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameter:
+    """A named parameter.
+
+    `when` maps a parent parameter to the values for which this one exists: `{"optimizer": ("Adam", "AdamW")}`.
+    With several parents all must hold. A parameter whose parent does not exist does not exist either.
+    """
+
+    name: str
+    when: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
+
+    @property
+    def distribution(self) -> BaseDistribution:
+        """Optuna's distribution of this parameter."""
+        raise NotImplementedError
+
+    def suggest(self, trial: optuna.trial.BaseTrial) -> Value:
+        """Asks `trial` for a value of this parameter."""
+        raise NotImplementedError
+
+    def values(self) -> list[Value] | None:
+        """Every value this parameter can take, in order, or None where they are not countable."""
+        raise NotImplementedError
+
+    def contains(self, value: object) -> bool:
+        """Whether `value` could have been suggested."""
+        raise NotImplementedError
+
+    def exists(self, params: Mapping[str, Value]) -> bool:
+        """Whether this parameter exists beside the values already chosen in `params`."""
+        return all(parent in params and params[parent] in allowed for parent, allowed in self.when.items())
+
+    def describe(self) -> dict[str, Any]:
+        """This parameter as plain data: the form that is fingerprinted and printed."""
+        description = optuna.distributions.distribution_to_json(self.distribution)
+        return {"distribution": description, "when": {parent: list(values) for parent, values in self.when.items()}}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Categorical(Parameter):
+    """One of `choices`, unordered. Choices of different type are different: 1, 1.0, True and "1" never mix."""
+
+    choices: tuple[Value, ...]
+
+    def __post_init__(self) -> None:
+        if not self.choices:
+            raise InputError(f"parameter {self.name}: choices is empty; give at least one choice")
+        if len({repr(choice) for choice in self.choices}) < len(self.choices):
+            raise InputError(f"parameter {self.name}: choices {list(self.choices)} hold a value twice; give each once")
+
+    @property
+    def distribution(self) -> CategoricalDistribution:
+        return CategoricalDistribution(self.choices)
+
+    def suggest(self, trial: optuna.trial.BaseTrial) -> Value:
+        chosen = trial.suggest_categorical(self.name, self.choices)
+        assert chosen is not None
+        return chosen
+
+    def values(self) -> list[Value]:
+        return list(self.choices)
+
+    def contains(self, value: object) -> bool:
+        # True == 1 in Python; a flag must not pass for a number.
+        return any(value == choice and isinstance(value, bool) == isinstance(choice, bool) for choice in self.choices)
+
+
+def _check_range(name: str, low: float, high: float, log: bool) -> None:
+    if not (math.isfinite(low) and math.isfinite(high)) or low > high:
+        raise InputError(f"parameter {name}: range {low} to {high} is empty; low must be finite and at most high")
+    if log and low <= 0:
+        raise InputError(f"parameter {name}: log scale from {low}; a log scale starts above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Int(Parameter):
+    """A whole number from `low` to `high`, both included, in steps of `step`, or on a log scale."""
+
+    low: int
+    high: int
+    step: int = 1
+    log: bool = False
+
+    def __post_init__(self) -> None:
+        _check_range(self.name, self.low, self.high, self.log)
+        if self.step < 1 or (self.log and self.step != 1):
+            raise InputError(f"parameter {self.name}: step {self.step}; a step is 1 or more, and 1 on a log scale")
+        if (self.high - self.low) % self.step:
+            raise InputError(
+                f"parameter {self.name}: {self.high} is not reached from {self.low} in steps of {self.step}; "
+                f"end at {self.high - (self.high - self.low) % self.step}"
+            )
+
+    @property
+    def distribution(self) -> IntDistribution:
+        return IntDistribution(self.low, self.high, log=self.log, step=self.step)
+
+    def suggest(self, trial: optuna.trial.BaseTrial) -> Value:
+        return trial.suggest_int(self.name, self.low, self.high, step=self.step, log=self.log)
+
+    def values(self) -> list[Value]:
+        return list(range(self.low, self.high + 1, self.step))
+
+    def contains(self, value: object) -> bool:
+        if isinstance(value, bool) or not isinstance(value, int):
+            return False
+        return self.low <= value <= self.high and (value - self.low) % self.step == 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Float(Parameter):
+    """A number from `low` to `high`, both included, in steps of `step`, or on a log scale."""
+
+    low: float
+    high: float
+    step: float | None = None
+    log: bool = False
+
+    def __post_init__(self) -> None:
+        _check_range(self.name, self.low, self.high, self.log)
+        if self.step is not None and (self.log or self.step <= 0):
+            raise InputError(f"parameter {self.name}: step {self.step}; a step is above 0 and excludes a log scale")
+
+    @property
+    def distribution(self) -> FloatDistribution:
+        return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
+
+    def suggest(self, trial: optuna.trial.BaseTrial) -> Value:
+        return trial.suggest_float(self.name, self.low, self.high, step=self.step, log=self.log)
+
+    def values(self) -> list[Value] | None:
+        if self.step is None:
+            return [self.low] if self.low == self.high else None
+        count = math.floor((self.high - self.low) / self.step + 1e-9) + 1
+        # The last sum may exceed `high` by a rounding error.
+        return [min(self.high, self.low + index * self.step) for index in range(count)]
+
+    def contains(self, value: object) -> bool:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not self.low <= value <= self.high:
+            return False
+        if self.step is None:
+            return True
+        steps = (value - self.low) / self.step
+        return math.isclose(steps, round(steps), abs_tol=1e-8)
+
+
+def parameter(name: str, table: Mapping[str, Any]) -> Parameter:
+    """A parameter from a table of a spec: `type` (categorical | int | float) and the fields of that type.
+
+    `type` may be left out where `choices` is given (categorical) or `low` and `high` are of one kind.
+    Raises InputError for an unknown field, a missing one, or a value of the wrong type.
+    """
+    fields = dict(table)
+    kind = fields.pop("type", None) or _guess_type(name, fields)
+    when = {parent: _values(name, f"when.{parent}", allowed) for parent, allowed in fields.pop("when", {}).items()}
+    classes: dict[str, tuple[type[Parameter], tuple[str, ...], tuple[str, ...]]] = {
+        "categorical": (Categorical, ("choices",), ()),
+        "int": (Int, ("low", "high"), ("step", "log")),
+        "float": (Float, ("low", "high"), ("step", "log")),
+    }
+    if kind not in classes:
+        raise InputError(f"parameter {name}: type {kind!r} is unknown; use categorical, int or float")
+    cls, required, optional = classes[kind]
+    missing = [key for key in required if key not in fields]
+    unknown = sorted(set(fields) - set(required) - set(optional))
+    if missing or unknown:
+        wrong = f"lacks {', '.join(missing)}" if missing else f"has unknown fields {', '.join(unknown)}"
+        raise InputError(
+            f"parameter {name}: {kind} {wrong}; it takes {', '.join(required + optional + ('when',))} and nothing else"
+        )
+    _check_types(name, kind, fields)
+    if "choices" in fields:
+        fields["choices"] = _values(name, "choices", fields["choices"])
+    return cls(name=name, when=when, **fields)
+
+
+def _guess_type(name: str, fields: Mapping[str, Any]) -> str:
+    if "choices" in fields:
+        return "categorical"
+    if "low" not in fields or "high" not in fields:
+        raise InputError(f"parameter {name}: neither choices nor low and high; give one of the two")
+    return "int" if isinstance(fields["low"], int) and isinstance(fields["high"], int) else "float"
+
+
+def _check_types(name: str, kind: str, fields: Mapping[str, Any]) -> None:
+    number: tuple[type, ...] = (int,) if kind == "int" else (int, float)
+    for key in {"low", "high", "step"} & set(fields):
+        if isinstance(fields[key], bool) or not isinstance(fields[key], number):
+            raise InputError(f"parameter {name}: {key} is {fields[key]!r}; {kind} takes a number of that kind")
+    if not isinstance(fields.get("log", False), bool):
+        raise InputError(f"parameter {name}: log is {fields['log']!r}; write true or false")
+
+
+def _values(name: str, key: str, values: object) -> tuple[Value, ...]:
+    if isinstance(values, bool | int | float | str):
+        return (values,)
+    if not isinstance(values, Sequence) or not all(isinstance(value, bool | int | float | str) for value in values):
+        raise InputError(f"parameter {name}: {key} is {values!r}; give a list of strings, numbers, true or false")
+    return tuple(values)

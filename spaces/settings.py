@@ -1,0 +1,245 @@
+"""The vocabulary of a training: every setting by name, its allowed values, and the paper's value as default.
+
+A space samples some settings; a spec's `[train]` fixes others; the rest take the defaults below, which are the
+paper's. "notebooks" cites the authors' public notebooks and logs (github.com/nogibjj/yj_xq_661_final_project);
+"table" cites the paper's Table 2.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from spaces.errors import InputError
+from spaces.parameter import Categorical, Float, Int, Parameter, Params, Value
+
+DECODERS = ("fcn", "pspnet", "deeplabv3")
+LOSSES = ("cross_entropy", "dice", "focal", "ce_dice", "ce_tversky", "lovasz", "ce_lovasz")
+CLASS_WEIGHTED_LOSSES = ("cross_entropy", "ce_dice", "ce_tversky", "ce_lovasz")
+MIXED_LOSSES = ("ce_dice", "ce_tversky", "ce_lovasz")
+OPTIMIZERS = ("SGD", "Adam", "AdamW")
+NO_CROP = "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """A named setting: `allowed` says which values it takes, `default` is the paper's, `source` says where from."""
+
+    allowed: Parameter
+    default: Value
+    meaning: str
+    source: str
+
+    @property
+    def name(self) -> str:
+        return self.allowed.name
+
+
+class Crop(Int):
+    """A crop's side in pixels, or "none" for the whole image."""
+
+    def contains(self, value: object) -> bool:
+        return value == NO_CROP or super().contains(value)
+
+
+def _choice(name: str, *choices: Value) -> Categorical:
+    return Categorical(name=name, choices=choices)
+
+
+_ALL = (
+    Setting(
+        allowed=_choice("decoder", *DECODERS),
+        default="pspnet",
+        meaning="decode head on the UNet; only for base = 'unet'",
+        source="notebooks: all eleven rows use PSPNet, picked from Table 1",
+    ),
+    Setting(
+        allowed=Int(name="base_channels", low=1, high=1024),
+        default=64,
+        meaning="channels of the UNet's first stage; only for base = 'unet'",
+        source="base config unet-s5-d16_pspnet_4xb4-40k_hrf-256x256",
+    ),
+    Setting(
+        allowed=Int(name="input_size", low=32, high=8192),
+        default=512,
+        meaning="pixels: images are resized to fit input_size x input_size, aspect ratio kept, in training and test",
+        source="notebooks: Resize 512 x 512, keep_ratio",
+    ),
+    Setting(
+        allowed=Crop(name="crop", low=16, high=8192),
+        default=NO_CROP,
+        meaning="pixels: side of the random training crop, or 'none'",
+        source="table",
+    ),
+    Setting(
+        allowed=Float(name="cat_max_ratio", low=0.0, high=1.0),
+        default=0.75,
+        meaning="a crop in which one class covers more than this share is drawn again, up to 10 times",
+        source="notebooks: RandomCrop(cat_max_ratio 0.75)",
+    ),
+    Setting(
+        allowed=_choice("flip", "none", "horizontal", "vertical", "both"),
+        default="none",
+        meaning="random flip, probability 0.5 in all",
+        source="table",
+    ),
+    Setting(
+        allowed=Int(name="rotation", low=0, high=180),
+        default=0,
+        meaning="degrees: random rotation within plus or minus this, probability 0.5; 0 is none",
+        source="notebooks: no rotation in any row",
+    ),
+    Setting(
+        allowed=_choice("photometric", False, True),
+        default=False,
+        meaning="random brightness, contrast, saturation and hue (PhotoMetricDistortion)",
+        source="notebooks: none",
+    ),
+    Setting(
+        allowed=_choice("loss", *LOSSES),
+        default="cross_entropy",
+        meaning="training loss; ce_dice, ce_tversky (Dice per class) and ce_lovasz add the second to cross entropy",
+        source="table",
+    ),
+    Setting(
+        allowed=Float(name="mix_weight", low=0.0, high=100.0),
+        default=1.0,
+        meaning="weight of the loss that ce_dice, ce_tversky and ce_lovasz add to cross entropy's 1.0",
+        source="ours: the paper names the mix of cross entropy and Dice as future work",
+    ),
+    Setting(
+        allowed=Float(name="foreground_weight", low=0.01, high=1000.0),
+        default=1.0,
+        meaning="class weight of every class but the background in cross entropy",
+        source="notebooks: no class weights",
+    ),
+    Setting(allowed=_choice("optimizer", *OPTIMIZERS), default="SGD", meaning="optimizer", source="table"),
+    Setting(
+        allowed=Float(name="lr_sgd", low=0.0, high=10.0),
+        default=0.01,
+        meaning="learning rate where the optimizer is SGD",
+        source="notebooks: SGD lr 0.01",
+    ),
+    Setting(
+        allowed=Float(name="lr_adam", low=0.0, high=10.0),
+        default=0.01,
+        meaning="learning rate where the optimizer is Adam or AdamW",
+        source="notebooks: Adam lr 0.01",
+    ),
+    Setting(
+        allowed=Float(name="momentum", low=0.0, high=1.0),
+        default=0.9,
+        meaning="momentum of SGD",
+        source="notebooks: momentum 0.9",
+    ),
+    Setting(
+        allowed=Float(name="weight_decay", low=0.0, high=1.0),
+        default=5e-4,
+        meaning="L2 penalty of the optimizer (decoupled in AdamW)",
+        source="table",
+    ),
+    Setting(
+        allowed=_choice("schedule", "poly_40k", "poly", "cosine"),
+        default="poly_40k",
+        meaning="poly_40k: PolyLR power 0.9 to 1e-4 ending at 40,000; poly: the same ending with the training; "
+        "cosine: linear warm-up over a tenth, then half a cosine to 0",
+        source="notebooks: PolyLR power 0.9 to 1e-4, end at 40,000",
+    ),
+    Setting(allowed=Int(name="batch_size", low=1, high=4096), default=2, meaning="images a batch", source="notebooks"),
+    Setting(
+        allowed=Int(name="iterations", low=1, high=10_000_000),
+        default=400,
+        meaning="training iterations",
+        source="table",
+    ),
+    Setting(
+        allowed=_choice("initial_weights", "pretrained", "none"),
+        default="pretrained",
+        meaning="start from the spec's [model] pretrained weights, or from random ones",
+        source="notebooks: HRF weights in every row",
+    ),
+    Setting(
+        allowed=_choice("inference", "slide", "whole"),
+        default="slide",
+        meaning="test by sliding window, or the whole image at once",
+        source="notebooks: sliding window 256, stride 170",
+    ),
+    Setting(
+        allowed=Int(name="window", low=16, high=8192),
+        default=256,
+        meaning="pixels: side of the sliding window",
+        source="notebooks: sliding window 256",
+    ),
+    Setting(
+        allowed=Int(name="stride", low=1, high=8192),
+        default=170,
+        meaning="pixels: step of the sliding window",
+        source="notebooks: stride 170",
+    ),
+    Setting(
+        allowed=Int(name="evaluations", low=1, high=100),
+        default=5,
+        meaning="how often a training is evaluated, evenly spread, the last at its end",
+        source="ours: 4 to 8 suit the pruners",
+    ),
+    Setting(
+        allowed=Float(name="size_scale", low=0.01, high=1.0),
+        default=1.0,
+        meaning="scales input_size, crop, window and stride down, to rehearse a search on a small machine",
+        source="ours: 1.0 is the paper",
+    ),
+    Setting(
+        allowed=Float(name="iteration_scale", low=0.0001, high=1.0),
+        default=1.0,
+        meaning="scales iterations (and the 40,000 of poly_40k) down, to rehearse a search on a small machine",
+        source="ours: 1.0 is the paper",
+    ),
+    Setting(
+        allowed=_choice("amp", False, True),
+        default=False,
+        meaning="mixed precision (AmpOptimWrapper); needs a GPU",
+        source="notebooks: float32",
+    ),
+    Setting(
+        allowed=Int(name="loader_workers", low=0, high=64),
+        default=0,
+        meaning="processes that load images beside the training; 0 loads in the training process",
+        source="ours: small images load in far less time than a step takes",
+    ),
+)
+
+SETTINGS: Mapping[str, Setting] = {setting.name: setting for setting in _ALL}
+DEFAULTS: Mapping[str, Value] = {name: setting.default for name, setting in SETTINGS.items()}
+UNET_ONLY = ("decoder", "base_channels")
+
+
+def check_settings(values: Mapping[str, object], where: str) -> None:
+    """Raises InputError for a name that is neither a setting nor a dotted config key, or a value it cannot take."""
+    for name, value in values.items():
+        if "." in name:
+            continue
+        if name not in SETTINGS:
+            near = difflib.get_close_matches(name, SETTINGS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(SETTINGS)}, or a dotted config key"
+            raise InputError(f"{where}: {name} is no setting; {hint}")
+        if not SETTINGS[name].allowed.contains(value):
+            raise InputError(f"{where}: {name} = {value!r} is not allowed; it takes {_range(SETTINGS[name].allowed)}")
+
+
+def complete(params: Mapping[str, Value], fixed: Mapping[str, Value]) -> Params:
+    """Every setting's value: sampled `params` before `fixed` ones before the paper's defaults; dotted keys as given."""
+    check_settings(params, "params")
+    check_settings(fixed, "[train]")
+    return {**DEFAULTS, **fixed, **params}
+
+
+def _range(allowed: Parameter) -> str:
+    if isinstance(allowed, Categorical):
+        return " | ".join(
+            str(choice).lower() if isinstance(choice, bool) else str(choice) for choice in allowed.choices
+        )
+    assert isinstance(allowed, Int | Float)
+    crop = "'none' or " if isinstance(allowed, Crop) else ""
+    kind = "a whole number" if isinstance(allowed, Int) else "a number"
+    return f"{crop}{kind} from {allowed.low:g} to {allowed.high:g}"

@@ -1,0 +1,1 @@
+"""What is remembered: the spec, the storage, sampling and pruning, results and reports."""

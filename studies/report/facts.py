@@ -1,0 +1,166 @@
+"""What a report says beside the trials, and the study as the report reads it: once, all figures from one moment."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from spaces.search_space import SearchSpace
+from studies.ledger import Ledger, ending, ledger
+from studies.results import TrialRow, rows
+from studies.sampling import params_key
+from studies.study import FINGERPRINTS, SPEC
+from studies.table2 import Table2Line, table2
+
+Overlay = tuple[str, str, bytes]
+"""Title, caption, and a PNG file's bytes, already as small as they shall be shown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportFacts:
+    """What the trials do not say themselves. Every field may be left out; the report then leaves it out too.
+
+    Metric, classes, base, pretrained, fixed settings and fingerprints are taken from the study where not given here.
+    """
+
+    spec: str = ""
+    """Name of the spec, such as study.toml."""
+    metric: str | None = None
+    """What was maximised: mIoU, mDice or IoU.CLASS."""
+    value: str | None = None
+    """Which evaluation of a trial counts: last or best."""
+    asked: int | None = None
+    """Finished trials that the study shall hold."""
+    dataset: str = ""
+    """Name of the data set, such as its root folder's."""
+    classes: Sequence[str] = ()
+    train_images: int | None = None
+    val_images: int | None = None
+    train_subjects: int | None = None
+    val_subjects: int | None = None
+    shared_subjects: int | None = None
+    """Subjects with images on both sides of the split."""
+    split: str = ""
+    """Where the split comes from, in a few words."""
+    pixels: Mapping[str, int] = field(default_factory=dict)
+    """Labelled pixels per class, over all images."""
+    base: str | None = None
+    pretrained: str | None = None
+    fixed: Mapping[str, object] | None = None
+    """Settings and config keys that are the same in every trial."""
+    sampler: str = ""
+    pruner: str = ""
+    seed: int | None = None
+    """Seed of the study: the sampler's, and of the first training of each params."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    machine: Mapping[str, str] = field(default_factory=dict)
+    fingerprints: Mapping[str, object] | None = None
+    """May be nested; leaves are shown by their dotted place."""
+    overlays: Sequence[Overlay] = ()
+
+
+def _filled(facts: ReportFacts, study: optuna.Study) -> ReportFacts:
+    """`facts` with what the study itself remembers of its spec."""
+    attrs = study.user_attrs
+    spec: Mapping[str, Any] = attrs.get(SPEC, {})
+    metric, model = spec.get("metric", {}), spec.get("model", {})
+    return replace(
+        facts,
+        metric=facts.metric or metric.get("name") or "mIoU",
+        value=facts.value or metric.get("value") or "last",
+        classes=tuple(facts.classes or spec.get("data", {}).get("classes", ())),
+        base=facts.base or model.get("base"),
+        pretrained=facts.pretrained or model.get("pretrained"),
+        fixed=spec.get("train", {}) if facts.fixed is None else facts.fixed,
+        fingerprints=attrs.get(FINGERPRINTS, {}) if facts.fingerprints is None else facts.fingerprints,
+    )
+
+
+class _Still(optuna.Study):
+    """A study as it was when this was made: workers may add trials meanwhile, and figures would not add up."""
+
+    def __init__(self, study: optuna.Study) -> None:
+        self.__dict__.update(copy.copy(study).__dict__)
+        self._trials_then = study.get_trials(deepcopy=False)
+
+    def get_trials(self, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
+        chosen = [trial for trial in self._trials_then if states is None or trial.state in states]
+        return copy.deepcopy(chosen) if deepcopy else chosen
+
+
+class Reading:
+    """A study read once for a report: its rows by how they ended, and the facts filled in."""
+
+    def __init__(self, study: optuna.Study, space: SearchSpace, facts: ReportFacts) -> None:
+        self.study: optuna.Study = _Still(study)
+        self.space = space
+        self.facts = _filled(facts, study)
+        self.metric = self.facts.metric or "mIoU"
+        self.rows: list[TrialRow] = rows(self.study)
+        self.ledger: Ledger = ledger(self.rows)
+
+    def ended(self, how: str) -> list[TrialRow]:
+        """The rows that ended so: complete, pruned, diverged or failed (or are running or waiting)."""
+        return [row for row in self.rows if ending(row) == how]
+
+    @cached_property
+    def complete(self) -> list[TrialRow]:
+        """Complete trials with a value, by number."""
+        return [row for row in self.ended("complete") if row.value is not None]
+
+    @cached_property
+    def ranked(self) -> list[TrialRow]:
+        """Complete trials, the best first, the earliest of equals first."""
+        return sorted(self.complete, key=lambda row: (-value_of(row), row.number))
+
+    @property
+    def best(self) -> TrialRow | None:
+        """The best complete trial, or None where there is none."""
+        return self.ranked[0] if self.ranked else None
+
+    @property
+    def finished(self) -> int:
+        """Trials that count: complete, pruned and diverged."""
+        return sum(row.state in ("COMPLETE", "PRUNED") for row in self.rows)
+
+    @cached_property
+    def table2(self) -> list[Table2Line]:
+        """The paper's rows beside ours."""
+        classes = self.facts.classes
+        return table2(self.study, self.space, classes[1] if len(classes) > 1 else None)
+
+    @cached_property
+    def replicated(self) -> int:
+        """Params that more than one complete trial was trained with."""
+        return sum(count > 1 for count in Counter(params_key(row.params) for row in self.complete).values())
+
+    def metrics(self, row: TrialRow) -> Mapping[str, float]:
+        """The metrics of the evaluation that counts."""
+        return row.best_metrics if self.facts.value == "best" else row.metrics
+
+    def curve(self, row: TrialRow) -> list[tuple[float, float]]:
+        """(step in percent, metric) of each evaluation; what the pruner saw where no curve was stored."""
+        stored = [(point["step"], point[self.metric]) for point in row.curve if self.metric in point]
+        if stored:
+            return stored
+        reported = self._reported.get(row.number, {})
+        # A diverged trial ends with a 0.0 that was never measured: it only teaches the sampler.
+        steps = sorted(reported)[: -1 if ending(row) == "diverged" else None]
+        return [(step, reported[step]) for step in steps if reported[step] == reported[step]]
+
+    @cached_property
+    def _reported(self) -> dict[int, dict[int, float]]:
+        return {trial.number: trial.intermediate_values for trial in self.study.get_trials(deepcopy=False)}
+
+
+def value_of(row: TrialRow) -> float:
+    """The value of a row that has one."""
+    assert row.value is not None
+    return row.value

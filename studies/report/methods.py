@@ -1,0 +1,149 @@
+"""The methods paragraph: what a paper's methods section says of a study, with every figure filled in."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import optuna
+
+from studies.report.facts import Reading, value_of
+from studies.report.markup import count, hours, listed
+from studies.report.table_sections import size_of
+from studies.results import value_text
+
+
+def methods_paragraph(reading: Reading) -> str:
+    """A few sentences as plain text. What the facts do not say is left out, never guessed."""
+    sentences = [
+        _search(reading),
+        _trials(reading),
+        _seeds(reading),
+        _cost(reading),
+        _data(reading),
+        _metric(reading),
+        _best(reading),
+        _caution(reading),
+    ]
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _search(reading: Reading) -> str:
+    facts = reading.facts
+    base = f" (base config {facts.base}{_weights(facts.pretrained)})" if facts.base else ""
+    version = facts.versions.get("optuna", optuna.__version__)
+    text = (
+        f"Hyperparameters of an MMSegmentation model{base} were searched with Optuna {version}. "
+        f"The search space held {size_of(reading)}: {listed(list(reading.space.names))}."
+    )
+    by = [
+        f"proposed by the {facts.sampler} sampler" if facts.sampler else "",
+        ("not pruned" if facts.pruner == "none" else f"pruned by the {facts.pruner} pruner") if facts.pruner else "",
+    ]
+    said = listed([part for part in by if part])
+    return f"{text} Trials were {said}." if said else text
+
+
+def _weights(pretrained: str | None) -> str:
+    if not pretrained:
+        return ""
+    return ", trained from random weights" if pretrained == "none" else f", pretrained weights {pretrained}"
+
+
+def _trials(reading: Reading) -> str:
+    ended = {how: len(reading.ended(how)) for how in ("complete", "pruned", "diverged", "failed")}
+    total = sum(ended.values())
+    if not total:
+        return "No trial has ended yet."
+    words = {"complete": "completed", "pruned": "were stopped early", "diverged": "diverged", "failed": "failed"}
+    parts = [f"{n:,} {words[how]}" for how, n in ended.items() if n or how != "diverged"]
+    causes = Counter(row.cause or "unknown" for row in reading.ended("failed"))
+    why = f" ({listed([f'{n:,} {cause}' for cause, n in causes.most_common()])})" if causes else ""
+    asked = f"; the study was to hold {reading.facts.asked:,} finished ones" if reading.facts.asked is not None else ""
+    return f"Of {count(total, 'ended trial')}, {listed(parts)}{why}{asked}."
+
+
+def _seeds(reading: Reading) -> str:
+    seeds = sorted({row.seed for row in reading.rows if row.seed is not None})
+    of_study = reading.facts.seed
+    parts = [f"The study's seed was {of_study}."] if of_study is not None else []
+    if seeds:
+        span = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} ({len(seeds)} in all)"
+        parts.append(f"Trainings were seeded with {span}.")
+    if reading.complete:
+        parts.append(
+            f"{count(reading.replicated, 'set', 'sets')} of params completed with more than one seed."
+            if reading.replicated
+            else "No set of params completed with more than one seed, so the spread between seeds is unknown."
+        )
+    return " ".join(parts)
+
+
+def _cost(reading: Reading) -> str:
+    account = reading.ledger
+    if not account.spent:
+        return ""
+    saved = f"; pruning saved an estimated {hours(account.saved)}" if account.saved else ""
+    return f"All trainings together took {hours(account.spent)} device-hours{saved}."
+
+
+def _data(reading: Reading) -> str:
+    facts = reading.facts
+    text = ""
+    if facts.train_images is not None and facts.val_images is not None:
+        name = f" of {facts.dataset}" if facts.dataset else ""
+        text = f"Training used {facts.train_images:,} and validation {count(facts.val_images, 'image')}{name}"
+        if facts.train_subjects is not None and facts.val_subjects is not None:
+            text += f" ({facts.train_subjects:,} and {count(facts.val_subjects, 'subject')})"
+        text += f"; split: {facts.split}." if facts.split else "."
+    elif facts.dataset:
+        text = f"The data set was {facts.dataset}."
+    if facts.classes:
+        total = sum(facts.pixels.values())
+        shares = [
+            f"{name} ({100 * facts.pixels[name] / total:.2f} % of labelled pixels)" if facts.pixels.get(name) else name
+            for name in facts.classes
+        ]
+        text += f" Classes were {listed(shares)}."
+    if facts.shared_subjects:
+        text += (
+            f" {count(facts.shared_subjects, 'subject has', 'subjects have')} images on both sides, so the figures "
+            "measure new images of known subjects, not new subjects."
+        )
+    elif facts.shared_subjects == 0:
+        text += " No subject has images on both sides."
+    return text.strip()
+
+
+def _metric(reading: Reading) -> str:
+    name = reading.metric
+    meanings = {
+        "mIoU": "the intersection over union, averaged over the classes",
+        "mDice": "the Dice coefficient, averaged over the classes",
+    }
+    meaning = meanings.get(name, f"the intersection over union of the class {name.removeprefix('IoU.')}")
+    which = "the last" if reading.facts.value == "last" else "the best"
+    return (
+        f"The search maximised {name}, {meaning}, from pixel counts summed over all validation images, "
+        f"at {which} evaluation of each training."
+    )
+
+
+def _best(reading: Reading) -> str:
+    best = reading.best
+    if best is None:
+        return "No trial completed, so there is no best configuration."
+    others = [f"{name} {value:.4f}" for name, value in sorted(reading.metrics(best).items()) if name != reading.metric]
+    more = f" ({', '.join(others)})" if others else ""
+    params = ", ".join(f"{name} = {value_text(value)}" for name, value in best.params.items())
+    return f"The best configuration (trial {best.number}) reached {reading.metric} {value_of(best):.4f}{more} with {params}."
+
+
+def _caution(reading: Reading) -> str:
+    if reading.best is None:
+        return ""
+    n = len(reading.complete)
+    chosen = f"the highest of {n:,} complete trials" if n > 1 else "that of the only complete trial"
+    return (
+        "All figures were measured on the validation images, which also guided the search; the best one is "
+        f"{chosen} and therefore optimistic. It needs confirming on images that played no part."
+    )

@@ -1,0 +1,145 @@
+"""What trials leave behind: written as user attributes, read back as plain data."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from spaces.parameter import Params
+from studies.sampling import params_of
+
+Metrics = Mapping[str, float]
+DIVERGED = "diverged"
+DIVERGED_VALUE = 0.0
+
+
+def record_evaluations(
+    trial: optuna.Trial, *, metrics: Metrics, best_metrics: Metrics, curve: Sequence[Mapping[str, float]]
+) -> None:
+    """Stores the last and the best evaluation (fractions, 0 to 1) and the curve.
+
+    An entry of `curve` holds `step` (percent), `iteration`, `seconds` since the trial began, and the metrics.
+    """
+    trial.set_user_attr("metrics", dict(metrics))
+    trial.set_user_attr("best_metrics", dict(best_metrics))
+    trial.set_user_attr("curve", [dict(entry) for entry in curve])
+
+
+def record_cost(trial: optuna.Trial, *, seconds: float, iterations: int) -> None:
+    """Stores what the trial took: seconds of its device (its share of a shared one) and training iterations."""
+    trial.set_user_attr("cost", {"seconds": seconds, "iterations": iterations})
+
+
+def record_folder(trial: optuna.Trial, folder: str) -> None:
+    """Stores the folder of the trial's files, relative to the study's."""
+    trial.set_user_attr("folder", folder)
+
+
+def record_cause(trial: optuna.Trial, cause: str, message: str) -> None:
+    """Stores why a trial did not end well: "diverged", "out of memory", "deadline", "crashed" or "error"."""
+    trial.set_user_attr("cause", cause)
+    trial.set_user_attr("message", message)
+
+
+def tell_diverged(study: optuna.Study, trial: optuna.Trial, *, step: int, message: str) -> None:
+    """Ends a trial whose loss became NaN: PRUNED with the value 0.0 at `step` (percent) and the cause "diverged".
+
+    NaN itself would be a FAIL, of which no sampler learns, and the same learning rate would be proposed again.
+    """
+    record_cause(trial, DIVERGED, message)
+    reported = study.get_trials(deepcopy=False)[trial.number].last_step or 0
+    # Of pruned trials Optuna ranks the longest-lived first and takes the last report as the value: the 0.0 has to
+    # stand after all other reports, and no further than that.
+    trial.report(DIVERGED_VALUE, max(step, reported + 1))
+    study.tell(trial, state=TrialState.PRUNED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRow:
+    """One trial as plain data. Metrics are fractions, times ISO 8601, `seconds` the device's."""
+
+    number: int
+    state: str
+    value: float | None
+    params: Params
+    metrics: dict[str, float] = field(default_factory=dict)
+    best_metrics: dict[str, float] = field(default_factory=dict)
+    curve: list[dict[str, float]] = field(default_factory=list)
+    cause: str | None = None
+    message: str | None = None
+    seed: int | None = None
+    replicate: int = 0
+    table2: int | None = None
+    seconds: float | None = None
+    iterations: int | None = None
+    folder: str | None = None
+    started: str | None = None
+    ended: str | None = None
+
+
+def row(trial: FrozenTrial) -> TrialRow:
+    """`trial` as plain data."""
+    attrs: Mapping[str, Any] = trial.user_attrs
+    cost = attrs.get("cost", {})
+    return TrialRow(
+        number=trial.number,
+        state=trial.state.name,
+        # A pruned trial that never reported has no value; Optuna stores None.
+        value=trial.values[0] if trial.values else None,
+        params=params_of(trial),
+        metrics=attrs.get("metrics", {}),
+        best_metrics=attrs.get("best_metrics", {}),
+        curve=attrs.get("curve", []),
+        cause=attrs.get("cause"),
+        message=attrs.get("message"),
+        seed=attrs.get("seed"),
+        replicate=attrs.get("replicate", 0),
+        table2=attrs.get("table2"),
+        seconds=cost.get("seconds"),
+        iterations=cost.get("iterations"),
+        folder=attrs.get("folder"),
+        started=trial.datetime_start.isoformat() if trial.datetime_start else None,
+        ended=trial.datetime_complete.isoformat() if trial.datetime_complete else None,
+    )
+
+
+def rows(study: optuna.Study) -> list[TrialRow]:
+    """All trials, by number."""
+    return [row(trial) for trial in study.get_trials(deepcopy=False)]
+
+
+def best(study: optuna.Study) -> TrialRow | None:
+    """The complete trial of the highest value, the earliest of equals, or None where there is none."""
+    complete = [entry for entry in rows(study) if entry.state == "COMPLETE" and entry.value is not None]
+    return max(complete, key=lambda entry: (entry.value or 0.0, -entry.number), default=None)
+
+
+def export_rows(study: optuna.Study) -> list[dict[str, Any]]:
+    """All trials as JSON data."""
+    return [asdict(entry) for entry in rows(study)]
+
+
+def causes(study: optuna.Study) -> Counter[str]:
+    """How many trials did not end well, by cause; a failed trial without one counts as "unknown"."""
+    return Counter(
+        entry.cause or "unknown" for entry in rows(study) if entry.cause is not None or entry.state == "FAIL"
+    )
+
+
+def repeated_cause(study: optuna.Study, limit: int = 3) -> str | None:
+    """The cause that the last `limit` ended trials share when all of them failed by it; None otherwise.
+
+    Something that fails every trial alike is no matter of params: a search should stop and say so.
+    """
+    ended = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
+    ended.sort(key=lambda trial: (trial.datetime_complete.timestamp() if trial.datetime_complete else 0, trial.number))
+    last = ended[-limit:]
+    found = {str(trial.user_attrs.get("cause", "unknown")) for trial in last}
+    if len(last) < limit or len(found) > 1 or any(trial.state != TrialState.FAIL for trial in last):
+        return None
+    return found.pop()

@@ -1,0 +1,152 @@
+"""Samplers by name, and the one that draws whole sets of params and knows what the study has seen."""
+
+from __future__ import annotations
+
+import json
+import random
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from spaces.parameter import Params, Value
+from spaces.search_space import SearchSpace
+from studies.spec import StudySpec
+
+REDRAWS = 20
+
+
+def sampler_name(spec: StudySpec, space: SearchSpace) -> str:
+    """The sampler that `spec` means: `auto` is grid where the whole grid fits into the trials, else tpe."""
+    if spec.study.sampler != "auto":
+        return spec.study.sampler
+    count = space.count()
+    return "grid" if count is not None and count <= spec.study.trials else "tpe"
+
+
+def build_sampler(spec: StudySpec, space: SearchSpace, trials_so_far: int, worker: int = 0) -> BaseSampler:
+    """The sampler of one worker.
+
+    Its seed comes from the spec's, the number of trials the study holds at the start, and the worker's ordinal (0, 1,
+    ...): a continued study and a second worker would otherwise propose the same params again. "grid" draws at random
+    among the cells not seen yet; `study.enqueue_grid` puts the cells in the queue.
+    """
+    seed = int(np.random.SeedSequence([spec.study.seed, trials_so_far, worker]).generate_state(1)[0])
+    name = sampler_name(spec, space)
+    # A grid cell that failed is not among the seen ones, so redrawing tries it again.
+    redraw = name == "grid" or spec.study.duplicates == "redraw"
+    return SpaceSampler(_base(name, seed), space, redraw=redraw, seed=seed)
+
+
+def _base(name: str, seed: int) -> BaseSampler:
+    if name == "tpe":
+        with warnings.catch_warnings():
+            # `group` is marked experimental; conditional spaces need it.
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return TPESampler(multivariate=True, group=True, constant_liar=True, seed=seed)
+    if name == "gp":
+        return optuna.samplers.GPSampler(seed=seed, warn_independent_sampling=False)
+    return RandomSampler(seed=seed)
+
+
+def params_key(params: Mapping[str, Value]) -> str:
+    """Equal for equal params, whatever their order; 1 and 1.0 are the same number, true is none."""
+    plain = {name: float(value) if type(value) is int else value for name, value in params.items()}
+    return json.dumps(plain, sort_keys=True)
+
+
+def params_of(trial: FrozenTrial) -> Params:
+    """The params of `trial`, those of a waiting one included."""
+    params: Params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+    return params
+
+
+class SpaceSampler(BaseSampler):
+    """Draws a complete set of params of `space` at once, proposed by `base`.
+
+    With `redraw`, a set that a trial of the study already has (in any state but FAIL) is drawn again, up to 20 times;
+    then any unseen combination is taken where the space can be counted, and the repeated one where it cannot or where
+    none is left. Params that a trial was enqueued with pass untouched.
+    """
+
+    def __init__(self, base: BaseSampler, space: SearchSpace, *, redraw: bool = False, seed: int | None = None) -> None:
+        self.base = base
+        self._space = space
+        self._redraw = redraw
+        self._random = random.Random(seed)
+
+    def __str__(self) -> str:
+        return f"SpaceSampler({type(self.base).__name__})"
+
+    def reseed_rng(self) -> None:
+        self.base.reseed_rng()
+        self._random.seed()
+
+    def infer_relative_search_space(
+        self,
+        study: Study,  # noqa: ARG002
+        trial: FrozenTrial,  # noqa: ARG002
+    ) -> dict[str, BaseDistribution]:
+        return self._space.distributions()
+
+    def sample_relative(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        search_space: dict[str, BaseDistribution],  # noqa: ARG002
+    ) -> dict[str, Any]:
+        fixed = trial.system_attrs.get("fixed_params", {})
+        params = self._draw(study, trial, fixed)
+        if not self._redraw or fixed:
+            return params
+        seen = _seen(study, trial)
+        for _ in range(REDRAWS):
+            if params_key(params) not in seen:
+                return params
+            params = self._draw(study, trial, fixed)
+        if params_key(params) not in seen or self._space.count() is None:
+            return params
+        unseen = [cell for cell in self._space.cells() or [] if params_key(cell) not in seen]
+        return self._random.choice(unseen) if unseen else params
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        return self.base.sample_independent(study, trial, param_name, param_distribution)
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        self.base.before_trial(study, trial)
+
+    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+        self.base.after_trial(study, trial, state, values)
+
+    def _draw(self, study: Study, trial: FrozenTrial, fixed: Mapping[str, Value]) -> Params:
+        relative = self.base.sample_relative(study, trial, self.base.infer_relative_search_space(study, trial))
+        params: Params = {}
+        for parameter in self._space:
+            if not parameter.exists(params):
+                continue
+            name = parameter.name
+            if name in fixed:
+                params[name] = fixed[name]
+            elif name in relative and parameter.contains(relative[name]):
+                params[name] = relative[name]
+            else:
+                params[name] = self.base.sample_independent(study, trial, name, parameter.distribution)
+        return params
+
+
+def _seen(study: Study, trial: FrozenTrial) -> set[str]:
+    # Under Hyperband the sampler gets a view of one bracket, whose `_study` is the whole study.
+    whole: Study = getattr(study, "_study", study)
+    return {
+        params_key(params_of(other))
+        for other in whole.get_trials(deepcopy=False)
+        if other.number != trial.number and other.state != TrialState.FAIL
+    }

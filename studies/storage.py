@@ -1,0 +1,222 @@
+"""The database of a study: SQLite made safe for several processes, or Postgres; and the lock around "count and ask"."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import sqlite3
+import threading
+import weakref
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar
+
+import filelock
+import optuna
+import sqlalchemy
+import sqlalchemy.exc
+from optuna.storages import RDBStorage
+
+from spaces.errors import InputError
+
+SQLITE = "sqlite:///"
+POSTGRES = "postgresql+psycopg://"
+BUSY_SECONDS = 60.0
+CONNECT_SECONDS = 10
+
+
+def hide_password(url: str) -> str:
+    """`url` with `***` in the place of its password, whether it stands before the @ or among the options."""
+    # Greedy up to the last @: a password that was not percent-encoded may hold one, or a slash.
+    url = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url)
+    return re.sub(r"((?:password|sslpassword|passwd|pwd)=)[^&]*", r"\1***", url, flags=re.IGNORECASE)
+
+
+def open_storage(url: str) -> RDBStorage:
+    """The storage at `url`, its folder and tables created where missing; safe to call from several processes at once.
+
+    Raises InputError for an unknown scheme, a file that cannot be written or is no database, a missing driver, or a
+    server that does not answer within 10 s; the password is never in the message.
+    """
+    if url.startswith(SQLITE):
+        return _open_sqlite(url)
+    if url.startswith(POSTGRES):
+        return _open_postgres(url)
+    raise InputError(
+        f"[study] storage {hide_password(url)} is no database mmtuna knows; use {SQLITE}FILE or "
+        f"{POSTGRES}USER:PASSWORD@HOST/NAME (the latter in MMTUNA_STORAGE)"
+    )
+
+
+def sqlite_file(url: str) -> Path:
+    """The file behind a sqlite:/// URL; InputError where there is none, or where the URL has options."""
+    file = url.removeprefix(SQLITE)
+    if not file or file == ":memory:":
+        raise InputError(f"[study] storage {url} lives in memory and dies with the command; use {SQLITE}FILE")
+    if "?" in file:
+        raise InputError(f"[study] storage {url}: options and question marks are not supported; use {SQLITE}FILE")
+    return Path(file)
+
+
+def _open_sqlite(url: str) -> RDBStorage:
+    file = sqlite_file(url)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{file.parent}: cannot be created ({error.strerror}); set [study] storage") from None
+    if file.is_dir():
+        raise InputError(f"{file}: is a folder; [study] storage names a file, such as {SQLITE}{file}/study.db")
+    for place in (file, file.parent):
+        # SQLite also writes a journal beside the file.
+        if place.exists() and not os.access(place, os.W_OK):
+            raise InputError(f"{place}: cannot be written; make it writable, or set [study] storage to another file")
+    # Two processes that create the tables at once would both find them missing.
+    with _file_lock(file, "create"):
+        storage = _connect(url, {"creator": lambda: _sqlite_connection(file)})
+        with storage.engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+    _make_sqlite_safe(storage.engine)
+    return storage
+
+
+def _sqlite_connection(file: Path) -> sqlite3.Connection:
+    # Opened here, as versions of SQLAlchemy differ in what a % in a file's name means to them.
+    # isolation_level None: the driver must not begin transactions of its own. SQLAlchemy's pool keeps threads apart.
+    return sqlite3.connect(file, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+
+
+def _make_sqlite_safe(engine: sqlalchemy.Engine) -> None:
+    """Takes the write lock at the start of every transaction.
+
+    By default a transaction reads first and asks for the lock when it writes; two that have both read cannot both go
+    on, and Optuna reads "is this trial waiting?" before it writes "running" (optuna#4621): trials ran twice.
+    """
+
+    def on_begin(connection: sqlalchemy.Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    sqlalchemy.event.listen(engine, "begin", on_begin)
+
+
+def _open_postgres(url: str) -> RDBStorage:
+    options = {
+        "pool_pre_ping": True,  # a server restarted in mid-trial must not kill the worker
+        "pool_size": 4,
+        "max_overflow": 8,
+        "connect_args": {"connect_timeout": CONNECT_SECONDS},
+    }
+    try:
+        with _advisory_lock(url, "create"):
+            return _connect(url, options)
+    except ImportError:
+        raise InputError(
+            "[study] storage is on Postgres, whose driver is not installed; pip install 'mmtuna[postgres]'"
+        ) from None
+    except sqlalchemy.exc.ArgumentError:
+        raise InputError(
+            f"[study] storage {hide_password(url)} cannot be read as a URL; write {POSTGRES}USER:PASSWORD@HOST/NAME "
+            "with special signs of the password percent-encoded"
+        ) from None
+    except sqlalchemy.exc.DBAPIError as error:
+        raise InputError(f"[study] storage {hide_password(url)} does not open: {_first_line(error, url)}") from None
+
+
+def _connect(url: str, options: dict[str, Any]) -> RDBStorage:
+    try:
+        # Optuna fills in {SCHEMA_VERSION} with str.format: a brace in a password or a path has to be doubled.
+        storage = RDBStorage(url.replace("{", "{{").replace("}", "}}"), engine_kwargs=options)
+    except (sqlalchemy.exc.DatabaseError, optuna.exceptions.StorageInternalError) as error:
+        cause = error if isinstance(error, sqlalchemy.exc.DatabaseError) else error.__cause__
+        reason = _first_line(cause, url) if isinstance(cause, sqlalchemy.exc.DBAPIError) else "it does not answer"
+        raise InputError(
+            f"[study] storage {hide_password(url)} does not open: {reason}; it must be a database of Optuna, or empty"
+        ) from None
+    except RuntimeError as error:  # Optuna's tables, but of another version
+        raise InputError(f"[study] storage {hide_password(url)}: {error}") from None
+    # Optuna leaves the pool's connections open when a storage is dropped.
+    weakref.finalize(storage, storage.engine.dispose)
+    return storage
+
+
+def _first_line(error: sqlalchemy.exc.DBAPIError, url: str) -> str:
+    line = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else "no answer"
+    password = sqlalchemy.make_url(url).password
+    return line.replace(str(password), "***") if password else line
+
+
+@contextmanager
+def _file_lock(database: Path, name: str) -> Iterator[None]:
+    path = database.with_name(f".{database.name}.{name}.lock")
+    lock = filelock.FileLock(path, thread_local=False)
+    try:
+        lock.acquire(timeout=2 * BUSY_SECONDS, poll_interval=0.01)
+    except filelock.Timeout:
+        raise InputError(
+            f"{path}: held by another process for {2 * BUSY_SECONDS:.0f} s; end that one and start again"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _advisory_lock(url: str, name: str) -> Iterator[None]:
+    # A connection of its own: the lock belongs to the connection and ends with it, even when the process dies.
+    engine = sqlalchemy.create_engine(
+        url, poolclass=sqlalchemy.NullPool, connect_args={"connect_timeout": CONNECT_SECONDS}
+    )
+    key = int.from_bytes(hashlib.sha256(f"mmtuna {name}".encode()).digest()[:8], "big", signed=True)
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"SET lock_timeout = '{2 * BUSY_SECONDS:.0f}s'")
+        connection.exec_driver_sql(f"SELECT pg_advisory_lock({key})")
+        connection.commit()  # the lock is the session's; no transaction is left open meanwhile
+        yield
+
+
+class StudyLock(AbstractContextManager["StudyLock"]):
+    """Excludes every other holder of the same study's lock: other threads and other processes. Not reentrant.
+
+    May be entered any number of times, one after another. The lock of a process that dies is free again.
+    """
+
+    _threads: ClassVar[defaultdict[tuple[str, str], threading.Lock]] = defaultdict(threading.Lock)
+
+    def __init__(self, url: str, name: str) -> None:
+        self._url = url
+        self._name = name
+        # Threads queue here, so that one process polls the file at most once at a time.
+        self._thread_lock = self._threads[url, name]
+        self._held = contextlib.ExitStack()
+
+    def __enter__(self) -> StudyLock:
+        self._thread_lock.acquire()
+        try:
+            if self._url.startswith(SQLITE):
+                file = sqlite_file(self._url)
+                file.parent.mkdir(parents=True, exist_ok=True)
+                self._held.enter_context(_file_lock(file, self._name))
+            else:
+                self._held.enter_context(_advisory_lock(self._url, f"study {self._name}"))
+        except BaseException:
+            self._thread_lock.release()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._held.close()
+        finally:
+            self._thread_lock.release()
+
+
+def study_lock(storage_url: str, name: str) -> StudyLock:
+    """The lock of study `name` in the storage at `storage_url`: `with study_lock(url, name): ...`."""
+    return StudyLock(storage_url, name)

@@ -1,0 +1,234 @@
+"""The study in its storage: created once, opened by many, counted and asked under one lock."""
+
+from __future__ import annotations
+
+import enum
+import random
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from spaces.errors import InputError
+from spaces.parameter import Params, Value
+from spaces.search_space import SearchSpace
+from spaces.table2 import TABLE2
+from studies.fingerprints import first_difference, merged, short
+from studies.sampling import params_key, params_of
+from studies.spec import StudySpec
+from studies.storage import open_storage, study_lock
+
+SPEC = "mmtuna:spec"
+FINGERPRINTS = "mmtuna:fingerprints"
+WORKERS = "mmtuna:workers"
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+class Budget(enum.Enum):
+    """Why `ask` gave no trial."""
+
+    DONE = "done"
+    """The study holds the trials it shall hold."""
+    WAIT = "wait"
+    """The trials that are running would fill the study; ask again when one has ended."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A trial that is this caller's to train: all params suggested, `seed` the training's."""
+
+    trial: optuna.Trial
+    params: Params
+    seed: int
+    replicate: int
+
+
+def create_or_open(spec: StudySpec, fingerprints: Mapping[str, Mapping[str, Any]]) -> optuna.Study:
+    """The study of `spec`, direction maximize, created where it does not exist.
+
+    `fingerprints`, and what `spec.describe()` adds to them, must be the ones it was created with; InputError names the
+    first that differs. Sampler and pruner are Optuna's defaults: set `study.sampler` and `study.pruner`.
+    """
+    storage = open_storage(spec.study.storage)
+    now = merged(spec.describe(), fingerprints)
+    with study_lock(spec.study.storage, spec.study.name):
+        study = optuna.create_study(
+            study_name=spec.study.name, storage=storage, direction="maximize", load_if_exists=True
+        )
+        attrs = study.user_attrs
+        if FINGERPRINTS not in attrs:
+            if study.get_trials(deepcopy=False):
+                raise InputError(
+                    f"study {spec.study.name} was not made by mmtuna: its trials cannot be compared with new ones; "
+                    "take another [study] name or storage"
+                )
+            study.set_user_attr(SPEC, spec.describe())
+            study.set_user_attr(FINGERPRINTS, now)
+            return study
+    _refuse_difference(spec.study.name, attrs[FINGERPRINTS], now)
+    return study
+
+
+def check_fingerprints(spec: StudySpec, fingerprints: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raises InputError where the study exists and was begun on other data, space or settings; changes nothing."""
+    try:
+        attrs = open_existing(spec).user_attrs
+    except InputError:
+        return
+    if FINGERPRINTS in attrs:
+        _refuse_difference(spec.study.name, attrs[FINGERPRINTS], merged(spec.describe(), fingerprints))
+
+
+def _refuse_difference(name: str, was: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    difference = first_difference(was, now)
+    if difference:
+        place, old, new = difference
+        raise InputError(
+            f"study {name}: {place} was {short(old)} and is {short(new)}; its trials would not compare: "
+            "take another [study] name, or the old value"
+        )
+
+
+def open_existing(spec: StudySpec) -> optuna.Study:
+    """The study of `spec` as it is; InputError where it does not exist."""
+    try:
+        storage = open_storage(spec.study.storage)
+        return optuna.load_study(study_name=spec.study.name, storage=storage)
+    except KeyError:
+        raise InputError(f"study {spec.study.name} does not exist yet; `mmtuna run SPEC` begins it") from None
+
+
+def next_worker(study: optuna.Study) -> int:
+    """The ordinal of a new worker: 0, 1, ... The caller holds the study's lock."""
+    ordinal = int(study.user_attrs.get(WORKERS, 0))
+    study.set_user_attr(WORKERS, ordinal + 1)
+    return ordinal
+
+
+def finished(study: optuna.Study) -> int:
+    """How many trials are complete or pruned: those that count."""
+    return _count(study, *FINISHED)
+
+
+def running(study: optuna.Study) -> int:
+    """How many trials are running, as far as the storage knows."""
+    return _count(study, TrialState.RUNNING)
+
+
+def waiting(study: optuna.Study) -> int:
+    """How many trials are enqueued and not begun."""
+    return _count(study, TrialState.WAITING)
+
+
+def _count(study: optuna.Study, *states: TrialState) -> int:
+    return len(study.get_trials(deepcopy=False, states=states))
+
+
+def enqueue_table2(
+    study: optuna.Study, space: SearchSpace, replicates: int = 1, fixed: Mapping[str, Value] | None = None
+) -> int:
+    """Enqueues every row of Table 2 `replicates` times and returns how many trials that added.
+
+    A row's replicate that is waiting, running or ended is not enqueued again, unless it failed. `fixed` is the spec's
+    `[train]`. The caller holds the study's lock. InputError where the space does not hold a row, or `fixed` denies it.
+    """
+    rows = {row.number: row.params(space) for row in TABLE2}
+    for row in TABLE2:
+        for name, value in row.settings.items():
+            if name in _OF_A_ROW and name not in space and (fixed or {}).get(name, value) != value:
+                raise InputError(
+                    f"[train] fixes {name} = {(fixed or {})[name]!r}, row {row.number} of Table 2 has {value!r}; "
+                    f"search {name}, or take table2 out of [study] enqueue"
+                )
+        twin = next((other for other in rows if other < row.number and rows[other] == rows[row.number]), None)
+        if twin is not None:
+            raise InputError(
+                f'[space] cannot tell rows {twin} and {row.number} of Table 2 apart; take preset = "paper" whole, '
+                "or take table2 out of [study] enqueue"
+            )
+    present = {
+        (params_key(params_of(trial)), int(trial.user_attrs.get("replicate", 0)))
+        for trial in study.get_trials(deepcopy=False)
+        if trial.state != TrialState.FAIL
+    }
+    added = 0
+    for replicate in range(replicates):
+        for number, params in rows.items():
+            if (params_key(params), replicate) not in present:
+                study.enqueue_trial(dict(params), user_attrs={"table2": number, "replicate": replicate})
+                added += 1
+    return added
+
+
+_OF_A_ROW = ("decoder", "iterations", "crop", "flip", "loss", "optimizer", "weight_decay")
+
+
+def enqueue_grid(study: optuna.Study, space: SearchSpace, seed: int) -> int:
+    """Enqueues the space's combinations that no trial has yet, shuffled by `seed`; returns how many that added.
+
+    The caller holds the study's lock. InputError where the space cannot be listed.
+    """
+    cells = space.cells() if space.count() is not None else None
+    if cells is None:
+        raise InputError(
+            '[study] sampler = "grid": the space is continuous or beyond 100,000 cells; take tpe, or choices'
+        )
+    present = {params_key(params_of(trial)) for trial in study.get_trials(deepcopy=False)}
+    random.Random(seed).shuffle(cells)
+    fresh = [cell for cell in cells if params_key(cell) not in present]
+    for cell in fresh:
+        study.enqueue_trial(dict(cell))
+    return len(fresh)
+
+
+def ask(
+    study: optuna.Study,
+    space: SearchSpace,
+    spec: StudySpec,
+    *,
+    trials: int,
+    lock: AbstractContextManager[object],
+    attrs: Mapping[str, Any] | None = None,
+) -> Claim | Budget:
+    """A trial to train, or why there is none: the study is to hold `trials` finished ones, and no more.
+
+    Enqueued trials come first. All of it happens under `lock`, the study's own, so that any number of threads and
+    processes may ask. The trial gets the user attrs `replicate` (the lowest number that no other trial of
+    these params has, failed ones aside) and `seed` (the spec's seed plus that), unless it was enqueued with them, and
+    `attrs` beside them: who trains it.
+    """
+    with lock:
+        before = study.get_trials(deepcopy=False)
+        ended = sum(trial.state in FINISHED for trial in before)
+        if ended >= trials:
+            return Budget.DONE
+        if ended + sum(trial.state == TrialState.RUNNING for trial in before) >= trials:
+            return Budget.WAIT
+        trial = study.ask()
+        try:
+            for name, value in (attrs or {}).items():
+                trial.set_user_attr(name, value)
+            params = space.suggest(trial)
+            known = trial.user_attrs
+            replicate = int(known.get("replicate", _free_replicate(params, before, trial.number)))
+            seed = int(known.get("seed", spec.study.seed + replicate))
+            trial.set_user_attr("replicate", replicate)
+            trial.set_user_attr("seed", seed)
+        except Exception:
+            # Left running, it would be counted against the budget for ever.
+            study.tell(trial, state=TrialState.FAIL)
+            raise
+    return Claim(trial=trial, params=params, seed=seed, replicate=replicate)
+
+
+def _free_replicate(params: Params, before: list[FrozenTrial], number: int) -> int:
+    key = params_key(params)
+    taken = {
+        int(other.user_attrs.get("replicate", 0))
+        for other in before
+        if other.number != number and other.state != TrialState.FAIL and params_key(params_of(other)) == key
+    }
+    return next(replicate for replicate in range(len(taken) + 1) if replicate not in taken)

@@ -1,0 +1,166 @@
+"""The paper's Table 2 beside what a study measured, as plain data and as Markdown, CSV and LaTeX."""
+
+from __future__ import annotations
+
+import csv
+import io
+import statistics
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import optuna
+
+from spaces.errors import InputError
+from spaces.parameter import Params
+from spaces.search_space import SearchSpace
+from spaces.table2 import TABLE2, Row
+from studies.results import TrialRow, rows
+from studies.sampling import params_key
+from studies.study import SPEC
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """Replicates of one metric, a fraction 0 to 1; `sd` is the sample's (n - 1), None for one value."""
+
+    mean: float
+    sd: float | None
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table2Line:
+    """A row of Table 2: the published figures, and ours over the `n` complete replicates.
+
+    `states` counts all trials of the row by Optuna's state; a spread is None where there is no complete trial.
+    """
+
+    number: int
+    label: str
+    published_mdice: float
+    published_miou: float
+    published_fluid_iou: float | None
+    note: str
+    n: int
+    mdice: Spread | None
+    miou: Spread | None
+    class_iou: Spread | None
+    states: dict[str, int]
+
+
+def table2(study: optuna.Study, space: SearchSpace, class_name: str | None = None) -> list[Table2Line]:
+    """The eleven lines. A trial belongs to a row by the row's number that it was enqueued with, or by equal params.
+
+    `class_name` is the class whose IoU stands beside the published fluid IoU: by default the study's class 1.
+    """
+    if class_name is None:
+        classes = study.user_attrs.get(SPEC, {}).get("data", {}).get("classes", ["background", "fluid"])
+        class_name = classes[1]
+    trials = rows(study)
+    return [_line(entry, _of_row(entry, trials, space), f"IoU.{class_name}") for entry in TABLE2]
+
+
+def _of_row(entry: Row, trials: Sequence[TrialRow], space: SearchSpace) -> list[TrialRow]:
+    params: Params | None
+    try:
+        params = entry.params(space)
+    except InputError:
+        params = None  # the space does not hold this row: only trials that carry its number are its own
+    return [
+        trial
+        for trial in trials
+        if trial.table2 == entry.number
+        or (trial.table2 is None and params is not None and params_key(trial.params) == params_key(params))
+    ]
+
+
+def _line(entry: Row, trials: Sequence[TrialRow], class_metric: str) -> Table2Line:
+    complete = [trial for trial in trials if trial.state == "COMPLETE"]
+
+    def spread(metric: str) -> Spread | None:
+        values = [trial.metrics[metric] for trial in complete if metric in trial.metrics]
+        if not values:
+            return None
+        sd = statistics.stdev(values) if len(values) > 1 else None
+        return Spread(mean=statistics.fmean(values), sd=sd, low=min(values), high=max(values))
+
+    return Table2Line(
+        number=entry.number,
+        label=entry.label,
+        published_mdice=entry.mdice,
+        published_miou=entry.miou,
+        published_fluid_iou=entry.fluid_iou,
+        note=entry.note,
+        n=len(complete),
+        mdice=spread("mDice"),
+        miou=spread("mIoU"),
+        class_iou=spread(class_metric),
+        states=dict(sorted(Counter(trial.state for trial in trials).items())),
+    )
+
+
+_HEADER = ("row", "settings", "mDice paper", "mDice", "mIoU paper", "mIoU", "IoU paper", "IoU", "n", "note")
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _spread(spread: Spread | None, plus_minus: str) -> str:
+    if spread is None:
+        return "-"
+    return _figure(spread.mean) + ("" if spread.sd is None else f" {plus_minus} {spread.sd:.4f}")
+
+
+def _cells(line: Table2Line, plus_minus: str, escape: Callable[[str], str]) -> list[str]:
+    return [
+        str(line.number),
+        escape(line.label),
+        _figure(line.published_mdice),
+        _spread(line.mdice, plus_minus),
+        _figure(line.published_miou),
+        _spread(line.miou, plus_minus),
+        _figure(line.published_fluid_iou),
+        _spread(line.class_iou, plus_minus),
+        str(line.n),
+        escape(line.note),
+    ]
+
+
+def to_markdown(lines: Sequence[Table2Line]) -> str:
+    """A Markdown table: mean and sample standard deviation of ours beside the published figures."""
+
+    def escape(text: str) -> str:
+        return text.replace("|", "\\|")
+
+    table = [_HEADER, tuple("---" for _ in _HEADER), *(_cells(line, "±", escape) for line in lines)]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in table)
+
+
+def to_csv(lines: Sequence[Table2Line]) -> str:
+    """CSV with one number a cell, at full precision; an empty cell is no value."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    metrics = ("mdice", "miou", "class_iou")
+    parts = ("mean", "sd", "low", "high")
+    published = ("published_mdice", "published_miou", "published_fluid_iou")
+    writer.writerow(["row", "settings", *published, "n", *(f"{m}_{p}" for m in metrics for p in parts), "note"])
+    for line in lines:
+        ours = [getattr(getattr(line, metric), part, None) for metric in metrics for part in parts]
+        figures = [getattr(line, name) for name in published]
+        writer.writerow([line.number, line.label, *figures, line.n, *ours, line.note])
+    return out.getvalue()
+
+
+def to_latex(lines: Sequence[Table2Line]) -> str:
+    """A LaTeX tabular without notes; needs no package."""
+
+    def escape(text: str) -> str:
+        return "".join(f"\\{sign}" if sign in "&%$#_{}" else sign for sign in text)
+
+    cells = [_cells(line, "$\\pm$", escape)[:-1] for line in lines]
+    body = "".join(f"{' & '.join(row)} \\\\\n" for row in cells)
+    header = f"{' & '.join(_HEADER[:-1])} \\\\\n"
+    return f"\\begin{{tabular}}{{rlrrrrrrr}}\n\\hline\n{header}\\hline\n{body}\\hline\n\\end{{tabular}}\n"

@@ -1,0 +1,97 @@
+import re
+from typing import Any
+
+import pytest
+
+from spaces.errors import InputError
+from spaces.parameter import Categorical
+from spaces.presets import extended, paper
+from spaces.search_space import SearchSpace
+from spaces.settings import DEFAULTS, SETTINGS, check_settings, complete
+from spaces.table2 import COLLAPSED_MIOU, PUBLISHED_BEST, TABLE1, TABLE2, Row
+
+
+@pytest.mark.parametrize("row", TABLE2, ids=lambda row: f"row {row.number}")
+@pytest.mark.parametrize("space", [paper(), extended()], ids=["paper", "extended"])
+def test_every_row_lies_in_both_presets(row: Row, space: SearchSpace) -> None:
+    params = row.params(space)
+    assert space.why_not(params) is None
+    check_settings(row.settings, "row")
+    assert complete(params, {}) == row.settings  # what is not sampled is the paper's by default
+
+
+def test_table2_is_the_published_one() -> None:
+    assert [row.number for row in TABLE2] == list(range(1, 12))
+    assert (PUBLISHED_BEST.number, PUBLISHED_BEST.miou, PUBLISHED_BEST.mdice) == (10, 0.7600, 0.8430)
+    assert PUBLISHED_BEST.weight_decay == 1e-4
+    assert [row.number for row in TABLE2 if row.miou == COLLAPSED_MIOU] == [9]
+    assert [row.number for row in TABLE2 if row.fluid_iou is None] == [11]
+    assert len({str(row.params(paper())) for row in TABLE2}) == 11
+    assert TABLE2[2].label == "400 it, crop none, flip horizontal, CE, SGD, 0.0005"
+    assert TABLE1 == {"pspnet": 0.0022, "fcn": 0.0008, "deeplabv3": 0.0016}
+
+
+@pytest.mark.parametrize("row", [row for row in TABLE2 if row.fluid_iou], ids=lambda row: f"row {row.number}")
+def test_published_figures_agree_with_each_other(row: Row) -> None:
+    """With two classes, mIoU and fluid IoU give the background's IoU, and Dice = 2 IoU / (1 + IoU) gives mDice."""
+    assert row.fluid_iou is not None
+    background = 2 * row.miou - row.fluid_iou
+    dice = [2 * iou / (1 + iou) for iou in (background, row.fluid_iou)]
+    assert sum(dice) / 2 == pytest.approx(row.mdice, abs=2e-4)
+
+
+def test_a_space_that_lacks_a_row_says_what() -> None:
+    narrow = SearchSpace([Categorical(name="crop", choices=(192, 224))])
+    with pytest.raises(InputError, match="space: crop = 320 is outside its range"):
+        TABLE2[5].params(narrow)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("input_size", 512),
+        ("cat_max_ratio", 0.75),
+        ("lr_sgd", 0.01),
+        ("lr_adam", 0.01),
+        ("momentum", 0.9),
+        ("batch_size", 2),
+        ("schedule", "poly_40k"),
+        ("inference", "slide"),
+        ("window", 256),
+        ("stride", 170),
+        ("initial_weights", "pretrained"),
+    ],
+)
+def test_fixed_settings_of_the_paper_are_cited(name: str, value: object) -> None:
+    assert DEFAULTS[name] == value
+    assert SETTINGS[name].source.startswith("notebooks")
+
+
+def test_every_default_is_allowed_and_every_setting_explained() -> None:
+    check_settings(DEFAULTS, "defaults")
+    assert [name for name, setting in SETTINGS.items() if not setting.meaning or not setting.source] == []
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"crpo": 64}, "[train]: crpo is no setting; did you mean crop?"),
+        ({"zzzzzz": 64}, "[train]: zzzzzz is no setting; known: decoder,"),
+        ({"crop": "all"}, "[train]: crop = 'all' is not allowed; it takes 'none' or a whole number from 16 to 8192"),
+        ({"amp": 1}, "[train]: amp = 1 is not allowed; it takes false | true"),
+        ({"flip": "up"}, "[train]: flip = 'up' is not allowed; it takes none | horizontal | vertical | both"),
+        ({"size_scale": 2.0}, "[train]: size_scale = 2.0 is not allowed; it takes a number from 0.01 to 1"),
+        ({"iterations": 0}, "[train]: iterations = 0 is not allowed; it takes a whole number from 1"),
+    ],
+)
+def test_wrong_settings(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        check_settings(values, "[train]")
+
+
+def test_complete_prefers_params_to_fixed_to_defaults() -> None:
+    done = complete({"crop": 64, "a.b": 1}, {"crop": 96, "batch_size": 4})
+    assert (done["crop"], done["batch_size"], done["a.b"]) == (64, 4, 1)
+    assert {name: done[name] for name in DEFAULTS if name not in ("crop", "batch_size")} == {
+        name: value for name, value in DEFAULTS.items() if name not in ("crop", "batch_size")
+    }

@@ -1,0 +1,238 @@
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from spaces.errors import InputError
+from spaces.parameter import Categorical, Float
+from spaces.search_space import SearchSpace
+from spaces.table2 import TABLE2
+from studies.sampling import build_sampler, params_key
+from studies.spec import StudySpec
+from studies.storage import study_lock
+from studies.study import (
+    FINGERPRINTS,
+    Budget,
+    Claim,
+    ask,
+    create_or_open,
+    enqueue_grid,
+    enqueue_table2,
+    finished,
+    next_worker,
+    open_existing,
+    running,
+    waiting,
+)
+
+Make = Callable[..., StudySpec]
+DATA = {"data": {"sha256": "ab12"}}
+SMALL = "[space.params.crop]\nchoices = [64, 96]\n[space.params.batch_size]\nchoices = [1, 2]"
+
+
+def claim_from(study: optuna.Study, spec: StudySpec, trials: int) -> Claim:
+    lock = study_lock(spec.study.storage, spec.study.name)
+    claim = ask(study, spec.search_space(), spec, trials=trials, lock=lock)
+    assert isinstance(claim, Claim)
+    return claim
+
+
+def test_reopening_keeps_the_study(spec_of: Make) -> None:
+    study = create_or_open(spec_of(), DATA)
+    assert study.direction.name == "MAXIMIZE"
+    study.enqueue_trial({})
+    again = create_or_open(spec_of("trials = 99\nseed = 5\n"), DATA)
+    assert len(again.trials) == 1
+    assert again.user_attrs[FINGERPRINTS]["data"]["sha256"] == "ab12"
+
+
+@pytest.mark.parametrize(
+    ("changes", "fingerprints", "message"),
+    [
+        ({}, {"data": {"sha256": "cd34"}}, r"study s: data.sha256 was ab12 and is cd34; .* another \[study\] name, or"),
+        ({}, {}, "data.sha256 was ab12 and is absent"),
+        ({}, {"data": {"sha256": "ab12"}, "new": {"x": 1}}, "study s: new was absent and is "),
+        ({"train": "evaluations = 4"}, DATA, "study s: train.evaluations was absent and is 4"),
+        ({"study": 'metric = "mDice"'}, DATA, "study s: metric.name was mIoU and is mDice"),
+        (
+            {"space": 'preset = "paper"\n[space.params.crop]\nchoices=[64]'},
+            DATA,
+            "space.crop.distribution was .*192.* is",
+        ),
+        ({"data": 'split = "random"'}, DATA, "split.kind was lists and is random"),
+    ],
+)
+def test_reopening_with_something_else(
+    spec_of: Make, changes: dict[str, str], fingerprints: dict[str, dict[str, Any]], message: str
+) -> None:
+    create_or_open(spec_of(), DATA)
+    with pytest.raises(InputError, match=message):
+        create_or_open(spec_of(**changes), fingerprints)
+
+
+def test_a_study_of_someone_else_is_left_alone(spec_of: Make) -> None:
+    spec = spec_of()
+    spec.study.folder.mkdir(parents=True)
+    optuna.create_study(storage=spec.study.storage, study_name="s").add_trial(optuna.create_trial(value=1.0))
+    with pytest.raises(InputError, match="study s was not made by mmtuna"):
+        create_or_open(spec, DATA)
+
+
+def test_open_existing(spec_of: Make) -> None:
+    with pytest.raises(InputError, match="study s does not exist yet; `mmtuna run SPEC` begins it"):
+        open_existing(spec_of())
+    create_or_open(spec_of(), DATA)
+    assert open_existing(spec_of()).study_name == "s"
+
+
+def test_workers_get_ordinals(spec_of: Make) -> None:
+    study = create_or_open(spec_of(), DATA)
+    assert [next_worker(study), next_worker(study), next_worker(open_existing(spec_of()))] == [0, 1, 2]
+
+
+def test_table2_is_enqueued_once_per_replicate(spec_of: Make) -> None:
+    spec = spec_of()
+    study = create_or_open(spec, DATA)
+    space = spec.search_space()
+    assert [enqueue_table2(study, space, n) for n in (1, 1, 3, 2)] == [11, 0, 22, 0]
+    assert waiting(study) == 33
+    claim = claim_from(study, spec, 50)
+    assert claim.params == TABLE2[0].params(space)
+    assert (claim.seed, claim.replicate, claim.trial.user_attrs["table2"]) == (0, 0, 1)
+    study.tell(claim.trial, state=TrialState.FAIL)
+    assert enqueue_table2(study, space, 3) == 1  # a row that failed leaves no hole in the table
+
+
+def test_seeds_of_enqueued_replicates_follow_the_spec(spec_of: Make) -> None:
+    spec = spec_of("seed = 7")
+    study = create_or_open(spec, DATA)
+    enqueue_table2(study, spec.search_space(), 2)
+    claims = [claim_from(study, spec, 50) for _ in range(22)]
+    assert [claim.seed for claim in claims] == [7] * 11 + [8] * 11
+    assert {claim.trial.user_attrs["seed"] for claim in claims} == {7, 8}
+
+
+@pytest.mark.parametrize(
+    ("space", "train", "message"),
+    [
+        ('preset = "paper"\ndrop = ["flip"]', "", r"cannot tell rows 2 and 3 of Table 2 apart"),
+        (
+            'preset = "paper"\ndrop = ["decoder"]',
+            'decoder = "fcn"',
+            r"fixes decoder = 'fcn', row 1 of Table 2 has 'pspnet'",
+        ),
+        (SMALL, "", "crop = 'none' is outside its range; widen the space"),
+    ],
+)
+def test_table2_in_a_space_that_does_not_hold_it(spec_of: Make, space: str, train: str, message: str) -> None:
+    spec = spec_of(space=space, train=train)
+    study = create_or_open(spec, DATA)
+    with pytest.raises(InputError, match=message):
+        enqueue_table2(study, spec.search_space(), fixed=spec.train)
+    assert waiting(study) == 0
+
+
+def test_grid_is_enqueued_shuffled_and_once(spec_of: Make) -> None:
+    spec = spec_of(space=SMALL)
+    study = create_or_open(spec, DATA)
+    study.enqueue_trial({"crop": 64, "batch_size": 2})
+    assert enqueue_grid(study, spec.search_space(), seed=0) == 3
+    assert enqueue_grid(study, spec.search_space(), seed=1) == 0
+    assert len({params_key(claim_from(study, spec, 9).params) for _ in range(4)}) == 4
+    with pytest.raises(InputError, match='sampler = "grid": the space is continuous'):
+        enqueue_grid(study, SearchSpace([Float(name="lr_sgd", low=0.1, high=0.2)]), seed=0)
+
+
+def test_budget_counts_finished_and_running(spec_of: Make) -> None:
+    spec = spec_of(space=SMALL)
+    study = create_or_open(spec, DATA)
+    space, lock = spec.search_space(), study_lock(spec.study.storage, "s")
+    first, second = claim_from(study, spec, 2), claim_from(study, spec, 2)
+    assert ask(study, space, spec, trials=2, lock=lock) is Budget.WAIT
+    study.tell(first.trial, 0.5)
+    assert ask(study, space, spec, trials=2, lock=lock) is Budget.WAIT
+    study.tell(second.trial, state=TrialState.FAIL)
+    third = claim_from(study, spec, 2)
+    third.trial.report(0.1, 20)
+    study.tell(third.trial, state=TrialState.PRUNED)
+    assert ask(study, space, spec, trials=2, lock=lock) is Budget.DONE
+    assert (finished(study), running(study)) == (2, 0)
+    assert isinstance(ask(study, space, spec, trials=3, lock=lock), Claim)
+
+
+def test_repeated_params_are_replicates_with_other_seeds(spec_of: Make) -> None:
+    spec = spec_of("seed = 10", space="[space.params.crop]\nchoices = [64]")
+    study = create_or_open(spec, DATA)
+    claims = [claim_from(study, spec, 9) for _ in range(3)]
+    assert [(claim.replicate, claim.seed) for claim in claims] == [(0, 10), (1, 11), (2, 12)]
+    study.tell(claims[1].trial, state=TrialState.FAIL)
+    assert claim_from(study, spec, 9).replicate == 1  # its seed never gave a result
+
+
+def test_attributes_of_an_enqueued_trial_stay(spec_of: Make) -> None:
+    spec = spec_of(space=SMALL)
+    study = create_or_open(spec, DATA)
+    study.enqueue_trial({"crop": 64, "batch_size": 1}, user_attrs={"seed": 77, "replicate": 4})
+    claim = claim_from(study, spec, 9)
+    assert (claim.seed, claim.replicate) == (77, 4)
+
+
+def test_a_trial_that_cannot_be_suggested_does_not_stay_running(spec_of: Make) -> None:
+    spec = spec_of(space=SMALL)
+    study = create_or_open(spec, DATA)
+    study.enqueue_trial({"crop": 65, "batch_size": 1})
+    with pytest.raises(ValueError, match="65"):
+        claim_from(study, spec, 9)
+    assert running(study) == 0
+
+
+def test_processes_and_threads_fill_the_study_exactly(spec_of: Make, tmp_path: Path) -> None:
+    spec = spec_of()
+    trials = 60
+    command = [sys.executable, str(Path(__file__).with_name("asking.py")), str(tmp_path / "study.toml"), str(trials)]
+    started = [
+        subprocess.Popen(
+            [*command, "2", "2"],
+            env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])},
+        )
+        for _ in range(4)
+    ]
+    assert [process.wait(120) for process in started] == [0] * 4
+    study = open_existing(spec)
+    states = Counter(trial.state for trial in study.trials)
+    assert states[TrialState.COMPLETE] == trials
+    assert states[TrialState.RUNNING] == states[TrialState.WAITING] == 0
+    # Every row is taken exactly once per replicate; a failed one is enqueued again only by a worker that starts later.
+    done = Counter(
+        (trial.user_attrs["table2"], trial.user_attrs["replicate"])
+        for trial in study.trials
+        if "table2" in trial.user_attrs and trial.state == TrialState.COMPLETE
+    )
+    assert max(done.values()) == 1
+    enqueued = {(t.user_attrs["table2"], t.user_attrs["replicate"]) for t in study.trials if "table2" in t.user_attrs}
+    assert enqueued == {(row.number, replicate) for row in TABLE2 for replicate in (0, 1)}
+    taken = Counter(
+        (params_key(trial.params), trial.user_attrs["seed"])
+        for trial in study.trials
+        if trial.state == TrialState.COMPLETE
+    )
+    assert max(taken.values()) == 1  # no training is done twice
+    assert study.user_attrs["mmtuna:workers"] == 4
+
+
+def test_workers_do_not_repeat_each_other(spec_of: Make) -> None:
+    space = SearchSpace([Float(name="lr_sgd", low=1e-3, high=1e-1, log=True), Categorical(name="crop", choices=(1, 2))])
+    spec = spec_of()
+    drawn = []
+    for trials_so_far, worker in ((0, 0), (0, 1), (5, 0), (0, 0)):
+        study = optuna.create_study(sampler=build_sampler(spec, space, trials_so_far, worker))
+        drawn.append(params_key(space.suggest(study.ask())))
+    assert len(set(drawn)) == 3
+    assert drawn[0] == drawn[3]
