@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """Pixels per class: `intersect` right, `predicted` predicted as it, `labelled` in the truth. Ignored ones left out."""
+    """Pixels per class: `intersect` right, `predicted` as it, `labelled` as it in the truth; ignored ones left out."""
 
     intersect: tuple[int, ...]
     predicted: tuple[int, ...]
@@ -39,9 +39,7 @@ def total(counts: Iterable[Counts]) -> Counts:
 
 def iou(counts: Counts) -> list[float]:
     """Intersection over union per class, 0 to 1; NaN for a class neither predicted nor in the truth."""
-    return [
-        _share(i, p + t - i) for i, p, t in zip(counts.intersect, counts.predicted, counts.labelled, strict=True)
-    ]
+    return [_share(i, p + t - i) for i, p, t in zip(counts.intersect, counts.predicted, counts.labelled, strict=True)]
 
 
 def dice(counts: Counts) -> list[float]:

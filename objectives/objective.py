@@ -11,9 +11,10 @@ from typing import Any
 from objectives.config import BaseConfig, build_config, effective, load_base, write_config
 from objectives.config.base import UNET
 from objectives.dataset import Dataset
-from objectives.outcome import Outcome, TrialOrder, Watch
-from objectives.trial_process import TrialProcess
+from objectives.outcome import Cause, Ending, Outcome, TrialOrder, Watch
 from objectives.trial_files import CONFIG
+from objectives.trial_process import TrialProcess
+from spaces.errors import InputError
 from spaces.parameter import Params, Value
 from spaces.settings import DEFAULTS
 
@@ -85,8 +86,14 @@ class SegmentationObjective:
         folder = self.trial_folder(order.number)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        header = f"trial {order.number}, seed {order.seed}\n" + "\n".join(f"{k} = {v!r}" for k, v in order.params.items())
-        write_config(self.config(order.params, order.seed), folder / CONFIG, header)
+        header = f"trial {order.number}, seed {order.seed}\n" + "\n".join(
+            f"{k} = {v!r}" for k, v in order.params.items()
+        )
+        try:
+            cfg = self.config(order.params, order.seed)
+        except InputError as error:
+            return Outcome(ending=Ending.FAILED, cause=Cause.ERROR, message=str(error), folder=folder)
+        write_config(cfg, folder / CONFIG, header)
         plan = {
             "folder": str(folder),
             "metric": self.metric,

@@ -12,6 +12,7 @@ from typing import Any
 
 from objectives.config.dotted import get_key
 from objectives.config.effective import learning_rate
+from spaces.errors import InputError
 from spaces.settings import CLASS_WEIGHTED_LOSSES, MIXED_LOSSES, NO_CROP
 
 _HEADS = {"FCNHead": "fcn", "PSPHead": "pspnet", "ASPPHead": "deeplabv3"}
@@ -38,25 +39,31 @@ def check_readback(runner: Any, settings: Mapping[str, Any]) -> None:
         settings: effective settings (objectives.config.effective) and dotted keys.
     """
     observed = observe(runner)
-    wanted = _comparable(settings)
+    wanted = _comparable(settings, runner.train_loop.max_iters)
     wrong = []
     for name, value in wanted.items():
-        found = get_key(runner.cfg, name, "config") if "." in name else observed.get(name, "not to be found")
+        found = _dotted(runner, name) if "." in name else observed.get(name, "not to be found")
         if not _same(found, value):
             wrong.append(f"{name} is {found!r} in the Runner and {value!r} in the trial")
     if wrong:
         raise MismatchError("; ".join(wrong))
 
 
-def _comparable(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _dotted(runner: Any, key: str) -> Any:
+    try:
+        return get_key(runner.cfg.to_dict(), key, "config")
+    except InputError:
+        return "not to be found"
+
+
+def _comparable(settings: Mapping[str, Any], iterations: int) -> dict[str, Any]:
     """`settings` less those that the others make irrelevant, with the rate that belongs to the optimizer as `lr`."""
     wanted = dict(settings)
     irrelevant = {"lr_sgd", "lr_adam", "loader_workers"}
     rates = {"lr_sgd", "lr_adam"} & set(settings)
     if "optimizer" in settings or rates:
         wanted["lr"] = learning_rate(settings) if "optimizer" in settings else settings[rates.pop()]
-    iterations = int(settings.get("iterations", 0))
-    if "evaluations" in wanted and iterations:
+    if "evaluations" in wanted:
         wanted["val_interval"] = math.ceil(iterations / wanted.pop("evaluations"))
     if wanted.get("schedule") in ("poly", "poly_40k"):  # the two differ in where they end
         wanted["poly_end"] = iterations if wanted["schedule"] == "poly" else settings["poly_end"]

@@ -12,6 +12,7 @@ import math
 import os
 import time
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,17 +30,17 @@ with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), conte
     from mmengine.config import Config
     from mmengine.hooks import Hook
     from mmengine.runner import Runner
+    from mmengine.utils import import_modules_from_strings
     from mmseg.evaluation import IoUMetric
     from mmseg.registry import METRICS
 
 from objectives.config import read_config
 from objectives.evaluation import Counts, metrics, total
 from objectives.files import write_json_whole
+from objectives.focal import repair_focal_loss
 from objectives.outcome import Cause
-from objectives.readback import check_readback
+from objectives.readback import MismatchError, check_readback
 from objectives.trial_files import BEST, CONFIG, EVALUATION, LAST
-
-
 
 
 class Channel(Protocol):
@@ -101,7 +102,11 @@ class TrialHook(Hook):  # type: ignore[misc]
         self.channel.tell("started", iterations=runner.max_iters)
 
     def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,  # noqa: ARG002
+        outputs: dict[str, Any] | None = None,
     ) -> None:
         loss = float((outputs or {}).get("loss", 0.0))
         if not math.isfinite(loss):
@@ -113,7 +118,7 @@ class TrialHook(Hook):  # type: ignore[misc]
                 "progressed", iteration=batch_idx + 1, iterations=runner.max_iters, seconds=now - self.started
             )
 
-    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:  # noqa: ARG002
         images = runner.val_loop.evaluator.metrics[0].images
         figures = _figures(images, runner)
         value = figures.get(self.metric, math.nan)
@@ -122,7 +127,8 @@ class TrialHook(Hook):  # type: ignore[misc]
             self.best = value
             _save(runner, self.folder / BEST, resumable=False)
         step = max(1, round(100 * runner.iter / runner.max_iters))
-        counts = {Path(path).name: vars(count) for path, count in images.items()}
+        top = Path(runner.val_dataloader.dataset.data_prefix["img_path"])
+        counts = {Path(path).relative_to(top).as_posix(): vars(count) for path, count in images.items()}
         write_json_whole(self.folder / EVALUATION, {"iteration": runner.iter, "metrics": figures, "images": counts})
         self.stopped = self.channel.ask(
             "evaluated", step=step, iteration=runner.iter, seconds=time.monotonic() - self.started, metrics=figures
@@ -140,14 +146,19 @@ def _save(runner: Runner, path: Path, *, resumable: bool) -> None:
     aside = f".{path.name}.{os.getpid()}"
     try:
         runner.save_checkpoint(
-            str(path.parent), aside, save_optimizer=resumable, save_param_scheduler=resumable, by_epoch=False
+            str(path.parent),
+            aside,
+            save_optimizer=resumable,
+            save_param_scheduler=resumable,
+            meta={"epoch": runner.epoch, "iter": runner.iter},  # by itself it would count one iteration too many
+            by_epoch=False,
         )
         os.replace(path.parent / aside, path)
     finally:
         (path.parent / aside).unlink(missing_ok=True)
 
 
-def load_strictly(file: Any, map_location: Any = None, weights_only: bool | None = None) -> Any:
+def load_strictly(file: Any, map_location: Any = None, weights_only: bool | None = None) -> Any:  # noqa: ARG001
     """torch.load with weights_only=True and no way back: MMEngine's own loader falls back to running the pickle."""
     with torch.serialization.safe_globals(mmengine_checkpoint.get_torch_safe_globals()):
         return torch.load(file, map_location=map_location, weights_only=True)
@@ -159,6 +170,7 @@ def prepare_process(device: str, threads: int) -> None:
     torch.set_num_threads(threads)
     cv2.setNumThreads(0)
     mmengine_checkpoint._safe_torch_load = load_strictly
+    repair_focal_loss()
 
 
 def train(plan: dict[str, Any], channel: Channel) -> None:
@@ -181,9 +193,16 @@ def train(plan: dict[str, Any], channel: Channel) -> None:
         channel.tell("failed", cause=cause, message=message)
 
 
+def import_custom_modules(cfg: Mapping[str, Any]) -> None:
+    """Imports what the config's custom_imports name; only a base config that the person trusts has them."""
+    if cfg.get("custom_imports"):
+        import_modules_from_strings(**cfg["custom_imports"])
+
+
 def _build_runner(plan: dict[str, Any]) -> Runner:
     folder = Path(plan["folder"])
     cfg = Config(read_config(folder / CONFIG))
+    import_custom_modules(cfg)
     cfg.work_dir = str(folder / "work")
     cfg.experiment_name = folder.name
     cfg.val_evaluator.type = "CountingIoUMetric"
@@ -198,6 +217,8 @@ def name_cause(error: BaseException) -> tuple[Cause, str]:
     message = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
     if isinstance(error, TrainingFailure):
         return error.cause, str(error)
+    if isinstance(error, MismatchError):
+        return Cause.MISMATCH, str(error)
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or "not enough memory" in str(error):
         return Cause.OUT_OF_MEMORY, message
     if isinstance(error, OSError) and error.errno in (28, 122):  # ENOSPC, EDQUOT

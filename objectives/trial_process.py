@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import signal
@@ -53,6 +54,7 @@ def call_in_child(function: Callable[..., Any], *arguments: Any, timeout: float 
             answer = {"error": f"{function.__name__} failed: {lines[-1] if lines else process.exitcode}"}
         finally:
             _end(process)
+            here.close()
     if "error" in answer:
         raise InputError(answer["error"])
     return answer["result"]
@@ -124,8 +126,9 @@ class TrialProcess:
                 evaluation = Evaluation(**message)
                 self._iteration = evaluation.iteration
                 self._curve.append(evaluation)
-                self._stopped = self.watch.evaluated(evaluation)
-                here.send_bytes(json.dumps({"stop": self._stopped}).encode())
+                self._stopped = bool(self.watch.evaluated(evaluation))  # pruners answer with numpy booleans
+                with contextlib.suppress(OSError):  # it died meanwhile, which the next look at the pipe tells
+                    here.send_bytes(json.dumps({"stop": self._stopped}).encode())
             case "finished":
                 return (Ending.STOPPED if self._stopped else Ending.FINISHED), None, ""
             case "failed":

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import http.client
 import os
 import re
 import tempfile
@@ -49,7 +51,7 @@ def resolve_weights(
     path = Path(pretrained)
     if not path.is_file():
         raise InputError(f"weights {path}: no such file; {_WAY_OUT}")
-    _check_digits(path, path.name)
+    _check_digits(path, str(path))
     return path.resolve()
 
 
@@ -65,16 +67,19 @@ def _fetch(url: str, cache: Path, on_progress: OnProgress | None) -> Path:
     if not path.is_file():
         _download(url, path, on_progress)
     else:
-        _check_digits(path, name)
+        _check_digits(path, str(path))
     return path.resolve()
 
 
 def _download(url: str, path: Path, on_progress: OnProgress | None) -> None:
+    made = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
-        raise InputError(f"weights cache {path.parent}: {error.strerror}; set MMTUNA_CACHE to a folder to write in") from error
+        raise InputError(
+            f"weights cache {path.parent}: {error.strerror}; set MMTUNA_CACHE to a folder to write in"
+        ) from error
     try:
         with os.fdopen(handle, "wb") as file, urllib.request.urlopen(url, timeout=_TIMEOUT) as answer:  # noqa: S310
             wanted = int(answer.headers.get("Content-Length") or 0)
@@ -85,16 +90,21 @@ def _download(url: str, path: Path, on_progress: OnProgress | None) -> None:
                 if on_progress:
                     on_progress(path.name, done, wanted)
         if wanted and done != wanted:
-            raise InputError(f"weights {url}: {done} of {wanted} bytes came, the download was cut; try again, or {_WAY_OUT}")
+            raise InputError(
+                f"weights {url}: {done} of {wanted} bytes came, the download was cut; try again, or {_WAY_OUT}"
+            )
         _check_digits(Path(aside), path.name)
         os.replace(aside, path)
-    except (urllib.error.URLError, OSError, ValueError) as error:
+    except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise
         reason = getattr(error, "reason", None) or error
         raise InputError(f"weights {url}: cannot be fetched ({reason}); {_WAY_OUT}") from error
     finally:
         Path(aside).unlink(missing_ok=True)
+        for folder in made:  # a failure leaves no empty folders; a full one refuses to go
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 def _check_digits(path: Path, name: str) -> None:
@@ -137,15 +147,15 @@ def compare_with_model(path: Path, cfg: dict[str, Any]) -> list[str]:
     strange = [name for name in (*missing, *differing) if name not in last]
     if strange:
         raise InputError(
-            f"weights {path}: do not fit the model, {len(strange)} of {len(wanted)} tensors are missing or of other shape "
-            f"({strange[0]}); use weights of the same decoder and base_channels, or {_WAY_OUT}"
+            f"weights {path}: do not fit the model, {len(strange)} of {len(wanted)} tensors are missing or of another "
+            f"shape ({strange[0]}); use weights of the same decoder and base_channels, or {_WAY_OUT}"
         )
     return [name for name in last if name in (*missing, *differing)]
 
 
 def model_bytes(cfg: dict[str, Any]) -> int:
     """Bytes of the weights of the model in `cfg`, as float32. InputError where it does not build. Imports torch."""
-    return sum(value.numel() for value in _build(cfg).state_dict().values()) * 4  # bytes of a float32
+    return int(sum(value.numel() for value in _build(cfg).state_dict().values())) * 4  # bytes of a float32
 
 
 def present_devices(devices: tuple[str, ...] | list[str] | str) -> list[str]:
@@ -158,7 +168,9 @@ def present_devices(devices: tuple[str, ...] | list[str] | str) -> list[str]:
     named = ["cuda:0" if device == "cuda" else device for device in devices]
     for device in named:
         if device not in (*gpus, "cpu"):
-            raise InputError(f"[resources] devices: {device} is not there; this machine has {', '.join([*gpus, 'cpu'])}")
+            raise InputError(
+                f"[resources] devices: {device} is not there; this machine has {', '.join([*gpus, 'cpu'])}"
+            )
     return named
 
 
@@ -167,10 +179,11 @@ def _build(cfg: dict[str, Any]) -> Any:
     from mmengine.registry import init_default_scope
     from mmseg.registry import MODELS
 
-    import objectives.training  # noqa: F401  registers mmseg's models
+    import objectives.training  # registers mmseg's models
 
     init_default_scope("mmseg")
     try:
+        objectives.training.import_custom_modules(cfg)
         return MODELS.build(ConfigDict(cfg["model"]))
     except Exception as error:  # whatever a model's constructor raises
         reason = str(error).strip().splitlines()[0]

@@ -1,4 +1,4 @@
-"""What the report says beyond the study itself: data, split, versions, machine."""
+"""What the report says beyond the trials: data, split, versions, machine."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import importlib.metadata
 import os
 import platform
 from typing import TYPE_CHECKING
+
+from objectives.dataset import Dataset
+from objectives.manifest import Manifest, class_pixels
+from spaces.errors import InputError
 
 if TYPE_CHECKING:
     from studies.report import ReportFacts
@@ -34,5 +38,64 @@ def machine() -> dict[str, str]:
 
 
 def gather_facts(spec: StudySpec) -> ReportFacts:
-    """Facts of the spec's data and of this machine, as the study was begun on them."""
-    raise NotImplementedError
+    """Facts of the spec's data and of this machine.
+
+    From the split's lists and the manifest that the study's folder holds, so nothing is read anew; what is not there
+    (a replayed study has no data) is left out.
+    """
+    from search.preparation import MANIFEST
+    from studies.report import ReportFacts
+    from studies.sampling import sampler_name
+
+    folder = spec.study.folder
+    sides = [_names(folder / "splits" / f"{side}.txt") for side in ("train", "val")]
+    subjects = _subjects(spec) if all(sides) else {}
+    known = [{subjects[name] for name in names if name in subjects} for names in sides]
+    pixels = class_pixels(Manifest.load(folder / MANIFEST))
+    classes = spec.data.classes
+    return ReportFacts(
+        spec=f"{spec.study.name}",
+        metric=spec.study.metric,
+        value=spec.study.value,
+        asked=spec.study.trials,
+        dataset=spec.data.root.name if all(sides) else "",
+        classes=classes,
+        train_images=len(sides[0]) or None,
+        val_images=len(sides[1]) or None,
+        train_subjects=len(known[0]) or None,
+        val_subjects=len(known[1]) or None,
+        shared_subjects=len(known[0] & known[1]) if subjects else None,
+        split={"lists": "published lists", "random": "random, by image", "subject": "by subject"}[spec.data.split],
+        pixels={name: pixels.get(value, 0) for value, name in enumerate(classes)} if pixels else {},
+        sampler=sampler_name(spec, spec.search_space()),
+        pruner=spec.study.pruner,
+        seed=spec.study.seed,
+        versions=versions(),
+        machine=machine(),
+    )
+
+
+def _names(path: os.PathLike[str]) -> list[str]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return [line.strip() for line in file if line.strip()]
+    except FileNotFoundError:
+        return []
+
+
+def _subjects(spec: StudySpec) -> dict[str, str]:
+    data = spec.data
+    try:
+        dataset = Dataset.open(
+            data.root,
+            classes=data.classes,
+            images=data.images,
+            masks=data.masks,
+            image_suffix=data.image_suffix,
+            mask_suffix=data.mask_suffix,
+            ignore_index=data.ignore_index,
+            subjects=data.subjects,
+        )
+    except InputError:
+        return {}  # the data may lie elsewhere by now; the report is of the study
+    return dict(dataset.subjects)

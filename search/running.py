@@ -37,9 +37,11 @@ class NotReadyError(InputError):
 def watched_preparation(spec: StudySpec, console: Console, slots: int) -> Iterator[Preparation]:
     """`prepare` with progress bars for long reads and downloads."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
-    with Progress(*columns, console=console, transient=True) as files:
+    bytes_columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    quiet = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=quiet) as files:
         reading = files.add_task("reading images and masks", total=None)
-        with Progress(TextColumn("{task.description}"), BarColumn(), DownloadColumn(), console=console) as downloads:
+        with Progress(*bytes_columns, console=console, disable=quiet) as downloads:
             tasks: dict[str, Any] = {}
 
             def on_download(name: str, done: int, total: int) -> None:
@@ -82,7 +84,7 @@ def run_study(
         if ready.problems:
             raise NotReadyError(ready.problems)
     for note in ready.notes:
-        console.print(f"note: {note}", highlight=False, markup=False, style="dim")
+        console.print(f"note: {note}", highlight=False, markup=False, style="dim", soft_wrap=True)
     study = study_room.create_or_open(spec, ready.fingerprints())
     ready.save()
     places = make_slots(ready.devices, resources.trials_per_device, cores(), resources.threads, slots)

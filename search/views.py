@@ -6,9 +6,6 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.table import Table
-
 from spaces.errors import InputError
 from studies.spec import StudySpec
 
@@ -106,6 +103,9 @@ def table2(path: Path, style: str, as_json: bool) -> None:
 
 def print_table2(spec: StudySpec, study: optuna.Study) -> None:
     """Table 2 for a terminal."""
+    from rich.console import Console
+    from rich.table import Table
+
     from studies.table2 import table2 as lines_of
 
     table = Table(title="The paper's Table 2 beside ours", box=None, title_justify="left")

@@ -166,7 +166,7 @@ class TrialWatch:
             self._reported.add(evaluation.step)
         # After its last evaluation a trial is complete: there is nothing left to save. A row of Table 2 is trained to
         # its end, since it is there to be compared.
-        return evaluation.step < 100 and not self._table2 and self._trial.should_prune()
+        return evaluation.step < 100 and not self._table2 and bool(self._trial.should_prune())
 
     def progressed(self, iteration: int, iterations: int, seconds: float) -> None:
         """Shows the progress."""

@@ -27,6 +27,7 @@ from spaces.errors import InputError
 SQLITE = "sqlite:///"
 POSTGRES = "postgresql+psycopg://"
 BUSY_SECONDS = 60.0
+_SQLITE_MAGIC = b"SQLite format 3\x00"  # sqlite.org/fileformat.html, 1.3
 CONNECT_SECONDS = 10
 
 
@@ -75,6 +76,7 @@ def _open_sqlite(url: str) -> RDBStorage:
         # SQLite also writes a journal beside the file.
         if place.exists() and not os.access(place, os.W_OK):
             raise InputError(f"{place}: cannot be written; make it writable, or set [study] storage to another file")
+    _refuse_other_files(file)
     # Two processes that create the tables at once would both find them missing.
     with _file_lock(file, "create"):
         storage = _connect(url, {"creator": lambda: _sqlite_connection(file)})
@@ -88,6 +90,18 @@ def _sqlite_connection(file: Path) -> sqlite3.Connection:
     # Opened here, as versions of SQLAlchemy differ in what a % in a file's name means to them.
     # isolation_level None: the driver must not begin transactions of its own. SQLAlchemy's pool keeps threads apart.
     return sqlite3.connect(file, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+
+
+def _refuse_other_files(file: Path) -> None:
+    # Before the lock file is made: what is no database is left alone, and so is its folder.
+    if not file.exists() or file.stat().st_size == 0:
+        return
+    with file.open("rb") as start:
+        if start.read(len(_SQLITE_MAGIC)) != _SQLITE_MAGIC:
+            raise InputError(
+                f"[study] storage {SQLITE}{file} does not open: file is not a database; it must be a database of "
+                "Optuna, or empty"
+            )
 
 
 def _make_sqlite_safe(engine: sqlalchemy.Engine) -> None:

@@ -18,6 +18,9 @@ UNET = "unet"
 UNET_CONFIGS = {head: f"unet-s5-d16_{head}_4xb4-40k_hrf-256x256" for head in ("fcn", "pspnet", "deeplabv3")}
 
 
+_COMPLETE = ("model", "train_dataloader", "val_dataloader", "train_cfg", "optim_wrapper")
+
+
 @dataclass(frozen=True, kw_only=True)
 class BaseConfig:
     """A base config as plain data. `weights_url` is where the model zoo publishes its weights, if it does."""
@@ -48,12 +51,17 @@ def load_base(base: str, *, decoder: str = "pspnet", trust_code: bool = False) -
     if not trust_code and not path.is_relative_to(_zoo()):
         _refuse_code(path)
     try:
-        cfg: dict[str, Any] = Config.fromfile(str(path)).to_dict()
+        # Custom imports run where the model is built, in a child, and only then: importing them is running them.
+        cfg: dict[str, Any] = Config.fromfile(str(path), import_custom_modules=False).to_dict()
     except Exception as error:  # whatever a broken config raises, the person needs the file's name and one line
         raise InputError(f"base config {path}: {_first_line(error)}; it must load with mmengine's Config") from error
-    if not trust_code and (cfg.get("custom_imports") or not isinstance(cfg.get("model"), dict)):
-        what = "has no model" if "model" not in cfg else "imports code (custom_imports)"
-        raise InputError(f"base config {path}: {what}; name a complete config, or set [model] trust_code = true")
+    if not trust_code and cfg.get("custom_imports"):
+        raise InputError(
+            f"base config {path}: imports code (custom_imports); set [model] trust_code = true to allow it"
+        )
+    missing = [key for key in _COMPLETE if not isinstance(cfg.get(key), dict)]
+    if missing:
+        raise InputError(f"base config {path}: has no {', '.join(missing)}; name a complete config, one that trains")
     return BaseConfig(name=path.stem, cfg=cfg, weights_url=_published_weights(path), is_unet=base == UNET)
 
 
@@ -86,26 +94,73 @@ _DATA_NODES = (
 _DATA_CALLS = ("dict", "list", "tuple", "set", "range", "len", "int", "float", "str", "min", "max", "round")
 
 
+_REMEDY = "write plain values, or set [model] trust_code = true"
+
+
 def _refuse_code(path: Path, seen: frozenset[Path] = frozenset()) -> None:
-    """Reads a Python config and its bases as text: MMEngine runs them, so only plain data may stand there."""
-    if path.suffix != ".py":
-        return
+    """Reads a config and its bases as text: MMEngine runs them, so only plain data may stand there."""
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        bases = _python_bases(path, text) if path.suffix == ".py" else _plain_bases(path, text)
     except (SyntaxError, UnicodeDecodeError) as error:
-        raise InputError(f"base config {path}: {_first_line(error)}; it must be a Python config file") from error
-    for node in ast.walk(tree):
-        if not _is_data(node):
-            raise InputError(
-                f"base config {path}, line {getattr(node, 'lineno', '?')}: holds code ({type(node).__name__}), which "
-                "reading it would run; write plain values, or set [model] trust_code = true"
-            )
-    for base in _bases(tree):
+        raise InputError(f"base config {path}: {_first_line(error)}; it must be a config file") from error
+    for base in bases:
         target = (path.parent / base).resolve()
         if not re.match(r"\w+::", base) and target not in seen and not target.is_relative_to(_zoo()):
             if not target.is_file():
                 raise InputError(f"base config {path}: its _base_ {base} does not exist")
             _refuse_code(target, seen | {path})
+
+
+def _python_bases(path: Path, text: str) -> list[str]:
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if not _is_data(node):
+            raise InputError(
+                f"base config {path}, line {getattr(node, 'lineno', '?')}: holds code ({type(node).__name__}), which "
+                f"reading it would run; {_REMEDY}"
+            )
+    # MMEngine fills in {{...}} as text before it runs the file, so inside a string it can become code.
+    if text.count("{{") != sum(_is_reference(node) for node in ast.walk(tree)):
+        raise InputError(f"base config {path}: holds a template ({{{{...}}}}), which can become code; {_REMEDY}")
+    bases: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "_base_" for t in node.targets):
+            try:
+                bases += _as_names(ast.literal_eval(node.value))
+            except (ValueError, TypeError):
+                raise InputError(
+                    f"base config {path}, line {node.lineno}: _base_ is computed, so the files it names are unknown; "
+                    f"{_REMEDY}"
+                ) from None
+    return bases
+
+
+def _plain_bases(path: Path, text: str) -> list[str]:
+    import yaml
+
+    if "{{" in text:
+        raise InputError(f"base config {path}: holds a template ({{{{...}}}}), which can become code; {_REMEDY}")
+    try:
+        # JSON is YAML. MMEngine's own loader runs Python tags, the safe one refuses them.
+        found = yaml.safe_load(text)
+        return _as_names(found.get("_base_", [])) if isinstance(found, dict) else []
+    except (yaml.YAMLError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"base config {path}: is not plain data ({reason}); {_REMEDY}") from None
+
+
+def _as_names(value: Any) -> list[str]:
+    names = [value] if isinstance(value, str) else list(value)
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError("_base_ is no file name or list of file names")
+    return names
+
+
+def _is_reference(node: ast.AST) -> bool:
+    """Whether this is `{{_base_.name}}` outside a string, which to Python is a set in a set."""
+    inner = node.elts[0] if isinstance(node, ast.Set) and len(node.elts) == 1 else None
+    return isinstance(inner, ast.Set) and len(inner.elts) == 1 and isinstance(inner.elts[0], ast.Attribute)
 
 
 def _is_data(node: ast.AST) -> bool:
@@ -119,17 +174,6 @@ def _is_data(node: ast.AST) -> bool:
     if isinstance(node, ast.Name):
         return not node.id.startswith("__")
     return isinstance(node, _DATA_NODES)
-
-
-def _bases(tree: ast.Module) -> list[str]:
-    for node in tree.body:
-        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "_base_" for t in node.targets):
-            try:
-                value = ast.literal_eval(node.value)
-            except ValueError:
-                return []
-            return [value] if isinstance(value, str) else list(value)
-    return []
 
 
 def _published_weights(path: Path) -> str | None:

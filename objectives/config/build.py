@@ -64,6 +64,12 @@ def build_config(
         for name in UNET_ONLY:
             if name in settings:
                 raise InputError(f"{name}: base config {base.name} has a decoder of its own; drop it from the space")
+        for name, needed in _MEANINGLESS_WITHOUT.items():
+            if name in settings and needed not in settings:
+                raise InputError(f"{name}: without {needed} base config {base.name} keeps its own; set {needed} too")
+    for name in settings:
+        if "." in name:
+            _refuse_second_name(name, settings)
     values = effective(settings)
     cfg = {key: copy.deepcopy(base.cfg[key]) for key in _RUNNER_KEYS if key in base.cfg}
     cfg["model"].setdefault("data_preprocessor", copy.deepcopy(base.cfg.get("data_preprocessor", {})))
@@ -78,7 +84,40 @@ def build_config(
     return cfg
 
 
-def _set_model(cfg: Cfg, values: Mapping[str, Value], dataset: Dataset, shapes: set[tuple[int, int]], base: BaseConfig) -> None:
+_MEANINGLESS_WITHOUT: Mapping[str, str] = {
+    "cat_max_ratio": "crop",
+    "mix_weight": "loss",
+    "foreground_weight": "loss",
+    "window": "inference",
+    "stride": "inference",
+}
+
+# Dotted keys of values that settings write: what the setting says and what the key says would contradict each other.
+_SECOND_NAMES: Mapping[str, tuple[str, ...]] = {
+    "model.backbone.base_channels": ("base_channels",),
+    "model.test_cfg.mode": ("inference",),
+    "optim_wrapper.type": ("amp",),
+    "optim_wrapper.optimizer.type": ("optimizer",),
+    "optim_wrapper.optimizer.lr": ("lr_sgd", "lr_adam"),
+    "optim_wrapper.optimizer.momentum": ("momentum",),
+    "optim_wrapper.optimizer.weight_decay": ("weight_decay",),
+    "train_dataloader.batch_size": ("batch_size",),
+    "train_dataloader.num_workers": ("loader_workers",),
+    "train_cfg.max_iters": ("iterations",),
+    "train_cfg.val_interval": ("evaluations",),
+    "load_from": ("initial_weights",),
+}
+
+
+def _refuse_second_name(key: str, settings: Mapping[str, Value]) -> None:
+    names = _SECOND_NAMES.get(key, ())
+    if set(names) & set(settings):
+        raise InputError(f"{key}: is what {' or '.join(names)} sets; use {' or '.join(names)} in its place")
+
+
+def _set_model(
+    cfg: Cfg, values: Mapping[str, Value], dataset: Dataset, shapes: set[tuple[int, int]], base: BaseConfig
+) -> None:
     model.set_one_device(cfg["model"])
     model.set_classes(cfg, dataset)
     # Weights come from load_from alone: a backbone's own download would be neither verified nor recorded.
@@ -96,10 +135,11 @@ def _set_model(cfg: Cfg, values: Mapping[str, Value], dataset: Dataset, shapes: 
 
 def _set_data(cfg: Cfg, values: Mapping[str, Value], dataset: Dataset, lists: tuple[Path, Path]) -> None:
     train = _pipeline_of(cfg["train_dataloader"])
-    test = [step for step in _pipeline_of(cfg["val_dataloader"])]
+    test = _pipeline_of(cfg["val_dataloader"])
     for name, edit in _PIPELINE_EDITS.items():
         if name in values:
             edit(train, test, values)
+    pipeline.set_ignore_index(train, dataset.ignore_index)
     for key, steps, names in (
         ("train_dataloader", train, lists[0]),
         ("val_dataloader", test, lists[1]),
@@ -177,8 +217,12 @@ def _set_training(cfg: Cfg, values: Mapping[str, Value]) -> None:
     cfg["test_cfg"] = {"type": "TestLoop"}
     hooks = cfg.setdefault("default_hooks", {})
     hooks["checkpoint"] = {
-        **{"type": "CheckpointHook", "by_epoch": False, "interval": interval, "max_keep_ckpts": 1},
-        **{"save_best": "mIoU", "rule": "greater"},
+        "type": "CheckpointHook",
+        "by_epoch": False,
+        "interval": interval,
+        "max_keep_ckpts": 1,
+        "save_best": "mIoU",
+        "rule": "greater",
     }
     cfg["log_processor"] = {"by_epoch": False}
     cfg["resume"] = False

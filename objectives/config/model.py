@@ -38,6 +38,8 @@ def set_classes(cfg: Cfg, dataset: Dataset) -> None:
             head["out_channels"] = len(dataset.classes)
         if dataset.ignore_index != 255:
             head["ignore_index"] = dataset.ignore_index
+    if dataset.ignore_index != 255:
+        cfg["model"]["data_preprocessor"]["seg_pad_val"] = dataset.ignore_index
 
 
 def set_one_device(node: Any) -> None:
@@ -67,6 +69,8 @@ def set_loss(cfg: Cfg, settings: Mapping[str, Value], dataset: Dataset) -> None:
         if name != "cross_entropy":
             weight = share * mix if name in MIXED_LOSSES else 1.0
             terms.append({**_SECOND_LOSSES[second], "loss_weight": weight})
+        if second == "tversky" and dataset.ignore_index != 255:  # the others are told by the head
+            terms[-1]["ignore_index"] = dataset.ignore_index
         head["loss_decode"] = terms[0] if len(terms) == 1 else terms
 
 
@@ -101,6 +105,8 @@ def _edit_base_optimizer(optimizer: Cfg, settings: Mapping[str, Value]) -> None:
     other = "lr_adam" if rate == "lr_sgd" else "lr_sgd"
     if other in settings:
         raise InputError(f"{other}: the base config's optimizer is {optimizer['type']}; use {rate}, or set optimizer")
+    if "momentum" in settings and optimizer["type"] != "SGD":
+        raise InputError(f"momentum: the base config's optimizer is {optimizer['type']}; drop it, or set optimizer")
     for name, key in ((rate, "lr"), ("weight_decay", "weight_decay"), ("momentum", "momentum")):
         if name in settings:
             optimizer[key] = float(settings[name])
@@ -130,9 +136,7 @@ def set_inference(cfg: Cfg, settings: Mapping[str, Value]) -> None:
     cfg["model"]["test_cfg"] = {"mode": "slide", "crop_size": (window, window), "stride": (stride, stride)}
 
 
-def set_batch_shape(
-    cfg: Cfg, settings: Mapping[str, Value], shapes: set[tuple[int, int]], stride: int | None
-) -> None:
+def set_batch_shape(cfg: Cfg, settings: Mapping[str, Value], shapes: set[tuple[int, int]], stride: int | None) -> None:
     """Size in pixels to which a batch is padded.
 
     The crop; without a crop 256 as the notebooks left it, which pads nothing, unless images are not square: then

@@ -44,6 +44,15 @@ def remove(pipeline: Pipeline, kind: str) -> None:
     pipeline[:] = [step for step in pipeline if step["type"] != kind]
 
 
+def set_ignore_index(train: Pipeline, ignore_index: int) -> None:
+    """What transforms fill in or leave out of their counts is marked with the data set's own value."""
+    for step in train:
+        if step["type"] == "RandomRotate":
+            step["seg_pad_val"] = ignore_index
+        elif step["type"] == "RandomCrop" and ignore_index != 255:
+            step["ignore_index"] = ignore_index
+
+
 def set_input_size(train: Pipeline, test: Pipeline, settings: Mapping[str, Value]) -> None:
     """Resizes to fit a square of input_size pixels, aspect ratio kept, in training and test."""
     size = int(settings["input_size"])

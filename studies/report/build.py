@@ -5,6 +5,7 @@ from __future__ import annotations
 import optuna
 
 from spaces.search_space import SearchSpace
+from studies.report import account_sections as account
 from studies.report import table_sections as tables
 from studies.report import trial_sections as trials
 from studies.report.facts import Reading, ReportFacts
@@ -30,10 +31,10 @@ def report_html(study: optuna.Study, space: SearchSpace, facts: ReportFacts | No
         ("table2", "Table 2 beside ours", tables.table2(reading)),
         ("best", "Best trials, per class", tables.best_trials(reading)),
         ("overlays", "Overlays", trials.overlays(reading)),
-        ("failures", "Failures", tables.failures(reading)),
-        ("cost", "Cost", tables.cost(reading)),
+        ("failures", "Failures", account.failures(reading)),
+        ("cost", "Cost", account.cost(reading)),
         ("methods", "Methods paragraph", _methods(reading)),
-        ("provenance", "Versions and fingerprints", tables.provenance(reading)),
+        ("provenance", "Versions and fingerprints", account.provenance(reading)),
     ]
     name = study.study_name
     subtitle = (

@@ -97,7 +97,7 @@ def paper_line(low: float) -> dict[str, Any]:
 
 
 def history(reading: Reading) -> Figure:
-    """Values by trial number, the best so far, and the paper's best where the metric is mIoU. Needs a complete trial."""
+    """Values by trial number, the best so far, the paper's best where the metric is mIoU. Needs a complete trial."""
     pruned = [row for row in reading.ended("pruned") if row.value is not None]
     values = [value_of(row) for row in [*reading.complete, *pruned]]
     published = [PUBLISHED_BEST.miou] if reading.metric == "mIoU" else []
@@ -111,14 +111,14 @@ def history(reading: Reading) -> Figure:
             reading.complete,
             [value_of(row) for row in reading.complete],
             [f"{value_of(row):.4f}" for row in reading.complete],
-            {"color": BLUE, "size": 7, "opacity": 0.75},
+            {"color": BLUE, "size": 7 if len(reading.rows) <= 300 else 5, "opacity": 0.75},
         )
     ]
     if pruned:
         says = [f"pruned at {value_of(row):.4f}" for row in pruned]
         look = {"color": VERMILLION, "size": 8, "symbol": "x-thin", "line": {"color": VERMILLION, "width": 1.8}}
         traces.append(_points("pruned, at its last value", pruned, [value_of(row) for row in pruned], says, look))
-    for how, colour, symbol in (("diverged", ORANGE, "triangle-down"), ("failed", PURPLE, "square-open")):
+    for how, colour, symbol in (("diverged", ORANGE, "triangle-down"), ("failed", PURPLE, "square")):
         rows = reading.ended(how)
         if rows:
             look = {"color": colour, "size": 8, "symbol": symbol, "line": {"color": INK, "width": 0.8}}
@@ -158,7 +158,9 @@ def learning_curves(reading: Reading) -> Figure:
     traces = [_curves(how, reading, group, looks[how], symbols[how]) for how, group in groups.items() if group]
     if best is not None and reading.curve(best):
         traces.append(_curves(f"best (trial {best.number})", reading, [best], {"color": INK, "width": 3}, "star"))
-    x = axis("share of the training's iterations", range=[0, 101.5], ticksuffix=" %")
+    x = axis(
+        "share of the training's iterations", range=[0, 101.5], dtick=25, ticksuffix=" %", ticklabeloverflow="allow"
+    )
     return {"data": traces, "layout": layout(x, axis(plot_text(reading.metric)))}
 
 
@@ -174,7 +176,7 @@ def _curves(name: str, reading: Reading, rows: Sequence[TrialRow], line: Trace, 
             x.append(step)
             y.append(value)
             text.append(f"trial {row.number}: {value:.4f} at {step:g} %")
-            sizes.append(8 if index == len(curve) - 1 else 0)
+            sizes.append((8 if symbol != "circle" else 4) if index == len(curve) - 1 else 0)
         x.append(None)
         y.append(None)
         text.append("")
@@ -191,10 +193,11 @@ def _curves(name: str, reading: Reading, rows: Sequence[TrialRow], line: Trace, 
         "line": line,
         "opacity": faint if name in ("complete", "pruned") else 1,
         "marker": {
-            "size": sizes if symbol != "circle" else [size // 2 for size in sizes],
+            "size": sizes,
             "symbol": symbol,
             "color": line["color"],
             "opacity": 1,
-            "line": {"color": line["color"], "width": 1.8},
+            # A mark of size 0 would still show its outline.
+            "line": {"color": line["color"], "width": [1.8 if size else 0 for size in sizes]},
         },
     }

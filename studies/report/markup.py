@@ -75,7 +75,7 @@ def table(
         else tag("tr", *(cell("td", column, content) for column, content in enumerate(row)))
         for row in body
     ]
-    inner = tag("table", tag("caption", caption), tag("thead", head), tag("tbody", *lines), class_=class_)
+    inner = tag("table", tag("caption", tag("div", caption)), tag("thead", head), tag("tbody", *lines), class_=class_)
     return tag("div", inner, class_="scroll", tabindex="0", role="region", aria_label=caption)
 
 
@@ -120,3 +120,10 @@ def hours(seconds: float) -> str:
     """Seconds as hours, with as many digits as say something."""
     amount = seconds / 3600
     return f"{amount:,.0f}" if amount >= 100 else f"{amount:.1f}" if amount >= 10 else f"{amount:.2f}"
+
+
+def value_text(value: object, digits: int = 4) -> str:
+    """A param as a person writes it in the spec, floats with so many significant digits."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)

@@ -7,9 +7,8 @@ from collections import Counter
 import optuna
 
 from studies.report.facts import Reading, value_of
-from studies.report.markup import count, hours, listed
+from studies.report.markup import count, hours, listed, value_text
 from studies.report.table_sections import size_of
-from studies.results import value_text
 
 
 def methods_paragraph(reading: Reading) -> str:
@@ -59,7 +58,9 @@ def _trials(reading: Reading) -> str:
     causes = Counter(row.cause or "unknown" for row in reading.ended("failed"))
     why = f" ({listed([f'{n:,} {cause}' for cause, n in causes.most_common()])})" if causes else ""
     asked = f"; the study was to hold {reading.facts.asked:,} finished ones" if reading.facts.asked is not None else ""
-    return f"Of {count(total, 'ended trial')}, {listed(parts)}{why}{asked}."
+    rows = sum(row.table2 is not None for how in ended for row in reading.ended(how))
+    enqueued = f" {rows:,} of them were rows of the paper's Table 2, enqueued and not proposed." if rows else ""
+    return f"Of {count(total, 'ended trial')}, {listed(parts)}{why}{asked}.{enqueued}"
 
 
 def _seeds(reading: Reading) -> str:
@@ -134,8 +135,9 @@ def _best(reading: Reading) -> str:
         return "No trial completed, so there is no best configuration."
     others = [f"{name} {value:.4f}" for name, value in sorted(reading.metrics(best).items()) if name != reading.metric]
     more = f" ({', '.join(others)})" if others else ""
-    params = ", ".join(f"{name} = {value_text(value)}" for name, value in best.params.items())
-    return f"The best configuration (trial {best.number}) reached {reading.metric} {value_of(best):.4f}{more} with {params}."
+    params = ", ".join(f"{name} = {value_text(value, 6)}" for name, value in best.params.items())
+    reached = f"{reading.metric} {value_of(best):.4f}{more}"
+    return f"The best configuration (trial {best.number}) reached {reached} with {params or 'no params'}."
 
 
 def _caution(reading: Reading) -> str:

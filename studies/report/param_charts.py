@@ -11,11 +11,11 @@ from typing import Any
 import optuna
 
 from spaces.parameter import Categorical, Float, Int, Parameter
-from studies.report.charts import axis, evenly, layout
+from studies.report.charts import FONT, axis, evenly, layout
 from studies.report.facts import Reading, value_of
-from studies.report.markup import Figure, plot_text
+from studies.report.markup import Figure, plot_text, value_text
 from studies.report.style import BLUE, INK, VERMILLION
-from studies.results import TrialRow, value_text
+from studies.results import TrialRow
 from studies.table2 import Table2Line
 
 FEWEST = 15
@@ -86,9 +86,7 @@ def slice_chart(reading: Reading, parameter: Parameter, rows: Sequence[TrialRow]
     if isinstance(parameter, Categorical):
         traces.append(_medians(parameter, rows))
     y = axis(plot_text(reading.metric), nticks=5)
-    look = layout(x, y, showlegend=False)
-    look["font"] = {**look["font"], "size": 12}
-    return {"data": traces, "layout": look}
+    return {"data": traces, "layout": layout(x, y, showlegend=False, font={"family": FONT, "size": 12, "color": INK})}
 
 
 def _plain(value: object) -> float:
@@ -97,14 +95,19 @@ def _plain(value: object) -> float:
 
 
 def _numbers(parameter: Parameter) -> dict[str, Any]:
-    log = isinstance(parameter, Float | Int) and parameter.log
-    more: dict[str, Any] = {"type": "log", "dtick": "D2" if _decades(parameter) < 2.2 else 1} if log else {"nticks": 6}
-    return axis(plot_text(parameter.name), **more, exponentformat="power")
-
-
-def _decades(parameter: Parameter) -> float:
     assert isinstance(parameter, Float | Int)
-    return math.log10(parameter.high / parameter.low)
+    if not parameter.log:
+        return axis(plot_text(parameter.name), nticks=6)
+    # Plotly sets 2 and 5 smaller than the powers of ten between them, which reads badly at this size.
+    decades = math.log10(parameter.high / parameter.low)
+    steps = (1,) if decades > 2.2 else (1, 3) if decades > 1.3 else (1, 2, 5)
+    powers = range(math.floor(math.log10(parameter.low)), math.ceil(math.log10(parameter.high)) + 1)
+    every = 2 if decades > 6.5 else 1
+    ticks = [step * 10.0**power for power in powers[::every] for step in steps]
+    names = [f"{tick:g}".replace("e-0", "e-") for tick in ticks]
+    margin = 0.04 * decades or 0.1
+    span = [math.log10(parameter.low) - margin, math.log10(parameter.high) + margin]
+    return axis(plot_text(parameter.name), type="log", tickvals=ticks, ticktext=names, range=span)
 
 
 def _choices(parameter: Categorical, rows: Sequence[TrialRow]) -> tuple[dict[str, Any], dict[int, float]]:
@@ -118,6 +121,9 @@ def _choices(parameter: Categorical, rows: Sequence[TrialRow]) -> tuple[dict[str
         ticktext=[plot_text(name) for name in names],
         range=[-0.6, len(names) - 0.4],
         showgrid=False,
+        # Left to itself plotly drops the labels that do not fit.
+        ticklabeloverflow="allow",
+        **({"tickangle": -40, "tickfont": {"size": 11}} if sum(map(len, names)) > 26 else {"tickangle": 0}),
     )
     return x, place
 
@@ -158,7 +164,7 @@ def _medians(parameter: Categorical, rows: Sequence[TrialRow]) -> dict[str, Any]
 
 
 def table2_chart(lines: Sequence[Table2Line]) -> Figure:
-    """mIoU of the paper's rows: published as diamonds, ours as dots with their standard deviation. Needs a row of ours."""
+    """mIoU of the paper's rows: published as diamonds, ours as dots with their sd. Needs a complete row of ours."""
     labels = [f"row {line.number}" for line in reversed(lines)]
     ours = [line for line in reversed(lines) if line.miou is not None]
     spreads = [line.miou for line in ours if line.miou is not None]

@@ -34,18 +34,21 @@ section:last-of-type { border-bottom: 0; }
 .card .figure { font-size: 26px; font-weight: 650; line-height: 1.25; font-variant-numeric: tabular-nums; }
 .card .more { color: var(--muted); font-size: 13px; line-height: 1.4; }
 .scroll { overflow-x: auto; margin: 0 0 14px; }
-table { border-collapse: collapse; width: 100%; font-size: 14px; line-height: 1.4; }
+table { overflow-wrap: normal; border-collapse: collapse; width: 100%; font-size: 14px; line-height: 1.4; }
 caption { text-align: left; color: var(--muted); font-size: 13px; padding-bottom: 6px; }
 th { text-align: left; font-weight: 600; border-bottom: 1.5px solid var(--ink); vertical-align: bottom; }
 td { border-bottom: 1px solid var(--rule); vertical-align: top; }
+td code { white-space: nowrap; }
 th, td { padding: 6px 14px 6px 0; }
 th:last-child, td:last-child { padding-right: 2px; }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-td .published { color: var(--muted); }
+.published { color: var(--muted); }
 tr.first td { border-bottom: 0; padding-bottom: 2px; }
 tr.second td { padding-top: 0; }
 tr.best td { background: #eef6fb; }
+td pre, table.pairs td:last-child { overflow-wrap: anywhere; }
 table.pairs td:first-child { width: 30%; color: var(--muted); }
+caption div, td .chips { position: sticky; left: 0; max-width: min(100%, calc(100vw - 34px)); }
 .chips { display: flex; flex-wrap: wrap; gap: 4px 6px; }
 .chip { background: var(--tint); border: 1px solid var(--rule); border-radius: 6px; padding: 0 7px; font-size: 12.5px;
   white-space: normal; }
@@ -84,11 +87,10 @@ footer { color: var(--muted); font-size: 13px; padding-bottom: 36px; }
   h1 { font-size: 24px; }
   .cards { grid-template-columns: 1fr 1fr; gap: 10px; }
   .card { padding: 11px 12px; } .card.main { grid-column: 1 / -1; padding: 10px 11px; }
+  .card:last-child { grid-column: 1 / -1; }
   .card .figure { font-size: 22px; }
   table { font-size: 13px; }
   th, td { padding-right: 10px; }
-  .scroll { overflow-wrap: normal; }
-  td { overflow-wrap: break-word; }
   .methods { padding: 12px 14px; }
 }
 @page { size: A4; margin: 14mm 15mm; }
@@ -105,8 +107,9 @@ footer { color: var(--muted); font-size: 13px; padding-bottom: 36px; }
   .overlays { grid-template-columns: 1fr 1fr; }
   table { font-size: 8.5pt; } .scroll { overflow: visible; }
   th, td { padding-right: 8px; }
-  figure, .card, tr, .methods, .missing { break-inside: avoid; }
-  tr.first { break-after: avoid; }
+  figure, .card, tr, .missing { break-inside: avoid; }
+  tr.first, .bar { break-after: avoid; }
+  .bar { break-inside: avoid; }
   p { orphans: 3; widows: 3; }
   a { color: inherit; text-decoration: none; }
 }

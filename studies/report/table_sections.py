@@ -1,10 +1,6 @@
-"""Sections that are tables: the space, Table 2, the best trials, failures, cost, versions."""
+"""Sections that are tables: the space, Table 2, the best trials."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-
-import optuna
 
 from spaces.parameter import Categorical, Float, Int, Parameter
 from spaces.table2 import DISCREPANCIES, PUBLISHED_BEST
@@ -15,7 +11,6 @@ from studies.report.markup import (
     chart,
     count,
     duration,
-    hours,
     join,
     listed,
     missing,
@@ -24,15 +19,14 @@ from studies.report.markup import (
     paragraph,
     table,
     tag,
+    value_text,
 )
 from studies.report.param_charts import table2_chart
 from studies.report.trial_sections import chips, nothing_complete
-from studies.results import TrialRow, value_text
+from studies.results import TrialRow
 from studies.table2 import Spread
 
 TOP = 10
-MESSAGES = 3
-MESSAGE_SIGNS = 400
 
 
 def size_of(reading: Reading) -> str:
@@ -57,19 +51,16 @@ def space(reading: Reading) -> Html:
             for parent, values in parameter.when.items()
         )
         chosen = value_text(best.params[parameter.name]) if best and parameter.name in best.params else "-"
-        body.append((tag("code", parameter.name), _range(parameter), when or "always", chosen))
+        only = join([Html("<br>"), tag("span", f"only where {when}", class_="published")]) if when else Html("")
+        body.append((tag("code", parameter.name), join([_range(parameter), only]), *([chosen] if best else [])))
     parts = [
         paragraph(f"The space holds {size_of(reading)}."),
-        table("Searched parameters", ("parameter", "range", "exists when", "best trial"), body),
+        table("Searched parameters", ("parameter", "range", *(["best trial"] if best else [])), body),
     ]
-    fixed = {name: _text(value) for name, value in (reading.facts.fixed or {}).items()}
+    fixed = {name: value_text(value) for name, value in (reading.facts.fixed or {}).items()}
     if fixed:
         parts += [tag("h3", "Same in every trial"), chips(fixed)]
     return join([*parts, tag("h3", "Data and model"), _data(reading)])
-
-
-def _text(value: object) -> str:
-    return value_text(value) if isinstance(value, bool | int | float | str) else str(value)
 
 
 def _range(parameter: Parameter) -> str:
@@ -142,24 +133,25 @@ def table2(reading: Reading) -> Html:
         parts.append(chart("table2", table2_chart(lines), words, 380))
     else:
         parts.append(missing(f"{count(tried, 'trial')} of these rows, none of them complete."))
-    unfinished = [
-        f"Row {line.number}: {listed([f'{n} {state.lower()}' for state, n in line.states.items() if state != 'COMPLETE'])}."
-        for line in lines
-        if set(line.states) - {"COMPLETE"}
-    ]
-    notes = [f"Row {line.number}: {line.note}." for line in lines if line.note]
-    items = [tag("li", text) for text in (*notes, *DISCREPANCIES, *unfinished)]
     return join(
         [
             *parts,
             table(caption, header, body, numbers=(2, 3, 4, 5)),
             tag("h3", "What the published figures hide"),
-            tag("ul", *items, class_="notes"),
-            note(
-                "Published figures are of 22 B-scans of Duke DME; they compare only with a study of that data and split."
-            ),
+            tag("ul", *(tag("li", text) for text in _table2_notes(reading)), class_="notes"),
+            note("Published figures are of 22 B-scans of Duke DME; they compare only with a study of the same."),
         ]
     )
+
+
+def _table2_notes(reading: Reading) -> list[str]:
+    lines = reading.table2
+    said = [f"Row {line.number}: {line.note}." for line in lines if line.note]
+    for line in lines:
+        open_ones = [f"{n} {state.lower()}" for state, n in line.states.items() if state != "COMPLETE"]
+        if open_ones:
+            said.append(f"Row {line.number}, beside its complete trials: {listed(open_ones)}.")
+    return [*said, *DISCREPANCIES]
 
 
 def _beside(published: float | None, ours: Spread | None) -> Html:
@@ -211,110 +203,3 @@ def _figures(reading: Reading, row: TrialRow, metrics: list[str]) -> list[str]:
         "-" if row.iterations is None else f"{row.iterations:,}",
         "-" if row.seconds is None else duration(row.seconds),
     ]
-
-
-def failures(reading: Reading) -> Html:
-    """What went wrong, by cause."""
-    wrong: dict[str, list[TrialRow]] = {}
-    for row in reading.rows:
-        if row.state == "FAIL" or (row.cause is not None and row.state == "PRUNED"):
-            wrong.setdefault(row.cause or "unknown", []).append(row)
-    if not wrong:
-        return paragraph("No trial failed or diverged." if reading.rows else "The study holds no trial yet.")
-    body = []
-    for cause, rows in sorted(wrong.items(), key=lambda item: (-len(item[1]), item[0])):
-        messages = list(dict.fromkeys(row.message for row in rows if row.message))
-        shown = [tag("pre", _clipped(message)) for message in messages[:MESSAGES]]
-        if len(messages) > MESSAGES:
-            shown.append(tag("span", f"and {count(len(messages) - MESSAGES, 'other message')}", class_="note"))
-        numbers = ", ".join(str(row.number) for row in rows[:12])
-        more = f" and {len(rows) - 12:,} more" if len(rows) > 12 else ""
-        body.append((cause, f"{len(rows):,}", numbers + more, join(shown) if shown else "no message"))
-    said = "A diverged trial counts as pruned with the value 0, so that the sampler learns to stay away."
-    header = ("cause", "trials", "numbers", "messages")
-    parts: list[Content] = [table("Trials that did not end well", header, body, numbers=(1,))]
-    return join([*parts, note(said)] if "diverged" in wrong else parts)
-
-
-def _clipped(message: str) -> str:
-    return message if len(message) <= MESSAGE_SIGNS else message[:MESSAGE_SIGNS] + " ..."
-
-
-def cost(reading: Reading) -> Html:
-    """The ledger: what was spent on what, and saved."""
-    account = reading.ledger
-    if not account.spent:
-        return missing("No trial has recorded what it cost, so there is nothing to account for.")
-    entries = [
-        (how, len(reading.ended(how)), seconds)
-        for how, seconds in (
-            ("complete", account.complete),
-            ("pruned", account.pruned),
-            ("diverged", account.diverged),
-            ("failed", account.failed),
-        )
-    ]
-    body: list[tuple[Content, ...]] = [
-        (join([_key(how), how]), f"{n:,}", hours(seconds), f"{100 * seconds / account.spent:.0f} %")
-        for how, n, seconds in entries
-        if n
-    ]
-    body.append((tag("b", "spent"), f"{sum(n for _, n, _ in entries):,}", hours(account.spent), "100 %"))
-    if account.saved:
-        share = f"{100 * account.saved / account.spent:.0f} %"
-        body.append((join([_key("saved"), "saved by pruning, estimated"]), "", hours(account.saved), share))
-    widths = [(how, seconds) for how, _, seconds in entries if seconds] + [("saved", account.saved)] * (
-        account.saved > 0
-    )
-    pieces = [tag("span", class_=f"is-{how}", style=f"flex:{seconds:.6g} 1 0") for how, seconds in widths]
-    words = ", ".join(f"{how} {hours(seconds)} device-hours" for how, seconds in widths)
-    said = (
-        "A pruned trial stopped at p percent of its iterations after s seconds is taken to have needed s × 100 / p; "
-        "saved is the difference. Starting up counts as training here, so the estimate runs high for short trials."
-    )
-    if account.unestimated:
-        said += f" {count(account.unestimated, 'pruned trial')} without cost or step left out."
-    if account.untimed:
-        said += f" {count(account.untimed, 'ended trial')} recorded no cost."
-    return join(
-        [
-            tag("div", *pieces, class_="bar", role="img", aria_label=words),
-            table("Device-hours", ("trials", "number", "device-hours", "of spent"), body, numbers=(1, 2, 3)),
-            note(said),
-        ]
-    )
-
-
-def _key(how: str) -> Html:
-    return tag("span", class_=f"key is-{how}")
-
-
-def provenance(reading: Reading) -> Html:
-    """Versions, machine, fingerprints."""
-    facts = reading.facts
-    tables = [
-        pairs("Versions", facts.versions or {"optuna": optuna.__version__}),
-        *([pairs("Machine", facts.machine)] if facts.machine else []),
-    ]
-    leaves = flat(facts.fingerprints or {})
-    if leaves:
-        tables.append(pairs("Fingerprints: a study goes on only where all of these are equal", leaves))
-    else:
-        tables.append(missing("No fingerprints: the study was not begun by mmtuna, or holds no spec."))
-    times = sorted(time for row in reading.rows for time in (row.started, row.ended) if time)
-    if times:
-        tables.append(note(f"Trials ran from {times[0][:16].replace('T', ' ')} to {times[-1][:16].replace('T', ' ')}."))
-    return join(tables)
-
-
-def flat(nested: Mapping[str, object], place: str = "") -> dict[str, object]:
-    """The leaves by their dotted place; the space, which has a table of its own, only by what it fixes."""
-    leaves: dict[str, object] = {}
-    for name, value in nested.items():
-        if isinstance(value, Mapping):
-            if not place and name == "space":
-                continue
-            leaves |= flat(value, f"{place}{name}.")
-        else:
-            leaves[place + name] = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
-    return leaves

@@ -17,8 +17,8 @@ from studies.report.markup import (
     missing,
     note,
     tag,
+    value_text,
 )
-from studies.results import value_text
 
 
 def nothing_complete(reading: Reading) -> str:
@@ -41,7 +41,7 @@ def nothing_complete(reading: Reading) -> str:
 
 def headline(reading: Reading) -> Html:
     """The figures of the study at one look."""
-    best, facts, account = reading.best, reading.facts, reading.ledger
+    best, account = reading.best, reading.ledger
     cards = [
         _card(
             f"Best {reading.metric}",
@@ -51,7 +51,7 @@ def headline(reading: Reading) -> Html:
         ),
         _card(
             "Finished trials",
-            f"{reading.finished:,}" + (f" of {facts.asked:,}" if facts.asked is not None else ""),
+            f"{reading.finished:,}",
             _open_trials(reading),
         ),
         _card("Pruned", f"{len(reading.ended('pruned')):,}", "stopped early by the pruner"),
@@ -79,7 +79,8 @@ def headline(reading: Reading) -> Html:
 def _open_trials(reading: Reading) -> str:
     running, waiting = len(reading.ended("running")), len(reading.ended("waiting"))
     still = [f"{n:,} {word}" for n, word in ((running, "running"), (waiting, "waiting")) if n]
-    return f"{len(reading.complete):,} complete" + (f"; {listed(still)}" if still else "")
+    asked = f"of {reading.facts.asked:,} asked for; " if reading.facts.asked is not None else ""
+    return f"{asked}{len(reading.complete):,} complete" + (f"; {listed(still)}" if still else "")
 
 
 def _card(name: str, figure: str, more: str, class_: str = "card") -> Html:
@@ -128,7 +129,7 @@ def learning_curves(reading: Reading) -> Html:
     if len(shown) < have:
         said += (
             f"Drawn are {len(shown)} of {have:,} trials: the best {charts.BEST_CURVES}, "
-            "and of all others every so manieth."
+            "and an even spread of the others over the study."
         )
     else:
         said += f"All {count(have, 'trial')} with an evaluation are drawn." if have > 1 else "One trial has any."

@@ -1,0 +1,53 @@
+"""The bundle of a trial: what a person takes away, verified before it exists. Needs the extra `mmtuna[export]`."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from objectives.files import whole_folder
+from objectives.trial_files import CONFIG
+from spaces.errors import InputError
+
+NEEDED = ("onnx", "onnxscript", "onnxruntime", "safetensors")
+_TIMEOUT = 4 * 3600.0  # seconds; a large validation set on a slow CPU takes its time
+
+__all__ = ["build_bundle", "check_installed"]
+
+
+def check_installed() -> None:
+    """InputError, naming the command that mends it, where a package that exporting needs is missing."""
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InputError(f"export needs {', '.join(missing)}; run: pip install 'mmtuna[export]'")
+
+
+def build_bundle(trial_folder: Path, out_folder: Path, facts: dict[str, Any], checkpoint: str) -> dict[str, Any]:
+    """Writes the bundle of a trained trial to `out_folder`, verified, whole or not at all.
+
+    Args:
+        trial_folder: holds config.py and the checkpoint; the data must lie where the config says.
+        out_folder: new or empty.
+        facts: plain JSON data for bundle.json and README.md: study, trial, seed, params, metric, value, value_of,
+            metrics (fractions; what the exported files must reach), fingerprints, versions, retrained (True: weights
+            of another training than the metrics, which are then not compared).
+        checkpoint: file name in `trial_folder` of the weights whose metrics those are.
+
+    Returns what bundle.json holds. Raises InputError where a package, a file or the data is missing, the config is
+    beyond what predict.py can do, or a verification fails: then nothing is left at `out_folder`.
+    """
+    from objectives.trial_process import call_in_child
+
+    check_installed()
+    for name in (CONFIG, checkpoint):
+        if not (trial_folder / name).is_file():
+            raise InputError(f"{trial_folder / name}: no such file; export needs the config and weights of the trial")
+    with whole_folder(out_folder) as part:
+        # The whole of it in the child: this side must not import torch.
+        from objectives.deployment.bundle import write_bundle
+
+        found: dict[str, Any] = call_in_child(
+            write_bundle, str(trial_folder), str(part), facts, checkpoint, timeout=_TIMEOUT
+        )
+    return found

@@ -1,0 +1,102 @@
+"""Writing a bundle step by step, in a child process; a step that fails says which it was."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from objectives.config import read_config, write_config
+from objectives.deployment import card, contract, predict, verify
+from objectives.files import write_json_whole, write_whole
+from objectives.trial_files import CONFIG
+from objectives.weights import file_sha256
+from spaces.errors import InputError
+
+DOCUMENT, CARD, SCRIPT = "bundle.json", "README.md", "predict.py"
+FORMAT = 1
+_PATHS = ("data_root", "ann_file")
+
+
+def write_bundle(trial_folder: str, folder: str, facts: dict[str, Any], checkpoint: str) -> dict[str, Any]:
+    """Fills the empty `folder` and verifies what lies there; InputError names the step that failed."""
+    trial, part = Path(trial_folder), Path(folder)
+    cfg = stand_alone(read_config(trial / CONFIG))
+    with _step("the input contract"):
+        document = describe(cfg, facts)
+        images = contract.labelled_images(cfg)
+        sizes = contract.model_sizes(cfg, document["input"])
+    write_config(cfg, part / CONFIG, header(cfg, facts))
+    shutil.copyfile(predict.__file__, part / SCRIPT)
+    with _step("weights and ONNX"):
+        segmentor = _write_models(cfg, trial / checkpoint, part, document, sizes)
+    write_json_whole(part / DOCUMENT, document)  # predict.py reads it
+    with _step("ONNX against torch"):
+        document["parity"] = verify.compare_with_torch(segmentor, part, images)
+    with _step("metrics from the files"):
+        _measure(cfg, part, document, images)
+    with _step("latency"):
+        document["latency"] = verify.measure_latency(part, images[0])
+    write_whole(part / CARD, card.card(document))
+    names = sorted(path.name for path in part.iterdir() if path.is_file() and path.name != DOCUMENT)
+    document["files"] = {name: file_sha256(part / name) for name in names}
+    write_json_whole(part / DOCUMENT, document)
+    return document
+
+
+def stand_alone(cfg: dict[str, Any]) -> dict[str, Any]:
+    """The trial's config without the checkpoint that it started from: the weights lie beside it."""
+    return {**cfg, "load_from": None, "resume": False}
+
+
+def describe(cfg: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
+    """bundle.json before anything was measured."""
+    return {"format": FORMAT, **facts, "input": contract.input_contract(cfg), "output": contract.output_contract(cfg)}
+
+
+def header(cfg: dict[str, Any], facts: dict[str, Any]) -> str:
+    """The comment on top of config.py: whose it is, and which of its paths are this machine's."""
+    lines = [
+        f"Stock MMSegmentation config of trial {facts['trial']} of study {facts['study']}, by mmtuna.",
+        'With weights.pth: mmseg.apis.init_model("config.py", "weights.pth"). To train again, set these to your own:',
+    ]
+    for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
+        lines += [f"  {loader}.dataset.{key} = {cfg[loader]['dataset'][key]}" for key in _PATHS]
+    return "\n".join(lines)
+
+
+def _write_models(
+    cfg: dict[str, Any], checkpoint: Path, part: Path, document: dict[str, Any], sizes: list[tuple[int, int]]
+) -> Any:
+    from objectives.deployment import graph  # imports torch
+
+    meta = {key: document["output"][key] for key in ("classes", "palette")}
+    graph.save_weights(checkpoint, part, meta, {"made_by": "mmtuna", "study": document["study"]})
+    segmentor = graph.load_segmentor(part)
+    document["models"] = graph.export_models(segmentor, document["input"], contract.takes_rgb(cfg), sizes, part)
+    return segmentor
+
+
+def _measure(
+    cfg: dict[str, Any], part: Path, document: dict[str, Any], images: list[contract.LabelledImage]
+) -> None:
+    found = verify.measure_files(part, images, document["output"]["classes"], contract.ignore_index(cfg))
+    document["verified"] = {"metrics_tolerance": verify.METRICS_TOLERANCE}
+    if document["retrained"]:
+        # These weights saw the validation images: their figures would only look like a measurement.
+        document["verified"]["metrics"] = "not compared: retrained on training and validation images"
+        return
+    worst = verify.check_metrics(found, document["metrics"])
+    document["verified"] |= {"metrics": found, "metrics_max_difference": worst}
+
+
+@contextmanager
+def _step(name: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # torch, ONNX and mmseg raise anything; a person needs the step and one line
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        reason = lines[0] if isinstance(error, InputError) else f"{type(error).__name__}: {lines[0]}"
+        raise InputError(f"no bundle was written, {name}: {reason}") from error

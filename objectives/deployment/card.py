@@ -1,0 +1,130 @@
+"""README.md of a bundle: a model card (Mitchell et al. 2019) of what is known and what is not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_FILES = (
+    ("predict.py", "masks for a folder of images; needs onnxruntime, Pillow and numpy"),
+    ("model.onnx", "raw RGB values in, logits out, one fixed input size; normalisation inside"),
+    ("config.py", "stock MMSegmentation config"),
+    ("weights.pth", "weights for torch; loads with weights_only=True"),
+    ("weights.safetensors", "the same weights without pickle"),
+    ("bundle.json", "params, metrics, hashes, versions, input contract, parity, latency"),
+)
+
+
+def card(document: dict[str, Any]) -> str:
+    """The model card of a complete bundle.json, as Markdown."""
+    sections = (_use, _data, _measured, _limits, _params, _input, _contents)
+    title = f"# {document['study']}: trial {document['trial']}\n"
+    return title + "".join(f"\n{section(document)}\n" for section in sections)
+
+
+def _use(document: dict[str, Any]) -> str:
+    classes = ", ".join(f"{index} {name}" for index, name in enumerate(document["output"]["classes"]))
+    return f"""Semantic segmentation of images into {len(document['output']['classes'])} classes ({classes}).
+
+    pip install onnxruntime pillow numpy
+    python predict.py IMAGES_FOLDER OUT_FOLDER
+
+In MMSegmentation, without mmtuna:
+
+    from mmseg.apis import inference_model, init_model
+    model = init_model("config.py", "weights.pth", device="cpu")
+    mask = inference_model(model, "image.png").pred_sem_seg.data[0]
+
+## Intended use
+
+Research: to reproduce the figures below, to compare with other models, to segment images made like those it was
+trained on. **Not a medical device.** It was not validated for diagnosis, treatment or any decision about a patient."""
+
+
+def _data(document: dict[str, Any]) -> str:
+    prints = document["fingerprints"]
+    split, data = prints.get("split", {}), prints.get("data", {})
+    lines = ["## Data", ""]
+    trained = "training and validation images together" if document["retrained"] else "the training images"
+    lines.append(f"- Trained on {trained}; split {split.get('kind', 'unknown')}: {_n(split, 'train')} training and "
+                 f"{_n(split, 'val')} validation images.")
+    lines.append(f"- sha256 of the data {data.get('sha256', 'unknown')}, of the split {split.get('sha256', 'unknown')}.")
+    weights = prints.get("weights") or {}
+    lines.append(f"- Started from {', '.join(sorted(set(weights.values()))) or 'random weights'} where the params say so.")
+    return "\n".join(lines)
+
+
+def _measured(document: dict[str, Any]) -> str:
+    rows = "\n".join(f"| {name} | {value:.4f} |" for name, value in document["metrics"].items())
+    which = "last" if document["value_of"] == "last" else "best"
+    lines = ["## How it was measured", "", "| metric (0 to 1) | value |", "|---|---|", rows, ""]
+    if document["retrained"]:
+        lines.append(
+            "**These are the figures of the trial before retraining**, measured on validation images that it had not "
+            "been trained on. The weights in this bundle were then trained anew, with the same params and seed, on "
+            "training and validation images together: nothing is left to measure them on. Files and torch were "
+            "compared, metrics were not."
+        )
+    else:
+        parity = document["parity"]
+        lines.append(
+            f"The {which} evaluation of the trial, on the validation images at their own size, pixels of all images "
+            f"counted together. predict.py's masks give the same figures to within "
+            f"{document['verified']['metrics_max_difference']:.1e}; ONNX and torch logits differ by at most "
+            f"{parity['logits_max_difference']:.1e}, and {parity['pixels_differing']} of {parity['pixels']} pixels."
+        )
+    lines += ["", "The validation images guided the search: of many trials this one was taken because it did well on them,",
+              "so the figures are optimistic. Measure it on images that no trial has seen before you rely on it."]
+    return "\n".join(lines)
+
+
+def _limits(document: dict[str, Any]) -> str:
+    sizes = ", ".join(f"{model['height']} x {model['width']}" for model in document["models"])
+    return f"""## Limits
+
+- Other scanners, other diseases, other image shapes or preprocessing: unknown, expect worse.
+- Input sizes of the models: {sizes} (height x width); predict.py says so where an image does not fit.
+- Every pixel gets a class; nothing says how sure the model is, nor that an image is unlike its training data.
+- One training with seed {document['seed']}; another seed gives other figures."""
+
+
+def _params(document: dict[str, Any]) -> str:
+    rows = "\n".join(f"| {name} | {value} |" for name, value in document["params"].items())
+    versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items())
+    return f"## Params\n\n| param | value |\n|---|---|\n{rows}\n\nVersions: {versions}."
+
+
+def _input(document: dict[str, Any]) -> str:
+    given, latency = document["input"], document["latency"]
+    resize, pad = given["resize"], given["pad"]
+    steps = [f"RGB, 8 bits, as float32 `{given['name']}` of 1 x 3 x height x width, values 0 to 255 (not normalised)"]
+    if resize:
+        how = "to fit, aspect ratio kept" if resize["keep_ratio"] else "to exactly that"
+        steps.append(f"resized to {resize['scale'][0]} x {resize['scale'][1]} (width x height), {how}; {resize['method']}")
+    if pad:
+        rule = f"sides that are multiples of {pad['size_divisor']}" if "size_divisor" in pad else f"{pad['size']}"
+        steps.append(f"padded right and below to {rule}, with the pixel {[round(v, 3) for v in given['pad_pixel']]}")
+    if given["mode"] == "slide":
+        window, stride = (" x ".join(map(str, given[key])) for key in ("window", "stride"))
+        steps.append(f"cut into windows of {window}, every {stride} pixels, the last moved back inside; logits averaged")
+    steps.append("logits resized to the image's size, then argmax")
+    listed = "\n".join(f"{number}. {step}" for number, step in enumerate(steps, start=1))
+    return (
+        f"## Input\n\nWhat predict.py does, for your own code:\n\n{listed}\n\n"
+        f"On {latency['cores']} CPU cores ({latency['processor']}): {latency['model_ms']:g} ms a pass of the model, "
+        f"{latency['image_ms']:g} ms an image (median of {latency['runs']})."
+    )
+
+
+def _contents(document: dict[str, Any]) -> str:
+    lines = [f"- `{name}`: {text}" for name, text in _FILES]
+    sides = [side for model in document["models"] for side in model["side_files"]]
+    if len(document["models"]) > 1:
+        lines.append("- `model_HEIGHTxWIDTH.onnx`: the same network for the other input sizes")
+    if sides:
+        lines.append(f"- {', '.join(f'`{side}`' for side in sides)}: weights of the model; keep beside it")
+    return "## Files\n\n" + "\n".join(lines)
+
+
+def _n(split: dict[str, Any], side: str) -> str:
+    value = split.get(side)
+    return str(value) if isinstance(value, int) else "an unknown number of"

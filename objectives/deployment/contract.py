@@ -1,0 +1,160 @@
+"""What a config says about its input and output, as bundle.json states it and predict.py obeys it. No torch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from objectives.deployment.predict import model_size
+from spaces.errors import InputError
+
+Cfg = dict[str, Any]
+_SKIPPED = ("LoadAnnotations", "PackSegInputs")
+_EXIF_ORIENTATION = 274
+MAX_MODELS = 8
+"""A model has one fixed input size; a data set of more sizes than this is not exported."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledImage:
+    """A validation image: its name with suffix, relative to the image folder, and its two files."""
+
+    name: str
+    image: Path
+    mask: Path
+
+
+def labelled_images(cfg: Cfg, loader: str = "val_dataloader") -> list[LabelledImage]:
+    """The images of a loader in their order; InputError where the list or a file is gone."""
+    found = cfg[loader]["dataset"]
+    root, prefix = Path(found["data_root"]), found["data_prefix"]
+    images, masks = root / prefix["img_path"], root / prefix["seg_map_path"]
+    listed = Path(found["ann_file"])
+    try:
+        names = [line.strip() for line in listed.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except OSError as error:
+        raise InputError(f"{listed}: the list of images cannot be read ({error.strerror}); put the data back") from None
+    entries = [
+        LabelledImage(
+            name=f"{name}{found['img_suffix']}",
+            image=images / f"{name}{found['img_suffix']}",
+            mask=masks / f"{name}{found['seg_map_suffix']}",
+        )
+        for name in names
+    ]
+    for entry in entries:
+        for path in (entry.image, entry.mask):
+            if not path.is_file():
+                raise InputError(f"{path}: no such file, the trial was measured with it; put the data back")
+    return entries
+
+
+def ignore_index(cfg: Cfg) -> int:
+    """The mask value that counts nowhere."""
+    return int(cfg["val_evaluator"].get("ignore_index", 255))
+
+
+def input_contract(cfg: Cfg) -> dict[str, Any]:
+    """The input of bundle.json; InputError for a test pipeline or preprocessing that predict.py cannot do."""
+    preprocessor, test = cfg["model"]["data_preprocessor"], cfg["model"]["test_cfg"]
+    resize = _resize(cfg)
+    mean, std = preprocessor.get("mean"), preprocessor.get("std")
+    if not takes_rgb(cfg):  # the config's figures are in the order of its own channels
+        mean, std = (None if v is None else list(reversed(v)) for v in (mean, std))
+    mean, std = [float(v) for v in mean or (0, 0, 0)], [float(v) for v in std or (1, 1, 1)]
+    fill = float(preprocessor.get("pad_val", 0))
+    slides = test.get("mode", "whole") == "slide"
+    return {
+        "name": "image",
+        "layout": "1 x 3 x height x width",
+        "dtype": "float32",
+        "channels": "RGB",
+        "range": [0, 255],
+        "normalisation": "inside the model: (image - mean) / std per channel; give it raw values",
+        "mean": mean,
+        "std": std,
+        "resize": resize,
+        "pad": _pad(preprocessor),
+        "pad_pixel": [fill * s + m for m, s in zip(mean, std, strict=True)],
+        "mode": "slide" if slides else "whole",
+        "window": list(test["crop_size"]) if slides else None,
+        "stride": list(test["stride"]) if slides else None,
+    }
+
+
+def takes_rgb(cfg: Cfg) -> bool:
+    """Whether the network itself sees RGB: OpenCV reads BGR, and either flag of the preprocessor turns it round."""
+    preprocessor = cfg["model"]["data_preprocessor"]
+    return bool(preprocessor.get("bgr_to_rgb") or preprocessor.get("rgb_to_bgr"))
+
+
+def output_contract(cfg: Cfg) -> dict[str, Any]:
+    """The output of bundle.json; InputError for a head that is not one logit a class."""
+    head = cfg["model"]["decode_head"]
+    head = head[-1] if isinstance(head, list | tuple) else head
+    meta = cfg["val_dataloader"]["dataset"]["metainfo"]
+    if head.get("out_channels", head["num_classes"]) < 2:
+        raise InputError("the decode head has one sigmoid channel; a bundle needs one logit a class: set num_classes")
+    return {
+        "name": "logits",
+        "layout": "1 x classes x height x width, of the input's size",
+        "mask": "resize the logits to the image's size (bilinear), then argmax over the classes",
+        "align_corners": bool(head.get("align_corners", False)),
+        "classes": list(meta["classes"]),
+        "palette": [list(colour) for colour in meta["palette"]],
+    }
+
+
+def model_sizes(cfg: Cfg, contract: dict[str, Any]) -> list[tuple[int, int]]:
+    """(height, width) of the model's input for every image of the data, the most frequent first.
+
+    InputError where there are more than MAX_MODELS.
+    """
+    entries = [*labelled_images(cfg), *labelled_images(cfg, "train_dataloader")]
+    sizes = Counter(model_size(contract, *image_size(entry.image)) for entry in entries)
+    if len(sizes) > MAX_MODELS:
+        raise InputError(
+            f"the images need {len(sizes)} input sizes and an ONNX model has one, at most {MAX_MODELS} are exported; "
+            'crop the data to fewer shapes, or search with [train] inference = "slide"'
+        )
+    return [size for size, _ in sorted(sizes.items(), key=lambda item: (-item[1], item[0]))]
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(height, width) after the turn that EXIF asks for; only the header is read."""
+    with Image.open(path) as image:
+        turned = image.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+        return (image.width, image.height) if turned else (image.height, image.width)
+
+
+def _resize(cfg: Cfg) -> dict[str, Any] | None:
+    rule: dict[str, Any] | None = None
+    for step in cfg["test_pipeline"]:
+        options = {key: value for key, value in step.items() if key != "type"}
+        if step["type"] == "LoadImageFromFile" and not options:
+            continue
+        if step["type"] in _SKIPPED:
+            continue
+        if step["type"] == "Resize" and rule is None and set(options) <= {"scale", "keep_ratio"} and "scale" in options:
+            scale = options["scale"]
+            rule = {
+                "scale": [scale, scale] if isinstance(scale, int) else list(scale),
+                "keep_ratio": bool(options.get("keep_ratio", False)),
+                "method": "cv2.resize INTER_LINEAR on 8-bit values, half-pixel centres, no smoothing",
+            }
+            continue
+        raise InputError(
+            f"test_pipeline has {step}, which predict.py cannot do; it knows LoadImageFromFile and one Resize to a scale"
+        )
+    return rule
+
+
+def _pad(preprocessor: Cfg) -> dict[str, Any] | None:
+    test = preprocessor.get("test_cfg") or {}
+    if test.get("size_divisor"):
+        return {"size_divisor": int(test["size_divisor"])}
+    return {"size": [int(test["size"][-2]), int(test["size"][-1])]} if test.get("size") else None

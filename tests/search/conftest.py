@@ -1,0 +1,127 @@
+"""Small real studies: phantom eyes of 64 pixels and a UNet of 4 channels, trained by the real command."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from objectives.phantom import write_phantom
+
+SPEC = """\
+[study]
+name = "tiny"
+trials = 3
+pruner_startup = 0
+{study}
+
+[data]
+root = "{root}"
+{data}
+
+[model]
+pretrained = "none"
+{model}
+
+[space]
+{space}
+[space.params.lr_adam]
+low = 1e-4
+high = 1e-2
+log = true
+
+[train]
+base_channels = 4
+input_size = 64
+batch_size = 2
+evaluations = 4
+iterations = 8
+decoder = "fcn"
+optimizer = "AdamW"
+inference = "whole"
+{train}
+
+[resources]
+devices = ["cpu"]
+threads = 1
+{resources}
+"""
+# A fixture must not inherit a storage or a cache from the person who runs the tests.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("MMTUNA_")}
+
+
+@pytest.fixture(scope="session")
+def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data") / "phantom"
+    write_phantom(root, subjects=4, scans=3, size=64)
+    return root
+
+
+@pytest.fixture
+def write_spec(tmp_path: Path, phantom: Path) -> Callable[..., Path]:
+    """Writes tmp_path/study.toml; keywords add lines to a table."""
+
+    def write(text: str = SPEC, root: Path = phantom, **tables: str) -> Path:
+        lines = dict.fromkeys(("study", "data", "model", "space", "train", "resources"), "") | tables
+        path = tmp_path / "study.toml"
+        path.write_text(text.format(root=root, **lines))
+        return path
+
+    return write
+
+
+def mmtuna(*arguments: object, timeout: float = 120, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Runs the command as a person does."""
+    command = [sys.executable, "-m", "search", *(str(argument) for argument in arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=ENVIRONMENT, **options)
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    """Starts the command in a process group of its own, as a shell does."""
+    command = [sys.executable, "-m", "search", *(str(argument) for argument in arguments)]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=ENVIRONMENT, process_group=0
+    )
+
+
+def status(spec: Path) -> dict[str, Any]:
+    """The study as `mmtuna status --json` tells it."""
+    done = mmtuna("status", spec, "--json")
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    """Waits until `condition` holds; fails the test after `seconds`."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"not within {seconds} s: {what}"
+        time.sleep(0.05)
+
+
+def children_of(group: int) -> list[int]:
+    """Processes of a process group that are still there (zombies aside)."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal():
+            try:
+                state, _, its_group = (folder / "stat").read_text().rpartition(")")[2].split()[:3]
+            except OSError:
+                continue
+            if int(its_group) == group and state != "Z":
+                found.append(int(folder.name))
+    return found
+
+
+def interrupt(process: subprocess.Popen[str]) -> None:
+    """Ctrl-C: the signal reaches the whole process group."""
+    os.killpg(process.pid, signal.SIGINT)

@@ -1,0 +1,106 @@
+"""The command line: quick, quiet, and as the documentation says."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.search.conftest import ENVIRONMENT, mmtuna
+
+WriteSpec = Callable[..., Path]
+
+
+def cpu_seconds(*arguments: object) -> float:
+    """User and system seconds of the fastest of three calls: wall time would measure the other tests too."""
+    times = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert mmtuna(*arguments).returncode == 0
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return min(times)
+
+
+def replayed(tmp_path: Path) -> Path:
+    spec = tmp_path / "study.toml"
+    spec.write_text('[study]\nname = "r"\ntrials = 12\n[data]\nroot = "."\n[replay]\n[space]\npreset = "paper"\n')
+    assert mmtuna("replay", spec).returncode == 0
+    return spec
+
+
+def test_help_and_status_start_quickly(tmp_path: Path) -> None:
+    spec = replayed(tmp_path)
+    assert cpu_seconds("--help") < 0.7
+    assert cpu_seconds("status", spec) < 0.7
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["status", "SPEC"], ["report", "SPEC"], ["table2", "SPEC"]])
+def test_commands_that_only_look_do_not_import_torch(tmp_path: Path, arguments: list[str]) -> None:
+    spec = replayed(tmp_path) if "SPEC" in arguments else tmp_path
+    words = [str(spec) if word == "SPEC" else word for word in arguments]
+    code = (
+        "import sys\nfrom search.cli import app\n"
+        f"try:\n    app({words!r})\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'mmseg', 'mmcv', 'cv2', 'ray'} & set(sys.modules)\nsys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=ENVIRONMENT, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_init_writes_a_spec_that_is_ready(tmp_path: Path, phantom: Path) -> None:
+    done = mmtuna("init", tmp_path / "mine", "--data", phantom)
+    assert done.returncode == 0, done.stderr
+    spec = tmp_path / "mine" / "study.toml"
+    text = spec.read_text().replace('pretrained = "auto"', 'pretrained = "none"')
+    spec.write_text(text.replace("[train]\n", "[train]\nbase_channels = 2\n"))
+    ready = mmtuna("check", spec, "--json")
+    assert ready.returncode == 0, ready.stdout
+    assert json.loads(ready.stdout)["ready"] is True
+    assert not (tmp_path / "mine" / "runs").exists()
+
+    again = mmtuna("init", tmp_path / "mine", "--data", phantom)
+    assert again.returncode == 2
+    assert "exists already" in again.stderr
+
+
+def test_init_splits_by_subject_where_no_lists_lie(tmp_path: Path, phantom: Path) -> None:
+    root = tmp_path / "data"
+    (root / "splits").mkdir(parents=True)
+    for name in ("images", "masks", "subjects.csv"):
+        (root / name).symlink_to(phantom / name)
+    assert mmtuna("init", tmp_path, "--data", root).returncode == 0
+    text = (tmp_path / "study.toml").read_text()
+    assert 'split = "subject"' in text
+    assert 'subjects = "subjects.csv"' in text
+
+
+def test_data_commands(tmp_path: Path) -> None:
+    assert mmtuna("data", "phantom", tmp_path / "eyes", "--subjects", 2, "--scans", 2, "--size", 64).returncode == 0
+    assert mmtuna("data", "fundus", tmp_path / "fundus", "--images", 4, "--size", 64).returncode == 0
+    found = mmtuna("data", "check", tmp_path / "fundus", "--classes", "background,vessel", "--json")
+    document = json.loads(found.stdout)
+    assert document["images"] == 4
+    assert document["problems"] == []
+    assert 0.02 < document["shares"]["vessel"] < 0.3
+    twice = mmtuna("data", "phantom", tmp_path / "eyes")
+    assert twice.returncode == 2
+    assert "eyes: exists and is not an empty folder" in twice.stderr
+    nothing = mmtuna("data", "chiu2015", tmp_path, tmp_path / "duke")
+    assert nothing.returncode == 2
+    assert "Subject_01.mat" in nothing.stderr
+
+
+def test_table_2_of_a_replayed_study_in_every_format(tmp_path: Path) -> None:
+    spec = replayed(tmp_path)
+    for style, begins in (("markdown", "| row |"), ("csv", "row,settings"), ("latex", "\\begin{tabular}")):
+        assert mmtuna("table2", spec, "--format", style).stdout.startswith(begins)
+    assert "0.7600" in mmtuna("table2", spec).stdout
+    wrong = mmtuna("table2", spec, "--format", "pdf")
+    assert wrong.returncode == 2
+    assert "--format pdf is unknown; use text, markdown, csv, latex" in wrong.stderr

@@ -1,0 +1,79 @@
+"""Ctrl-C, SIGTERM and kill -9 at any point: nothing is lost, nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.search.conftest import children_of, interrupt, mmtuna, start, status, wait_for
+
+WriteSpec = Callable[..., Path]
+LONG = "# long enough to be caught in the middle\n"
+
+
+def caught_in_the_middle(spec: Path, trials: Path) -> bool:
+    """Whether a training has begun: its log tells of iterations."""
+    return any("Iter(train)" in log.read_text() for log in trials.glob("*/train.log"))
+
+
+def long_spec(write_spec: WriteSpec) -> tuple[Path, Path]:
+    spec = write_spec(train=LONG)
+    spec.write_text(spec.read_text().replace("iterations = 8", "iterations = 100000").replace("trials = 3", "trials = 2"))
+    return spec, spec.parent / "runs" / "tiny" / "trials"
+
+
+def make_short(trials: Path, spec: Path) -> None:
+    """Lets the same study end: its trials' iterations are part of the config, so the deadline does it."""
+    spec.write_text(spec.read_text().replace("threads = 1", "threads = 1\ndeadline = 2.0"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_puts_running_trials_back_and_leaves_no_process(write_spec: WriteSpec, number: int) -> None:
+    spec, trials = long_spec(write_spec)
+    process = start("run", spec)
+    wait_for(lambda: caught_in_the_middle(spec, trials), 60, "training begins")
+    os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
+    output = process.communicate(timeout=15)[0]
+    assert process.returncode == 1
+    assert "stopped; run the same command again to go on" in output
+    wait_for(lambda: not children_of(process.pid), 5, "all processes of the group are gone")
+    found = status(spec)
+    assert found["states"] == {"WAITING": 1}
+
+    again = start("run", spec)
+    wait_for(lambda: status(spec)["states"] == {"RUNNING": 1}, 60, "the same trial runs again")
+    interrupt(again)
+    again.communicate(timeout=15)
+    assert [trial["number"] for trial in status(spec)["trials"]] == [0]
+    assert status(spec)["trials"][0]["params"] == found["trials"][0]["params"]
+
+
+def test_kill_9_leaves_no_child_and_the_next_worker_trains_the_trial_again(write_spec: WriteSpec) -> None:
+    spec, trials = long_spec(write_spec)
+    process = start("run", spec)
+    wait_for(lambda: caught_in_the_middle(spec, trials), 60, "training begins")
+    process.kill()
+    process.communicate(timeout=15)
+    wait_for(lambda: not children_of(process.pid), 5, "all processes of the group are gone")
+    assert status(spec)["states"] == {"RUNNING": 1}
+
+    make_short(trials, spec)
+    done = mmtuna("run", spec)
+    assert "trial 0: its worker is gone, it is trained again" in done.stdout
+    assert status(spec)["trials"][0]["cause"] == "deadline"
+
+
+def test_the_trial_of_a_living_worker_is_left_alone(write_spec: WriteSpec) -> None:
+    spec, trials = long_spec(write_spec)
+    process = start("run", spec)
+    wait_for(lambda: caught_in_the_middle(spec, trials), 60, "training begins")
+    second = start("worker", spec)
+    wait_for(lambda: status(spec)["states"] == {"RUNNING": 2}, 60, "the second worker takes another trial")
+    for worker in (process, second):
+        interrupt(worker)
+        assert "its worker is gone" not in worker.communicate(timeout=15)[0]
+    assert status(spec)["states"] == {"WAITING": 2}

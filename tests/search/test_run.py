@@ -1,0 +1,140 @@
+"""The search from spec to best config, by the real command."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.search.conftest import mmtuna, status
+
+WriteSpec = Callable[..., Path]
+
+
+def test_a_study_runs_goes_on_and_counts_exactly(write_spec: WriteSpec) -> None:
+    spec = write_spec()
+    folder = spec.parent / "runs" / "tiny"
+
+    first = mmtuna("run", spec, "--slots", "2", "--json")
+    assert first.returncode == 0, first.stderr
+    summary = json.loads(first.stdout)
+    assert summary["finished"] == 3
+    best = summary["best"]
+    assert set(best["params"]) == {"lr_adam"}
+    assert 0 <= best["metrics"]["IoU.fluid"] <= 1
+    assert best["value"] == best["metrics"]["mIoU"]
+    assert Path(best["config"]).is_file()
+    assert Path(summary["report"]).read_text().startswith("<!doctype html>")
+
+    again = mmtuna("run", spec)
+    assert again.returncode == 0, again.stderr
+    assert len(status(spec)["trials"]) == 3
+
+    more = mmtuna("run", spec, "--trials", "5")
+    assert more.returncode == 0, more.stderr
+    trials = status(spec)["trials"]
+    assert [trial["state"] in ("COMPLETE", "PRUNED") for trial in trials] == [True] * 5
+    assert len({trial["params"]["lr_adam"] for trial in trials}) == 5
+
+    for trial in trials:
+        files = {path.name for path in (folder / trial["folder"]).iterdir()}
+        assert {"config.py", "train.log", "evaluation.json"} <= files
+        assert trial["curve"][-1]["step"] == 100 or trial["state"] == "PRUNED"
+        assert trial["seconds"] > 0
+
+
+def test_checkpoints_of_all_but_the_best_are_deleted(write_spec: WriteSpec) -> None:
+    spec = write_spec(study='pruner = "none"', resources="keep_checkpoints = 1")
+    assert mmtuna("run", spec).returncode == 0
+    found = status(spec)
+    kept = sorted((spec.parent / "runs" / "tiny" / "trials").glob("*/best.pth"))
+    assert [int(path.parent.name) for path in kept] == [found["best"]["trial"]]
+
+
+def test_other_data_space_or_settings_are_refused_by_name(write_spec: WriteSpec, phantom: Path) -> None:
+    spec = write_spec()
+    assert mmtuna("run", spec, "--trials", "1").returncode == 0
+    before = status(spec)
+
+    write_spec(train="rotation = 10")
+    changed = mmtuna("run", spec)
+    assert changed.returncode == 2
+    assert changed.stderr == (
+        "mmtuna: study tiny: train.rotation was absent and is 10; its trials would not compare: take another [study] "
+        "name, or the old value\n"
+    )
+    write_spec(data='split = "subject"\nsubjects = "subjects.csv"')
+    assert "study tiny: split.kind was lists and is subject" in mmtuna("check", spec).stderr
+    text = write_spec().read_text().replace("high = 1e-2", "high = 2e-2")
+    spec.write_text(text)
+    assert "study tiny: space.lr_adam.distribution was" in mmtuna("run", spec).stderr
+    write_spec()
+    assert status(spec) == before
+
+
+def test_a_cause_that_ends_every_trial_stops_the_study(write_spec: WriteSpec) -> None:
+    spec = write_spec(resources="deadline = 0.05")
+    done = mmtuna("run", spec)
+    assert done.returncode == 1
+    assert "the last three trials all failed by the same cause, deadline: not done after 0.05 s" in done.stderr
+    assert status(spec)["causes"] == {"deadline": 3}
+
+
+def test_divergence_is_a_named_cause_and_the_study_goes_on(write_spec: WriteSpec) -> None:
+    space = '[space.params.lr_sgd]\nchoices = [1e-2, 10.0]\n[space.params.optimizer]\nchoices = ["SGD"]\n'
+    spec = write_spec(space=space, study='sampler = "random"', train="momentum = 0.99")
+    spec.write_text(spec.read_text().replace('optimizer = "AdamW"\n', "").replace("iterations = 8", "iterations = 60"))
+    done = mmtuna("run", spec, "--trials", "6", timeout=240)
+    assert done.returncode == 0, done.stderr
+    trials = status(spec)["trials"]
+    diverged = [trial for trial in trials if trial["cause"] == "diverged"]
+    assert diverged
+    assert all(trial["state"] == "PRUNED" and trial["value"] == 0.0 for trial in diverged)
+    assert all("loss is" in trial["message"] for trial in diverged)
+    assert any(trial["state"] == "COMPLETE" for trial in trials)
+
+
+def test_replicates_of_table_2_have_seeds_of_their_own(write_spec: WriteSpec) -> None:
+    spec = write_spec(space='preset = "paper"', train="size_scale = 0.15", study="enqueue = []")
+    text = spec.read_text().replace("[space.params.lr_adam]\nlow = 1e-4\nhigh = 1e-2\nlog = true\n", "")
+    for line in ('decoder = "fcn"\n', 'optimizer = "AdamW"\n', "iterations = 8\n"):
+        text = text.replace(line, "")
+    spec.write_text(text.replace("input_size = 64", "iteration_scale = 0.005"))
+    done = mmtuna("table2", spec, "--replicates", "2", "--slots", "2", "--json", timeout=280)
+    assert done.returncode == 0, done.stderr
+    lines = json.loads(done.stdout)
+    assert [line["n"] for line in lines] == [2] * 11
+    seeds = {(trial["table2"], trial["seed"]) for trial in status(spec)["trials"]}
+    assert seeds == {(row, seed) for row in range(1, 12) for seed in (0, 1)}
+    assert mmtuna("table2", spec, "--format", "latex").stdout.startswith("\\begin{tabular}")
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "gp", "grid", "auto"])
+def test_every_sampler_fills_a_replayed_study(tmp_path: Path, sampler: str) -> None:
+    spec = tmp_path / "study.toml"
+    spec.write_text(
+        f'[study]\nname = "r"\ntrials = 24\nsampler = "{sampler}"\n[data]\nroot = "."\n[replay]\n'
+        '[space.params.crop]\nchoices = ["none", 192, 224, 288, 320]\n[space.params.iterations]\nchoices = [200, 400]\n'
+        "[space.params.weight_decay]\nchoices = [1e-4, 1e-3]\n"
+    )
+    done = mmtuna("replay", spec, "--slots", "3", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["finished"] == 24
+    cells = {json.dumps(trial["params"], sort_keys=True) for trial in status(spec)["trials"]}
+    if sampler in ("grid", "auto"):
+        assert len(cells) == 20
+
+
+def test_a_recorded_study_can_be_searched_again(tmp_path: Path) -> None:
+    head = '[study]\nname = "{name}"\ntrials = 12\npruner = "none"\n[data]\nroot = "."\n[space]\npreset = "paper"\n'
+    first, second = tmp_path / "first.toml", tmp_path / "second.toml"
+    first.write_text(head.format(name="first") + "[replay]\n")
+    assert mmtuna("replay", first).returncode == 0
+    recorded = mmtuna("status", first, "--json").stdout
+    (tmp_path / "trials.json").write_text(recorded)
+    second.write_text(head.format(name="second") + '[replay]\ncurves = "./trials.json"\n')
+    assert mmtuna("replay", second).returncode == 0
+    values = {trial["value"] for trial in json.loads(recorded)["trials"]}
+    assert {trial["value"] for trial in status(second)["trials"]} <= values
