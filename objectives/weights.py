@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from objectives.config.base import BaseConfig
+from objectives.config.base import BaseConfig, first_line
 from spaces.errors import InputError
 
 OnProgress = Callable[[str, int, int], None]
@@ -136,7 +136,7 @@ def compare_with_model(path: Path, cfg: dict[str, Any]) -> list[str]:
     try:
         loaded = load_strictly(path, map_location="cpu")
     except Exception as error:  # torch raises half a dozen kinds for a broken file
-        reason = str(error).strip().splitlines()[0][:120]
+        reason = first_line(error)[:120]
         raise InputError(f"weights {path}: cannot be loaded as plain weights ({reason}); {_WAY_OUT}") from error
     state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else {}
     state = {name.removeprefix("module."): value for name, value in state.items() if hasattr(value, "shape")}
@@ -186,5 +186,5 @@ def _build(cfg: dict[str, Any]) -> Any:
         objectives.training.import_custom_modules(cfg)
         return MODELS.build(ConfigDict(cfg["model"]))
     except Exception as error:  # whatever a model's constructor raises
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise InputError(f"the model does not build: {reason}; mend the base config or the dotted keys") from error

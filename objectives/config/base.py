@@ -7,7 +7,6 @@ import difflib
 import hashlib
 import importlib.util
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,7 +45,10 @@ def load_base(base: str, *, decoder: str = "pspnet", trust_code: bool = False) -
     Raises InputError for an unknown name, an unreadable file, or code that is not trusted.
     """
     from mmengine.config import Config
+    from mmengine.config.utils import MODULE2PACKAGE
 
+    # For `_base_ = "mmseg::..."` it looks for a distribution called mmsegmentation, and ours has another name.
+    MODULE2PACKAGE["mmseg"] = "mmseg"
     path = _find(UNET_CONFIGS[decoder] if base == UNET else base)
     if not trust_code and not path.is_relative_to(_zoo()):
         _refuse_code(path)
@@ -54,7 +56,7 @@ def load_base(base: str, *, decoder: str = "pspnet", trust_code: bool = False) -
         # Custom imports run where the model is built, in a child, and only then: importing them is running them.
         cfg: dict[str, Any] = Config.fromfile(str(path), import_custom_modules=False).to_dict()
     except Exception as error:  # whatever a broken config raises, the person needs the file's name and one line
-        raise InputError(f"base config {path}: {_first_line(error)}; it must load with mmengine's Config") from error
+        raise InputError(f"base config {path}: {first_line(error)}; it must load with mmengine's Config") from error
     if not trust_code and cfg.get("custom_imports"):
         raise InputError(
             f"base config {path}: imports code (custom_imports); set [model] trust_code = true to allow it"
@@ -103,12 +105,16 @@ def _refuse_code(path: Path, seen: frozenset[Path] = frozenset()) -> None:
         text = path.read_text(encoding="utf-8")
         bases = _python_bases(path, text) if path.suffix == ".py" else _plain_bases(path, text)
     except (SyntaxError, UnicodeDecodeError) as error:
-        raise InputError(f"base config {path}: {_first_line(error)}; it must be a config file") from error
+        raise InputError(f"base config {path}: {first_line(error)}; it must be a config file") from error
     for base in bases:
+        if "::" in base:  # a file of an installed package
+            if ".." in base:
+                raise InputError(f"base config {path}: its _base_ {base} leaves the package; name a file inside it")
+            continue
         target = (path.parent / base).resolve()
-        if not re.match(r"\w+::", base) and target not in seen and not target.is_relative_to(_zoo()):
-            if not target.is_file():
-                raise InputError(f"base config {path}: its _base_ {base} does not exist")
+        if not target.is_file():
+            raise InputError(f"base config {path}: its _base_ {base} does not exist")
+        if target not in seen and not target.is_relative_to(_zoo()):
             _refuse_code(target, seen | {path})
 
 
@@ -186,5 +192,6 @@ def _published_weights(path: Path) -> str | None:
     return next((model.get("Weights") for model in models if model.get("Name") == path.stem), None)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, its kind where it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -79,9 +79,7 @@ def _write_models(
     return segmentor
 
 
-def _measure(
-    cfg: dict[str, Any], part: Path, document: dict[str, Any], images: list[contract.LabelledImage]
-) -> None:
+def _measure(cfg: dict[str, Any], part: Path, document: dict[str, Any], images: list[contract.LabelledImage]) -> None:
     found = verify.measure_files(part, images, document["output"]["classes"], contract.ignore_index(cfg))
     document["verified"] = {"metrics_tolerance": verify.METRICS_TOLERANCE}
     if document["retrained"]:

@@ -23,7 +23,7 @@ def card(document: dict[str, Any]) -> str:
 
 def _use(document: dict[str, Any]) -> str:
     classes = ", ".join(f"{index} {name}" for index, name in enumerate(document["output"]["classes"]))
-    return f"""Semantic segmentation of images into {len(document['output']['classes'])} classes ({classes}).
+    return f"""Semantic segmentation of images into {len(document["output"]["classes"])} classes ({classes}).
 
     pip install onnxruntime pillow numpy
     python predict.py IMAGES_FOLDER OUT_FOLDER
@@ -45,11 +45,17 @@ def _data(document: dict[str, Any]) -> str:
     split, data = prints.get("split", {}), prints.get("data", {})
     lines = ["## Data", ""]
     trained = "training and validation images together" if document["retrained"] else "the training images"
-    lines.append(f"- Trained on {trained}; split {split.get('kind', 'unknown')}: {_n(split, 'train')} training and "
-                 f"{_n(split, 'val')} validation images.")
-    lines.append(f"- sha256 of the data {data.get('sha256', 'unknown')}, of the split {split.get('sha256', 'unknown')}.")
+    lines.append(
+        f"- Trained on {trained}; split {split.get('kind', 'unknown')}: {_n(split, 'train')} training and "
+        f"{_n(split, 'val')} validation images."
+    )
+    lines.append(
+        f"- sha256 of the data {data.get('sha256', 'unknown')}, of the split {split.get('sha256', 'unknown')}."
+    )
     weights = prints.get("weights") or {}
-    lines.append(f"- Started from {', '.join(sorted(set(weights.values()))) or 'random weights'} where the params say so.")
+    lines.append(
+        f"- Started from {', '.join(sorted(set(weights.values()))) or 'random weights'} where the params say so."
+    )
     return "\n".join(lines)
 
 
@@ -72,8 +78,11 @@ def _measured(document: dict[str, Any]) -> str:
             f"{document['verified']['metrics_max_difference']:.1e}; ONNX and torch logits differ by at most "
             f"{parity['logits_max_difference']:.1e}, and {parity['pixels_differing']} of {parity['pixels']} pixels."
         )
-    lines += ["", "The validation images guided the search: of many trials this one was taken because it did well on them,",
-              "so the figures are optimistic. Measure it on images that no trial has seen before you rely on it."]
+    lines += [
+        "",
+        "The validation images guided the search: of many trials this one was taken because it did well on them,",
+        "so the figures are optimistic. Measure it on images that no trial has seen before you rely on it.",
+    ]
     return "\n".join(lines)
 
 
@@ -84,7 +93,7 @@ def _limits(document: dict[str, Any]) -> str:
 - Other scanners, other diseases, other image shapes or preprocessing: unknown, expect worse.
 - Input sizes of the models: {sizes} (height x width); predict.py says so where an image does not fit.
 - Every pixel gets a class; nothing says how sure the model is, nor that an image is unlike its training data.
-- One training with seed {document['seed']}; another seed gives other figures."""
+- One training with seed {document["seed"]}; another seed gives other figures."""
 
 
 def _params(document: dict[str, Any]) -> str:
@@ -99,13 +108,17 @@ def _input(document: dict[str, Any]) -> str:
     steps = [f"RGB, 8 bits, as float32 `{given['name']}` of 1 x 3 x height x width, values 0 to 255 (not normalised)"]
     if resize:
         how = "to fit, aspect ratio kept" if resize["keep_ratio"] else "to exactly that"
-        steps.append(f"resized to {resize['scale'][0]} x {resize['scale'][1]} (width x height), {how}; {resize['method']}")
+        steps.append(
+            f"resized to {resize['scale'][0]} x {resize['scale'][1]} (width x height), {how}; {resize['method']}"
+        )
     if pad:
         rule = f"sides that are multiples of {pad['size_divisor']}" if "size_divisor" in pad else f"{pad['size']}"
         steps.append(f"padded right and below to {rule}, with the pixel {[round(v, 3) for v in given['pad_pixel']]}")
     if given["mode"] == "slide":
         window, stride = (" x ".join(map(str, given[key])) for key in ("window", "stride"))
-        steps.append(f"cut into windows of {window}, every {stride} pixels, the last moved back inside; logits averaged")
+        steps.append(
+            f"cut into windows of {window}, every {stride} pixels, the last moved back inside; logits averaged"
+        )
     steps.append("logits resized to the image's size, then argmax")
     listed = "\n".join(f"{number}. {step}" for number, step in enumerate(steps, start=1))
     return (

@@ -148,7 +148,7 @@ def _resize(cfg: Cfg) -> dict[str, Any] | None:
             }
             continue
         raise InputError(
-            f"test_pipeline has {step}, which predict.py cannot do; it knows LoadImageFromFile and one Resize to a scale"
+            f"test_pipeline has {step}, which predict.py cannot do; it knows LoadImageFromFile and one Resize to scale"
         )
     return rule
 

@@ -59,6 +59,7 @@ def save_weights(checkpoint: Path, folder: Path, dataset_meta: dict[str, Any], n
         raise InputError(f"{checkpoint}: {broken[0]} holds NaN or infinity; export another trial")
     torch.save({"meta": {"dataset_meta": dataset_meta, **note}, "state_dict": state}, folder / WEIGHTS)
     save_file(state, str(folder / TENSORS), metadata={"format": "pt", **note})
+    (folder / TENSORS).chmod((folder / WEIGHTS).stat().st_mode)  # safetensors writes for the owner alone
     back = torch.load(folder / WEIGHTS, weights_only=True)["state_dict"]
     if any(not torch.equal(back[name], value) for name, value in state.items()):
         raise InputError(f"{folder / WEIGHTS}: reads back other than it was written; check the disk")
@@ -80,7 +81,7 @@ def export_models(
     """
     network = RawImageModel(segmentor, contract, takes_rgb).eval()
     large = sum(value.numel() * value.element_size() for value in network.state_dict().values()) > _ONE_FILE_LIMIT
-    models = []
+    models: list[dict[str, Any]] = []
     for height, width in sizes:
         file = folder / (MODEL if not models else f"model_{height}x{width}.onnx")
         # The exporter prints and warns about its own insides.

@@ -50,7 +50,7 @@ class Predictor:
 
     def mask(self, image: Pixels) -> NDArray[np.uint8]:
         """Class indices, height x width, of an image at its own size."""
-        return self.logits(image).argmax(axis=0).astype(np.uint8)
+        return np.asarray(self.logits(image).argmax(axis=0), np.uint8)
 
     def logits(self, image: Pixels) -> Logits:
         """Logits at the image's own size; BadImageError where no model has the size that this image needs."""
@@ -67,7 +67,8 @@ class Predictor:
         """Logits of one prepared input, 1 x 3 x height x width."""
         session = self._session(batch.shape[2], batch.shape[3])
         found: NDArray[np.float32] = session.run([self.output["name"]], {self.input["name"]: batch})[0]
-        return found[0]
+        first: Logits = found[0]
+        return first
 
     def _slide(self, batch: NDArray[np.float32]) -> Logits:
         """Mean over overlapping windows, the last ones moved back inside: EncoderDecoder.slide_inference of mmseg."""
@@ -169,7 +170,7 @@ def resize_like_opencv(image: Pixels, height: int, width: int) -> Pixels:
     wide = image.astype(np.int64)
     if image.shape[:2] == (2 * height, 2 * width):  # OpenCV takes the mean of four here
         quarter = wide[::2, ::2] + wide[1::2, ::2] + wide[::2, 1::2] + wide[1::2, 1::2]
-        return ((quarter + 2) >> 2).astype(np.uint8)
+        return np.asarray((quarter + 2) >> 2, np.uint8)
     left, right, a, b = _weights_11_bit(image.shape[1], width)
     inside = (left >= 0) & (left < image.shape[1] - 1)  # across, the edge pixel stands alone; down, it is met twice
     a, b = np.where(inside, a, 2048), np.where(inside, b, 0)
@@ -177,10 +178,12 @@ def resize_like_opencv(image: Pixels, height: int, width: int) -> Pixels:
     above, below, a, b = _weights_11_bit(image.shape[0], height)
     first, second = rows[np.clip(above, 0, None)] >> 4, rows[below] >> 4
     mixed = ((a[:, None, None] * first) >> 16) + ((b[:, None, None] * second) >> 16)
-    return np.clip((mixed + 2) >> 2, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip((mixed + 2) >> 2, 0, 255), np.uint8)
 
 
-def _weights_11_bit(old: int, new: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+def _weights_11_bit(
+    old: int, new: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Index before (-1 before the first pixel) and after each new pixel, and their weights in 1/2048."""
     at = ((np.arange(new) + 0.5) * (old / new) - 0.5).astype(np.float32)
     before = np.minimum(np.floor(at).astype(np.int64), old - 1)

@@ -1,0 +1,98 @@
+"""`mmtuna compare`: two trials side by side on the same validation images, as figure 6 of the paper."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from objectives.config import read_config
+from objectives.deployment.contract import ignore_index
+from objectives.deployment.predict import read_image
+from objectives.overlays import choose_images
+from objectives.overlays import compare as draw
+from objectives.predictions import PREDICTIONS, find_named, predict_names
+from objectives.trial_files import CONFIG, EVALUATION
+from search.exporting import find_complete, require_weights, trial_folder
+from spaces.errors import InputError
+from studies.results import TrialRow
+from studies.spec import StudySpec
+from studies.study import open_existing
+
+IMAGES = 3
+"""Rows of the picture where no image is named: the worst, the median and the best of the second trial."""
+
+
+def compare(spec: StudySpec, a: int, b: int, out: Path, name: str | None = None) -> str:
+    """Draws scan, trial `a`, trial `b` and truth, a row an image, to the PNG file `out`; returns the line to print.
+
+    Args:
+        a, b: numbers of complete trials, by custom the untuned and the tuned one.
+        name: a validation image, with suffix; None for the worst, median and best of trial `b` by foreground IoU.
+
+    Raises InputError for a trial that is not there, not complete or has lost its weights, for a name that does not
+    validate, and for an `out` that is no PNG.
+    """
+    if out.suffix.lower() != ".png" or out.is_dir():
+        raise InputError(f"{out}: must be a PNG file; name it such as compare.png")
+    study = open_existing(spec)
+    pair = [find_complete(spec, study, number) for number in (a, b)]
+    folder = trial_folder(spec, pair[1])
+    cfg = read_config(folder / CONFIG)
+    meta = cfg["val_dataloader"]["dataset"]["metainfo"]
+    names = [name] if name is not None else _choose(folder, meta["classes"])
+    images = find_named(folder, names)
+    with tempfile.TemporaryDirectory(prefix="mmtuna-") as scratch:
+        masks = {
+            _caption(spec, entry): _masks(spec, entry, names, Path(scratch) / str(i)) for i, entry in enumerate(pair)
+        }
+    rows = [
+        (key, read_image(files.image), _read(files.mask), {caption: found[key] for caption, found in masks.items()})
+        for key, files in images.items()
+    ]
+    _save(draw(rows, palette=meta["palette"], ignore_index=ignore_index(cfg)), out)
+    return f"{out}: trials {a} and {b} on {', '.join(names)}"
+
+
+def _choose(folder: Path, classes: list[str]) -> list[str]:
+    try:
+        evaluation: dict[str, Any] = json.loads((folder / EVALUATION).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder / EVALUATION}: cannot be read ({error}); name an image with --image") from None
+    # An image without foreground shows least here.
+    shown = {name: counts for name, counts in evaluation["images"].items() if any(counts["labelled"][1:])}
+    return choose_images({"images": shown or evaluation["images"]}, classes, IMAGES)
+
+
+def _caption(spec: StudySpec, entry: TrialRow) -> str:
+    return f"trial {entry.number}: {spec.study.metric} {entry.value:.4f}"
+
+
+def _masks(spec: StudySpec, entry: TrialRow, names: list[str], scratch: Path) -> dict[str, NDArray[np.uint8]]:
+    """Masks by name: those the trial kept, else predicted now."""
+    folder = trial_folder(spec, entry)
+    kept = {name: (folder / PREDICTIONS / name).with_suffix(".png") for name in names}
+    if not all(path.is_file() for path in kept.values()):
+        kept = predict_names(folder, names, require_weights(spec, entry), scratch)
+    return {name: _read(path) for name, path in kept.items()}
+
+
+def _read(path: Path) -> NDArray[np.uint8]:
+    with Image.open(path) as image:
+        return np.asarray(image).astype(np.uint8)
+
+
+def _save(picture: Image.Image, out: Path) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        picture.save(part, format="PNG")
+        os.replace(part, out)
+    finally:
+        part.unlink(missing_ok=True)
