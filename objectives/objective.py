@@ -82,10 +82,11 @@ class SegmentationObjective:
         return self.folder / TRIALS / f"{number:05d}"
 
     def run(self, order: TrialOrder, watch: Watch) -> Outcome:
-        """Trains one trial in a child process; a folder left by an earlier attempt at it is emptied first."""
+        """Trains one trial in a child process; what an earlier attempt left is gone on from, or emptied first."""
         folder = self.trial_folder(order.number)
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        if not order.resume:
+            shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True, exist_ok=True)
         header = f"trial {order.number}, seed {order.seed}\n" + "\n".join(
             f"{k} = {v!r}" for k, v in order.params.items()
         )
@@ -99,6 +100,7 @@ class SegmentationObjective:
             "metric": self.metric,
             "device": order.device,
             "threads": order.threads,
+            "resume": order.resume,
             "settings": effective(self.settings(order.params)),
         }
         return TrialProcess(plan, watch, self.deadline).run()

@@ -53,7 +53,8 @@ class Evaluation:
 class TrialOrder:
     """What one training needs to know: whose it is, what to train, with which seed, where.
 
-    `device` is "cpu" or "cuda:N"; `threads` are CPU threads.
+    `device` is "cpu" or "cuda:N"; `threads` are CPU threads. `resume`: an earlier attempt at this trial was cut short,
+    and its last checkpoint, where there is one, is gone on from.
     """
 
     number: int
@@ -61,6 +62,7 @@ class TrialOrder:
     seed: int
     device: str = "cpu"
     threads: int = 1
+    resume: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -133,8 +133,9 @@ def choose_images(evaluation: Mapping[str, Any], classes: Sequence[str], limit: 
         classes: names of the classes, the background first.
         limit: most names to return, 1 at least.
 
-    Of images with foreground, ranked by its IoU: worst, median and best first, then evenly between. Of those without,
-    ranked by pixels falsely found, a third of the places at most. The same counts give the same names.
+    Of images with foreground, ranked by its IoU: worst, median, best and others between. Of those without, ranked by
+    pixels falsely found, the same, in a third of the places where images with foreground fill the rest. The same
+    counts give the same names.
     """
     foreground = range(1, len(classes))
     shown: list[tuple[float, str]] = []
@@ -152,13 +153,15 @@ def choose_images(evaluation: Mapping[str, Any], classes: Sequence[str], limit: 
 
 
 def _spread(ranked: list[tuple[float, str]], places: int) -> list[str]:
-    """`places` names at even distances along the ranking, both ends among them."""
+    """`places` names along the ranking: both ends, from three on the median, and others at about even distances."""
     if places <= 0 or not ranked:
         return []
-    last = len(ranked) - 1
-    at = {round(index * last / max(places - 1, 1)) for index in range(min(places, len(ranked)))}
     if places >= len(ranked):
-        at = set(range(len(ranked)))
+        return [name for _, name in ranked]
+    last = len(ranked) - 1
+    at = [round(index * last / max(places - 1, 1)) for index in range(places)]
+    if places > 2 and last // 2 not in at:  # an even number of places passes the median by
+        at[places // 2] = last // 2
     return [ranked[index][1] for index in sorted(at)]
 
 

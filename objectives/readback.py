@@ -56,13 +56,14 @@ def _dotted(runner: Any, key: str) -> Any:
         return "not to be found"
 
 
-def _comparable(settings: Mapping[str, Any], iterations: int) -> dict[str, Any]:
+def _comparable(settings: Mapping[str, Any], max_iters: int) -> dict[str, Any]:
     """`settings` less those that the others make irrelevant, with the rate that belongs to the optimizer as `lr`."""
     wanted = dict(settings)
     irrelevant = {"lr_sgd", "lr_adam", "loader_workers"}
     rates = {"lr_sgd", "lr_adam"} & set(settings)
     if "optimizer" in settings or rates:
         wanted["lr"] = learning_rate(settings) if "optimizer" in settings else settings[rates.pop()]
+    iterations = int(settings.get("iterations", max_iters))
     if "evaluations" in wanted:
         wanted["val_interval"] = math.ceil(iterations / wanted.pop("evaluations"))
     if wanted.get("schedule") in ("poly", "poly_40k"):  # the two differ in where they end

@@ -147,7 +147,10 @@ def load_recorded(path: Path) -> tuple[Recorded, ...]:
             rows = [json.loads(line) for line in text.splitlines() if line.strip()]
         except ValueError as error:
             raise InputError(f"{path}: is neither JSON nor JSON lines ({error})") from None
-    found = [trial for row in rows if (trial := _recorded(row)) is not None]
+    try:
+        found = [trial for row in rows if (trial := _recorded(row)) is not None]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: is not what `mmtuna status SPEC --json` prints ({error!r})") from None
     if not found:
         raise InputError(f"{path}: holds no finished trial with a curve; record some with `mmtuna status SPEC --json`")
     return tuple(found)

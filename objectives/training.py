@@ -26,6 +26,7 @@ with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), conte
     import mmseg.evaluation
     import mmseg.models
     import mmseg.visualization  # noqa: F401
+    import numpy as np
     import torch
     from mmengine.config import Config
     from mmengine.hooks import Hook
@@ -40,6 +41,7 @@ from objectives.files import write_json_whole
 from objectives.focal import repair_focal_loss
 from objectives.outcome import Cause
 from objectives.readback import MismatchError, check_readback
+from objectives.resuming import KEY, random_state, remembered, restore_before_the_next_batch
 from objectives.trial_files import BEST, CONFIG, EVALUATION, LAST
 
 
@@ -51,6 +53,13 @@ class Channel(Protocol):
 
     def ask(self, kind: str, **content: Any) -> bool:
         """Sends a message and waits for the answer: True means stop."""
+
+    def interrupted(self) -> bool:
+        """Whether the worker has asked for a checkpoint and an end."""
+
+
+class Interrupted(Exception):  # noqa: N818  not an error
+    """The worker wants the training to end now; its checkpoint is written."""
 
 
 class TrainingFailure(Exception):
@@ -88,18 +97,27 @@ class TrialHook(Hook):  # type: ignore[misc]
 
     priority = "LOWEST"
 
-    def __init__(self, channel: Channel, plan: dict[str, Any]) -> None:
+    def __init__(self, channel: Channel, plan: dict[str, Any], before: dict[str, Any] | None = None) -> None:
         self.channel, self.plan = channel, plan
         self.folder = Path(plan["folder"])
         self.metric: str = plan["metric"]
-        self.best = -math.inf
+        self.before = before
+        self.curve: list[dict[str, Any]] = before["curve"] if before else []
+        self.best = max((point["metrics"].get(self.metric, -math.inf) for point in self.curve), default=-math.inf)
         self.started = self.told = time.monotonic()
         self.stopped = False
 
     def before_train(self, runner: Runner) -> None:
-        check_readback(runner, self.plan["settings"])
-        self.started = time.monotonic()
+        settings = dict(self.plan["settings"])
+        if self.before:
+            settings.pop("initial_weights", None)  # it starts from its own checkpoint
+            restore_before_the_next_batch(runner, self.before["random"])
+        check_readback(runner, settings)
+        self.started = time.monotonic() - (self.before["seconds"] if self.before else 0.0)
         self.channel.tell("started", iterations=runner.max_iters)
+        if self.before:
+            self.stopped = self.channel.ask("resumed", curve=self.curve, seconds=self.before["seconds"])
+            runner.train_loop.stop_training = self.stopped
 
     def after_train_iter(
         self,
@@ -108,49 +126,64 @@ class TrialHook(Hook):  # type: ignore[misc]
         data_batch: Any = None,  # noqa: ARG002
         outputs: dict[str, Any] | None = None,
     ) -> None:
+        done, total = batch_idx + 1, runner.max_iters
         loss = float((outputs or {}).get("loss", 0.0))
         if not math.isfinite(loss):
-            raise TrainingFailure(Cause.DIVERGED, f"loss is {loss} at iteration {batch_idx + 1}")
+            raise TrainingFailure(Cause.DIVERGED, f"loss is {loss} at iteration {done}")
         now = time.monotonic()
         if now - self.told >= 0.5:
             self.told = now
-            self.channel.tell(
-                "progressed", iteration=batch_idx + 1, iterations=runner.max_iters, seconds=now - self.started
-            )
+            self.channel.tell("progressed", iteration=done, iterations=total, seconds=now - self.started)
+        # Where an evaluation is due it comes first, so that no step of the curve is missing after the resume.
+        evaluation_due = done == total or done % runner.train_loop.val_interval == 0
+        if not evaluation_due and self.channel.interrupted():
+            self._keep_last(runner, done)
+            raise Interrupted
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:  # noqa: ARG002
         images = runner.val_loop.evaluator.metrics[0].images
         figures = _figures(images, runner)
-        value = figures.get(self.metric, math.nan)
-        _save(runner, self.folder / LAST, resumable=True)
-        if value > self.best:
-            self.best = value
-            _save(runner, self.folder / BEST, resumable=False)
         step = max(1, round(100 * runner.iter / runner.max_iters))
+        seconds = time.monotonic() - self.started
+        self.curve.append({"step": step, "iteration": runner.iter, "seconds": seconds, "metrics": figures})
         top = Path(runner.val_dataloader.dataset.data_prefix["img_path"])
         counts = {Path(path).relative_to(top).as_posix(): vars(count) for path, count in images.items()}
         write_json_whole(self.folder / EVALUATION, {"iteration": runner.iter, "metrics": figures, "images": counts})
-        self.stopped = self.channel.ask(
-            "evaluated", step=step, iteration=runner.iter, seconds=time.monotonic() - self.started, metrics=figures
-        )
+        if figures.get(self.metric, math.nan) > self.best:
+            self.best = figures[self.metric]
+            _save(runner, self.folder / BEST, runner.iter, None)
+        self._keep_last(runner, runner.iter)  # last: it says that all of this evaluation is written
+        self.stopped = self.channel.ask("evaluated", **self.curve[-1])
         if self.stopped:
             runner.train_loop.stop_training = True
+        elif runner.iter < runner.max_iters and self.channel.interrupted():
+            raise Interrupted
+
+    def _keep_last(self, runner: Runner, iteration: int) -> None:
+        seconds = time.monotonic() - self.started
+        _save(
+            runner, self.folder / LAST, iteration, {"random": random_state(), "curve": self.curve, "seconds": seconds}
+        )
 
 
 def _figures(images: dict[str, Counts], runner: Runner) -> dict[str, float]:
     return metrics(total(images.values()), runner.val_dataloader.dataset.metainfo["classes"])
 
 
-def _save(runner: Runner, path: Path, *, resumable: bool) -> None:
-    """A checkpoint under `path`, whole or not at all; without optimizer and schedule where it is not to resume."""
+def _save(runner: Runner, path: Path, iteration: int, resumable: dict[str, Any] | None) -> None:
+    """A checkpoint after `iteration` iterations under `path`, whole or not at all.
+
+    With optimizer, schedule and the values of `resumable` where it is to be resumed from, else weights alone.
+    """
     aside = f".{path.name}.{os.getpid()}"
+    meta = {"epoch": runner.epoch, "iter": iteration}  # by itself MMEngine counts one too many after an evaluation
     try:
         runner.save_checkpoint(
             str(path.parent),
             aside,
-            save_optimizer=resumable,
-            save_param_scheduler=resumable,
-            meta={"epoch": runner.epoch, "iter": runner.iter},  # by itself it would count one iteration too many
+            save_optimizer=resumable is not None,
+            save_param_scheduler=resumable is not None,
+            meta=meta | ({KEY: resumable} if resumable else {}),
             by_epoch=False,
         )
         os.replace(path.parent / aside, path)
@@ -160,7 +193,9 @@ def _save(runner: Runner, path: Path, *, resumable: bool) -> None:
 
 def load_strictly(file: Any, map_location: Any = None, weights_only: bool | None = None) -> Any:  # noqa: ARG001
     """torch.load with weights_only=True and no way back: MMEngine's own loader falls back to running the pickle."""
-    with torch.serialization.safe_globals(mmengine_checkpoint.get_torch_safe_globals()):
+    # MMEngine's own list lacks float32, in which its message hub stores metrics.
+    numbers = [type(np.dtype(code)) for code in "?bBhHiIlLqQefd"]
+    with torch.serialization.safe_globals([*mmengine_checkpoint.get_torch_safe_globals(), *numbers]):
         return torch.load(file, map_location=map_location, weights_only=True)
 
 
@@ -176,15 +211,20 @@ def prepare_process(device: str, threads: int) -> None:
 def train(plan: dict[str, Any], channel: Channel) -> None:
     """Trains the config.py in the plan's folder and reports through `channel`; a failure is reported, not raised.
 
-    `plan`: folder, metric, device, threads, settings (effective, to be read back from the built Runner).
+    `plan`: folder, metric, device, threads, settings (effective, to be read back from the built Runner), resume
+    (whether to go on from last.pth where there is one).
     """
     try:
         prepare_process(plan["device"], plan["threads"])
-        runner = _build_runner(plan)
-        hook = TrialHook(channel, plan)
+        last = Path(plan["folder"]) / LAST
+        before = remembered(last, load_strictly) if plan.get("resume") else None
+        runner = _build_runner(plan, last if before else None)
+        hook = TrialHook(channel, plan, before)
         runner.register_hook(hook)
         runner.train()
         channel.tell("finished", stopped=hook.stopped)
+    except Interrupted:
+        channel.tell("interrupted")
     except Exception as error:
         import traceback
 
@@ -199,7 +239,7 @@ def import_custom_modules(cfg: Mapping[str, Any]) -> None:
         import_modules_from_strings(**cfg["custom_imports"])
 
 
-def _build_runner(plan: dict[str, Any]) -> Runner:
+def _build_runner(plan: dict[str, Any], resume_from: Path | None) -> Runner:
     folder = Path(plan["folder"])
     cfg = Config(read_config(folder / CONFIG))
     import_custom_modules(cfg)
@@ -208,7 +248,13 @@ def _build_runner(plan: dict[str, Any]) -> Runner:
     cfg.val_evaluator.type = "CountingIoUMetric"
     cfg.default_hooks.checkpoint = None  # TrialHook saves under fixed names, whole or not at all
     cfg.default_hooks.pop("visualization", None)
+    if resume_from:
+        cfg.load_from, cfg.resume = str(resume_from), True
     return Runner.from_cfg(cfg)
+
+
+# torch on the CPU (Linux, Windows) and OpenCV raise plain errors.
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "Insufficient memory")
 
 
 def name_cause(error: BaseException) -> tuple[Cause, str]:
@@ -219,7 +265,7 @@ def name_cause(error: BaseException) -> tuple[Cause, str]:
         return error.cause, str(error)
     if isinstance(error, MismatchError):
         return Cause.MISMATCH, str(error)
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "not enough memory" in str(error):
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in str(error) for words in _NO_MEMORY):
         return Cause.OUT_OF_MEMORY, message
     if isinstance(error, OSError) and error.errno in (28, 122):  # ENOSPC, EDQUOT
         return Cause.DISK_FULL, message

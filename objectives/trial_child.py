@@ -22,6 +22,7 @@ class ConnectionChannel:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._interrupted = False
 
     def tell(self, kind: str, **content: Any) -> None:
         """Sends a message; ends the process where the worker is gone."""
@@ -33,10 +34,23 @@ class ConnectionChannel:
     def ask(self, kind: str, **content: Any) -> bool:
         """Sends a message and waits for the answer: True means stop."""
         self.tell(kind, **content)
+        while "stop" not in (answer := self._receive()):
+            self._interrupted = True
+        return bool(answer["stop"])
+
+    def interrupted(self) -> bool:
+        """Whether the worker has asked for a checkpoint and an end."""
+        while self._connection.poll(0):
+            self._receive()
+            self._interrupted = True
+        return self._interrupted
+
+    def _receive(self) -> dict[str, Any]:
         try:
-            return bool(json.loads(self._connection.recv_bytes())["stop"])
+            answer: dict[str, Any] = json.loads(self._connection.recv_bytes())
         except (EOFError, OSError):
-            os._exit(1)
+            os._exit(1)  # nobody is left to train for
+        return answer
 
 
 def main(connection: Connection, plan: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 from objectives.outcome import Cause, Ending, Evaluation, Outcome, Watch
 from spaces.errors import InputError
 
+_LAST_WORDS = 8.0  # seconds for a last checkpoint, within the 10 that clusters give before they kill
 _LISTEN = 0.2  # seconds between looks at the clock and at requests to stop
 _context = multiprocessing.get_context("forkserver")
 # `__main__` too: otherwise every child imports the command line anew.
@@ -64,7 +65,8 @@ def call_in_child(function: Callable[..., Any], *arguments: Any, timeout: float 
 class TrialProcess:
     """One training in one child.
 
-    Life: started -> (progressed | evaluated)* -> finished | failed; the process may die or be ended at any point.
+    Life: started -> [resumed] -> (progressed | evaluated)* -> finished | interrupted | failed; the process may die or
+    be ended at any point. Asked to end, it has 8 s to write a checkpoint.
     `plan` is what objectives.training.train takes; `deadline` is in seconds from the start, None for none.
     """
 
@@ -74,6 +76,8 @@ class TrialProcess:
     _curve: list[Evaluation] = field(default_factory=list)
     _iteration: int = 0
     _stopped: bool = False
+    _seconds_before: float = 0.0
+    _asked_to_end: float | None = None
 
     def run(self) -> Outcome:
         """Starts the child and stays with it to its end. Never leaves a child behind."""
@@ -95,13 +99,13 @@ class TrialProcess:
             message=message,
             curve=tuple(self._curve),
             iterations=self._iteration,
-            seconds=time.monotonic() - began,
+            seconds=self._seconds_before + time.monotonic() - began,
             folder=Path(self.plan["folder"]),
         )
 
     def _listen(self, here: Connection, process: BaseProcess, began: float) -> tuple[Ending, Cause | None, str]:
         while True:
-            if self.watch.interrupted():
+            if self.watch.interrupted() and self._has_had_its_time(here):
                 return Ending.INTERRUPTED, None, ""
             if self.deadline is not None and time.monotonic() - began > self.deadline:
                 return Ending.FAILED, Cause.DEADLINE, f"not done after {self.deadline:g} s"
@@ -117,6 +121,14 @@ class TrialProcess:
                 process.join(30)  # lets it flush its log
                 return end
 
+    def _has_had_its_time(self, here: Connection) -> bool:
+        """Asks the child once for a checkpoint; True when the time it has for that is over."""
+        if self._asked_to_end is None:
+            self._asked_to_end = time.monotonic()
+            with contextlib.suppress(OSError):
+                here.send_bytes(json.dumps({"save": True}).encode())
+        return time.monotonic() - self._asked_to_end > _LAST_WORDS
+
     def _take(self, message: dict[str, Any], here: Connection) -> tuple[Ending, Cause | None, str] | None:
         match message.pop("kind"):
             case "progressed":
@@ -129,6 +141,17 @@ class TrialProcess:
                 self._stopped = bool(self.watch.evaluated(evaluation))  # pruners answer with numpy booleans
                 with contextlib.suppress(OSError):  # it died meanwhile, which the next look at the pipe tells
                     here.send_bytes(json.dumps({"stop": self._stopped}).encode())
+            case "resumed":
+                self._seconds_before = message["seconds"]
+                for point in message["curve"]:
+                    self._curve.append(Evaluation(**point))
+                    self._iteration = self._curve[-1].iteration
+                    # The study knows them, but for one whose worker died before it could say so.
+                    self._stopped = bool(self.watch.evaluated(self._curve[-1]))
+                with contextlib.suppress(OSError):
+                    here.send_bytes(json.dumps({"stop": self._stopped}).encode())
+            case "interrupted":
+                return Ending.INTERRUPTED, None, ""
             case "finished":
                 return (Ending.STOPPED if self._stopped else Ending.FINISHED), None, ""
             case "failed":

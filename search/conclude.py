@@ -7,45 +7,42 @@ from optuna.trial import TrialState
 
 from objectives.outcome import Cause, Ending, Evaluation, Outcome
 from objectives.trial_files import BEST, LAST
-from studies import recovery, results
+from studies import results
+from studies.ending import End, Lease
+from studies.leases import Leases
 from studies.spec import StudySpec
 
 
-def conclude(study: optuna.Study, trial: optuna.Trial, outcome: Outcome, spec: StudySpec) -> None:
-    """Stores the outcome with the trial and tells the study its state. The state comes last: it is what others see."""
+def conclude(leases: Leases, lease: Lease, outcome: Outcome, spec: StudySpec) -> bool:
+    """Stores the outcome with the trial, in one step; False where the lease was lost and the outcome is dropped."""
     if outcome.ending is Ending.INTERRUPTED:
-        recovery.put_back(study, trial.number)
-        return
+        return leases.put_back(lease)
+    return leases.end(lease, end_of(outcome, spec))
+
+
+def end_of(outcome: Outcome, spec: StudySpec) -> End:
+    """The state, value and attributes that a trial gets from its outcome."""
+    attrs = results.cost_attrs(seconds=outcome.seconds, iterations=outcome.iterations)
     if outcome.folder is not None:
-        results.record_folder(trial, str(outcome.folder.relative_to(spec.study.folder)))
-    results.record_cost(trial, seconds=outcome.seconds, iterations=outcome.iterations)
+        attrs |= results.folder_attrs(str(outcome.folder.relative_to(spec.study.folder)))
     if outcome.curve:
-        results.record_evaluations(
-            trial,
+        attrs |= results.evaluation_attrs(
             metrics=outcome.curve[-1].metrics,
             best_metrics=_best(outcome, spec.study.metric).metrics,
             curve=[evaluation.as_point() for evaluation in outcome.curve],
         )
     if outcome.ending is Ending.STOPPED:
-        study.tell(trial, state=TrialState.PRUNED)
-    elif outcome.ending is Ending.FINISHED:
-        _complete(study, trial, outcome, spec)
-    elif outcome.cause is Cause.DIVERGED:
-        step = outcome.curve[-1].step + 1 if outcome.curve else 1
-        results.tell_diverged(study, trial, step=step, message=outcome.message)
-    else:
-        results.record_cause(trial, str(outcome.cause), outcome.message)
-        study.tell(trial, state=TrialState.FAIL)
-
-
-def _complete(study: optuna.Study, trial: optuna.Trial, outcome: Outcome, spec: StudySpec) -> None:
-    value = value_of(outcome, spec)
-    if value is None:
+        return End(state=TrialState.PRUNED, attrs=attrs)
+    if outcome.ending is Ending.FINISHED:
+        value = value_of(outcome, spec)
+        if value is not None:
+            return End(state=TrialState.COMPLETE, value=value, attrs=attrs)
         message = f"{spec.study.metric} has no value: its class stands neither in the truth nor in the prediction"
-        results.record_cause(trial, str(Cause.ERROR), message)
-        study.tell(trial, state=TrialState.FAIL)
-        return
-    study.tell(trial, value)
+        return End(state=TrialState.FAIL, attrs=attrs | results.cause_attrs(str(Cause.ERROR), message))
+    if outcome.cause is Cause.DIVERGED:
+        step = outcome.curve[-1].step + 1 if outcome.curve else 1
+        return results.diverged(step=step, message=outcome.message, attrs=attrs)
+    return End(state=TrialState.FAIL, attrs=attrs | results.cause_attrs(str(outcome.cause), outcome.message))
 
 
 def value_of(outcome: Outcome, spec: StudySpec) -> float | None:

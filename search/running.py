@@ -21,6 +21,7 @@ from search.worker import Slot, StoppedError, Worker, make_slots
 from spaces.errors import InputError
 from studies import results
 from studies import study as study_room
+from studies.outages import through_outages
 from studies.spec import StudySpec
 from studies.storage import study_lock
 
@@ -107,6 +108,10 @@ def replay_study(spec: StudySpec, console: Console, *, trials: int | None, slots
 
 def _enqueue(spec: StudySpec, study: optuna.Study, trials: int, replicates: int | None) -> int:
     """Puts what the spec asks for in the queue and returns the budget that it belongs to."""
+    return through_outages(lambda: _enqueue_once(spec, study, trials, replicates))
+
+
+def _enqueue_once(spec: StudySpec, study: optuna.Study, trials: int, replicates: int | None) -> int:
     with study_lock(spec.study.storage, spec.study.name):
         if replicates is not None:
             study_room.enqueue_table2(study, spec.search_space(), replicates, spec.train)
@@ -132,15 +137,18 @@ def work(
 def _signals(request_stop: Callable[[], None], board: Board) -> Iterator[None]:
     asked = False
 
-    def on_signal(_number: int, _frame: object) -> None:
+    def on_signal(number: int, _frame: object) -> None:
         nonlocal asked
-        if asked:
+        if asked and number == signal.SIGINT:
             os._exit(1)  # the children die with the fork server, which dies with this process
+        if asked:  # a cluster warns with one signal and follows it with another
+            return
         asked = True
-        board.say("stopping: running trials are put back; once more stops at once")
+        board.say("stopping: running trials are put back; Ctrl-C once more stops at once")
         request_stop()
 
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    # Clusters send SIGUSR1 or SIGUSR2 some time before they take the machine away.
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
     before = {number: signal.signal(number, on_signal) for number in numbers}
     try:
         yield

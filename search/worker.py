@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import optuna
 
@@ -14,13 +15,19 @@ from search import conclude
 from search.progress import Board
 from spaces.errors import InputError
 from spaces.search_space import SearchSpace
-from studies import recovery, results
+from studies import results
 from studies import study as study_room
+from studies.ending import Lease
+from studies.leases import Leases
+from studies.outages import DiskFullError, StorageLostError, through_outages
 from studies.pruning import build_pruner
 from studies.sampling import build_sampler, sampler_name
 from studies.spec import StudySpec
 from studies.storage import study_lock
 
+Result = TypeVar("Result")
+
+_DROPPED = "dropped: the lease was lost while this worker did not answer, and the trial is another's"
 _WAIT = 0.5  # seconds between questions while other slots' trials fill the study
 
 
@@ -55,16 +62,29 @@ class Worker:
 
     def __post_init__(self) -> None:
         self._lock = study_lock(self.spec.study.storage, self.spec.study.name)
+        self._leases = Leases(
+            study=self.study,
+            folder=self.spec.study.folder,
+            seconds=self.spec.resources.lease,
+            retries=self.spec.resources.retries,
+            slots=len(self.slots),
+            stop=self._stop,
+            say=self.board.say,
+        )
+        self._through(self._join)
+        self.study.pruner = build_pruner(self.spec)
+
+    def _join(self) -> None:
         with self._lock:
-            self._alive = recovery.register(self.study, self.spec.study.folder)
-            put_back = recovery.put_back_orphans(self.study, self.spec.study.folder)
+            ordinal = study_room.next_worker(self.study)
             so_far = len(self.study.get_trials(deepcopy=False))
-            self.study.sampler = build_sampler(self.spec, self.space, so_far, self._alive.ordinal)
+            self.study.sampler = build_sampler(self.spec, self.space, so_far, ordinal)
             if sampler_name(self.spec, self.space) == "grid":
                 study_room.enqueue_grid(self.study, self.space, self.spec.study.seed)
-        self.study.pruner = build_pruner(self.spec)
-        for number in put_back:
-            self.board.say(f"trial {number}: its worker is gone, it is trained again")
+
+    def _through(self, call: Callable[[], Result]) -> Result:
+        """`call()`, a reading or claiming of the study, through a database that is away for a while."""
+        return through_outages(call, stop=self._stop, say=self.board.say)
 
     def request_stop(self) -> None:
         """Ends the running trainings; their trials wait to be trained again."""
@@ -73,36 +93,37 @@ class Worker:
     def work(self, trials: int) -> None:
         """Trains until the study holds `trials` finished trials.
 
-        Raises StoppedError where the same cause ends every trial, or after `request_stop`.
+        Raises StoppedError where the same cause ends every trial, where the database is lost or full, or after
+        `request_stop`.
         """
         threads = [
             threading.Thread(target=self._guarded, args=(slot, trials), name=f"slot-{slot.index}", daemon=True)
             for slot in self.slots
         ]
-        try:
-            for thread in threads:
-                thread.start()
-            while any(thread.is_alive() for thread in threads):
-                time.sleep(0.1)  # not join(): signals are handled between these
-        finally:
-            self._stop.set()
-            for thread in threads:
-                thread.join(timeout=30)
-            self._alive.release()
+        with self._leases:
+            try:
+                for thread in threads:
+                    thread.start()
+                while any(thread.is_alive() for thread in threads):
+                    time.sleep(0.1)  # not join(): signals are handled between these
+            finally:
+                self._stop.set()
+                for thread in threads:
+                    thread.join(timeout=30)
         if self._reasons:
             raise StoppedError(self._reasons[0])
-        if study_room.finished(self.study) < trials:
+        if self._through(lambda: study_room.finished(self.study)) < trials:
             raise StoppedError("stopped; run the same command again to go on")
 
     def _guarded(self, slot: Slot, trials: int) -> None:
         try:
             self._serve(slot, trials)
-        except InputError as error:
+        except (InputError, StorageLostError, DiskFullError) as error:
             self._halt(str(error))
         except Exception as error:  # a slot's thread must not die in silence
             import traceback
 
-            self.board.say(traceback.format_exc())
+            self.board.say(traceback.format_exc()); print("CAUSE", repr(error.__cause__), type(error.__cause__).__mro__, flush=True)
             self._halt(f"slot {slot.index}: {type(error).__name__}: {error}")
 
     def _halt(self, reason: str) -> None:
@@ -111,8 +132,10 @@ class Worker:
 
     def _serve(self, slot: Slot, trials: int) -> None:
         while not self._stop.is_set():
-            claim = study_room.ask(
-                self.study, self.space, self.spec, trials=trials, lock=self._lock, attrs={recovery.WORKER: self._alive.ordinal}
+            claim = self._through(
+                lambda: study_room.ask(
+                    self.study, self.space, self.spec, trials=trials, lock=self._lock, leases=self._leases
+                )
             )
             if claim is study_room.Budget.DONE:
                 return
@@ -122,37 +145,40 @@ class Worker:
             self._train(claim, slot)
 
     def _train(self, claim: study_room.Claim, slot: Slot) -> None:
+        assert claim.lease is not None
         self.board.started(slot.index, claim.trial.number)
-        watch = TrialWatch(self, claim.trial, slot.index)
+        watch = TrialWatch(self, claim.trial, claim.lease, slot.index)
         order = TrialOrder(
             number=claim.trial.number, params=claim.params, seed=claim.seed, device=slot.device, threads=slot.threads
         )
         outcome = self.objective.run(order, watch)
-        conclude.conclude(self.study, claim.trial, outcome, self.spec)
-        best = results.best(self.study)
+        kept = conclude.conclude(self._leases, claim.lease, outcome, self.spec)
+        best = self._through(lambda: results.best(self.study))
         best_value = (best.value, best.number) if best is not None and best.value is not None else None
-        self.board.counted(study_room.finished(self.study), best_value)
-        self.board.ended(slot.index, conclude.ending_text(outcome, self.spec))
+        self.board.counted(self._through(lambda: study_room.finished(self.study)), best_value)
+        self.board.ended(slot.index, conclude.ending_text(outcome, self.spec) if kept else _DROPPED)
+        if not kept:
+            return
         if outcome.ending is Ending.FAILED:
-            cause = results.repeated_cause(self.study)
+            cause = self._through(lambda: results.repeated_cause(self.study))
             if cause:
                 self._halt(f"the last three trials all failed by the same cause, {cause}: {outcome.message}")
         elif outcome.ending is not Ending.INTERRUPTED:
-            conclude.retain_checkpoints(self.study, self.spec)
+            self._through(lambda: conclude.retain_checkpoints(self.study, self.spec))
 
 
 class TrialWatch:
     """Stands between a training and its trial: reports evaluations and passes on the pruner's answer."""
 
-    def __init__(self, worker: Worker, trial: optuna.Trial, slot: int) -> None:
-        self._worker, self._trial, self._slot = worker, trial, slot
+    def __init__(self, worker: Worker, trial: optuna.Trial, lease: Lease, slot: int) -> None:
+        self._worker, self._trial, self._lease, self._slot = worker, trial, lease, slot
         self._metric = worker.spec.study.metric
         self._best = worker.spec.study.value == "best"
-        self._highest = float("-inf")
-        # A trial that was put back reports some steps for a second time; Optuna keeps the first.
-        storage_trial = worker.study.get_trials(deepcopy=False)[trial.number]
-        self._reported = set(storage_trial.intermediate_values)
-        self._table2 = "table2" in storage_trial.user_attrs
+        # A trial that was put back reports some steps for a second time; the first stays.
+        before = trial._cached_frozen_trial
+        self._reported = set(before.intermediate_values)
+        self._highest = max(before.intermediate_values.values(), default=float("-inf"))
+        self._table2 = "table2" in before.user_attrs
 
     def evaluated(self, evaluation: Evaluation) -> bool:
         """Reports to the study; True where the pruner gives the trial up."""
@@ -162,19 +188,23 @@ class TrialWatch:
             return False
         self._highest = max(self._highest, value)
         if evaluation.step not in self._reported:
-            self._trial.report(self._highest if self._best else value, evaluation.step)
+            reported = self._highest if self._best else value
+            if not self._worker._leases.report(self._trial, self._lease, evaluation.step, reported):
+                return True
             self._reported.add(evaluation.step)
         # After its last evaluation a trial is complete: there is nothing left to save. A row of Table 2 is trained to
         # its end, since it is there to be compared.
-        return evaluation.step < 100 and not self._table2 and bool(self._trial.should_prune())
+        if evaluation.step >= 100 or self._table2:
+            return False
+        return bool(self._worker._through(self._trial.should_prune))
 
     def progressed(self, iteration: int, iterations: int, seconds: float) -> None:
         """Shows the progress."""
         self._worker.board.progressed(self._slot, iteration, iterations, seconds)
 
     def interrupted(self) -> bool:
-        """Whether the worker is to stop."""
-        return self._worker._stop.is_set()
+        """Whether the worker is to stop, or has lost the trial to another one."""
+        return self._worker._stop.is_set() or self._worker._leases.lost(self._lease)
 
 
 def make_slots(devices: Sequence[str], per_device: int, cores: int, threads: int | None, wanted: int | None) -> list[Slot]:

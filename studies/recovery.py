@@ -1,69 +1,72 @@
-"""Trials whose worker is gone: found, put back, trained again."""
+"""A worker's sign of life on its own machine: a file lock, which the system frees however the process dies.
+
+Leases tell on every machine, after their time, that a worker is gone; on the same machine this tells it at once.
+"""
 
 from __future__ import annotations
 
+import os
+import secrets
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
 import filelock
-import optuna
-from optuna.trial import TrialState
 
-from studies.study import next_worker
-
-WORKER = "worker"
 _FOLDER = ".workers"
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass
 class Registration:
-    """A worker's sign of life: a lock that the operating system frees when its process dies, however it dies."""
+    """A living worker. `worker` is its name in the storage: host:pid:random."""
 
-    ordinal: int
-    _lock: filelock.FileLock
+    worker: str
+    _lock: filelock.BaseFileLock | None
 
     def release(self) -> None:
         """Says that this worker is gone."""
-        self._lock.release()
+        if self._lock is not None:
+            self._lock.release()
+            Path(self._lock.lock_file).unlink(missing_ok=True)
 
 
-def register(study: optuna.Study, folder: Path) -> Registration:
-    """Makes this process a worker of the study. The caller holds the study's lock."""
-    ordinal = next_worker(study)
-    lock = _lock(folder, ordinal)
-    lock.acquire(timeout=10)
-    return Registration(ordinal, lock)
+def register(folder: Path) -> Registration:
+    """Makes this process a worker of the study whose files lie in `folder`."""
+    worker = f"{socket.gethostname()[:200]}:{os.getpid()}:{secrets.token_hex(4)}"
+    path = _path(folder, worker)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(path, thread_local=False)
+        lock.acquire(timeout=10)
+    except (OSError, NotImplementedError):
+        return Registration(worker, None)  # a file system without locks: the leases alone tell then
+    return Registration(worker, lock)
 
 
-def put_back_orphans(study: optuna.Study, folder: Path) -> list[int]:
-    """Puts back every running trial whose worker is gone; returns their numbers. The caller holds the study's lock."""
-    found = []
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if _is_gone(folder, trial.user_attrs.get(WORKER)):
-            put_back(study, trial.number)
-            found.append(trial.number)
-    return found
-
-
-def put_back(study: optuna.Study, number: int) -> None:
-    """Makes a running trial wait again, with its params, seed and what it reported."""
-    trial = study.get_trials(deepcopy=False)[number]
-    study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
-
-
-def _is_gone(folder: Path, ordinal: int | None) -> bool:
-    if ordinal is None:
-        return True  # it died between taking the trial and signing it, which happens under the study's lock
-    lock = _lock(folder, ordinal)
+def is_gone(folder: Path, worker: str) -> bool:
+    """Whether `worker` is known to have died on this machine; False for one of another machine, which nobody knows."""
+    path = _path(folder, worker)
+    if not path.exists():
+        return False
+    lock = filelock.FileLock(path, thread_local=False)
     try:
         lock.acquire(timeout=0)
-    except filelock.Timeout:
+    except (filelock.Timeout, OSError, NotImplementedError):
         return False
     lock.release()
     return True
 
 
-def _lock(folder: Path, ordinal: int) -> filelock.FileLock:
-    place = folder / _FOLDER
-    place.mkdir(parents=True, exist_ok=True)
-    return filelock.FileLock(place / f"{ordinal}.lock", thread_local=False)
+def forget(folder: Path, worker: str) -> None:
+    """Removes what a dead worker left."""
+    _path(folder, worker).unlink(missing_ok=True)
+
+
+def _path(folder: Path, worker: str) -> Path:
+    # By kernel: locks of another machine, seen through a shared folder, need not be seen to be held.
+    try:
+        machine = _BOOT_ID.read_text(encoding="ascii").strip()[:13]
+    except OSError:
+        machine = socket.gethostname()
+    return folder / _FOLDER / machine / (worker.replace(":", "-") + ".lock")

@@ -11,52 +11,47 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from spaces.parameter import Params
+from studies.ending import End
 from studies.sampling import params_of
 
 Metrics = Mapping[str, float]
+Attrs = dict[str, Any]
 DIVERGED = "diverged"
 DIVERGED_VALUE = 0.0
 
 
-def record_evaluations(
-    trial: optuna.Trial, *, metrics: Metrics, best_metrics: Metrics, curve: Sequence[Mapping[str, float]]
-) -> None:
-    """Stores the last and the best evaluation (fractions, 0 to 1) and the curve.
+def evaluation_attrs(*, metrics: Metrics, best_metrics: Metrics, curve: Sequence[Mapping[str, float]]) -> Attrs:
+    """User attributes of the last and the best evaluation (fractions, 0 to 1) and of the curve.
 
     An entry of `curve` holds `step` (percent), `iteration`, `seconds` since the trial began, and the metrics.
     """
-    trial.set_user_attr("metrics", dict(metrics))
-    trial.set_user_attr("best_metrics", dict(best_metrics))
-    trial.set_user_attr("curve", [dict(entry) for entry in curve])
+    return {"metrics": dict(metrics), "best_metrics": dict(best_metrics), "curve": [dict(entry) for entry in curve]}
 
 
-def record_cost(trial: optuna.Trial, *, seconds: float, iterations: int) -> None:
-    """Stores what the trial took: seconds of its device (its share of a shared one) and training iterations."""
-    trial.set_user_attr("cost", {"seconds": seconds, "iterations": iterations})
+def cost_attrs(*, seconds: float, iterations: int) -> Attrs:
+    """What the trial took: seconds of its device (its share of a shared one) and training iterations."""
+    return {"cost": {"seconds": seconds, "iterations": iterations}}
 
 
-def record_folder(trial: optuna.Trial, folder: str) -> None:
-    """Stores the folder of the trial's files, relative to the study's."""
-    trial.set_user_attr("folder", folder)
+def folder_attrs(folder: str) -> Attrs:
+    """The folder of the trial's files, relative to the study's."""
+    return {"folder": folder}
 
 
-def record_cause(trial: optuna.Trial, cause: str, message: str) -> None:
-    """Stores why a trial did not end well: "diverged", "out of memory", "deadline", "crashed" or "error"."""
-    trial.set_user_attr("cause", cause)
-    trial.set_user_attr("message", message)
+def cause_attrs(cause: str, message: str) -> Attrs:
+    """Why a trial did not end well: a name that is counted, such as "diverged" or "lost", and what was said."""
+    return {"cause": cause, "message": message}
 
 
-def tell_diverged(study: optuna.Study, trial: optuna.Trial, *, step: int, message: str) -> None:
-    """Ends a trial whose loss became NaN: PRUNED with the value 0.0 at `step` (percent) and the cause "diverged".
+def diverged(*, step: int, message: str, attrs: Attrs | None = None) -> End:
+    """The end of a trial whose loss became NaN: PRUNED with the value 0.0 at `step` (percent) and the cause "diverged".
 
-    NaN itself would be a FAIL, of which no sampler learns, and the same learning rate would be proposed again.
+    NaN itself would be a FAIL, of which no sampler learns, and the same learning rate would be proposed again. Of
+    pruned trials Optuna ranks the longest-lived first and takes the last report as the value: the 0.0 stands after all
+    other reports, and no further than that.
     """
-    record_cause(trial, DIVERGED, message)
-    reported = study.get_trials(deepcopy=False)[trial.number].last_step or 0
-    # Of pruned trials Optuna ranks the longest-lived first and takes the last report as the value: the 0.0 has to
-    # stand after all other reports, and no further than that.
-    trial.report(DIVERGED_VALUE, max(step, reported + 1))
-    study.tell(trial, state=TrialState.PRUNED)
+    everything = {**(attrs or {}), **cause_attrs(DIVERGED, message)}
+    return End(state=TrialState.PRUNED, attrs=everything, report=(step, DIVERGED_VALUE))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,7 +44,6 @@ class StudySpec(Table):
     resources: ResourcesTable = Field(default_factory=ResourcesTable)
     replay: ReplayTable | None = None
     """Only for `mmtuna replay`."""
-    replay: ReplayTable | None = None
 
     @model_validator(mode="after")
     def _check_across_tables(self) -> Self:

@@ -165,6 +165,10 @@ class ResourcesTable(Table):
     """Seconds after which a trial is ended as failed; no limit where not given."""
     keep_checkpoints: int = Field(default=5, ge=1)
     """Checkpoints kept: those of the best so many trials."""
+    lease: float = Field(default=60.0, gt=0)
+    """Seconds without a sign of life from its worker after which a trial is trained again by another."""
+    retries: int = Field(default=3, ge=0)
+    """How often a trial is trained again after its worker was lost, before it counts as failed."""
 
     @field_validator("devices", mode="plain")
     @classmethod
@@ -176,15 +180,6 @@ class ResourcesTable(Table):
         if len(set(devices)) < len(devices):
             raise InputError("a device stands twice; use trials_per_device to share one")
         return tuple(devices)
-
-
-class ReplayTable(Table):
-    """`[replay]`: learning curves in place of training, for `mmtuna replay` alone."""
-
-    curves: NameOrPath = "generated"
-    """generated (from the params, by a formula), or the path of recorded trials."""
-    pause: float = Field(default=0.0, ge=0)
-    """Seconds before every evaluation."""
 
 
 class ReplayTable(Table):

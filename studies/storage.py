@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
 import sqlite3
@@ -23,12 +22,16 @@ import sqlalchemy.exc
 from optuna.storages import RDBStorage
 
 from spaces.errors import InputError
+from studies import lease_tables
+from studies.postgres import POSTGRES, advisory_lock, create_engine, engine_options, first_line, limit_waits
 
 SQLITE = "sqlite:///"
-POSTGRES = "postgresql+psycopg://"
 BUSY_SECONDS = 60.0
 _SQLITE_MAGIC = b"SQLite format 3\x00"  # sqlite.org/fileformat.html, 1.3
-CONNECT_SECONDS = 10
+
+# One storage a process and Postgres server, so that all that a worker does shares its few connections.
+_open: weakref.WeakValueDictionary[tuple[int, str], RDBStorage] = weakref.WeakValueDictionary()
+_opening = threading.Lock()
 
 
 def hide_password(url: str) -> str:
@@ -118,15 +121,17 @@ def _make_sqlite_safe(engine: sqlalchemy.Engine) -> None:
 
 
 def _open_postgres(url: str) -> RDBStorage:
-    options = {
-        "pool_pre_ping": True,  # a server restarted in mid-trial must not kill the worker
-        "pool_size": 4,
-        "max_overflow": 8,
-        "connect_args": {"connect_timeout": CONNECT_SECONDS},
-    }
+    with _opening:
+        storage = _open.get((os.getpid(), url))
+        if storage is None:
+            storage = _open[os.getpid(), url] = _open_new_postgres(url)
+        return storage
+
+
+def _open_new_postgres(url: str) -> RDBStorage:
     try:
-        with _advisory_lock(url, "create"):
-            return _connect(url, options)
+        with advisory_lock(create_engine(url), "create"):
+            storage = _connect(url, engine_options())
     except ImportError:
         raise InputError(
             "[study] storage is on Postgres, whose driver is not installed; pip install 'mmtuna[postgres]'"
@@ -137,16 +142,28 @@ def _open_postgres(url: str) -> RDBStorage:
             "with special signs of the password percent-encoded"
         ) from None
     except sqlalchemy.exc.DBAPIError as error:
-        raise InputError(f"[study] storage {hide_password(url)} does not open: {_first_line(error, url)}") from None
+        raise InputError(f"[study] storage {hide_password(url)} does not open: {first_line(error, url)}") from None
+    # The connections that made the tables go: those that stay have limits on their waits.
+    storage.engine.dispose()
+    limit_waits(storage.engine)
+    return storage
+
+
+def engine_of(study: optuna.Study) -> sqlalchemy.Engine:
+    """The engine of a study that was opened with `open_storage`."""
+    storage: Any = study._storage
+    engine: sqlalchemy.Engine = getattr(storage, "_backend", storage).engine  # Optuna puts a cache in front
+    return engine
 
 
 def _connect(url: str, options: dict[str, Any]) -> RDBStorage:
     try:
         # Optuna fills in {SCHEMA_VERSION} with str.format: a brace in a password or a path has to be doubled.
         storage = RDBStorage(url.replace("{", "{{").replace("}", "}}"), engine_kwargs=options)
+        lease_tables.METADATA.create_all(storage.engine)
     except (sqlalchemy.exc.DatabaseError, optuna.exceptions.StorageInternalError) as error:
         cause = error if isinstance(error, sqlalchemy.exc.DatabaseError) else error.__cause__
-        reason = _first_line(cause, url) if isinstance(cause, sqlalchemy.exc.DBAPIError) else "it does not answer"
+        reason = first_line(cause, url) if isinstance(cause, sqlalchemy.exc.DBAPIError) else "it does not answer"
         raise InputError(
             f"[study] storage {hide_password(url)} does not open: {reason}; it must be a database of Optuna, or empty"
         ) from None
@@ -155,12 +172,6 @@ def _connect(url: str, options: dict[str, Any]) -> RDBStorage:
     # Optuna leaves the pool's connections open when a storage is dropped.
     weakref.finalize(storage, storage.engine.dispose)
     return storage
-
-
-def _first_line(error: sqlalchemy.exc.DBAPIError, url: str) -> str:
-    line = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else "no answer"
-    password = sqlalchemy.make_url(url).password
-    return line.replace(str(password), "***") if password else line
 
 
 @contextmanager
@@ -179,24 +190,13 @@ def _file_lock(database: Path, name: str) -> Iterator[None]:
         lock.release()
 
 
-@contextmanager
-def _advisory_lock(url: str, name: str) -> Iterator[None]:
-    # A connection of its own: the lock belongs to the connection and ends with it, even when the process dies.
-    engine = sqlalchemy.create_engine(
-        url, poolclass=sqlalchemy.NullPool, connect_args={"connect_timeout": CONNECT_SECONDS}
-    )
-    key = int.from_bytes(hashlib.sha256(f"mmtuna {name}".encode()).digest()[:8], "big", signed=True)
-    with engine.connect() as connection:
-        connection.exec_driver_sql(f"SET lock_timeout = '{2 * BUSY_SECONDS:.0f}s'")
-        connection.exec_driver_sql(f"SELECT pg_advisory_lock({key})")
-        connection.commit()  # the lock is the session's; no transaction is left open meanwhile
-        yield
-
-
 class StudyLock(AbstractContextManager["StudyLock"]):
     """Excludes every other holder of the same study's lock: other threads and other processes. Not reentrant.
 
     May be entered any number of times, one after another. The lock of a process that dies is free again.
+
+    On Postgres `connection` is the one that holds the lock while it is held: what is written on it becomes true
+    together with the release, or not at all. On SQLite it is None.
     """
 
     _threads: ClassVar[defaultdict[tuple[str, str], threading.Lock]] = defaultdict(threading.Lock)
@@ -207,6 +207,7 @@ class StudyLock(AbstractContextManager["StudyLock"]):
         # Threads queue here, so that one process polls the file at most once at a time.
         self._thread_lock = self._threads[url, name]
         self._held = contextlib.ExitStack()
+        self.connection: sqlalchemy.Connection | None = None
 
     def __enter__(self) -> StudyLock:
         self._thread_lock.acquire()
@@ -216,7 +217,9 @@ class StudyLock(AbstractContextManager["StudyLock"]):
                 file.parent.mkdir(parents=True, exist_ok=True)
                 self._held.enter_context(_file_lock(file, self._name))
             else:
-                self._held.enter_context(_advisory_lock(self._url, f"study {self._name}"))
+                storage = _open.get((os.getpid(), self._url))
+                engine = storage.engine if storage is not None else create_engine(self._url)
+                self.connection = self._held.enter_context(advisory_lock(engine, f"study {self._name}"))
         except BaseException:
             self._thread_lock.release()
             raise
@@ -226,8 +229,9 @@ class StudyLock(AbstractContextManager["StudyLock"]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self._held.close()
+            self._held.__exit__(kind, error, trace)
         finally:
+            self.connection = None
             self._thread_lock.release()
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import enum
 import random
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
@@ -16,10 +15,13 @@ from spaces.errors import InputError
 from spaces.parameter import Params, Value
 from spaces.search_space import SearchSpace
 from spaces.table2 import TABLE2
+from studies.ending import Lease
 from studies.fingerprints import first_difference, merged, short
+from studies.leases import Leases
+from studies.outages import is_disk_full, is_outage
 from studies.sampling import params_key, params_of
 from studies.spec import StudySpec
-from studies.storage import open_storage, study_lock
+from studies.storage import StudyLock, open_storage, study_lock
 
 SPEC = "mmtuna:spec"
 FINGERPRINTS = "mmtuna:fingerprints"
@@ -38,12 +40,13 @@ class Budget(enum.Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A trial that is this caller's to train: all params suggested, `seed` the training's."""
+    """A trial that is this caller's to train: all params suggested, `seed` the training's, `lease` the right to it."""
 
     trial: optuna.Trial
     params: Params
     seed: int
     replicate: int
+    lease: Lease | None = None
 
 
 def create_or_open(spec: StudySpec, fingerprints: Mapping[str, Mapping[str, Any]]) -> optuna.Study:
@@ -190,37 +193,67 @@ def ask(
     spec: StudySpec,
     *,
     trials: int,
-    lock: AbstractContextManager[object],
-    attrs: Mapping[str, Any] | None = None,
+    lock: StudyLock,
+    leases: Leases | None = None,
 ) -> Claim | Budget:
     """A trial to train, or why there is none: the study is to hold `trials` finished ones, and no more.
 
-    Enqueued trials come first. All of it happens under `lock`, the study's own, so that any number of threads and
-    processes may ask. The trial gets the user attrs `replicate` (the lowest number that no other trial of
-    these params has, failed ones aside) and `seed` (the spec's seed plus that), unless it was enqueued with them, and
-    `attrs` beside them: who trains it.
+    Enqueued trials come first, those that were put back among them. All of it happens under `lock`, the study's own, so
+    that any number of threads and processes may ask. The trial gets the user attrs `replicate` (the lowest number that
+    no other trial of these params has, failed ones aside) and `seed` (the spec's seed plus that), unless it was
+    enqueued with them. With `leases` it also gets a lease, and trials whose worker is gone are put back before anything
+    is counted; without them nobody would notice that this trial's worker died.
+
+    May be called again after a database error: what it had begun is then put back.
     """
-    with lock:
-        before = study.get_trials(deepcopy=False)
-        ended = sum(trial.state in FINISHED for trial in before)
-        if ended >= trials:
-            return Budget.DONE
-        if ended + sum(trial.state == TrialState.RUNNING for trial in before) >= trials:
-            return Budget.WAIT
-        trial = study.ask()
-        try:
-            for name, value in (attrs or {}).items():
-                trial.set_user_attr(name, value)
-            params = space.suggest(trial)
-            known = trial.user_attrs
-            replicate = int(known.get("replicate", _free_replicate(params, before, trial.number)))
-            seed = int(known.get("seed", spec.study.seed + replicate))
+    lease = None
+    try:
+        with lock as held:
+            found = _ask(study, space, spec, trials, leases)
+            if isinstance(found, Budget):
+                return found
+            if leases is not None:
+                attrs = {"replicate": found.replicate, "seed": found.seed}
+                lease = leases.claim(found.trial, attrs, held.connection)
+    except BaseException:
+        if leases is not None and lease is not None:
+            leases.drop(lease)
+        raise
+    if leases is None or lease is None:
+        return found
+    leases.hold(lease)
+    return replace(found, lease=lease)
+
+
+def _ask(
+    study: optuna.Study, space: SearchSpace, spec: StudySpec, trials: int, leases: Leases | None
+) -> Claim | Budget:
+    before = study.get_trials(deepcopy=False)
+    if leases is not None:
+        running_ids = {trial._trial_id for trial in before if trial.state == TrialState.RUNNING}
+        reaped = leases.reap()
+        if leases.put_back_unclaimed(running_ids) or reaped:
+            before = study.get_trials(deepcopy=False)
+    ended = sum(trial.state in FINISHED for trial in before)
+    if ended >= trials:
+        return Budget.DONE
+    if ended + sum(trial.state == TrialState.RUNNING for trial in before) >= trials:
+        return Budget.WAIT
+    trial = study.ask()
+    try:
+        params = space.suggest(trial)
+        known = trial.user_attrs
+        replicate = int(known.get("replicate", _free_replicate(params, before, trial.number)))
+        seed = int(known.get("seed", spec.study.seed + replicate))
+        if leases is None:
             trial.set_user_attr("replicate", replicate)
             trial.set_user_attr("seed", seed)
-        except Exception:
-            # Left running, it would be counted against the budget for ever.
+    except Exception as error:
+        # Left running, it would be counted against the budget for ever; where the database is away, nothing can be
+        # said now, and the next to ask finds it without a lease.
+        if leases is None or not (is_outage(error) or is_disk_full(error)):
             study.tell(trial, state=TrialState.FAIL)
-            raise
+        raise
     return Claim(trial=trial, params=params, seed=seed, replicate=replicate)
 
 

@@ -66,10 +66,26 @@ def save_weights(checkpoint: Path, folder: Path, dataset_meta: dict[str, Any], n
 
 
 def load_segmentor(folder: Path) -> Any:
-    """The segmentor of config.py and weights.pth, as MMSegmentation's own init_model builds it, in evaluation mode."""
+    """The segmentor of config.py and weights.pth, as MMSegmentation's own init_model builds it, in evaluation mode.
+
+    InputError where config and weights do not belong together: init_model would only log that.
+    """
     from mmseg.apis import init_model
 
-    return init_model(str(folder / "config.py"), str(folder / WEIGHTS), device="cpu")
+    segmentor = init_model(str(folder / "config.py"), str(folder / WEIGHTS), device="cpu")
+    wanted = torch.load(folder / WEIGHTS, weights_only=True)["state_dict"]
+    loaded = segmentor.state_dict()
+    strange = sorted(
+        name
+        for name in {*wanted, *loaded}
+        if name not in wanted or name not in loaded or not torch.equal(wanted[name], loaded[name])
+    )
+    if strange:
+        raise InputError(
+            f"config and weights do not belong together, {len(strange)} of {len(loaded)} tensors did not load "
+            f"({strange[0]}); export another trial"
+        )
+    return segmentor
 
 
 def export_models(

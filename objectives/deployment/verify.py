@@ -104,7 +104,10 @@ def compare_with_torch(segmentor: Any, bundle: Path, images: Sequence[LabelledIm
 def check_stock(bundle: Path, image: LabelledImage, sha256: str) -> None:
     """config.py and weights.pth in a fresh interpreter that refuses our packages: the same mask, or InputError."""
     paths = [str(bundle / "config.py"), str(bundle / "weights.pth"), str(image.image)]
-    done = _fresh([sys.executable, "-I", "-c", _WITHOUT_US + _STOCK, *paths])
+    try:
+        done = _fresh([sys.executable, "-I", "-c", _WITHOUT_US + _STOCK, *paths])
+    except InputError as error:
+        raise InputError(f"config.py and weights.pth do not load in MMSegmentation without mmtuna: {error}") from None
     if done.stdout.split()[-1:] != [sha256]:
         raise InputError(f"{image.name}: MMSegmentation without mmtuna gives another mask than with it")
 

@@ -111,6 +111,29 @@ def train(objective: Callable[..., SegmentationObjective]) -> Train:
 
 
 @pytest.fixture(scope="session")
+def lively_weights(
+    tmp_path_factory: pytest.TempPathFactory,
+    torch: ModuleType,
+    fresh_weights: Callable[[dict[str, Any]], dict[str, Any]],
+    objective: Callable[..., SegmentationObjective],
+) -> Callable[[str], Path]:
+    """A checkpoint of the tiny model with a decoder that predicts both classes in patches, as `decoder: str -> file`.
+
+    After a few iterations from random weights a net predicts one class, and all such nets have the same figures.
+    """
+    folder = tmp_path_factory.mktemp("lively")
+
+    def make(decoder: str) -> Path:
+        torch.manual_seed(11)
+        state = fresh_weights(objective(folder).config({"decoder": decoder}, seed=0))
+        state["decode_head.conv_seg.weight"] *= 100
+        torch.save({"state_dict": state}, folder / f"{decoder}.pth")
+        return folder / f"{decoder}.pth"
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def listening() -> type[Listener]:
     return Listener
 

@@ -35,13 +35,17 @@ CASES: Mapping[str, dict[str, Any]] = {
     "fcn-whole": {"decoder": "fcn"},
     # 64 pixels, windows of 48 every 20: the second is moved back inside.
     "pspnet-slide": {"decoder": "pspnet", "inference": "slide", "window": 48, "stride": 20},
-    "deeplabv3-whole-oblong": {"decoder": "deeplabv3", "batch_size": 2},
+    "deeplabv3-whole-oblong": {"decoder": "deeplabv3"},
     # The window is higher than the image; the network sees BGR.
     "fcn-slide-oblong": {
-        **{"decoder": "fcn", "inference": "slide", "window": 64, "stride": 32, "batch_size": 2},
+        "decoder": "fcn",
+        "inference": "slide",
+        "window": 64,
+        "stride": 32,
         "model.data_preprocessor.bgr_to_rgb": False,
     },
 }
+LEARNS = {"iterations": 40, "optimizer": "AdamW", "lr_adam": 0.01, "batch_size": 2}
 OURS = ("spaces", "objectives", "studies", "search")
 ONLY_ONNX = (*OURS, "torch", "mmseg", "mmcv", "mmengine", "cv2", "onnx", "onnxscript", "safetensors", "optuna")
 REFUSE = """
@@ -81,24 +85,36 @@ class Made:
         return found
 
 
-@pytest.fixture(scope="session")
-def oblong(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    """JPEG images of 64 x 96 pixels, two of them turned to 96 x 64."""
-    root = tmp_path_factory.mktemp("data") / "oblong"
-    source = write_phantom(root.with_name("square"), subjects=3, scans=2, size=96)
+def write_bright(root: Path, shapes: tuple[tuple[int, int], ...], suffix: str) -> Dataset:
+    """Phantom scans, cropped to each shape in turn, whose brighter half is to be found.
+
+    That is learnt in forty iterations, so masks hold both classes; real fluid is not.
+    """
+    source = write_phantom(root.with_name("phantom"), subjects=3, scans=4, size=96)
     for folder in ("images", "masks", "splits"):
         (root / folder).mkdir(parents=True)
     for index, name in enumerate(source.names):
-        turn = Image.Transpose.ROTATE_90 if index % 3 == 0 else None
-        for path, out in (
-            (source.image_path(name), root / f"images/{name}.jpg"),
-            (source.mask_path(name), root / f"masks/{name}.png"),
-        ):
-            picture = Image.open(path).crop((0, 16, 96, 80))
-            (picture.transpose(turn) if turn is not None else picture).save(out)
-    (root / "splits/train.txt").write_text("\n".join(source.names[:3]) + "\n")
-    (root / "splits/val.txt").write_text("\n".join(source.names[3:]) + "\n")
+        height, width = shapes[index % len(shapes)]
+        with Image.open(source.image_path(name)) as image:
+            scan = image.convert("RGB").crop((0, 16, width, 16 + height))
+        grey = np.asarray(scan.convert("L"))
+        scan.save(root / f"images/{name}{suffix}")
+        Image.fromarray((grey > np.median(grey)).astype(np.uint8)).save(root / f"masks/{name}.png")
+    (root / "splits/train.txt").write_text("\n".join(source.names[:8]) + "\n")
+    (root / "splits/val.txt").write_text("\n".join(source.names[8:]) + "\n")
     return Dataset.open(root, classes=("background", "fluid"))
+
+
+@pytest.fixture(scope="session")
+def square(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """PNG images of 64 x 64 pixels, which are not resized."""
+    return write_bright(tmp_path_factory.mktemp("square") / "bright", ((64, 64),), ".png")
+
+
+@pytest.fixture(scope="session")
+def oblong(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """JPEG images of 64 x 96 pixels, and every third of 80 x 54, higher than wide."""
+    return write_bright(tmp_path_factory.mktemp("oblong") / "bright", ((64, 96), (64, 96), (80, 54)), ".jpg")
 
 
 def facts_of(trial: Path, **more: Any) -> dict[str, Any]:
@@ -110,18 +126,18 @@ def facts_of(trial: Path, **more: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def make(
-    train: Train, phantom: Dataset, oblong: Dataset, tmp_path_factory: pytest.TempPathFactory
+    train: Train, square: Dataset, oblong: Dataset, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], Made]:
     """Trains and exports a case once."""
     made: dict[str, Made] = {}
 
     def of(case: str) -> Made:
         if case not in made:
-            dataset = oblong if "oblong" in case else phantom
+            dataset = oblong if "oblong" in case else square
             folder = tmp_path_factory.mktemp(case)
             lists = dataset.root / "splits/train.txt", dataset.root / "splits/val.txt"
-            shapes = {(64, 96), (96, 64)} if "oblong" in case else {(64, 64)}
-            outcome = train(folder, fixed=CASES[case], dataset=dataset, lists=lists, shapes=shapes)
+            shapes = {(64, 96), (80, 54)} if "oblong" in case else {(64, 64)}
+            outcome = train(folder, fixed=LEARNS | CASES[case], dataset=dataset, lists=lists, shapes=shapes)
             assert outcome.ending is Ending.FINISHED, outcome.message
             out = folder / "bundle"
             made[case] = Made(
@@ -153,8 +169,13 @@ def validation_images(made: Made, folder: Path) -> Path:
     return folder
 
 
+def read(path: Path) -> NDArray[np.uint8]:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
 def masks_of(folder: Path) -> dict[str, NDArray[np.uint8]]:
-    found = {path.name: np.asarray(Image.open(path)) for path in folder.iterdir()}
+    found = {path.name: read(path) for path in folder.iterdir()}
     assert all(mask.dtype == np.uint8 for mask in found.values())
     return found
 
@@ -166,6 +187,7 @@ def test_the_bundle_is_complete_and_equals_its_trial(made: Made, torch: ModuleTy
     assert document == made.summary
     assert set(document["files"]) | {"bundle.json"} == {path.name for path in made.bundle.iterdir()}
     assert {"config.py", "weights.pth", "weights.safetensors", "model.onnx", "README.md"} < set(document["files"])
+    assert made.metrics["IoU.fluid"] > 0.3
     assert document["verified"]["metrics"] == made.metrics
     assert document["verified"]["metrics_max_difference"] == 0
     assert document["parity"]["pixels_differing"] == 0
@@ -219,13 +241,12 @@ def test_predict_py_in_an_environment_of_its_own(make: Callable[[str], Made], tm
     assert done.returncode == 0, done.stderr
     here = predict.Predictor(made.bundle)
     for path in images.iterdir():
-        mask = np.asarray(Image.open(tmp_path / "masks" / f"{path.stem}.png"))
-        assert (mask == here.mask(predict.read_image(path))).all()
+        assert (read(tmp_path / "masks" / f"{path.stem}.png") == here.mask(predict.read_image(path))).all()
 
 
 def test_oblong_images_get_a_model_for_each_input_size(make: Callable[[str], Made]) -> None:
     models = make("deeplabv3-whole-oblong").summary["models"]
-    # 64 x 96 fits into 64 pixels as 43 x 64, and is padded to multiples of 16.
+    # 64 x 96 fits into 64 pixels as 43 x 64 and is padded to multiples of 16; 80 x 54 as 64 x 43.
     assert [(m["file"], m["height"], m["width"]) for m in models] == [
         ("model.onnx", 48, 64),
         ("model_64x48.onnx", 64, 48),
@@ -285,7 +306,9 @@ def test_weights_that_are_not_finite_are_refused(
 def test_weights_of_another_model_are_refused(make: Callable[[str], Made], tmp_path: Path) -> None:
     trial = shutil.copytree(make("fcn-whole").trial, tmp_path / "trial")
     shutil.copy(make("pspnet-slide").trial / LAST, trial / LAST)
-    with pytest.raises(InputError, match="no bundle was written"):
+    with pytest.raises(
+        InputError, match=r"weights and ONNX: config and weights do not belong together, \d+ of \d+ tensors"
+    ):
         build_bundle(trial, tmp_path / "out", facts_of(trial), LAST)
     assert left_of(tmp_path) == ["trial"]
 
@@ -320,11 +343,11 @@ def test_a_model_that_differs_from_torch_is_refused(
 def test_a_config_that_needs_mmtuna_is_refused(
     make: Callable[[str], Made], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    trial = make("fcn-whole").trial
     monkeypatch.setattr(
         bundle, "stand_alone", lambda cfg: {**cfg, "custom_imports": {"imports": ["objectives.training"]}}
     )
-    trial = make("fcn-whole").trial
-    with pytest.raises(InputError, match=r"ONNX against torch: .*objectives"):
+    with pytest.raises(InputError, match="do not load in MMSegmentation without mmtuna: "):
         build_bundle(trial, tmp_path / "out", facts_of(trial), LAST)
     assert left_of(tmp_path) == []
 
@@ -370,7 +393,7 @@ def test_what_predict_py_cannot_do_is_refused(make: Callable[[str], Made], monke
     monkeypatch.setattr(contract, "MAX_MODELS", 1)
     with pytest.raises(InputError, match="the images need 2 input sizes and an ONNX model has one, at most 1"):
         contract.model_sizes(cfg, given)
-    with pytest.raises(InputError, match="test_pipeline has .*'Pad'.*, which predict.py cannot do"):
+    with pytest.raises(InputError, match=r"test_pipeline has .*'Pad'.*, which predict.py cannot do"):
         contract.input_contract({**cfg, "test_pipeline": [*cfg["test_pipeline"], {"type": "Pad", "size": (9, 9)}]})
     cfg["model"]["decode_head"]["out_channels"] = 1
     with pytest.raises(InputError, match="one sigmoid channel"):

@@ -1,0 +1,131 @@
+"""What the dashboard shows beyond Optuna's own: notes, plots and files of a study, brought up to date."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from objectives.trial_files import CONFIG
+from search.curve_picture import curve_png
+from spaces.errors import InputError
+from spaces.search_space import SearchSpace
+from studies import dashboard_plots, notes, results
+from studies.artifacts import JSON, LARGEST, PNG, TEXT, Attachments, artifact_store
+from studies.report.facts import Reading, ReportFacts
+from studies.spec import StudySpec
+
+OVERLAYS = "overlays"
+CURVE = "learning_curve"
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """How many notes and plots were written and files attached."""
+
+    notes: int = 0
+    plots: int = 0
+    files: int = 0
+
+
+def refresh(spec: StudySpec, study: optuna.Study) -> Refreshed:
+    """Brings the notes, plots and files of all ended trials up to date; where nothing changed it only reads.
+
+    Any number of processes may call it. Every write is a transaction of its own and short: a worker waits for one of
+    them at most. A file that cannot be attached is left out: it must not end a search.
+    """
+    trials = study.get_trials(deepcopy=False)
+    ended = [trial for trial in trials if trial.state.is_finished()]
+    attachments = Attachments(study, artifact_store(spec.study.folder), trials)
+    files = sum(_attach_all(spec, attachments, trial) for trial in ended)
+    name_metric(study, spec.study.metric)
+    reading = Reading(study, spec.search_space(), ReportFacts(asked=spec.study.trials))
+    bodies: dict[int | None, str] = {trial._trial_id: _note(spec, reading.space, trial) for trial in ended}
+    bodies[None] = notes.study_note(reading.study, reading.space, reading.facts)
+    written = notes.save_notes(study, bodies)
+    return Refreshed(written, dashboard_plots.save_plots(study, dashboard_plots.plots(reading)), files)
+
+
+def refresh_trial(spec: StudySpec, study: optuna.Study, number: int) -> Refreshed:
+    """Brings the files, and once it has ended the note, of one trial up to date: what a worker does after each.
+
+    Called before the trial is told, its files are kept with the trial itself, which is quickest to read; called after,
+    with the study. A database or disk that does not answer raises nothing: `refresh` adds later what is missing.
+    """
+    try:
+        return _refresh_trial(spec, study, number)
+    except (optuna.exceptions.StorageInternalError, OSError):
+        return Refreshed()
+
+
+def _refresh_trial(spec: StudySpec, study: optuna.Study, number: int) -> Refreshed:
+    trials = study.get_trials(deepcopy=False)
+    trial = trials[number]
+    attachments = Attachments(study, artifact_store(spec.study.folder), trials)
+    files = _attach_all(spec, attachments, trial)
+    if not trial.state.is_finished():
+        return Refreshed(files=files)
+    body = _note(spec, spec.search_space(), trial)
+    return Refreshed(notes.save_notes(study, {trial._trial_id: body}), files=files)
+
+
+def name_metric(study: optuna.Study, metric: str) -> None:
+    """Gives the study's value its name, in place of "Objective 0"."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        if study.metric_names != [metric]:
+            study.set_metric_names([metric])
+
+
+def _note(spec: StudySpec, space: SearchSpace, trial: FrozenTrial) -> str:
+    row = results.row(trial)
+    return notes.trial_note(
+        row,
+        metric=spec.study.metric,
+        value=spec.study.value,
+        classes=spec.data.classes,
+        published=notes.row_of_table2(row, space),
+    )
+
+
+def _attach_all(spec: StudySpec, attachments: Attachments, trial: FrozenTrial) -> int:
+    attached = 0
+    for name, content, mimetype in _files(spec, attachments, trial):
+        try:
+            attached += attachments.attach(trial.number, content, name=name, mimetype=mimetype)
+        except InputError:
+            continue  # too large, gone or not what its name says; the trial's folder still has it
+    return attached
+
+
+def _files(spec: StudySpec, attachments: Attachments, trial: FrozenTrial) -> Iterator[tuple[str, Path | bytes, str]]:
+    row = results.row(trial)
+    folder = _folder(spec, row.folder)
+    if folder is not None:
+        for picture in sorted((folder / OVERLAYS).glob("*.png")):
+            if _inside(picture, folder):
+                yield picture.name, picture, PNG
+    if row.curve:
+        if not attachments.has(trial.number, f"{CURVE}.png"):
+            yield f"{CURVE}.png", curve_png(row.curve, spec.study.metric, f"trial {row.number}"), PNG
+        if not attachments.has(trial.number, f"{CURVE}.json"):
+            yield f"{CURVE}.json", json.dumps(row.curve, indent=1).encode()[:LARGEST], JSON
+    if folder is not None and (config := folder / CONFIG).is_file() and _inside(config, folder):
+        yield "config.py", config, TEXT
+
+
+def _folder(spec: StudySpec, name: str | None) -> Path | None:
+    # The name comes from the database, which others may write to: no file elsewhere is attached for it.
+    if not name:
+        return None
+    folder = spec.study.folder / name
+    return folder if _inside(folder, spec.study.folder) and folder.is_dir() else None
+
+
+def _inside(path: Path, folder: Path) -> bool:
+    return path.resolve().is_relative_to(folder.resolve())

@@ -1,0 +1,173 @@
+"""Files kept with trials for the dashboard: whole or not at all, of a few safe kinds, each attached once."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import uuid
+from dataclasses import asdict
+from pathlib import Path
+from typing import BinaryIO
+
+import optuna
+from optuna.artifacts import ArtifactMeta, FileSystemArtifactStore
+from optuna.artifacts.exceptions import ArtifactNotFound
+from optuna.trial import FrozenTrial
+
+from spaces.errors import InputError
+
+FOLDER = "artifacts"
+LARGEST = 16 << 20
+PNG, TEXT, JSON = "image/png", "text/plain", "application/json"
+SUFFIXES = {PNG: (".png",), TEXT: (".txt", ".log", ".py"), JSON: (".json",)}
+
+_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}")
+_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"  # PNG specification, 5.2
+_NAMESPACE = uuid.UUID("6f1d7a52-0c0e-4d5f-9c55-3a8f0f3a5d10")
+_CHUNK = 1 << 20
+
+# Optuna keeps an artifact's metadata among the trial's system attributes, which are closed once the trial has ended.
+# The dashboard also reads them from the study's, under a name that holds the trial's id.
+_OF_TRIAL = "artifacts:"
+_OF_ENDED_TRIAL = "dashboard:artifacts:{trial_id}:"
+
+
+class WholeFileStore(FileSystemArtifactStore):
+    """Optuna's store in a folder, with files that appear whole, are limited in size, and never lie elsewhere."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.folder = folder
+
+    def _path(self, artifact_id: str) -> Path:
+        if not _ID.fullmatch(artifact_id):
+            raise ArtifactNotFound(f"{artifact_id!r} is no artifact id")
+        return self.folder / artifact_id
+
+    def holds(self, artifact_id: str) -> bool:
+        """Whether the artifact's bytes are here."""
+        path = self._path(artifact_id)
+        return path.is_file() and not path.is_symlink()
+
+    def open_reader(self, artifact_id: str) -> BinaryIO:
+        """The artifact's bytes; ArtifactNotFound for any other name, for a link and for what is not there."""
+        if not self.holds(artifact_id):
+            raise ArtifactNotFound(f"{artifact_id}: no such artifact")
+        return self._path(artifact_id).open("rb")
+
+    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+        """Keeps the bytes under a temporary name until all are there; InputError beyond the largest size."""
+        path = self._path(artifact_id)
+        part = path.with_name(f".{artifact_id}.{uuid.uuid4().hex[:12]}")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        written = 0
+        try:
+            with part.open("xb") as file:
+                while chunk := content_body.read(_CHUNK):
+                    written += len(chunk)
+                    if written > LARGEST:
+                        raise InputError(f"artifact {artifact_id} is larger than {LARGEST >> 20} MiB; attach less")
+                    file.write(chunk)
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def remove(self, artifact_id: str) -> None:
+        """Deletes the bytes; one that is gone already is no error, or a study with a lost file could not be deleted."""
+        self._path(artifact_id).unlink(missing_ok=True)
+
+
+def artifact_store(folder: Path) -> WholeFileStore:
+    """The store of a study's artifacts, `artifacts/` in the study's `folder`."""
+    return WholeFileStore(folder / FOLDER)
+
+
+class Attachments:
+    """What is attached to the trials of a study, read once; attach with this where there is more than one file.
+
+    Optuna's `upload_artifact` stores the metadata before the bytes, so that a dashboard shows what is not there yet,
+    or never will be; and it fails on an ended trial. Here the bytes are complete before the metadata exists.
+    """
+
+    def __init__(self, study: optuna.Study, store: WholeFileStore, trials: list[FrozenTrial] | None = None) -> None:
+        self._study, self._store = study, store
+        self._storage, self._study_id = study._storage, study._study_id
+        self._trials = study.get_trials(deepcopy=False) if trials is None else trials
+        self._known = {
+            key: value
+            for key, value in self._storage.get_study_system_attrs(self._study_id).items()
+            if key.startswith(_OF_ENDED_TRIAL.partition("{")[0])
+        }
+
+    def has(self, number: int, name: str) -> bool:
+        """Whether the trial has a file of this name; also where a person deleted it in the dashboard."""
+        trial, artifact_id = self._trials[number], self._id(number, name)
+        for attrs, key in (
+            (self._known, _key(trial, artifact_id)),
+            (trial._system_attrs, _OF_TRIAL + artifact_id),
+        ):
+            if key in attrs:
+                # The dashboard deletes by writing null. Without its bytes a file counts as not attached.
+                return json.loads(attrs[key]) is None or self._store.holds(artifact_id)
+        return False
+
+    def attach(self, number: int, content: Path | bytes, *, name: str, mimetype: str) -> bool:
+        """Attaches a file to a trial unless it has one of that name; whether it did.
+
+        Raises InputError for a name, kind or size that the dashboard shall not serve, and for an unreadable file.
+        """
+        if self.has(number, name):
+            return False
+        data = _checked(content, name, mimetype)
+        trial, artifact_id = self._trials[number], self._id(number, name)
+        self._store.write(artifact_id, io.BytesIO(data))
+        meta = json.dumps(asdict(ArtifactMeta(artifact_id, name, mimetype, None)))
+        if not trial.state.is_finished():
+            try:
+                self._storage.set_trial_system_attr(trial._trial_id, _OF_TRIAL + artifact_id, meta)
+                return True
+            except optuna.exceptions.UpdateFinishedTrialError:
+                pass  # it ended meanwhile
+        self._storage.set_study_system_attr(self._study_id, _key(trial, artifact_id), meta)
+        self._known[_key(trial, artifact_id)] = meta
+        return True
+
+    def _id(self, number: int, name: str) -> str:
+        # The same in every process: two that attach the same file at once write the same entry.
+        return str(uuid.uuid5(_NAMESPACE, f"{self._study.study_name}\n{number}\n{name}"))
+
+
+def attach(
+    study: optuna.Study, store: WholeFileStore, number: int, content: Path | bytes, *, name: str, mimetype: str
+) -> bool:
+    """Attaches one file (or its bytes) to trial `number`, running or ended; see `Attachments.attach`."""
+    return Attachments(study, store).attach(number, content, name=name, mimetype=mimetype)
+
+
+def _key(trial: FrozenTrial, artifact_id: str) -> str:
+    return _OF_ENDED_TRIAL.format(trial_id=trial._trial_id) + artifact_id
+
+
+def _checked(content: Path | bytes, name: str, mimetype: str) -> bytes:
+    if mimetype not in SUFFIXES:
+        raise InputError(f"artifact {name}: {mimetype} is not served; use {', '.join(SUFFIXES)}")
+    if not _NAME.fullmatch(name) or not name.endswith(SUFFIXES[mimetype]):
+        ends = ", ".join(SUFFIXES[mimetype])
+        raise InputError(f"artifact {name!r}: a plain file name ending in {ends} is needed for {mimetype}")
+    data = _read(content) if isinstance(content, Path) else content
+    if len(data) > LARGEST:
+        raise InputError(f"artifact {name}: larger than {LARGEST >> 20} MiB; attach less")
+    if mimetype == PNG and not data.startswith(_PNG_MAGIC):
+        raise InputError(f"artifact {name}: not a PNG file; attach one that is")
+    return data
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(LARGEST + 1)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); attach a file that can") from None

@@ -1,0 +1,99 @@
+"""Database errors that pass, and how a call is repeated until they have."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import sqlalchemy.exc
+
+Result = TypeVar("Result")
+
+OUTAGE_SECONDS = 600.0
+STOPPING_SECONDS = 5.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+_POSTGRES_DISK_FULL = "53100"
+
+
+class StorageLostError(Exception):
+    """The database could not be reached for too long."""
+
+
+class DiskFullError(Exception):
+    """The database's disk is full: nothing can be stored, not even a failure."""
+
+
+def database_error(error: BaseException | None) -> sqlalchemy.exc.SQLAlchemyError | None:
+    """The database's own error behind `error`, which Optuna wraps into a StorageInternalError; None where there is none."""
+    while error is not None and not isinstance(error, sqlalchemy.exc.SQLAlchemyError):
+        error = error.__cause__
+    return error
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether the database said that its disk is full."""
+    found = database_error(error)
+    if not isinstance(found, sqlalchemy.exc.DBAPIError):
+        return False
+    if isinstance(found.orig, sqlite3.Error):
+        return "disk is full" in str(found.orig)
+    return getattr(found.orig, "sqlstate", None) == _POSTGRES_DISK_FULL
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether the same call may succeed later: no connection, a lock not got, a deadlock; not a wrong statement."""
+    found = database_error(error)
+    if isinstance(found, sqlalchemy.exc.TimeoutError):  # no connection of the pool became free
+        return True
+    if not isinstance(found, sqlalchemy.exc.DBAPIError) or is_disk_full(error):
+        return False
+    if isinstance(found.orig, sqlite3.Error):
+        return any(word in str(found.orig) for word in ("locked", "busy"))
+    lost = isinstance(found, sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError)
+    return lost or found.connection_invalidated
+
+
+def through_outages(
+    call: Callable[[], Result],
+    *,
+    stop: threading.Event | None = None,
+    limit: float = OUTAGE_SECONDS,
+    say: Callable[[str], None] | None = None,
+) -> Result:
+    """`call()`, repeated while the database is away; `call` must bear being repeated after it did all or part.
+
+    Pauses grow from 0.1 to 5 s. Gives up after `limit` seconds, or 5 s after `stop` was set, with StorageLostError; a
+    full disk is a DiskFullError at once. Other errors pass through.
+    """
+    began: float | None = None
+    stopping: float | None = None
+    pause = _FIRST_PAUSE
+    while True:
+        try:
+            result = call()
+        except Exception as error:
+            if is_disk_full(error):
+                raise DiskFullError("disk full: the database cannot grow; free some room and run again") from None
+            if not is_outage(error):
+                raise
+            now = time.monotonic()
+            if began is None:
+                began = now
+            elif say is not None and pause == _LONGEST_PAUSE:
+                say(f"the database does not answer since {now - began:.0f} s; trying again for {limit:.0f} s")
+                say = None
+            if stop is not None and stop.is_set():
+                stopping = stopping or now
+            if now - began > limit or (stopping is not None and now - stopping > STOPPING_SECONDS):
+                raise StorageLostError(
+                    f"the database did not answer for {now - began:.0f} s; start it and run the same command again"
+                ) from None
+        else:
+            return result
+        # Workers that lost the database together must not come back together.
+        time.sleep(pause * random.uniform(0.5, 1.0))
+        pause = min(2 * pause, _LONGEST_PAUSE)

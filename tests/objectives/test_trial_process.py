@@ -1,0 +1,211 @@
+"""The worker's side of a trial process: it is stopped, killed, abandoned, and never left behind."""
+
+from __future__ import annotations
+
+import json
+import operator
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from objectives.dataset import Dataset
+from objectives.outcome import Cause, Ending, Evaluation, Outcome
+from objectives.trial_process import call_in_child
+from objectives.weights import resolve_weights
+from spaces.errors import InputError
+
+Train = Callable[..., Outcome]
+ENDLESS = {"iterations": 100_000, "evaluations": 1}
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return condition()
+
+
+def test_a_deadline_ends_the_training_and_the_child(
+    train: Train, tmp_path: Path, listening: Any, gone: Callable[[int], bool]
+) -> None:
+    listener = listening()
+    began = time.monotonic()
+    outcome = train(tmp_path, ENDLESS, listener, deadline=1.5)
+    assert time.monotonic() - began < 10
+    assert (outcome.ending, outcome.cause) == (Ending.FAILED, Cause.DEADLINE)
+    assert outcome.message == "not done after 1.5 s"
+    assert len(listener.pids) == 1
+    assert all(gone(pid) for pid in listener.pids)
+
+
+def test_a_request_to_stop_puts_the_trial_back_and_ends_the_child(
+    train: Train, tmp_path: Path, listening: Any, gone: Callable[[int], bool]
+) -> None:
+    end = time.monotonic() + 1
+    listener = listening(asked=lambda: time.monotonic() > end)
+    outcome = train(tmp_path, ENDLESS, listener)
+    assert (outcome.ending, outcome.cause) == (Ending.INTERRUPTED, None)
+    assert len(listener.pids) == 1
+    assert all(gone(pid) for pid in listener.pids)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])
+def test_a_child_that_is_killed_is_a_crash_with_the_signals_name(
+    train: Train,
+    tmp_path: Path,
+    listening: Any,
+    trial_pid: Callable[[], int],
+    gone: Callable[[int], bool],
+    number: signal.Signals,
+) -> None:
+    def kill(_: Evaluation) -> bool:
+        pid = trial_pid()
+        os.kill(pid, number)
+        assert wait_until(lambda: gone(pid), 5)
+        return False
+
+    outcome = train(tmp_path, listener=listening(on_evaluated=kill))
+    assert (outcome.ending, outcome.cause) == (Ending.FAILED, Cause.CRASHED)
+    assert outcome.message == f"the trial process was killed by {number.name}; see train.log"
+    assert len(outcome.curve) == 1
+
+
+def test_a_child_killed_while_it_trains_is_a_crash(train: Train, tmp_path: Path, listening: Any) -> None:
+    listener = listening()
+
+    def kill_one() -> bool:
+        for pid in listener.pids:
+            os.kill(pid, signal.SIGKILL)
+        return False
+
+    listener.asked = kill_one
+    outcome = train(tmp_path, ENDLESS, listener)
+    assert (outcome.ending, outcome.cause) == (Ending.FAILED, Cause.CRASHED)
+    assert "SIGKILL" in outcome.message
+
+
+def test_ctrl_c_reaches_the_worker_and_not_the_child(
+    train: Train, tmp_path: Path, listening: Any, trial_pid: Callable[[], int]
+) -> None:
+    def interrupt(_: Evaluation) -> bool:
+        os.kill(trial_pid(), signal.SIGINT)
+        return False
+
+    outcome = train(tmp_path, listener=listening(on_evaluated=interrupt))
+    assert (outcome.ending, len(outcome.curve)) == (Ending.FINISHED, 2)
+
+
+def test_a_watch_that_fails_takes_the_child_with_it(
+    train: Train, tmp_path: Path, listening: Any, gone: Callable[[int], bool]
+) -> None:
+    def fail(_: Evaluation) -> bool:
+        raise ConnectionError("the database went away")
+
+    listener = listening(on_evaluated=fail)
+    with pytest.raises(ConnectionError, match="the database went away"):
+        train(tmp_path, listener=listener)
+    assert len(listener.pids) == 1
+    assert all(gone(pid) for pid in listener.pids)
+
+
+def test_trainings_side_by_side_are_what_they_are_alone(
+    train: Train, tmp_path: Path, lively_weights: Callable[[str], Path]
+) -> None:
+    outcomes: dict[int, Outcome] = {}
+
+    weights = {"fcn": lively_weights("fcn")}
+
+    def run(number: int, lr: float) -> None:
+        outcomes[number] = train(tmp_path, {"iterations": 2, "lr_sgd": lr}, number=number, weights=weights)
+
+    crew = [threading.Thread(target=run, args=(number, lr)) for number, lr in ((0, 0.001), (1, 0.01))]
+    for thread in crew:
+        thread.start()
+    for thread in crew:
+        thread.join()
+    alone = train(tmp_path, {"iterations": 2, "lr_sgd": 0.001}, number=2, weights=weights)
+    assert [o.ending for o in (*outcomes.values(), alone)] == [Ending.FINISHED] * 3
+    assert [e.metrics for e in outcomes[0].curve] == [e.metrics for e in alone.curve]
+    assert outcomes[0].curve[-1].metrics["IoU.fluid"] > 0
+    assert outcomes[0].folder != outcomes[1].folder
+
+
+WORKER = """
+import json, multiprocessing, sys, threading
+from pathlib import Path
+from objectives.dataset import Dataset
+from objectives.objective import SegmentationObjective
+from objectives.outcome import TrialOrder
+
+class Watch:
+    def evaluated(self, evaluation): return False
+    def progressed(self, iteration, iterations, seconds): print(multiprocessing.active_children()[0].pid, flush=True)
+    def interrupted(self): return False
+
+def main():
+    root, folder, fixed = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
+    objective = SegmentationObjective(
+        base="unet", dataset=Dataset.open(root, classes=("background", "fluid")), folder=folder, fixed=fixed,
+        lists=(root / "splits/train.txt", root / "splits/val.txt"), shapes={(64, 64)},
+    )
+    objective.run(TrialOrder(number=0, params={}, seed=0), Watch())
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+def test_a_worker_that_is_killed_leaves_no_child(tmp_path: Path, phantom: Dataset, gone: Callable[[int], bool]) -> None:
+    (tmp_path / "worker.py").write_text(WORKER)
+    fixed = {"decoder": "fcn", "base_channels": 4, "input_size": 64, **ENDLESS}
+    command = [sys.executable, str(tmp_path / "worker.py"), str(phantom.root), str(tmp_path), json.dumps(fixed)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as worker:
+        assert worker.stdout is not None
+        child = int(worker.stdout.readline())  # it has trained for half a second
+        assert not gone(child)
+        worker.kill()
+        worker.wait()
+        assert wait_until(lambda: gone(child), 5)
+
+
+def test_a_call_in_a_child_gives_its_result() -> None:
+    assert call_in_child(operator.add, 2, 3) == 5
+    assert call_in_child(os.getpid) not in (os.getpid(), None)
+
+
+def test_an_input_error_comes_back_as_it_is(tmp_path: Path) -> None:
+    from objectives.config import load_base
+
+    base = load_base("unet")
+    with pytest.raises(InputError, match=rf"^weights {tmp_path}/no.pth: no such file; set \[model\]"):
+        call_in_child(resolve_weights, str(tmp_path / "no.pth"), base)
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "message"),
+    [
+        (operator.truediv, (1, 0), "^truediv failed: ZeroDivisionError: division by zero$"),
+        (os._exit, (3,), "^_exit failed: 3$"),
+        (os.abort, (), "^abort failed: "),
+    ],
+)
+def test_a_call_that_dies_says_how(function: Callable[..., Any], arguments: tuple[Any, ...], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        call_in_child(function, *arguments)
+
+
+def test_a_call_that_takes_too_long_is_ended(tmp_path: Path) -> None:
+    before = {p.name for p in Path(f"/proc/{os.getpid()}/fd").iterdir()}
+    with pytest.raises(InputError, match=r"no answer in 0.5 s"):
+        call_in_child(time.sleep, 60, timeout=0.5)
+    assert len({p.name for p in Path(f"/proc/{os.getpid()}/fd").iterdir()}) <= len(before)
