@@ -24,18 +24,20 @@ def write_whole(path: Path, text: str) -> None:
 
 
 @contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
+def whole_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
     """Yield an empty sibling of `folder` to fill; it becomes `folder` when the block ends without an error.
 
-    Raises InputError if `folder` exists and is not an empty folder.
+    Raises InputError if `folder` exists and is not an empty folder, unless it is to be replaced.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if not replace and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder}: exists and is not an empty folder; name a new or an empty one")
     part = _beside(folder)
     part.mkdir(parents=True)
     try:
         yield part
-        if folder.exists():
+        if replace and folder.exists():
+            shutil.rmtree(folder)
+        elif folder.exists():
             folder.rmdir()  # fails, as it should, where something was put in meanwhile
         os.replace(part, folder)
     except BaseException:

@@ -34,6 +34,8 @@ class SegmentationObjective:
         metric: the study's metric, a key of objectives.evaluation.metrics.
         folder: the study's folder; a trial's files lie in trials/NUMBER under it.
         deadline: seconds a trial may take, None for no limit.
+        value: which evaluation's masks are kept, "last" or "best".
+        pictured: validation images whose predicted masks every trial keeps, relative to the image folder, with suffix.
     """
 
     base: str
@@ -46,6 +48,8 @@ class SegmentationObjective:
     fixed: Mapping[str, Value] = field(default_factory=dict)
     weights: Mapping[str, Path] = field(default_factory=dict)
     deadline: float | None = None
+    value: str = "last"
+    pictured: tuple[str, ...] = ()
     _bases: dict[str, BaseConfig] = field(default_factory=dict, repr=False)
 
     def settings(self, params: Mapping[str, Value]) -> Params:
@@ -101,6 +105,8 @@ class SegmentationObjective:
             "device": order.device,
             "threads": order.threads,
             "resume": order.resume,
+            "value": self.value,
+            "pictured": list(self.pictured),
             "settings": effective(self.settings(order.params)),
         }
         return TrialProcess(plan, watch, self.deadline).run()

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from objectives.files import whole_folder
-from objectives.trial_files import CONFIG
+from objectives.trial_files import CONFIG, PREDICTIONS
 from spaces.errors import InputError
 
 if TYPE_CHECKING:
     from objectives.deployment.contract import LabelledImage
-
-PREDICTIONS = "predictions"
-"""Folder, in a trial's, of the masks predicted for the study's chosen images."""
 
 
 def predict_names(
@@ -57,8 +56,7 @@ def write_predictions(trial_folder: str, names: list[str], checkpoint: str, out_
         for name, entry in images.items()
     }
     out = Path(out_folder)
-    shutil.rmtree(out, ignore_errors=True)
-    with whole_folder(out) as part:
+    with whole_folder(out, replace=True) as part:
         for name, mask in masks.items():
             path = (part / name).with_suffix(".png")
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,3 +79,11 @@ def find_named(trial_folder: Path, names: Sequence[str]) -> dict[str, LabelledIm
             f"{unknown[0]}: does not validate in {trial_folder.name}; use names such as {next(iter(known))}"
         )
     return {name: known[name] for name in names}
+
+
+def read_mask(path: Path) -> NDArray[np.uint8]:
+    """A mask of class indices, height x width."""
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return np.asarray(image).astype(np.uint8)

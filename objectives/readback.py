@@ -7,7 +7,7 @@ transforms and the losses that were built, not at the config that they were buil
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from objectives.config.dotted import get_key
@@ -137,8 +137,10 @@ def _transforms(runner: Any) -> dict[str, Any]:
 
 
 def _schedule(runner: Any) -> dict[str, Any]:
-    schedulers: Iterable[Any] = runner.param_schedulers or []
-    last = list(schedulers)[-1] if schedulers else None
+    schedulers: list[Any] = list(runner.param_schedulers or [])
+    if not schedulers:
+        return {}
+    last = schedulers[-1]
     kind = type(last).__name__
     if kind == "CosineAnnealingLR":
         return {"schedule": "cosine"}

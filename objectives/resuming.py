@@ -1,8 +1,8 @@
 """Going on where a training stopped: random state and learning curve beside the weights, restored bit for bit.
 
 MMEngine's checkpoint holds weights, optimizer, schedule and iteration. What it leaves out decides the next batch and
-the next dropout mask. On the CPU, with images loaded in the training process, a training that is stopped and resumed ends with
-the same weights as one that was not.
+the next dropout mask. On the CPU, with images loaded in the training process, a training that is stopped and resumed
+ends with the same weights as one that was not.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ KEY = "mmtuna"
 def random_state() -> dict[str, Any]:
     """State of Python's, NumPy's and torch's generators as plain values and tensors: loads with weights_only."""
     version, numbers, gauss = random.getstate()
-    kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+    state: Any = np.random.get_state(legacy=True)  # a tuple; NumPy's types allow for its other form
+    kind, keys, position, has_gauss, cached = state
     return {
         "python": [version, list(numbers), gauss],
         "numpy": [str(kind), torch.from_numpy(keys.astype(np.int64)), int(position), int(has_gauss), float(cached)],

@@ -32,17 +32,15 @@ with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), conte
     from mmengine.hooks import Hook
     from mmengine.runner import Runner
     from mmengine.utils import import_modules_from_strings
-    from mmseg.evaluation import IoUMetric
-    from mmseg.registry import METRICS
+
+    from objectives.counting import counting_metric
 
 from objectives.config import read_config
-from objectives.evaluation import Counts, metrics, total
-from objectives.files import write_json_whole
 from objectives.focal import repair_focal_loss
 from objectives.outcome import Cause
 from objectives.readback import MismatchError, check_readback
 from objectives.resuming import KEY, random_state, remembered, restore_before_the_next_batch
-from objectives.trial_files import BEST, CONFIG, EVALUATION, LAST
+from objectives.trial_files import BEST, CONFIG, EVALUATION, LAST, PREDICTIONS
 
 
 class Channel(Protocol):
@@ -58,7 +56,7 @@ class Channel(Protocol):
         """Whether the worker has asked for a checkpoint and an end."""
 
 
-class Interrupted(Exception):  # noqa: N818  not an error
+class Interrupted(Exception):
     """The worker wants the training to end now; its checkpoint is written."""
 
 
@@ -68,28 +66,6 @@ class TrainingFailure(Exception):
     def __init__(self, cause: Cause, message: str) -> None:
         super().__init__(message)
         self.cause = cause
-
-
-@METRICS.register_module()
-class CountingIoUMetric(IoUMetric):  # type: ignore[misc]
-    """IoUMetric that keeps the counts of every image beside what it prints."""
-
-    images: dict[str, Counts]
-
-    def process(self, data_batch: dict[str, Any], data_samples: list[dict[str, Any]]) -> None:
-        super().process(data_batch, data_samples)
-        if not self.results or len(self.results) == len(data_samples):
-            self.images = {}
-        for sample, (intersect, _, predicted, labelled) in zip(
-            data_samples, self.results[-len(data_samples) :], strict=True
-        ):
-            self.images[str(sample["img_path"])] = Counts(
-                intersect=_integers(intersect), predicted=_integers(predicted), labelled=_integers(labelled)
-            )
-
-
-def _integers(histogram: torch.Tensor) -> tuple[int, ...]:
-    return tuple(int(count) for count in histogram.tolist())
 
 
 class TrialHook(Hook):  # type: ignore[misc]
@@ -113,6 +89,7 @@ class TrialHook(Hook):  # type: ignore[misc]
             settings.pop("initial_weights", None)  # it starts from its own checkpoint
             restore_before_the_next_batch(runner, self.before["random"])
         check_readback(runner, settings)
+        counting_metric(runner).pictured = frozenset(self.plan.get("pictured", ()))
         self.started = time.monotonic() - (self.before["seconds"] if self.before else 0.0)
         self.channel.tell("started", iterations=runner.max_iters)
         if self.before:
@@ -141,17 +118,18 @@ class TrialHook(Hook):  # type: ignore[misc]
             raise Interrupted
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:  # noqa: ARG002
-        images = runner.val_loop.evaluator.metrics[0].images
-        figures = _figures(images, runner)
+        metric = counting_metric(runner)
+        figures = metric.figures()
         step = max(1, round(100 * runner.iter / runner.max_iters))
         seconds = time.monotonic() - self.started
         self.curve.append({"step": step, "iteration": runner.iter, "seconds": seconds, "metrics": figures})
-        top = Path(runner.val_dataloader.dataset.data_prefix["img_path"])
-        counts = {Path(path).relative_to(top).as_posix(): vars(count) for path, count in images.items()}
-        write_json_whole(self.folder / EVALUATION, {"iteration": runner.iter, "metrics": figures, "images": counts})
-        if figures.get(self.metric, math.nan) > self.best:
+        improved = figures.get(self.metric, math.nan) > self.best
+        metric.write_evaluation(self.folder / EVALUATION, runner.iter)
+        if improved:
             self.best = figures[self.metric]
             _save(runner, self.folder / BEST, runner.iter, None)
+        if improved or self.plan.get("value") != "best":
+            metric.write_masks(self.folder / PREDICTIONS)
         self._keep_last(runner, runner.iter)  # last: it says that all of this evaluation is written
         self.stopped = self.channel.ask("evaluated", **self.curve[-1])
         if self.stopped:
@@ -164,10 +142,6 @@ class TrialHook(Hook):  # type: ignore[misc]
         _save(
             runner, self.folder / LAST, iteration, {"random": random_state(), "curve": self.curve, "seconds": seconds}
         )
-
-
-def _figures(images: dict[str, Counts], runner: Runner) -> dict[str, float]:
-    return metrics(total(images.values()), runner.val_dataloader.dataset.metainfo["classes"])
 
 
 def _save(runner: Runner, path: Path, iteration: int, resumable: dict[str, Any] | None) -> None:
@@ -212,13 +186,14 @@ def train(plan: dict[str, Any], channel: Channel) -> None:
     """Trains the config.py in the plan's folder and reports through `channel`; a failure is reported, not raised.
 
     `plan`: folder, metric, device, threads, settings (effective, to be read back from the built Runner), resume
-    (whether to go on from last.pth where there is one).
+    (whether to go on from last.pth where there is one), value (last or best), pictured (validation images whose
+    masks are kept, relative to the image folder).
     """
     try:
         prepare_process(plan["device"], plan["threads"])
         last = Path(plan["folder"]) / LAST
         before = remembered(last, load_strictly) if plan.get("resume") else None
-        runner = _build_runner(plan, last if before else None)
+        runner = _runner_of(plan, last if before else None)
         hook = TrialHook(channel, plan, before)
         runner.register_hook(hook)
         runner.train()
@@ -239,18 +214,22 @@ def import_custom_modules(cfg: Mapping[str, Any]) -> None:
         import_modules_from_strings(**cfg["custom_imports"])
 
 
-def _build_runner(plan: dict[str, Any], resume_from: Path | None) -> Runner:
+def build_runner(cfg: Mapping[str, Any]) -> Runner:
+    """The Runner of a stock config, evaluated by counts, with no hook that saves or draws."""
+    config = Config(dict(cfg))
+    import_custom_modules(config)
+    config.val_evaluator.type = "CountingIoUMetric"
+    config.default_hooks.checkpoint = None  # TrialHook saves under fixed names, whole or not at all
+    config.default_hooks.pop("visualization", None)
+    return Runner.from_cfg(config)
+
+
+def _runner_of(plan: dict[str, Any], resume_from: Path | None) -> Runner:
     folder = Path(plan["folder"])
-    cfg = Config(read_config(folder / CONFIG))
-    import_custom_modules(cfg)
-    cfg.work_dir = str(folder / "work")
-    cfg.experiment_name = folder.name
-    cfg.val_evaluator.type = "CountingIoUMetric"
-    cfg.default_hooks.checkpoint = None  # TrialHook saves under fixed names, whole or not at all
-    cfg.default_hooks.pop("visualization", None)
+    cfg = read_config(folder / CONFIG) | {"work_dir": str(folder / "work"), "experiment_name": folder.name}
     if resume_from:
-        cfg.load_from, cfg.resume = str(resume_from), True
-    return Runner.from_cfg(cfg)
+        cfg |= {"load_from": str(resume_from), "resume": True}
+    return build_runner(cfg)
 
 
 # torch on the CPU (Linux, Windows) and OpenCV raise plain errors.

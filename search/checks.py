@@ -100,8 +100,8 @@ def check_disk(folder: Path, model_bytes: int, keep: int, slots: int) -> None:
     free = shutil.disk_usage(place).free
     if free < wanted:
         raise InputError(
-            f"{place}: {free / 2**30:.1f} GiB free and about {wanted / 2**30:.1f} GiB needed for checkpoints; free some, "
-            "lower [resources] keep_checkpoints, or set [study] folder to another disk"
+            f"{place}: {free / 2**30:.1f} GiB free and about {wanted / 2**30:.1f} GiB needed for checkpoints; free "
+            "some, lower [resources] keep_checkpoints, or set [study] folder to another disk"
         )
 
 

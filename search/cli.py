@@ -123,11 +123,38 @@ def export(
     spec: Spec,
     out: Annotated[Path, typer.Option("-o", help="Folder to write, new or empty.")],
     trial: Annotated[int | None, typer.Option(help="Trial to export; the best by default.")] = None,
+    retrain: Annotated[bool, typer.Option("--retrain", help="Train its params on all images first.")] = False,
 ) -> None:
-    """Export a trial: config, weights and what is known of them."""
-    from search import commands
+    """Export a trial as a verified bundle: config, weights, ONNX, predict.py, model card."""
+    from search.exporting import export_trial
+    from studies.spec import StudySpec
 
-    commands.export(spec, out, trial)
+    print(export_trial(StudySpec.load(spec), out, trial, retrain))
+
+
+@app.command()
+def compare(
+    spec: Spec,
+    a: Annotated[int, typer.Argument(help="Trial, by custom the untuned one.")],
+    b: Annotated[int, typer.Argument(help="Trial, by custom the tuned one.")],
+    out: Annotated[Path, typer.Option("-o", help="PNG file to write.")],
+    image: Annotated[
+        str | None, typer.Option("--image", help="Validation image, with suffix; worst, median, best by default.")
+    ] = None,
+) -> None:
+    """Draw two trials beside the truth, as the paper's figure 6."""
+    from search.comparing import compare as draw
+    from studies.spec import StudySpec
+
+    print(draw(StudySpec.load(spec), a, b, out, image))
+
+
+@app.command()
+def baseline(spec: Spec, as_json: Json = False) -> None:
+    """Table 1: the pre-trained weights of each decoder on the data, without fine-tuning."""
+    from search.baseline import baseline as measure
+
+    measure(spec, as_json)
 
 
 @data.command("phantom")

@@ -50,7 +50,8 @@ def check(path: Path, as_json: bool) -> None:
             assert ready.split is not None
             cells = ready.space.count()
             size = f"{cells} combinations" if cells else "continuous or over 100,000 combinations"
-            print(f"ready: {len(ready.split.train)} + {len(ready.split.val)} images, {len(ready.space.names)} parameters, {size}")
+            images = f"{len(ready.split.train)} + {len(ready.split.val)} images"
+            print(f"ready: {images}, {len(ready.space.names)} parameters, {size}")
     if problems:
         raise _Silent(problems) if as_json else NotReadyError(problems)
 
@@ -121,14 +122,6 @@ def _finish(spec: StudySpec, study: optuna.Study, as_json: bool, *, with_report:
     if "table2" in spec.study.enqueue:
         views.print_table2(spec, study)
     views.print_best(summary)
-
-
-def export(path: Path, out: Path, trial: int | None) -> None:
-    """Writes the bundle of a trial."""
-    from search.exporting import export_trial
-
-    spec = StudySpec.load(path)
-    print(export_trial(spec, out, trial))
 
 
 def check_data(root: Path, classes: list[str], as_json: bool) -> None:

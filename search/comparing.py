@@ -17,8 +17,8 @@ from objectives.deployment.contract import ignore_index
 from objectives.deployment.predict import read_image
 from objectives.overlays import choose_images
 from objectives.overlays import compare as draw
-from objectives.predictions import PREDICTIONS, find_named, predict_names
-from objectives.trial_files import CONFIG, EVALUATION
+from objectives.predictions import find_named, predict_names, read_mask
+from objectives.trial_files import CONFIG, EVALUATION, PREDICTIONS
 from search.exporting import find_complete, require_weights, trial_folder
 from spaces.errors import InputError
 from studies.results import TrialRow
@@ -53,7 +53,7 @@ def compare(spec: StudySpec, a: int, b: int, out: Path, name: str | None = None)
             _caption(spec, entry): _masks(spec, entry, names, Path(scratch) / str(i)) for i, entry in enumerate(pair)
         }
     rows = [
-        (key, read_image(files.image), _read(files.mask), {caption: found[key] for caption, found in masks.items()})
+        (key, read_image(files.image), read_mask(files.mask), {caption: found[key] for caption, found in masks.items()})
         for key, files in images.items()
     ]
     _save(draw(rows, palette=meta["palette"], ignore_index=ignore_index(cfg)), out)
@@ -80,12 +80,7 @@ def _masks(spec: StudySpec, entry: TrialRow, names: list[str], scratch: Path) ->
     kept = {name: (folder / PREDICTIONS / name).with_suffix(".png") for name in names}
     if not all(path.is_file() for path in kept.values()):
         kept = predict_names(folder, names, require_weights(spec, entry), scratch)
-    return {name: _read(path) for name, path in kept.items()}
-
-
-def _read(path: Path) -> NDArray[np.uint8]:
-    with Image.open(path) as image:
-        return np.asarray(image).astype(np.uint8)
+    return {name: read_mask(path) for name, path in kept.items()}
 
 
 def _save(picture: Image.Image, out: Path) -> None:

@@ -121,7 +121,8 @@ def _retrain(spec: StudySpec, entry: TrialRow, folder: Path) -> Path:
     check_fingerprints(spec, ready.fingerprints())
     objective = ready.objective()
     assert ready.split is not None
-    both = folder / "train_and_val.txt"
+    # In the study's folder, not with the training: the bundle's config names it.
+    both = objective.lists[1].with_name("train_and_val.txt")
     write_whole(both, "".join(f"{name}\n" for name in (*ready.split.train, *ready.split.val)))
     objective = dataclasses.replace(objective, lists=(both, objective.lists[1]), folder=folder)
     order = TrialOrder(

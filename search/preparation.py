@@ -10,7 +10,7 @@ from typing import Any
 from objectives.config import BaseConfig, load_base
 from objectives.config.base import UNET
 from objectives.dataset import Dataset
-from objectives.manifest import Manifest, data_fingerprint, inspect, shapes
+from objectives.manifest import Manifest, data_fingerprint, inspect, mask_file, shapes
 from objectives.objective import SegmentationObjective
 from objectives.split import Split, by_image, by_subject, published, write_lists
 from objectives.weights import OnProgress, resolve_weights
@@ -21,7 +21,8 @@ from spaces.search_space import SearchSpace
 from spaces.settings import DEFAULTS
 from studies.spec import StudySpec
 
-MANIFEST = "manifest.json"
+MANIFEST, LISTS = "manifest.json", "splits"
+PICTURED = 12
 
 
 @dataclass(kw_only=True)
@@ -44,21 +45,42 @@ class Preparation:
 
     def objective(self) -> SegmentationObjective:
         """The objective of the study; the split's lists are written into its folder."""
-        assert self.dataset is not None
         assert self.split is not None
+        write_lists(self.split, self.spec.study.folder / LISTS)
+        return self.dry_objective()
+
+    def dry_objective(self) -> SegmentationObjective:
+        """The objective before its lists are written: for configs that are built and not trained."""
+        assert self.dataset is not None
         folder = self.spec.study.folder
         return SegmentationObjective(
             base=self.spec.model.base,
             trust_code=self.spec.model.trust_code,
             dataset=self.dataset,
-            lists=write_lists(self.split, folder / "splits"),
+            lists=(folder / LISTS / "train.txt", folder / LISTS / "val.txt"),
             shapes=shapes(self.manifest, self.dataset),
             weights=self.weights,
             fixed=self.spec.train,
             metric=self.spec.study.metric,
             folder=folder,
             deadline=self.spec.resources.deadline,
+            value=self.spec.study.value,
+            pictured=self.pictured(),
         )
+
+    def pictured(self) -> tuple[str, ...]:
+        """Up to 12 validation images, from those without foreground to the one with most of it, evenly spread."""
+        if self.split is None or self.dataset is None:
+            return ()
+        shares = []
+        for name in self.split.val:
+            record = self.manifest.records.get(mask_file(self.dataset, name))
+            values = (record.values if record else None) or {}
+            counted = {value: count for value, count in values.items() if 0 < value < len(self.dataset.classes)}
+            shares.append((sum(counted.values()), f"{name}{self.dataset.image_suffix}"))
+        shares.sort()
+        places = min(PICTURED, len(shares))
+        return tuple(shares[round(i * (len(shares) - 1) / max(1, places - 1))][1] for i in range(places))
 
     def fingerprints(self) -> dict[str, dict[str, Any]]:
         """What the study was begun on and must go on with."""
@@ -188,32 +210,15 @@ def _find_weights(ready: Preparation, on_download: OnProgress | None) -> None:
 
 
 def _check_configs(ready: Preparation) -> None:
-    assert ready.dataset is not None
-    objective = _dry_objective(ready)
+    objective = ready.dry_objective()
     for params in checks.covering(ready.space):
         objective.config(params, seed=0)
 
 
-def _dry_objective(ready: Preparation) -> SegmentationObjective:
-    """The objective without its files: for configs that are built and not trained."""
-    assert ready.dataset is not None
-    folder = ready.spec.study.folder
-    return SegmentationObjective(
-        base=ready.spec.model.base,
-        trust_code=ready.spec.model.trust_code,
-        dataset=ready.dataset,
-        lists=(folder / "splits" / "train.txt", folder / "splits" / "val.txt"),
-        shapes=shapes_of(ready),
-        weights=ready.weights,
-        fixed=ready.spec.train,
-        folder=folder,
-    )
-
-
 def _check_in_child(ready: Preparation, slots: int) -> None:
     """What needs torch: devices, models that build, weights that fit, and from the models' size the room on disk."""
-    objective = _dry_objective(ready)
-    first = {}
+    objective = ready.dry_objective()
+    first: dict[str, dict[str, Any]] = {}
     for params in checks.covering(ready.space):
         decoder = str(objective.settings(params).get("decoder", "")) if ready.spec.model.base == UNET else ""
         first.setdefault(decoder, objective.config(params, seed=0))
@@ -222,7 +227,6 @@ def _check_in_child(ready: Preparation, slots: int) -> None:
     found = checks.look_with_torch(models, weights, ready.spec.resources.devices)
     ready.devices = tuple(found["devices"])
     for decoder, names in found["replaced"].items():
-        ready.notes.append(
-            f"weights {ready.weights[decoder].name}: made for other classes, the last layers start anew ({', '.join(names)})"
-        )
+        file, layers = ready.weights[decoder].name, ", ".join(names)
+        ready.notes.append(f"weights {file}: made for other classes, the last layers start anew ({layers})")
     checks.check_disk(ready.spec.study.folder, found["bytes"], ready.spec.resources.keep_checkpoints, slots)

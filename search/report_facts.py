@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 from objectives.dataset import Dataset
 from objectives.manifest import Manifest, class_pixels
+from objectives.trial_files import OVERLAYS
 from spaces.errors import InputError
 
 if TYPE_CHECKING:
     from studies.report import ReportFacts
+    from studies.results import TrialRow
     from studies.spec import StudySpec
 
 PACKAGES = (
@@ -37,8 +39,8 @@ def machine() -> dict[str, str]:
     return {"system": platform.system(), "processor": platform.machine(), "cores": str(os.cpu_count())}
 
 
-def gather_facts(spec: StudySpec) -> ReportFacts:
-    """Facts of the spec's data and of this machine.
+def gather_facts(spec: StudySpec, best: TrialRow | None = None) -> ReportFacts:
+    """Facts of the spec's data and of this machine, with the overlays of the trial `best`.
 
     From the split's lists and the manifest that the study's folder holds, so nothing is read anew; what is not there
     (a replayed study has no data) is left out.
@@ -72,7 +74,16 @@ def gather_facts(spec: StudySpec) -> ReportFacts:
         seed=spec.study.seed,
         versions=versions(),
         machine=machine(),
+        overlays=_overlays(spec, best),
     )
+
+
+def _overlays(spec: StudySpec, best: TrialRow | None) -> list[tuple[str, str, bytes]]:
+    if best is None or not best.folder:
+        return []
+    caption = f"trial {best.number}; missed is hatched blue, false dotted vermillion, right outlined in green"
+    files = sorted((spec.study.folder / best.folder / OVERLAYS).glob("*.png"))
+    return [(file.stem.partition("-")[2], caption, file.read_bytes()) for file in files]
 
 
 def _names(path: os.PathLike[str]) -> list[str]:

@@ -15,22 +15,11 @@ if TYPE_CHECKING:
     from studies.table2 import Spread
 
 
-def status(path: Path, as_json: bool) -> None:
-    """Prints where a study stands; as JSON with every trial, which `mmtuna replay` can play."""
-    from studies import results
-    from studies.study import open_existing
+def status(path: Path, as_json: bool, watch: float | None = None) -> None:
+    """Prints where a study stands, every `watch` seconds where that is given."""
+    from search import watching
 
-    spec = StudySpec.load(path)
-    study = open_existing(spec)
-    document = summary(spec, study)
-    if as_json:
-        print(json.dumps(document | {"trials": results.export_rows(study)}, indent=1))
-        return
-    states = ", ".join(f"{count} {state.lower()}" for state, count in document["states"].items()) or "no trials"
-    print(f"study {document['study']}: {document['finished']} of {document['asked']} finished ({states})")
-    for cause, count in document["causes"].items():
-        print(f"  {count} ended by: {cause}")
-    print_best(document)
+    watching.status(path, as_json, watch)
 
 
 def summary(spec: StudySpec, study: optuna.Study) -> dict[str, Any]:
@@ -140,7 +129,8 @@ def write_report(spec: StudySpec, study: optuna.Study, out: Path) -> Path:
     """Writes the report's HTML to `out`, whole or not at all."""
     from objectives.files import write_whole
     from search.report_facts import gather_facts
+    from studies import results
     from studies.report import report_html
 
-    write_whole(out, report_html(study, spec.search_space(), gather_facts(spec)))
+    write_whole(out, report_html(study, spec.search_space(), gather_facts(spec, results.best(study))))
     return out

@@ -123,7 +123,7 @@ class Worker:
         except Exception as error:  # a slot's thread must not die in silence
             import traceback
 
-            self.board.say(traceback.format_exc()); print("CAUSE", repr(error.__cause__), type(error.__cause__).__mro__, flush=True)
+            self.board.say(traceback.format_exc())
             self._halt(f"slot {slot.index}: {type(error).__name__}: {error}")
 
     def _halt(self, reason: str) -> None:
@@ -207,7 +207,9 @@ class TrialWatch:
         return self._worker._stop.is_set() or self._worker._leases.lost(self._lease)
 
 
-def make_slots(devices: Sequence[str], per_device: int, cores: int, threads: int | None, wanted: int | None) -> list[Slot]:
+def make_slots(
+    devices: Sequence[str], per_device: int, cores: int, threads: int | None, wanted: int | None
+) -> list[Slot]:
     """`per_device` slots on every device, or `wanted` in all, dealt out in turn; CPU threads are shared evenly."""
     count = wanted if wanted is not None else per_device * len(devices)
     share = threads if threads is not None else max(1, cores // count)

@@ -169,7 +169,7 @@ DISCREPANCIES: tuple[str, ...] = (
     "Table 1 is not mIoU but the mean foreground IoU per image over all 110 images.",
     "The split is by image: nine of the ten subjects stand on both sides.",
     (
-        "One run a row: runs of one MMSegmentation config differ by 0.7 to over 2 points of mIoU between seeds, so rows "
-        "that differ by 0.3 cannot be ranked."
+        "One run a row: runs of one MMSegmentation config differ by 0.7 to over 2 points of mIoU between seeds, so "
+        "rows that differ by 0.3 cannot be ranked."
     ),
 )

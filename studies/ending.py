@@ -165,9 +165,7 @@ def _ended_by(connection: sqlalchemy.Connection, lease: Lease) -> bool:
 
 
 def _history(connection: sqlalchemy.Connection, trial_id: int) -> list[dict[str, Any]]:
-    text = connection.scalar(
-        select(_ATTRS.c.value_json).where(_ATTRS.c.trial_id == trial_id, _ATTRS.c.key == HISTORY)
-    )
+    text = connection.scalar(select(_ATTRS.c.value_json).where(_ATTRS.c.trial_id == trial_id, _ATTRS.c.key == HISTORY))
     history: list[dict[str, Any]] = json.loads(text) if text else []
     return history
 

@@ -135,7 +135,7 @@ class Leases:
         return True
 
     def end(self, lease: Lease, how: End) -> bool:
-        """Ends the trial with all that it leaves, in one transaction; False where the lease is lost: nothing is stored."""
+        """Ends the trial with all that it leaves, in one transaction; False, and nothing stored, where it was lost."""
         through_outages(lambda: self._tell_sampler(lease, how), stop=self.stop)
         kept = self._through(lambda connection: ending.end(connection, lease, how))
         self.drop(lease)
@@ -165,31 +165,11 @@ class Leases:
         return through_outages(once, stop=self.stop, say=self.say)
 
     def reap(self) -> list[Reaped]:
-        """Takes every trial whose lease has expired, or whose worker died on this machine, from its worker."""
-        where = (LEASES.c.study_id == self.study._study_id) & (LEASES.c.worker != self.worker)
-        own = select(LEASES, TRIALS.c.number, has_expired(self.engine, LEASES).label("expired"))
-        with self.engine.begin() as connection:
-            rows = connection.execute(own.join(TRIALS, TRIALS.c.trial_id == LEASES.c.trial_id).where(where)).all()
-        gone = {worker: recovery.is_gone(self.folder, worker) for worker in {row.worker for row in rows}}
-        found = []
-        for row in rows:
-            if not row.expired and not gone[row.worker]:
-                continue
-            lease = Lease(row.trial_id, row.number, row.token, row.worker, row.attempt)
-            with self.engine.begin() as connection:
-                reaped = ending.reap(connection, lease, self.retries, dead=gone[row.worker])
-            if reaped is not None:
-                found.append(reaped)
-                self.say(_reaped_text(reaped))
-        self._forget_workers({worker for worker, dead in gone.items() if dead})
+        """Takes every trial from a worker that is gone, as `reap` of this module does, and says so."""
+        found = reap(self.study, self.folder, self.retries, but_not=self.worker)
+        for reaped in found:
+            self.say(_reaped_text(reaped))
         return found
-
-    def _forget_workers(self, dead: set[str]) -> None:
-        if dead:
-            with self.engine.begin() as connection:
-                connection.execute(delete(WORKERS).where(WORKERS.c.worker.in_(dead)))
-        for worker in dead:
-            recovery.forget(self.folder, worker)
 
     def put_back_unclaimed(self, running: set[int]) -> bool:
         """Puts back those of the trials (ids) that run without a lease; whether there was one.
@@ -239,6 +219,34 @@ class Leases:
         for token in held.keys() - there:
             self._lost.add(token)
             self.drop(held[token])
+
+
+def reap(study: optuna.Study, folder: Path, retries: int, *, but_not: str = "") -> list[Reaped]:
+    """Takes every trial whose lease has expired, or whose worker died on this machine, from its worker.
+
+    It waits to be trained again, or fails after `retries` times. Any number may do this at the same time: each trial is
+    taken once. `but_not` is the caller's own name, whose leases it renews.
+    """
+    engine = engine_of(study)
+    where = (LEASES.c.study_id == study._study_id) & (LEASES.c.worker != but_not)
+    leased = select(LEASES, TRIALS.c.number, has_expired(engine, LEASES).label("expired"))
+    with engine.begin() as connection:
+        rows = connection.execute(leased.join(TRIALS, TRIALS.c.trial_id == LEASES.c.trial_id).where(where)).all()
+    gone = {worker for worker in {row.worker for row in rows} if recovery.is_gone(folder, worker)}
+    found = []
+    for row in rows:
+        if not row.expired and row.worker not in gone:
+            continue
+        lease = Lease(row.trial_id, row.number, row.token, row.worker, row.attempt)
+        with engine.begin() as connection:
+            reaped = ending.reap(connection, lease, retries, dead=row.worker in gone)
+        if reaped is not None:
+            found.append(reaped)
+    for worker in gone:
+        with engine.begin() as connection:
+            connection.execute(delete(WORKERS).where(WORKERS.c.worker == worker))
+        recovery.forget(folder, worker)
+    return found
 
 
 def _reaped_text(reaped: Reaped) -> str:

@@ -28,7 +28,7 @@ class DiskFullError(Exception):
 
 
 def database_error(error: BaseException | None) -> sqlalchemy.exc.SQLAlchemyError | None:
-    """The database's own error behind `error`, which Optuna wraps into a StorageInternalError; None where there is none."""
+    """The database's own error behind `error`, which Optuna wraps into one of its own; None where there is none."""
     while error is not None and not isinstance(error, sqlalchemy.exc.SQLAlchemyError):
         error = error.__cause__
     return error
@@ -47,7 +47,8 @@ def is_disk_full(error: BaseException) -> bool:
 def is_outage(error: BaseException) -> bool:
     """Whether the same call may succeed later: no connection, a lock not got, a deadlock; not a wrong statement."""
     found = database_error(error)
-    if isinstance(found, sqlalchemy.exc.TimeoutError):  # no connection of the pool became free
+    # No connection of the pool became free; or Optuna asked again on one that was just lost.
+    if isinstance(found, sqlalchemy.exc.TimeoutError | sqlalchemy.exc.PendingRollbackError):
         return True
     if not isinstance(found, sqlalchemy.exc.DBAPIError) or is_disk_full(error):
         return False

@@ -130,7 +130,10 @@ def _open_postgres(url: str) -> RDBStorage:
 
 def _open_new_postgres(url: str) -> RDBStorage:
     try:
-        with advisory_lock(create_engine(url), "create"):
+        lock_engine = create_engine(url)
+        with lock_engine.connect() as connection:
+            there = sqlalchemy.inspect(connection).has_table(lease_tables.LEASES.name)  # made last
+        with contextlib.nullcontext() if there else advisory_lock(lock_engine, "create"):
             storage = _connect(url, engine_options())
     except ImportError:
         raise InputError(

@@ -43,7 +43,9 @@ class PostgresServer:
         secret = self.folder / "password"
         secret.write_text(self.password)
         secret.chmod(0o644)
-        self._call("initdb", "-D", self._data, "-U", "mmtuna", "--auth=scram-sha-256", f"--pwfile={secret}", "-E", "UTF8")
+        self._call(
+            "initdb", "-D", self._data, "-U", "mmtuna", "--auth=scram-sha-256", f"--pwfile={secret}", "-E", "UTF8"
+        )
         secret.unlink()
         with (self.folder / "data" / "postgresql.conf").open("a") as settings:
             settings.write(

@@ -23,7 +23,9 @@ def settings_table() -> str:
     """The table of docs/spec.md as it should be."""
 
     def shown(value: object) -> str:
-        return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+        if isinstance(value, bool):
+            return str(value).lower()
+        return f"{value:g}" if isinstance(value, float) else str(value)
 
     rows = (f"| `{name}` | {shown(setting.default)} | {setting.meaning} |" for name, setting in SETTINGS.items())
     return "\n".join(rows)
@@ -66,7 +68,8 @@ def test_the_commands_of_the_readme_do_the_job_in_order(tmp_path: Path) -> None:
         assert done.returncode == 0, f"mmtuna {words}\n{done.stdout}{done.stderr}"
         if words.startswith("init"):
             spec = tmp_path / "my-study" / "study.toml"
-            text = spec.read_text().replace('pretrained = "auto"', 'pretrained = "none"').replace("trials = 50", "trials = 2")
+            text = spec.read_text().replace('pretrained = "auto"', 'pretrained = "none"')
+            text = text.replace("trials = 50", "trials = 2")
             small = "[train]\nbase_channels = 4\nsize_scale = 0.125\niteration_scale = 0.02\n"
             spec.write_text(text.replace("[train]\n", small))
 

@@ -27,7 +27,7 @@ HOME = {
     "ray": "search",
 }
 # These may import torch when they are imported: they are loaded in the trial's process only.
-TORCH_AT_THE_TOP = {"training.py", "trial_child.py", "focal.py"}
+TORCH_AT_THE_TOP = {"training.py", "trial_child.py", "focal.py", "resuming.py", "counting.py", "graph.py"}
 
 
 def imports(tree: ast.Module, *, top_only: bool) -> Iterator[tuple[int, str]]:

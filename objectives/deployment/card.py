@@ -52,9 +52,9 @@ def _data(document: dict[str, Any]) -> str:
     lines.append(
         f"- sha256 of the data {data.get('sha256', 'unknown')}, of the split {split.get('sha256', 'unknown')}."
     )
-    weights = prints.get("weights") or {}
+    names = sorted(set((prints.get("weights") or {}).values()))
     lines.append(
-        f"- Started from {', '.join(sorted(set(weights.values()))) or 'random weights'} where the params say so."
+        f"- Started from {', '.join(names)}, unless the params say none." if names else "- Started from random weights."
     )
     return "\n".join(lines)
 
@@ -72,11 +72,13 @@ def _measured(document: dict[str, Any]) -> str:
         )
     else:
         parity = document["parity"]
+        apart = document["verified"]["metrics_max_difference"]
         lines.append(
             f"The {which} evaluation of the trial, on the validation images at their own size, pixels of all images "
-            f"counted together. predict.py's masks give the same figures to within "
-            f"{document['verified']['metrics_max_difference']:.1e}; ONNX and torch logits differ by at most "
-            f"{parity['logits_max_difference']:.1e}, and {parity['pixels_differing']} of {parity['pixels']} pixels."
+            f"counted together. The masks that predict.py writes give the same figures"
+            f"{f' to within {apart:.1e}' if apart else ', exactly'}. ONNX and torch logits differ by at most "
+            f"{parity['logits_max_difference']:.1e}, and their classes in {parity['pixels_differing']} of "
+            f"{parity['pixels']} pixels."
         )
     lines += [
         "",
@@ -105,12 +107,12 @@ def _params(document: dict[str, Any]) -> str:
 def _input(document: dict[str, Any]) -> str:
     given, latency = document["input"], document["latency"]
     resize, pad = given["resize"], given["pad"]
-    steps = [f"RGB, 8 bits, as float32 `{given['name']}` of 1 x 3 x height x width, values 0 to 255 (not normalised)"]
+    steps = ["read as RGB, 8 bits a channel, turned as EXIF asks"]
     if resize:
         how = "to fit, aspect ratio kept" if resize["keep_ratio"] else "to exactly that"
-        steps.append(
-            f"resized to {resize['scale'][0]} x {resize['scale'][1]} (width x height), {how}; {resize['method']}"
-        )
+        size = f"{resize['scale'][0]} x {resize['scale'][1]} (width x height)"
+        steps.append(f"resized to {size}, {how}; {resize['method']}")
+    steps.append(f"as float32 `{given['name']}` of 1 x 3 x height x width, values 0 to 255, not normalised")
     if pad:
         rule = f"sides that are multiples of {pad['size_divisor']}" if "size_divisor" in pad else f"{pad['size']}"
         steps.append(f"padded right and below to {rule}, with the pixel {[round(v, 3) for v in given['pad_pixel']]}")

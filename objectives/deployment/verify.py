@@ -116,7 +116,8 @@ def measure_files(
     bundle: Path, images: Sequence[LabelledImage], classes: Sequence[str], ignore: int
 ) -> dict[str, float]:
     """Metrics (fractions) of the bundle as a person uses it: masks that predict.py writes in a fresh interpreter."""
-    with tempfile.TemporaryDirectory(prefix="mmtuna-") as name:
+    # Within the bundle: where this process is killed, it goes with the bundle that never was.
+    with tempfile.TemporaryDirectory(prefix=".measured-", dir=bundle) as name:
         source, out = Path(name) / "images", Path(name) / "masks"
         for entry in images:
             link = source / entry.name

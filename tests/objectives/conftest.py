@@ -151,10 +151,10 @@ def gone() -> Callable[[int], bool]:
 @pytest.fixture(scope="session")
 def torch() -> ModuleType:
     """torch in this process, with mmseg's models registered, for tests of tensors and checkpoint files."""
-    import objectives.training as training
+    import torch
 
-    training.torch.set_num_threads(1)
-    return training.torch
+    torch.set_num_threads(1)
+    return torch
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -24,7 +24,7 @@ def by_hand(logits: list[list[float]], labels: list[int], gamma: float, alpha: f
 @pytest.mark.parametrize(("gamma", "alpha", "weight", "ignore"), [(2.0, 0.5, 1.0, 255), (1.5, 0.25, 0.4, 200)])
 @pytest.mark.parametrize("classes", [2, 4])
 def test_it_is_the_formula_and_leaves_ignored_pixels_out(
-    torch: ModuleType, gamma: float, alpha: float, weight: float, ignore: int, classes: int
+    torch: Any, gamma: float, alpha: float, weight: float, ignore: int, classes: int
 ) -> None:
     from mmseg.models.losses import FocalLoss
 
@@ -38,13 +38,13 @@ def test_it_is_the_formula_and_leaves_ignored_pixels_out(
     rows = logits.detach().double().movedim(1, -1).reshape(-1, classes).tolist()
     wanted = weight * by_hand(rows, labels.flatten().tolist(), gamma, alpha, ignore)
     assert loss.item() == pytest.approx(wanted, rel=1e-5)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     assert (logits.grad[0, :, :2] == 0).all()
     assert (logits.grad[0, :, 2:] != 0).all()
     assert (logits.grad[1] != 0).all()
 
 
-def test_a_step_against_the_gradient_lowers_it(torch: ModuleType) -> None:
+def test_a_step_against_the_gradient_lowers_it(torch: Any) -> None:
     from mmseg.models.losses import FocalLoss
 
     from objectives.focal import forward
@@ -53,7 +53,7 @@ def test_a_step_against_the_gradient_lowers_it(torch: ModuleType) -> None:
     labels = torch.ones(1, 4, 4, dtype=torch.long)
     before = forward(FocalLoss(), logits, labels)
     assert before.item() == pytest.approx(0.5 * 0.25 * math.log(2), rel=1e-6)
-    before.backward()
+    before.backward()  # type: ignore[no-untyped-call]
     assert forward(FocalLoss(), logits.detach() - logits.grad, labels).item() < before.item()
     assert (logits.grad[0, 1] < 0).all()
     assert (logits.grad[0, 0] > 0).all()

@@ -11,16 +11,26 @@ import torch
 from objectives.dataset import Dataset
 from objectives.objective import SegmentationObjective
 from objectives.outcome import Ending, Evaluation, Outcome, TrialOrder
-from objectives.phantom import CLASSES, write_phantom
+from objectives.phantom import write_phantom
 from objectives.training import load_strictly
 from objectives.trial_files import LAST
 from spaces.parameter import Params
 
 ORDER = TrialOrder(number=0, params={"lr_adam": 3e-3}, seed=5)
 SETTINGS: Params = {
-    **{"base_channels": 4, "input_size": 64, "crop": 48, "batch_size": 2, "iterations": 12, "evaluations": 3},
-    **{"flip": "both", "rotation": 20, "photometric": True, "optimizer": "AdamW", "schedule": "cosine"},
-    **{"decoder": "fcn", "inference": "whole"},
+    "base_channels": 4,
+    "input_size": 64,
+    "crop": 48,
+    "batch_size": 2,
+    "iterations": 12,
+    "evaluations": 3,
+    "flip": "both",
+    "rotation": 20,
+    "photometric": True,
+    "optimizer": "AdamW",
+    "schedule": "cosine",
+    "decoder": "fcn",
+    "inference": "whole",
 }
 
 

@@ -18,9 +18,10 @@ from objectives.dataset import Dataset
 from objectives.evaluation import Counts, metrics, total
 from objectives.objective import SegmentationObjective
 from objectives.outcome import Cause, Ending, Outcome, TrialOrder
+from spaces.parameter import Params
 
 Train = Callable[..., Outcome]
-FIVE = {"iterations": 5, "evaluations": 2, "lr_sgd": 0.001}
+FIVE = {"iterations": 5, "evaluations": 2, "lr_sgd": 0.0001}
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +75,7 @@ def test_a_trial_keeps_its_files_and_nothing_half_written(finished: Outcome) -> 
     }
     assert [p for p in folder.rglob("*") if p.suffix == ".pth" and p.parent != folder] == []
     assert (
-        "# trial 7, seed 0\n# iterations = 5\n# evaluations = 2\n# lr_sgd = 0.001\n"
+        "# trial 7, seed 0\n# iterations = 5\n# evaluations = 2\n# lr_sgd = 0.0001\n"
         in (folder / "config.py").read_text()
     )
     assert "Iter(val)" in (folder / "train.log").read_text()
@@ -272,7 +273,7 @@ def test_a_trusted_config_of_ones_own_trains_and_its_imports_run_in_the_child(
         "model['auxiliary_head'] = dict(in_channels=8)\n"
         "custom_imports = dict(imports=['this'])\n"
     )
-    fixed = {"iterations": 2, "evaluations": 1, "input_size": 64, "crop": "none", "inference": "whole"}
+    fixed: Params = {"iterations": 2, "evaluations": 1, "input_size": 64, "crop": "none", "inference": "whole"}
     ours = replace(objective(tmp_path, base=str(tmp_path / "mine.py"), trust_code=True), fixed=fixed)
     outcome = ours.run(TrialOrder(number=0, params={"lr_sgd": 0.02}, seed=0), listening())
     assert (outcome.ending, outcome.message) == (Ending.FINISHED, "")

@@ -47,7 +47,8 @@ def test_commands_that_only_look_do_not_import_torch(tmp_path: Path, arguments: 
     code = (
         "import sys\nfrom search.cli import app\n"
         f"try:\n    app({words!r})\nexcept SystemExit:\n    pass\n"
-        "heavy = {'torch', 'mmseg', 'mmcv', 'cv2', 'ray'} & set(sys.modules)\nsys.exit(f'imported {heavy}' if heavy else 0)"
+        "heavy = {'torch', 'mmseg', 'mmcv', 'cv2', 'ray'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=ENVIRONMENT, check=False)
     assert done.returncode == 0, done.stderr

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import objectives.deployment as deployment
-from objectives.dataset import Dataset
+from objectives.config import read_config
 from objectives.overlays import choose_images
 from objectives.trial_files import BEST, LAST
 from search.comparing import compare
@@ -100,6 +100,9 @@ def test_retraining_takes_all_images_and_says_whose_the_figures_are(
     assert document["verified"]["metrics"].startswith("not compared")
     assert "These are the figures of the trial before retraining" in (tmp_path / "bundle/README.md").read_text()
     assert not list(spec.study.folder.glob(".retrain-*"))
+    listed = Path(read_config(tmp_path / "bundle/config.py")["train_dataloader"]["dataset"]["ann_file"])
+    splits = spec.study.folder / "splits"
+    assert listed.read_text() == (splits / "train.txt").read_text() + (splits / "val.txt").read_text()
 
 
 def test_wrong_trials_are_refused_in_one_line(spec: StudySpec, tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ def caught_in_the_middle(spec: Path, trials: Path) -> bool:
 
 def long_spec(write_spec: WriteSpec) -> tuple[Path, Path]:
     spec = write_spec(train=LONG)
-    spec.write_text(spec.read_text().replace("iterations = 8", "iterations = 100000").replace("trials = 3", "trials = 2"))
+    text = spec.read_text().replace("iterations = 8", "iterations = 100000")
+    spec.write_text(text.replace("trials = 3", "trials = 2"))
     return spec, spec.parent / "runs" / "tiny" / "trials"
 
 

