@@ -150,6 +150,19 @@ def compare(
 
 
 @app.command()
+def dashboard(
+    spec: Spec,
+    host: Annotated[str, typer.Option(help="Address to listen on; one that others reach needs a token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 8080,
+    writable: Annotated[bool, typer.Option("--writable", help="Allow changes: notes, uploads, deletion.")] = False,
+) -> None:
+    """Show the study in a browser: trials, notes, pictures, plots."""
+    from search.dashboard import dashboard as show
+
+    show(spec, host, port, writable)
+
+
+@app.command()
 def baseline(spec: Spec, as_json: Json = False) -> None:
     """Table 1: the pre-trained weights of each decoder on the data, without fine-tuning."""
     from search.baseline import baseline as measure

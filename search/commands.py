@@ -36,6 +36,7 @@ def init(folder: Path, root: Path, classes: list[str], preset: str) -> None:
 def check(path: Path, as_json: bool) -> None:
     """Prints all problems and notes; exit status 2 where there is a problem."""
     spec = StudySpec.load(path)
+    _quiet_optuna()
     with watched_preparation(spec, Console(stderr=True), spec.resources.trials_per_device) as ready:
         problems, notes = list(ready.problems), list(ready.notes)
     if not problems:

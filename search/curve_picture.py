@@ -28,7 +28,7 @@ def curve_png(curve: Sequence[Mapping[str, float]], metric: str, title: str) -> 
     else:
         _text(draw, (_WIDTH // 2, _HEIGHT // 2), f"no evaluation holds {metric}", _MUTED, 15, "mm")
     out = io.BytesIO()
-    picture.resize((_WIDTH, _HEIGHT), Image.Resampling.LANCZOS).save(out, "PNG", optimize=True)
+    picture.resize((_WIDTH, _HEIGHT), Image.Resampling.LANCZOS).save(out, "PNG")
     return out.getvalue()
 
 

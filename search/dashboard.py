@@ -7,8 +7,9 @@ import signal
 import socket
 import sys
 import threading
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from socketserver import TCPServer, ThreadingMixIn
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 import optuna
+from optuna.trial import TrialState
 
 from search.dashboard_access import TOKEN_VARIABLE, Access, chosen_token, is_loopback
 from search.dashboard_content import refresh
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
 REFRESH_SECONDS = 30.0
+FIRST_SECONDS = 5.0
 _IDLE_SECONDS = 30
 _MOST_REQUESTS = 32
 
@@ -60,13 +63,17 @@ def serve(
     with _listening(host, port) as server:
         server.set_app(application(spec, Access(host, server.server_port, token), writable=writable))
         stop = threading.Event()
+        content = _Content(spec, study)
         with _signals(stop):
-            _refresh(spec, study)
+            # A large study that no worker has kept up to date would otherwise show nothing for a minute.
+            patience = time.monotonic() + FIRST_SECONDS
+            content.refresh(lambda: stop.is_set() or time.monotonic() > patience)
             _announce(host, server.server_port, _study_id(study), token if made else None, token is not None, writable)
             thread = threading.Thread(target=server.serve_forever, name="dashboard", daemon=True)
             thread.start()
-            while not stop.wait(REFRESH_SECONDS):
-                _refresh(spec, study)
+            while not stop.is_set():
+                content.refresh(stop.is_set)
+                stop.wait(REFRESH_SECONDS)
         server.shutdown()
         thread.join()
     print("mmtuna: dashboard stopped")
@@ -150,11 +157,23 @@ def _signals(stop: threading.Event) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _refresh(spec: StudySpec, study: optuna.Study) -> None:
-    try:
-        refresh(spec, study)
-    except Exception as error:  # the dashboard shows what there is; the next round may succeed
-        print(f"mmtuna: notes and files not brought up to date: {type(error).__name__}", file=sys.stderr)
+class _Content:
+    """Notes, plots and files of the study, brought up to date where trials have begun or ended since the last time."""
+
+    def __init__(self, spec: StudySpec, study: optuna.Study) -> None:
+        self._spec, self._study = spec, study
+        self._seen: list[TrialState] | None = None
+
+    def refresh(self, stop: Callable[[], bool]) -> None:
+        """Once `stop` says so, the rest is left for the next time."""
+        try:
+            states = [trial.state for trial in self._study.get_trials(deepcopy=False)]
+            if states == self._seen:
+                return
+            refresh(self._spec, self._study, stop)
+            self._seen = None if stop() else states
+        except Exception as error:  # the dashboard shows what there is; the next round may succeed
+            print(f"mmtuna: notes and files not brought up to date: {type(error).__name__}", file=sys.stderr)
 
 
 def _quiet_optuna() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,21 +33,25 @@ class Refreshed:
     files: int = 0
 
 
-def refresh(spec: StudySpec, study: optuna.Study) -> Refreshed:
+def refresh(spec: StudySpec, study: optuna.Study, stop: Callable[[], bool] = lambda: False) -> Refreshed:
     """Brings the notes, plots and files of all ended trials up to date; where nothing changed it only reads.
 
     Any number of processes may call it. Every write is a transaction of its own and short: a worker waits for one of
-    them at most. A file that cannot be attached is left out: it must not end a search.
+    them at most. A file that cannot be attached is left out: it must not end a search. Once `stop` says so, the rest is
+    left for the next time.
     """
     trials = study.get_trials(deepcopy=False)
     ended = [trial for trial in trials if trial.state.is_finished()]
     attachments = Attachments(study, artifact_store(spec.study.folder), trials)
-    files = sum(_attach_all(spec, attachments, trial) for trial in ended)
+    files = sum(_attach_all(spec, attachments, trial) for trial in ended if not stop())
     name_metric(study, spec.study.metric)
     reading = Reading(study, spec.search_space(), ReportFacts(asked=spec.study.trials))
-    bodies: dict[int | None, str] = {trial._trial_id: _note(spec, reading.space, trial) for trial in ended}
+    bodies: dict[int | None, str] = {}
+    for trial in ended:
+        bodies[trial._trial_id] = _note(spec, reading.space, trial, attachments.pictures(trial.number))
+
     bodies[None] = notes.study_note(reading.study, reading.space, reading.facts)
-    written = notes.save_notes(study, bodies)
+    written = notes.save_notes(study, bodies, stop)
     return Refreshed(written, dashboard_plots.save_plots(study, dashboard_plots.plots(reading)), files)
 
 
@@ -70,7 +74,7 @@ def _refresh_trial(spec: StudySpec, study: optuna.Study, number: int) -> Refresh
     files = _attach_all(spec, attachments, trial)
     if not trial.state.is_finished():
         return Refreshed(files=files)
-    body = _note(spec, spec.search_space(), trial)
+    body = _note(spec, spec.search_space(), trial, attachments.pictures(number))
     return Refreshed(notes.save_notes(study, {trial._trial_id: body}), files=files)
 
 
@@ -82,7 +86,7 @@ def name_metric(study: optuna.Study, metric: str) -> None:
             study.set_metric_names([metric])
 
 
-def _note(spec: StudySpec, space: SearchSpace, trial: FrozenTrial) -> str:
+def _note(spec: StudySpec, space: SearchSpace, trial: FrozenTrial, pictures: dict[str, str]) -> str:
     row = results.row(trial)
     return notes.trial_note(
         row,
@@ -90,6 +94,7 @@ def _note(spec: StudySpec, space: SearchSpace, trial: FrozenTrial) -> str:
         value=spec.study.value,
         classes=spec.data.classes,
         published=notes.row_of_table2(row, space),
+        pictures=dict(sorted(pictures.items(), key=lambda item: (not item[0].startswith(CURVE), item[0]))),
     )
 
 

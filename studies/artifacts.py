@@ -33,6 +33,7 @@ _CHUNK = 1 << 20
 # The dashboard also reads them from the study's, under a name that holds the trial's id.
 _OF_TRIAL = "artifacts:"
 _OF_ENDED_TRIAL = "dashboard:artifacts:{trial_id}:"
+_ENDED_KEY = re.compile(r"dashboard:artifacts:(\d+):(.+)")
 
 
 class WholeFileStore(FileSystemArtifactStore):
@@ -96,23 +97,37 @@ class Attachments:
         self._study, self._store = study, store
         self._storage, self._study_id = study._storage, study._study_id
         self._trials = study.get_trials(deepcopy=False) if trials is None else trials
-        self._known = {
-            key: value
-            for key, value in self._storage.get_study_system_attrs(self._study_id).items()
-            if key.startswith(_OF_ENDED_TRIAL.partition("{")[0])
+        self._known: dict[int, dict[str, str]] = {}
+        for key, value in self._storage.get_study_system_attrs(self._study_id).items():
+            if found := _ENDED_KEY.fullmatch(key):
+                self._known.setdefault(int(found[1]), {})[found[2]] = value
+
+    def _metas(self, trial: FrozenTrial) -> dict[str, str]:
+        """Metadata by artifact id, as JSON text."""
+        own = {
+            key.removeprefix(_OF_TRIAL): value
+            for key, value in trial._system_attrs.items()
+            if key.startswith(_OF_TRIAL)
         }
+        return own | self._known.get(trial._trial_id, {})
 
     def has(self, number: int, name: str) -> bool:
         """Whether the trial has a file of this name; also where a person deleted it in the dashboard."""
-        trial, artifact_id = self._trials[number], self._id(number, name)
-        for attrs, key in (
-            (self._known, _key(trial, artifact_id)),
-            (trial._system_attrs, _OF_TRIAL + artifact_id),
-        ):
-            if key in attrs:
-                # The dashboard deletes by writing null. Without its bytes a file counts as not attached.
-                return json.loads(attrs[key]) is None or self._store.holds(artifact_id)
-        return False
+        artifact_id = self._id(number, name)
+        meta = self._metas(self._trials[number]).get(artifact_id)
+        # The dashboard deletes by writing null. Without its bytes a file counts as not attached.
+        return meta is not None and (json.loads(meta) is None or self._store.holds(artifact_id))
+
+    def pictures(self, number: int) -> dict[str, str]:
+        """The trial's PNG files that were attached here: names, sorted, and their addresses in the dashboard."""
+        trial = self._trials[number]
+        found = {}
+        for artifact_id, text in self._metas(trial).items():
+            meta = json.loads(text) or {}
+            name = meta.get("filename", "")
+            if meta.get("mimetype") == PNG and artifact_id == self._id(number, name) and self._store.holds(artifact_id):
+                found[name] = f"/artifacts/{self._study_id}/{trial._trial_id}/{artifact_id}"
+        return dict(sorted(found.items()))
 
     def attach(self, number: int, content: Path | bytes, *, name: str, mimetype: str) -> bool:
         """Attaches a file to a trial unless it has one of that name; whether it did.
@@ -131,8 +146,9 @@ class Attachments:
                 return True
             except optuna.exceptions.UpdateFinishedTrialError:
                 pass  # it ended meanwhile
-        self._storage.set_study_system_attr(self._study_id, _key(trial, artifact_id), meta)
-        self._known[_key(trial, artifact_id)] = meta
+        key = _OF_ENDED_TRIAL.format(trial_id=trial._trial_id) + artifact_id
+        self._storage.set_study_system_attr(self._study_id, key, meta)
+        self._known.setdefault(trial._trial_id, {})[artifact_id] = meta
         return True
 
     def _id(self, number: int, name: str) -> str:
@@ -145,10 +161,6 @@ def attach(
 ) -> bool:
     """Attaches one file (or its bytes) to trial `number`, running or ended; see `Attachments.attach`."""
     return Attachments(study, store).attach(number, content, name=name, mimetype=mimetype)
-
-
-def _key(trial: FrozenTrial, artifact_id: str) -> str:
-    return _OF_ENDED_TRIAL.format(trial_id=trial._trial_id) + artifact_id
 
 
 def _checked(content: Path | bytes, name: str, mimetype: str) -> bytes:

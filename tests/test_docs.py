@@ -62,8 +62,8 @@ def test_the_commands_of_the_readme_do_the_job_in_order(tmp_path: Path) -> None:
     made = mmtuna("data", "phantom", "path/to/data", "--subjects", 4, "--scans", 3, "--size", 64, cwd=tmp_path)
     assert made.returncode == 0, made.stderr
     for words in commands:
-        if "chiu2015" in words:
-            continue  # needs the Duke volumes; tests/objectives/test_chiu2015.py makes some
+        if words.split()[0] in ("dashboard",) or "chiu2015" in words:
+            continue  # serves until it is stopped, needs the Duke volumes: tests of their own do these
         done = mmtuna(*shlex.split(words), cwd=tmp_path)
         assert done.returncode == 0, f"mmtuna {words}\n{done.stdout}{done.stderr}"
         if words.startswith("init"):

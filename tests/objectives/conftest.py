@@ -151,7 +151,9 @@ def gone() -> Callable[[int], bool]:
 @pytest.fixture(scope="session")
 def torch() -> ModuleType:
     """torch in this process, with mmseg's models registered, for tests of tensors and checkpoint files."""
-    import torch
+    import objectives.training  # noqa: F401  first: it silences what mmcv says at import
+
+    import torch  # isort: skip
 
     torch.set_num_threads(1)
     return torch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -85,14 +86,14 @@ def test_table_1_averages_over_images_with_0_where_nothing_is_to_be_found() -> N
 def test_counts_and_metrics_are_mmsegs_on_random_masks(
     torch: ModuleType, ignore_index: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from objectives.training import CountingIoUMetric
+    from objectives.counting import CountingIoUMetric
 
     rng = np.random.default_rng(7)
     classes = ("background", "fluid", "drusen")
     truth = rng.choice([0, 0, 0, 1, 2, ignore_index], size=(5, 40, 30))
     guess = np.where(rng.random(truth.shape) < 0.6, np.minimum(truth, 2), rng.integers(0, 3, truth.shape))
     metric = CountingIoUMetric(iou_metrics=["mIoU", "mDice"], ignore_index=ignore_index)
-    metric.dataset_meta = {"classes": classes}
+    metric.dataset_meta, metric.top = {"classes": classes}, Path("/")
 
     def sample(k: int) -> dict[str, Any]:
         masks = {"pred_sem_seg": guess[k], "gt_sem_seg": truth[k]}
@@ -110,6 +111,7 @@ def test_counts_and_metrics_are_mmsegs_on_random_masks(
         assert ours.predicted == tuple(int(((guess[k] == c) & valid).sum()) for c in range(3))
         assert ours.intersect == tuple(int(((guess[k] == c) & (truth[k] == c) & valid).sum()) for c in range(3))
     exact = metrics(total(metric.images.values()), classes)
+    assert metric.figures() == exact
     for name in ("mIoU", "mDice", "aAcc"):
         assert round(100 * exact[name], 2) == pytest.approx(printed[name], abs=0.0051)
         assert 100 * exact[name] != printed[name]  # theirs is rounded, ours is not

@@ -1,171 +1,39 @@
-"""The dashboard over HTTP: what it shows, and attacks on it, each refused by status and message."""
+"""Attacks on the dashboard over HTTP, each refused by status and message; and the command."""
 
 from __future__ import annotations
 
 import base64
-import gc
-import http.client
 import io
 import json
-import os
 import re
 import signal
 import socket
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import optuna
 import pytest
-from optuna.trial import TrialState
 
-from objectives.overlays import overlay
 from search import dashboard
 from search.dashboard_access import Access, chosen_token
-from search.dashboard_content import Refreshed, refresh, refresh_trial
+from search.dashboard_content import refresh
 from search.dashboard_guard import LARGEST_BODY
 from spaces.errors import InputError
-from spaces.table2 import TABLE2
 from studies import study as study_room
 from studies.artifacts import artifact_store
 from studies.spec import StudySpec
-from tests.search.conftest import ENVIRONMENT
-
-SPEC = """
-[study]
-name = "shown"
-trials = 20
-pruner = "none"
-[data]
-root = "data"
-[space]
-preset = "extended"
-[replay]
-curves = "generated"
-"""
-MESSAGE = "<script>alert(1)</script> | ![x](http://evil.example/x.png)\n```\nCUDA out of memory $E=mc^2$"
-TOKEN = "correct-horse-battery-staple"
-UUID = "12345678-1234-1234-1234-123456789abc"
-
-
-def make_study(folder: Path, trials: int = 12) -> StudySpec:
-    """A study with complete, pruned and failed trials, their files in place, as a search would leave it."""
-    path = folder / "study.toml"
-    path.write_text(SPEC)
-    spec = StudySpec.load(path)
-    study = study_room.create_or_open(spec, {})
-    study.sampler = optuna.samplers.RandomSampler(seed=0)
-    if trials > len(TABLE2):
-        study_room.enqueue_table2(study, spec.search_space())
-    for _ in range(trials):
-        trial = study.ask()
-        spec.search_space().suggest(trial)
-        end_trial(spec, study, trial)
-    return spec
-
-
-def end_trial(spec: StudySpec, study: optuna.Study, trial: optuna.Trial) -> None:
-    folder = spec.study.folder / "trials" / f"{trial.number:05d}"
-    (folder / "overlays").mkdir(parents=True)
-    (folder / "config.py").write_text("model = dict(type='EncoderDecoder')\n")
-    rows, columns = np.indices((96, 96))
-    scan = (90 + 60 * np.sin(rows / 9 + columns / 40)).astype(np.uint8)
-    truth = ((rows - 48) ** 2 / 200 + (columns - 48) ** 2 / 600 < 1).astype(np.int64)
-    for name, shift in (("worst", 12), ("best", 3)):
-        overlay(scan, truth, np.roll(truth, shift, axis=1)).save(folder / "overlays" / f"{name}.png")
-    attrs: dict[str, Any] = {"seed": trial.number, "cost": {"seconds": 12.5, "iterations": 400}}
-    attrs["folder"] = str(folder.relative_to(spec.study.folder))
-    last = 0.6 + 0.01 * (trial.number % 7)
-    point = {"mIoU": last, "mDice": last + 0.1, "IoU.background": 0.99, "IoU.fluid": 2 * last - 0.99}
-    curve = [{"step": 50, "iteration": 200, "seconds": 6.0, "mIoU": last / 2}, {"step": 100, "iteration": 400} | point]
-    failed, pruned = trial.number % 6 == 5, trial.number % 6 == 4
-    if failed:
-        attrs |= {"cause": "out of memory", "message": MESSAGE}
-    else:
-        attrs |= {"metrics": point, "best_metrics": point, "curve": curve[: 1 if pruned else 2]}
-        trial.report(last / 2, 50)
-    for name, value in attrs.items():
-        trial.set_user_attr(name, value)
-    if failed or pruned:
-        study.tell(trial, state=TrialState.FAIL if failed else TrialState.PRUNED)
-    else:
-        study.tell(trial, last)
-
-
-@dataclass
-class Reply:
-    status: int
-    headers: http.client.HTTPMessage
-    body: bytes
-
-    @property
-    def reason(self) -> str:
-        return str(json.loads(self.body)["reason"])
-
-
-@dataclass
-class Client:
-    port: int
-    host: str = "127.0.0.1"
-    asked: list[str] = field(default_factory=list)
-    """Every path that anybody asked a server of `served` for."""
-
-    @property
-    def origin(self) -> str:
-        return f"http://{self.host}:{self.port}"
-
-    def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Reply:
-        """Sends exactly this: the path is not changed, and `host` and `content_length` can be made up."""
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=20)
-        try:
-            connection.putrequest(method, path, skip_host="host" in headers, skip_accept_encoding=True)
-            for name, value in headers.items():
-                connection.putheader(name.replace("_", "-"), value)
-            if body is not None and not {"content_length", "transfer_encoding"} & set(headers):
-                connection.putheader("Content-Length", str(len(body)))
-            connection.endheaders(body)
-            reply = connection.getresponse()
-            return Reply(reply.status, reply.headers, reply.read())
-        finally:
-            connection.close()
-
-    def change(self, method: str, path: str, document: object, **headers: str) -> Reply:
-        """A change as the page sends it."""
-        headers = {"origin": self.origin, "content_type": "application/json"} | headers
-        return self.ask(method, path, json.dumps(document).encode(), **headers)
-
-    def json(self, path: str) -> Any:
-        reply = self.ask("GET", path)
-        assert reply.status == 200, (path, reply.body[:300])
-        return json.loads(reply.body)
-
-
-@contextmanager
-def served(spec: StudySpec, *, writable: bool = False, token: str | None = None) -> Iterator[Client]:
-    with dashboard._listening("127.0.0.1", 0) as server:
-        access = Access("127.0.0.1", server.server_port, token)
-        app, asked = dashboard.application(spec, access, writable=writable), list[str]()
-
-        def noted(environ: dict[str, Any], start_response: Any) -> Any:
-            asked.append(environ["PATH_INFO"])
-            return app(environ, start_response)
-
-        server.set_app(noted)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield Client(server.server_port, asked=asked)
-        finally:
-            server.shutdown()
-            thread.join()
-    gc.collect()  # the storages' connections, before the next test looks for what was left open
+from tests.search.dashboard_study import (
+    TOKEN,
+    UUID,
+    Client,
+    artifact_path,
+    make_study,
+    served,
+    serving,
+    trials,
+)
 
 
 @pytest.fixture(scope="module")
@@ -185,94 +53,6 @@ def client(spec: StudySpec) -> Iterator[Client]:
 def writable(tmp_path: Path) -> Iterator[Client]:
     with served(make_study(tmp_path, trials=2), writable=True) as found:
         yield found
-
-
-def trials(client: Client) -> list[dict[str, Any]]:
-    return list(client.json("/api/studies/1")["trials"])
-
-
-def artifact_path(trial: dict[str, Any], name: str) -> str:
-    found = {artifact["filename"]: artifact["artifact_id"] for artifact in trial["artifacts"]}
-    return f"/artifacts/1/{trial['trial_id']}/{found[name]}"
-
-
-# What it shows
-
-
-def test_every_ended_trial_has_its_note_and_files(client: Client) -> None:
-    for trial in trials(client):
-        names = {artifact["filename"] for artifact in trial["artifacts"]}
-        curve = set() if trial["state"] == "Fail" else {"learning_curve.png", "learning_curve.json"}
-        assert names == {"best.png", "worst.png", "config.py"} | curve
-        assert trial["state"].lower().replace("fail", "failed") in trial["note"]["body"].lower()
-    study = client.json("/api/studies/1")
-    assert "### The paper's Table 2 beside ours" in study["note"]["body"]
-    assert study["objective_names"] == ["mIoU"]
-    assert {plot["id"] for plot in study["plotly_graph_objects"]} == {"history", "parallel-coordinates"}
-
-
-def test_a_row_of_table2_says_so_and_stands_beside_the_published_figures(client: Client) -> None:
-    note = trials(client)[0]["note"]["body"]
-    assert "Row 1 of the paper's Table 2" in note
-    assert re.search(r"mIoU\s+\| 0\.6855\s+\| 0\.6000", note)
-    assert re.search(r"fluid\s+\| 0\.2100\s+\| -", note)
-
-
-def test_a_message_is_shown_and_never_run(client: Client) -> None:
-    note = trials(client)[5]["note"]["body"]
-    fenced = re.search(r"^(`{4,})text\n(.*?)\n\1$", note, flags=re.MULTILINE | re.DOTALL)
-    assert fenced is not None
-    assert fenced[2] == MESSAGE
-    assert "<script" not in note.replace(fenced[0], "")
-
-
-def test_a_second_refresh_changes_nothing_and_a_new_trial_is_added(tmp_path: Path) -> None:
-    spec = make_study(tmp_path, trials=3)
-    study = study_room.open_existing(spec)
-    first = refresh(spec, study)
-    assert (first.notes, first.files) == (4, 15)
-    assert refresh(spec, study) == Refreshed()
-    trial = study.ask()
-    spec.search_space().suggest(trial)
-    end_trial(spec, study, trial)
-    assert refresh_trial(spec, study, 3) == Refreshed(notes=1, files=5)
-    assert refresh(spec, study).notes == 1  # the study's own
-
-
-def test_files_of_a_running_trial_are_kept_with_the_trial(tmp_path: Path) -> None:
-    spec = make_study(tmp_path, trials=1)
-    study = study_room.open_existing(spec)
-    trial = study.ask()
-    trial.set_user_attr("curve", [{"step": 50.0, "mIoU": 0.5}])
-    assert refresh_trial(spec, study, 1) == Refreshed(files=2)
-    study.tell(trial, 0.5)
-    assert refresh_trial(spec, study, 1) == Refreshed(notes=1)
-    metas = optuna.artifacts.get_all_artifact_meta(study.trials[1], storage=study._storage)
-    assert {meta.filename for meta in metas} == {"learning_curve.png", "learning_curve.json"}
-
-
-def test_a_note_that_a_person_edited_stays_theirs(tmp_path: Path) -> None:
-    spec = make_study(tmp_path, trials=1)
-    study = study_room.open_existing(spec)
-    refresh(spec, study)
-    with served(spec, writable=True) as client:
-        note = trials(client)[0]["note"]
-        mine = {"version": note["version"] + 1, "body": "mine"}
-        assert client.change("PUT", "/api/studies/1/1/note", mine).status == 204
-        assert refresh(spec, study) == Refreshed()
-        assert client.json("/api/studies/1")["trials"][0]["note"]["body"] == "mine"
-
-
-def test_no_file_elsewhere_is_attached_for_a_folder_that_the_database_names(tmp_path: Path) -> None:
-    spec = make_study(tmp_path, trials=1)
-    (tmp_path / "secret").mkdir()
-    (tmp_path / "secret" / "config.py").write_text("password")
-    study = study_room.open_existing(spec)
-    for folder in ("../../secret", str(tmp_path / "secret")):
-        trial = study.ask()
-        trial.set_user_attr("folder", folder)
-        study.tell(trial, 0.5)
-        assert refresh_trial(spec, study, trial.number).files == 0
 
 
 # Attacks: reading
@@ -538,42 +318,6 @@ def _accepts(check: Callable[[dict[str, Any]], None], environ: dict[str, Any]) -
 
 
 # The command
-
-
-SERVE = (
-    "import sys; from pathlib import Path; from search.dashboard import dashboard\n"
-    "dashboard(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), False)"
-)
-
-
-@contextmanager
-def serving(
-    spec: Path, host: str = "127.0.0.1", **environment: str
-) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
-    """The dashboard as a process of its own, and what it printed when it was ready."""
-    command = [sys.executable, "-c", SERVE, str(spec), host, "0"]
-    root = str(Path(__file__).parents[2])
-    path = os.pathsep.join(filter(None, [root, ENVIRONMENT.get("PYTHONPATH")]))
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=ENVIRONMENT | environment | {"PYTHONPATH": path},
-    )
-    try:
-        assert process.stdout is not None
-        lines = []
-        for line in process.stdout:
-            lines.append(line.rstrip("\n"))
-            if line.startswith("Ctrl-C"):
-                break
-        yield process, lines
-    finally:
-        process.kill()
-        process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

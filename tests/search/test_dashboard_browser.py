@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.search.test_dashboard import TOKEN, Client, artifact_path, make_study, served, serving, trials
+from tests.search.dashboard_study import TOKEN, Client, artifact_path, make_study, served, serving, trials
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [

