@@ -131,4 +131,3 @@ def _look(models: dict[str, dict[str, Any]], weights: dict[str, str], devices: t
             if (names := compare_with_model(Path(path), models[decoder]))
         },
     }
-

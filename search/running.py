@@ -116,6 +116,7 @@ def _enqueue_once(spec: StudySpec, study: optuna.Study, trials: int, replicates:
         if replicates is not None:
             study_room.enqueue_table2(study, spec.search_space(), replicates, spec.train)
             return study_room.finished(study) + study_room.running(study) + study_room.waiting(study)
+        study_room.enqueue_start(study, spec.space.start)
         if "table2" in spec.study.enqueue:
             study_room.enqueue_table2(study, spec.search_space(), 1, spec.train)
     return trials

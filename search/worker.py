@@ -13,11 +13,12 @@ import optuna
 from objectives.outcome import Ending, Evaluation, Objective, Outcome, TrialOrder
 from search import conclude
 from search.progress import Board
+from search.showing import show_trial
 from spaces.errors import InputError
 from spaces.search_space import SearchSpace
 from studies import results
 from studies import study as study_room
-from studies.ending import Lease
+from studies.ending import HISTORY, Lease
 from studies.leases import Leases
 from studies.outages import DiskFullError, StorageLostError, through_outages
 from studies.pruning import build_pruner
@@ -149,7 +150,12 @@ class Worker:
         self.board.started(slot.index, claim.trial.number)
         watch = TrialWatch(self, claim.trial, claim.lease, slot.index)
         order = TrialOrder(
-            number=claim.trial.number, params=claim.params, seed=claim.seed, device=slot.device, threads=slot.threads
+            number=claim.trial.number,
+            params=claim.params,
+            seed=claim.seed,
+            device=slot.device,
+            threads=slot.threads,
+            resume=HISTORY in claim.trial.user_attrs,
         )
         outcome = self.objective.run(order, watch)
         kept = conclude.conclude(self._leases, claim.lease, outcome, self.spec)
@@ -159,6 +165,8 @@ class Worker:
         self.board.ended(slot.index, conclude.ending_text(outcome, self.spec) if kept else _DROPPED)
         if not kept:
             return
+        if outcome.folder is not None and outcome.ending is not Ending.INTERRUPTED:
+            show_trial(self.spec, self.study, claim.trial.number, outcome.folder, self.board.say)
         if outcome.ending is Ending.FAILED:
             cause = self._through(lambda: results.repeated_cause(self.study))
             if cause:

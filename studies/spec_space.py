@@ -31,7 +31,13 @@ def assemble(table: SpaceTable, train: Mapping[str, Any], base: str) -> SearchSp
                 f"[model] base is not unet, and {name} belongs to unet alone; "
                 + (f'add drop = ["{name}"] to [space]' if name in parameters else f"remove {name} from [train]")
             )
-    return SearchSpace(list(parameters.values()))
+    space = SearchSpace(list(parameters.values()))
+    for params in table.start:
+        for name, value in params.items():
+            if name not in space or not space.parameter(name).contains(value):
+                what = "is no parameter of the space" if name not in space else f"= {value!r} lies outside its range"
+                raise InputError(f"[space] start: {name} {what}; mend it, or widen the space")
+    return space
 
 
 def _own_parameter(name: str, fields: Mapping[str, Any]) -> Parameter:

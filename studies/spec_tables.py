@@ -148,6 +148,8 @@ class SpaceTable(Table):
     """paper: the grid behind the paper's Table 2; extended: all of it and what the paper never touched."""
     drop: Strings = ()
     """Parameters of the preset that are not searched."""
+    start: Annotated[tuple[dict[str, Any], ...], Field(strict=False)] = ()
+    """Params to begin with, such as a config tuned by hand: [{ decoder = "fcn" }]; what is left out is sampled."""
     params: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """`[space.params.NAME]`: choices, or low, high, step and log; overrides the preset's parameter or adds one."""
 

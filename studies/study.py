@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,6 +26,8 @@ from studies.storage import StudyLock, open_storage, study_lock
 SPEC = "mmtuna:spec"
 FINGERPRINTS = "mmtuna:fingerprints"
 WORKERS = "mmtuna:workers"
+START = "start"
+"""User attribute of a trial from `[space] start`: the params that it was given."""
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -167,6 +169,15 @@ def enqueue_table2(
 
 
 _OF_A_ROW = ("decoder", "iterations", "crop", "flip", "loss", "optimizer", "weight_decay")
+
+
+def enqueue_start(study: optuna.Study, start: Sequence[Mapping[str, Value]]) -> int:
+    """Enqueues the spec's `[space] start`, each once, and returns how many that added. The caller holds the lock."""
+    present = {trial.user_attrs.get(START) for trial in study.get_trials(deepcopy=False)}
+    fresh = [(params_key(params), params) for params in start if params_key(params) not in present]
+    for key, params in fresh:
+        study.enqueue_trial(dict(params), user_attrs={START: key})
+    return len(fresh)
 
 
 def enqueue_grid(study: optuna.Study, space: SearchSpace, seed: int) -> int:

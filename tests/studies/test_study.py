@@ -24,6 +24,7 @@ from studies.study import (
     ask,
     create_or_open,
     enqueue_grid,
+    enqueue_start,
     enqueue_table2,
     finished,
     next_worker,
@@ -236,3 +237,31 @@ def test_workers_do_not_repeat_each_other(spec_of: Make) -> None:
         drawn.append(params_key(space.suggest(study.ask())))
     assert len(set(drawn)) == 3
     assert drawn[0] == drawn[3]
+
+
+def test_params_to_begin_with_are_enqueued_once_and_completed(tmp_path: Path) -> None:
+    space = '[space]\npreset = "paper"\nstart = [{ crop = 320, loss = "dice" }, { crop = 192 }]\n'
+    path = tmp_path / "study.toml"
+    path.write_text(f'[study]\nname = "s"\n[data]\nroot = "."\n{space}')
+    spec = StudySpec.load(path)
+    study = create_or_open(spec, {})
+    assert enqueue_start(study, spec.space.start) == 2
+    assert enqueue_start(study, spec.space.start) == 0
+    lock = study_lock(spec.study.storage, "s")
+    claim = ask(study, spec.search_space(), spec, trials=5, lock=lock)
+    assert isinstance(claim, Claim)
+    assert (claim.params["crop"], claim.params["loss"]) == (320, "dice")
+    assert spec.search_space().contains(claim.params)
+    study.tell(claim.trial, 0.5)
+    assert enqueue_start(study, spec.space.start) == 0
+
+
+@pytest.mark.parametrize(
+    ("start", "said"),
+    [("crop = 200", r"start: crop = 200 lies outside its range"), ("cropp = 192", "start: cropp is no parameter")],
+)
+def test_params_to_begin_with_must_lie_in_the_space(tmp_path: Path, start: str, said: str) -> None:
+    path = tmp_path / "study.toml"
+    path.write_text(f'[study]\nname = "s"\n[data]\nroot = "."\n[space]\npreset = "paper"\nstart = [{{ {start} }}]\n')
+    with pytest.raises(InputError, match=said):
+        StudySpec.load(path)
