@@ -166,7 +166,8 @@ class Worker:
         if not kept:
             return
         if outcome.folder is not None and outcome.ending is not Ending.INTERRUPTED:
-            show_trial(self.spec, self.study, claim.trial.number, outcome.folder, self.board.say)
+            number, folder = claim.trial.number, outcome.folder
+            self._through(lambda: show_trial(self.spec, self.study, number, folder, self.board.say))
         if outcome.ending is Ending.FAILED:
             cause = self._through(lambda: results.repeated_cause(self.study))
             if cause:

@@ -42,9 +42,12 @@ def now(engine: sqlalchemy.Engine) -> sqlalchemy.ColumnElement[float]:
 
 def has_expired(engine: sqlalchemy.Engine, table: Table) -> sqlalchemy.ColumnElement[bool]:
     """The condition that a row of LEASES or WORKERS has not been renewed in time."""
-    expired = table.c.expires < now(engine)
+    return table.c.expires < now(engine)
+
+
+def missed_by_restart(engine: sqlalchemy.Engine) -> sqlalchemy.ColumnElement[bool] | None:
+    """The condition that a lease expired while the server was away, when nobody could renew; None on SQLite."""
     if engine.dialect.name == "sqlite":
-        return expired
-    # While the server was down nobody could renew: what expired then has a whole lease's time from its start on.
+        return None
     started = sqlalchemy.cast(func.extract("epoch", func.pg_postmaster_start_time()), Double)
-    return and_(expired, started + table.c.seconds < now(engine))
+    return and_(has_expired(engine, LEASES), LEASES.c.expires - LEASES.c.seconds < started)

@@ -32,7 +32,7 @@ sampler = "random"
 [data]
 root = "."
 [space]
-{space}
+preset = "paper"
 """
 _ATTRS: dict[str, Any] = {
     "metrics": {"mIoU": 0.5, "mDice": 0.6, "IoU.fluid": 0.4},
@@ -73,9 +73,8 @@ def cost_per_trial(fresh: Callable[[str], str], trials: int) -> dict[str, float]
 def _ours(url: str, folder: Path) -> Callable[[], None]:
     import os
 
-    params = "\n".join(f"[space.params.{name}]\nlow = 0.001\nhigh = 0.1" for name in _NAMES)
     path = folder / "study.toml"
-    path.write_text(SPEC.format(space=params))
+    path.write_text(SPEC)
     os.environ["MMTUNA_STORAGE"] = url
     spec = StudySpec.load(path)
     del os.environ["MMTUNA_STORAGE"]

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -40,6 +41,8 @@ CREWS = ((1, 100), (8, 200), (32, 320))
 def main() -> None:
     """Runs what the arguments ask for."""
     options = _options()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(1))  # so that servers and workers are ended
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storages = options.storage.split(",")
     chosen = [name for name in CASES if not options.only or name.split()[0] in options.only.split(",")]

@@ -71,9 +71,7 @@ def _password_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_refused(spec: StudySpec, study: optuna.Study, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="the study lies there already; name another storage"):
         copy_study(spec, spec.study.storage)
-    with pytest.raises(
-        InputError, match=r"--to postgresql.*u:\*\*\*@h/d: everybody .* can read a password"
-    ):
+    with pytest.raises(InputError, match=r"--to postgresql.*u:\*\*\*@h/d: everybody .* can read a password"):
         copy_study(spec, "postgresql+psycopg://u:secret@h/d")
     target = f"sqlite:///{tmp_path}/target.db"
     copy_study(spec, target)
@@ -83,9 +81,7 @@ def test_what_is_refused(spec: StudySpec, study: optuna.Study, tmp_path: Path) -
     leases = Leases(study=study, folder=tmp_path)
     lock = study_lock(spec.study.storage, "s")
     assert isinstance(ask(study, spec.search_space(), spec, trials=9, lock=lock, leases=leases), Claim)
-    with pytest.raises(
-        InputError, match=r"study s: trial 3 is running; stop its worker first, or .* 60 s"
-    ):
+    with pytest.raises(InputError, match=r"study s: trial 3 is running; stop its worker first, or .* 60 s"):
         copy_study(spec, f"sqlite:///{tmp_path}/other.db")
     leases.close()
     assert copy_study(spec, f"sqlite:///{tmp_path}/other.db") == 4

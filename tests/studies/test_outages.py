@@ -14,7 +14,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 
 from studies.ending import End
-from studies.leases import Leases
+from studies.leases import Leases, reap
 from studies.outages import DiskFullError, StorageLostError, is_disk_full, is_outage, through_outages
 from studies.spec import StudySpec
 from studies.storage import engine_of, study_lock
@@ -172,6 +172,28 @@ def test_postgres_stopped_and_started_in_the_middle(
         assert leases.end(claim.lease, End(state=TrialState.COMPLETE, value=0.5))
     (trial,) = through_outages(study.get_trials)
     assert (trial.state, trial.intermediate_values) == (TrialState.COMPLETE, {40: 0.4})
+
+
+def test_a_lease_that_could_not_be_renewed_gets_its_whole_time_again(
+    server: PostgresServer, database: str, spec_of: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server recovered for longer than a lease: to whoever asks first, everybody seems dead."""
+    assert callable(spec_of)
+    monkeypatch.setenv("MMTUNA_STORAGE", server.url(database))
+    spec: StudySpec = spec_of(space="[space.params.crop]\nchoices = [64, 96]")
+    study = create_or_open(spec, {})
+    leases = Leases(study=study, folder=tmp_path / "a", seconds=1.0)
+    claim_from(study, spec, leases)
+    before_the_start = sqlalchemy.text(
+        "UPDATE mmtuna_leases SET expires = extract(epoch from pg_postmaster_start_time()) + seconds - 0.1"
+    )
+    with engine_of(study).begin() as connection:
+        connection.execute(before_the_start)
+    time.sleep(1)
+    assert reap(study, tmp_path / "b", 3) == []
+    time.sleep(1.1)
+    assert [reaped.number for reaped in reap(study, tmp_path / "b", 3)] == [0]
+    leases.close()
 
 
 def test_a_claim_under_a_lost_lock_is_none(
