@@ -83,11 +83,26 @@ def replay(file: Spec, trials: Trials = None, slots: Slots = None, as_json: Json
 
 
 @app.command()
-def status(spec: Spec, as_json: Json = False) -> None:
-    """Trials by state and cause, and the best so far."""
+def status(
+    spec: Spec,
+    watch: Annotated[bool, typer.Option("--watch", help="Again and again, until Ctrl-C.")] = False,
+    every: Annotated[float, typer.Option(min=0.5, help="Seconds between, with --watch.")] = 5.0,
+    as_json: Json = False,
+) -> None:
+    """Workers, trials by state and cause, speed, and the best so far."""
     from search import views
 
-    views.status(spec, as_json)
+    views.status(spec, as_json, every if watch else None)
+
+
+@app.command()
+def copy(spec: Spec, to: Annotated[str, typer.Option("--to", help="Database URL, without its password.")]) -> None:
+    """Copy the study to another storage, whole and checked."""
+    from studies.copying import copy_study
+    from studies.spec import StudySpec
+    from studies.storage import hide_password
+
+    print(f"{copy_study(StudySpec.load(spec), to)} trials copied to {hide_password(to)}")
 
 
 @app.command()

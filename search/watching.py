@@ -31,7 +31,7 @@ def status(path: Path, as_json: bool, watch: float | None = None) -> None:
     spec = StudySpec.load(path)
     if watch is not None and as_json:
         raise InputError("--watch and --json: one JSON document cannot be repeated; take one of them")
-    study = open_existing(spec)
+    study = open_existing(spec, to_look=True)
     while True:
         entries = rows(study)
         document = views.summary(spec, study) | progress(entries, crew_of(study), spec.study.trials)

@@ -21,7 +21,7 @@ from studies.leases import Leases
 from studies.outages import is_disk_full, is_outage
 from studies.sampling import params_key, params_of
 from studies.spec import StudySpec
-from studies.storage import StudyLock, open_storage, study_lock
+from studies.storage import SQLITE, StudyLock, open_storage, sqlite_file, study_lock
 
 SPEC = "mmtuna:spec"
 FINGERPRINTS = "mmtuna:fingerprints"
@@ -97,13 +97,19 @@ def _refuse_difference(name: str, was: Mapping[str, Any], now: Mapping[str, Any]
         )
 
 
-def open_existing(spec: StudySpec) -> optuna.Study:
-    """The study of `spec` as it is; InputError where it does not exist."""
+def open_existing(spec: StudySpec, *, to_look: bool = False) -> optuna.Study:
+    """The study of `spec` as it is; InputError where it does not exist, and then nothing is made.
+
+    `to_look`: only to read, and quickly.
+    """
+    url = spec.study.storage
+    missing = InputError(f"study {spec.study.name} does not exist yet; `mmtuna run SPEC` begins it")
+    if url.startswith(SQLITE) and not sqlite_file(url).exists():
+        raise missing
     try:
-        storage = open_storage(spec.study.storage)
-        return optuna.load_study(study_name=spec.study.name, storage=storage)
+        return optuna.load_study(study_name=spec.study.name, storage=open_storage(url, check_version=not to_look))
     except KeyError:
-        raise InputError(f"study {spec.study.name} does not exist yet; `mmtuna run SPEC` begins it") from None
+        raise missing from None
 
 
 def next_worker(study: optuna.Study) -> int:

@@ -16,7 +16,14 @@ from tests.search.conftest import ENVIRONMENT, mmtuna
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-COMMAND = re.compile(r"(?:^|`)mmtuna ([a-z][^`#\n]*)", re.MULTILINE)
+INLINE = re.compile(r"`mmtuna ([a-z][^`\n]*)`")
+FENCED = re.compile(r"^```[a-z]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LINE = re.compile(r"^\s*mmtuna ([a-z][^#\n]*)", re.MULTILINE)
+
+
+def commands_in(text: str) -> list[str]:
+    """What follows `mmtuna` in the code of a page, in order of blocks, then of inline code."""
+    return [words.strip() for block in FENCED.findall(text) for words in LINE.findall(block)] + INLINE.findall(text)
 
 
 def settings_table() -> str:
@@ -40,13 +47,13 @@ def test_every_command_stands_in_the_readme_or_the_docs() -> None:
     helped = mmtuna("--help").stdout
     commands = set(re.findall(r"^  ([a-z0-9]+) ", helped.split("Commands:")[1], re.MULTILINE))
     assert {"run", "check", "init"} <= commands
-    shown = {words.split()[0] for document in DOCUMENTS for words in COMMAND.findall(document.read_text("utf-8"))}
+    shown = {words.split()[0] for document in DOCUMENTS for words in commands_in(document.read_text("utf-8"))}
     assert commands <= shown, f"nowhere shown: {sorted(commands - shown)}"
 
 
 def test_every_command_shown_exists_with_its_options() -> None:
     for document in DOCUMENTS:
-        for words in COMMAND.findall(document.read_text(encoding="utf-8")):
+        for words in commands_in(document.read_text(encoding="utf-8")):
             parts = shlex.split(words)
             depth = 2 if parts[0] == "data" and len(parts) > 1 else 1
             done = mmtuna(*parts[:depth], "--help")
@@ -57,7 +64,7 @@ def test_every_command_shown_exists_with_its_options() -> None:
 
 def test_the_commands_of_the_readme_do_the_job_in_order(tmp_path: Path) -> None:
     """The README's page of use on phantom data, with the net made small and the study short by the spec alone."""
-    commands = [words.strip() for words in COMMAND.findall(README)]
+    commands = commands_in(README)
     assert [words.split()[0] for words in commands[:3]] == ["init", "check", "run"]
     made = mmtuna("data", "phantom", "path/to/data", "--subjects", 4, "--scans", 3, "--size", 64, cwd=tmp_path)
     assert made.returncode == 0, made.stderr

@@ -55,7 +55,12 @@ threads = 1
 {resources}
 """
 # A fixture must not inherit a storage or a cache from the person who runs the tests.
-ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("MMTUNA_")}
+# Nor Python's setting that makes every start compile everything anew, which nobody uses a command with.
+ENVIRONMENT = {
+    name: value
+    for name, value in os.environ.items()
+    if not name.startswith("MMTUNA_") and name != "PYTHONDONTWRITEBYTECODE"
+}
 
 
 @pytest.fixture(scope="session")

@@ -186,6 +186,7 @@ def test_kept_predictions_serve_where_the_weights_are_gone(
     for number in (0, 1):
         folder = spec.study.folder / f"trials/{number:05d}"
         (folder / LAST).unlink()
+        shutil.rmtree(folder / "predictions")  # the training's own are of all its pictured images
         (folder / "predictions").mkdir()
         Image.new("L", (64, 64), 1).save(folder / "predictions" / name)
     compare(spec, 0, 1, tmp_path / "compare.png", name)

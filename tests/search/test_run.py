@@ -26,7 +26,7 @@ def test_a_study_runs_goes_on_and_counts_exactly(write_spec: WriteSpec) -> None:
     assert 0 <= best["metrics"]["IoU.fluid"] <= 1
     assert best["value"] == best["metrics"]["mIoU"]
     assert Path(best["config"]).is_file()
-    assert Path(summary["report"]).read_text().startswith("<!doctype html>")
+    assert Path(summary["report"]).read_text().lower().startswith("<!doctype html>")
 
     again = mmtuna("run", spec)
     assert again.returncode == 0, again.stderr
@@ -56,7 +56,7 @@ def test_checkpoints_of_all_but_the_best_are_deleted(write_spec: WriteSpec) -> N
 def test_other_data_space_or_settings_are_refused_by_name(write_spec: WriteSpec, phantom: Path) -> None:
     spec = write_spec()
     assert mmtuna("run", spec, "--trials", "1").returncode == 0
-    before = status(spec)
+    before = status(spec)["trials"]
 
     write_spec(train="rotation = 10")
     changed = mmtuna("run", spec)
@@ -71,7 +71,7 @@ def test_other_data_space_or_settings_are_refused_by_name(write_spec: WriteSpec,
     spec.write_text(text)
     assert "study tiny: space.lr_adam.distribution was" in mmtuna("run", spec).stderr
     write_spec()
-    assert status(spec) == before
+    assert status(spec)["trials"] == before
 
 
 def test_a_cause_that_ends_every_trial_stops_the_study(write_spec: WriteSpec) -> None:
@@ -84,7 +84,7 @@ def test_a_cause_that_ends_every_trial_stops_the_study(write_spec: WriteSpec) ->
 
 def test_divergence_is_a_named_cause_and_the_study_goes_on(write_spec: WriteSpec) -> None:
     space = '[space.params.lr_sgd]\nchoices = [1e-2, 10.0]\n[space.params.optimizer]\nchoices = ["SGD"]\n'
-    spec = write_spec(space=space, study='sampler = "random"', train="momentum = 0.99")
+    spec = write_spec(space=space, study='sampler = "random"', train="momentum = 0.99\nweight_decay = 1.0")
     spec.write_text(spec.read_text().replace('optimizer = "AdamW"\n', "").replace("iterations = 8", "iterations = 60"))
     done = mmtuna("run", spec, "--trials", "6", timeout=240)
     assert done.returncode == 0, done.stderr
