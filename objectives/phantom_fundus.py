@@ -21,10 +21,9 @@ _FINE = 2  # vessels are drawn at twice the size and scaled down, so that their 
 def write_fundus(folder: Path, *, images: int = 32, size: int = 256, seed: int = 0) -> Dataset:
     """Draws `images` fundus photographs of `size` x `size` pixels with their vessel masks into `folder`.
 
-    The layout is `Dataset`'s, RGB images, masks 0 background and 1 vessel (8 to 20 % of the pixels at 256 pixels, fewer at
-    smaller sizes), a quarter for
-    validation. The same arguments give the same bytes. Raises InputError for fewer than 4 images, a size under 64, a
-    negative seed, or a folder that is not empty.
+    The layout is `Dataset`'s, RGB images, masks 0 background and 1 vessel (8 to 20 % of the pixels at 256 pixels,
+    fewer at smaller sizes), a quarter for validation. The same arguments give the same bytes. Raises InputError for
+    fewer than 4 images, a size under 64, a negative seed, or a folder that is not empty.
     """
     for name, value, least in (("images", images, 4), ("size", size, 64), ("seed", seed, 0)):
         if value < least:

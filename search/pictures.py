@@ -19,6 +19,8 @@ from studies.storage import study_lock
 IMAGES = "mmtuna:pictures"
 """Study attribute: names of the images that every trial is pictured on."""
 LIMIT = 6
+WIDTH = 960
+"""Pixels: four panels side by side that still fit beside a list of trials."""
 
 
 def draw_overlays(spec: StudySpec, study: optuna.Study, folder: Path) -> list[Path]:
@@ -44,6 +46,7 @@ def draw_overlays(spec: StudySpec, study: optuna.Study, folder: Path) -> list[Pa
                 ignore_index=spec.data.ignore_index,
             )
             file = f"{place}-{Path(name).stem}.png"
+            picture.thumbnail((WIDTH, WIDTH))
             picture.save(part / file, format="PNG", optimize=True)
             paths.append(folder / OVERLAYS / file)
     return paths

@@ -89,8 +89,8 @@ def trial_note(
     if published is not None:
         parts.append(_published(published, metrics, classes))
     if pictures:
-        shown = " ".join(f'![{plain(name)}]({address} "{plain(name)}")' for name, address in pictures.items())
-        parts.append(f"{', '.join(plain(name) for name in pictures)}:\n\n{shown}")
+        # A paragraph each: side by side they would run off the page.
+        parts += [f'![{plain(name)}]({address} "{plain(name)}")' for name, address in pictures.items()]
     return "\n\n".join(part.strip() for part in parts if part) + "\n"
 
 
