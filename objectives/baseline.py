@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from objectives.evaluation import metrics, per_image_foreground_iou, total
+from objectives.evaluation import per_image_foreground_iou
 from objectives.trial_process import call_in_child
 
 
-def measure_without_training(cfg: dict[str, Any], names: Path, *, timeout: float = 3600.0) -> dict[str, Any]:
+def measure_without_training(
+    cfg: dict[str, Any],
+    names: Path,
+    *,
+    pictured: Sequence[str] = (),
+    masks: Path | None = None,
+    timeout: float = 3600.0,
+) -> dict[str, Any]:
     """Evaluates the config's `load_from` on the images listed in `names`, in a child process on the CPU.
+
+    The predicted masks of the images `pictured` (relative to the image folder, with suffix) go to the folder `masks`.
 
     Returns `metrics` (fractions, by name; objectives.evaluation.metrics), `per_image` (Table 1's own figure: the mean
     over images of the foreground IoU, 0 where neither truth nor prediction holds any) and `images` (their number).
@@ -19,22 +29,23 @@ def measure_without_training(cfg: dict[str, Any], names: Path, *, timeout: float
     """
     loader = {**cfg["val_dataloader"], "dataset": {**cfg["val_dataloader"]["dataset"], "ann_file": str(names)}}
     with tempfile.TemporaryDirectory(prefix="mmtuna-") as folder:
+        whole = {**cfg, "val_dataloader": loader, "work_dir": folder}
         found: dict[str, Any] = call_in_child(
-            _measure, {**cfg, "val_dataloader": loader, "work_dir": folder}, timeout=timeout
+            _measure, whole, list(pictured), str(masks) if masks else "", timeout=timeout
         )
     return found
 
 
-def _measure(cfg: dict[str, Any]) -> dict[str, Any]:
+def _measure(cfg: dict[str, Any], pictured: list[str], masks: str) -> dict[str, Any]:
     # In the child, which has torch.
+    from objectives.counting import counting_metric
     from objectives.training import build_runner
 
     runner = build_runner(cfg)
+    metric = counting_metric(runner)
+    metric.pictured = frozenset(pictured)
     runner.val()
-    images = runner.val_loop.evaluator.metrics[0].images
-    classes = runner.val_loop.dataloader.dataset.metainfo["classes"]
-    return {
-        "metrics": metrics(total(images.values()), classes),
-        "per_image": per_image_foreground_iou(images),
-        "images": len(images),
-    }
+    if masks:
+        metric.write_masks(Path(masks))
+    per_image = per_image_foreground_iou(metric.images)
+    return {"metrics": metric.figures(), "per_image": per_image, "images": len(metric.images)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,13 @@ def baseline(path: Path, as_json: bool) -> None:
         print(f"{line['decoder']:<12}{published:>10}{figures}{metrics.get('IoU.' + foreground, 0.0):>14.4f}")
 
 
-def measure(spec: StudySpec, console: Console) -> list[dict[str, Any]]:
-    """One line per decoder: decoder, weights, published, per_image, metrics, images. Leaves the study as it is."""
+def measure(
+    spec: StudySpec, console: Console, *, pictured: Sequence[str] = (), masks: Path | None = None
+) -> list[dict[str, Any]]:
+    """One line per decoder: decoder, weights, published, per_image, metrics, images. Leaves the study as it is.
+
+    Masks of the images `pictured` go to a folder per decoder in `masks`.
+    """
     if spec.model.pretrained == "none":
         raise InputError("[model] pretrained = 'none': a baseline needs weights; name some, or 'auto'")
     with watched_preparation(spec, console, 1) as ready:
@@ -51,7 +57,8 @@ def measure(spec: StudySpec, console: Console) -> list[dict[str, Any]]:
         for decoder in ready.weights:
             params = {"decoder": decoder} if spec.model.base == UNET else {}
             cfg = objective.config(params, seed=spec.study.seed)
-            found = measure_without_training(cfg, names)
+            place = masks / (decoder or "base") if masks else None
+            found = measure_without_training(cfg, names, pictured=pictured, masks=place)
             weights = ready.weights[decoder].name
             published = TABLE1.get(decoder) if spec.model.base == UNET else None
             name = decoder or ready.bases[decoder].name

@@ -27,6 +27,7 @@ _SEED = 0
 
 def covering(space: SearchSpace) -> list[Params]:
     """Params that together hold every choice and both ends of every range, each once at least where it can exist."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # its line a study would stand among ours
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=_SEED))
     found = [space.suggest(study.ask()) for _ in range(_DRAWS)]
     for parameter in space:

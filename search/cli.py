@@ -165,6 +165,15 @@ def compare(
 
 
 @app.command()
+def paper(spec: Spec, out: Annotated[Path, typer.Option("-o", help="Folder to write, new or empty.")]) -> None:
+    """The paper's Tables 1 and 2 and figures 5 and 6, from a study."""
+    from search.paper import write_paper
+    from studies.spec import StudySpec
+
+    print(write_paper(StudySpec.load(spec), out))
+
+
+@app.command()
 def dashboard(
     spec: Spec,
     host: Annotated[str, typer.Option(help="Address to listen on; one that others reach needs a token.")] = "127.0.0.1",
