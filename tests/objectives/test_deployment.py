@@ -148,7 +148,11 @@ def make(
     return of
 
 
-@pytest.fixture(params=CASES)
+# Every decoder, both ways of inference; the combination of the rest takes its time.
+SLOW = ("fcn-slide-oblong",)
+
+
+@pytest.fixture(params=[pytest.param(case, marks=pytest.mark.slow if case in SLOW else ()) for case in CASES])
 def made(request: pytest.FixtureRequest, make: Callable[[str], Made]) -> Made:
     return make(request.param)
 

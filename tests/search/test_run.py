@@ -96,6 +96,7 @@ def test_divergence_is_a_named_cause_and_the_study_goes_on(write_spec: WriteSpec
     assert any(trial["state"] == "COMPLETE" for trial in trials)
 
 
+@pytest.mark.slow
 def test_replicates_of_table_2_have_seeds_of_their_own(write_spec: WriteSpec) -> None:
     spec = write_spec(space='preset = "paper"', train="size_scale = 0.15", study="enqueue = []")
     text = spec.read_text().replace("[space.params.lr_adam]\nlow = 1e-4\nhigh = 1e-2\nlog = true\n", "")
