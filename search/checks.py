@@ -15,6 +15,7 @@ from objectives.config import effective
 from objectives.config.base import UNET
 from objectives.config.effective import UNET_STRIDE
 from objectives.trial_process import call_in_child
+from search.quiet import quiet_optuna
 from spaces.errors import InputError
 from spaces.parameter import Params, Value
 from spaces.search_space import SearchSpace
@@ -27,7 +28,7 @@ _SEED = 0
 
 def covering(space: SearchSpace) -> list[Params]:
     """Params that together hold every choice and both ends of every range, each once at least where it can exist."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # its line a study would stand among ours
+    quiet_optuna()
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=_SEED))
     found = [space.suggest(study.ask()) for _ in range(_DRAWS)]
     for parameter in space:

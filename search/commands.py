@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from search import views
+from search.quiet import quiet_optuna
 from search.running import NotReadyError, StoppedError, replay_study, run_study, watched_preparation
 from spaces.errors import InputError
 from studies.spec import StudySpec
@@ -36,7 +37,7 @@ def init(folder: Path, root: Path, classes: list[str], preset: str) -> None:
 def check(path: Path, as_json: bool) -> None:
     """Prints all problems and notes; exit status 2 where there is a problem."""
     spec = StudySpec.load(path)
-    _quiet_optuna()
+    quiet_optuna()
     with watched_preparation(spec, Console(stderr=True), spec.resources.trials_per_device) as ready:
         problems, notes = list(ready.problems), list(ready.notes)
     if not problems:
@@ -91,7 +92,7 @@ def run(
     """Works on the study, then prints the best trial, Table 2 where the study holds it, and writes the report."""
     spec = StudySpec.load(path)
     console = Console(stderr=as_json)
-    _quiet_optuna()
+    quiet_optuna()
     try:
         study = run_study(spec, console, trials=trials, slots=slots, must_exist=must_exist, replicates=replicates)
     except StoppedError as error:
@@ -104,7 +105,7 @@ def run(
 def replay(path: Path, trials: int | None, slots: int | None, as_json: bool) -> None:
     """Works on a study of replayed curves and prints the best trial."""
     spec = StudySpec.load(path)
-    _quiet_optuna()
+    quiet_optuna()
     try:
         study = replay_study(spec, Console(stderr=as_json), trials=trials, slots=slots)
     except StoppedError as error:
@@ -145,8 +146,3 @@ def check_data(root: Path, classes: list[str], as_json: bool) -> None:
         print(f"{len(found.names)} images of {shown}; " + ", ".join(f"{k} {v:.2%}" for k, v in shares.items()))
     if problems:
         raise _Silent(problems) if as_json else NotReadyError(problems)
-
-
-def _quiet_optuna() -> None:
-    # Its line per trial would stand between ours and tear the live table.
-    optuna.logging.set_verbosity(optuna.logging.WARNING)

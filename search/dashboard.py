@@ -22,6 +22,7 @@ from optuna.trial import TrialState
 from search.dashboard_access import TOKEN_VARIABLE, Access, chosen_token, is_loopback
 from search.dashboard_content import refresh
 from search.dashboard_guard import Guard
+from search.quiet import quiet_optuna
 from spaces.errors import InputError
 from studies.artifacts import artifact_store
 from studies.read_only import open_read_only
@@ -57,7 +58,9 @@ def serve(
 
     InputError for a study that does not exist, an address that cannot be taken, and a token that could be guessed.
     """
-    _quiet_optuna()
+    quiet_optuna()
+    # Whoever opens a page would make it print: what Optuna says of few trials, the plots say themselves.
+    warnings.filterwarnings("ignore", module="optuna")
     study = open_existing(spec)
     token, made = chosen_token(host, token)
     with _listening(host, port) as server:
@@ -174,12 +177,6 @@ class _Content:
             self._seen = None if stop() else states
         except Exception as error:  # the dashboard shows what there is; the next round may succeed
             print(f"mmtuna: notes and files not brought up to date: {type(error).__name__}", file=sys.stderr)
-
-
-def _quiet_optuna() -> None:
-    # Whoever opens a page would make it print: what Optuna says of few trials, the plots say themselves.
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    warnings.filterwarnings("ignore", module="optuna")
 
 
 def _study_id(study: optuna.Study) -> int:

@@ -137,9 +137,10 @@ def shapes_of(ready: Preparation) -> set[tuple[int, int]]:
     return shapes(ready.manifest, ready.dataset) if ready.dataset else set()
 
 
-def _open_data(ready: Preparation, on_file: Callable[[int, int], None] | None) -> None:
-    data = ready.spec.data
-    ready.dataset = Dataset.open(
+def open_dataset(spec: StudySpec) -> Dataset:
+    """The data set that `[data]` describes; InputError where it does not fit the description."""
+    data = spec.data
+    return Dataset.open(
         data.root,
         classes=data.classes,
         images=data.images,
@@ -149,6 +150,10 @@ def _open_data(ready: Preparation, on_file: Callable[[int, int], None] | None) -
         ignore_index=data.ignore_index,
         subjects=data.subjects,
     )
+
+
+def _open_data(ready: Preparation, on_file: Callable[[int, int], None] | None) -> None:
+    ready.dataset = open_dataset(ready.spec)
     known = Manifest.load(ready.spec.study.folder / MANIFEST)
     inspection = inspect(ready.dataset, manifest=known, on_file=on_file)
     ready.manifest = inspection.manifest

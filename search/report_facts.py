@@ -7,7 +7,6 @@ import os
 import platform
 from typing import TYPE_CHECKING
 
-from objectives.dataset import Dataset
 from objectives.manifest import Manifest, class_pixels
 from objectives.trial_files import OVERLAYS
 from spaces.errors import InputError
@@ -95,18 +94,9 @@ def _names(path: os.PathLike[str]) -> list[str]:
 
 
 def _subjects(spec: StudySpec) -> dict[str, str]:
-    data = spec.data
+    from search.preparation import open_dataset
+
     try:
-        dataset = Dataset.open(
-            data.root,
-            classes=data.classes,
-            images=data.images,
-            masks=data.masks,
-            image_suffix=data.image_suffix,
-            mask_suffix=data.mask_suffix,
-            ignore_index=data.ignore_index,
-            subjects=data.subjects,
-        )
+        return dict(open_dataset(spec).subjects)
     except InputError:
         return {}  # the data may lie elsewhere by now; the report is of the study
-    return dict(dataset.subjects)
