@@ -108,6 +108,7 @@ def test_the_resumed_training_is_the_uninterrupted_one_bit_for_bit(
     assert second.seconds > first.seconds
 
 
+@pytest.mark.slow
 def test_without_resume_an_old_checkpoint_is_not_used(dataset: Dataset, tmp_path: Path) -> None:
     again = objective(dataset, tmp_path)
     again.run(ORDER, InterruptAt(4, at_evaluation=True))

@@ -32,7 +32,7 @@ def make_short(trials: Path, spec: Path) -> None:
     spec.write_text(spec.read_text().replace("threads = 1", "threads = 1\ndeadline = 2.0"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_signal_puts_running_trials_back_and_leaves_no_process(write_spec: WriteSpec, number: int) -> None:
     spec, trials = long_spec(write_spec)
     process = start("run", spec)

@@ -55,6 +55,7 @@ def test_kill_9_loses_and_doubles_nothing(ground: Ground) -> None:
     assert found["retries"] >= 1
 
 
+@pytest.mark.slow
 def test_a_worker_stopped_past_its_lease_drops_its_late_result_and_lives(ground: Ground) -> None:
     passed, found = stopped_worker(ground)
     assert passed, found

@@ -82,6 +82,7 @@ def test_a_cause_that_ends_every_trial_stops_the_study(write_spec: WriteSpec) ->
     assert status(spec)["causes"] == {"deadline": 3}
 
 
+@pytest.mark.slow  # the naming of it is tested in tests/objectives/test_training.py
 def test_divergence_is_a_named_cause_and_the_study_goes_on(write_spec: WriteSpec) -> None:
     space = '[space.params.lr_sgd]\nchoices = [1e-2, 10.0]\n[space.params.optimizer]\nchoices = ["SGD"]\n'
     spec = write_spec(space=space, study='sampler = "random"', train="momentum = 0.99\nweight_decay = 1.0")
