@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
@@ -76,7 +75,6 @@ class Outcome:
     cause: Cause | None = None
     message: str = ""
     folder: Path | None = None
-    files: dict[str, str] = field(default_factory=dict)
 
 
 class Watch(Protocol):
@@ -97,6 +95,3 @@ class Objective(Protocol):
 
     def run(self, order: TrialOrder, watch: Watch) -> Outcome:
         """Trains `order` to its end, to a stop from `watch`, or to a failure, which is returned and not raised."""
-
-
-Answer = Callable[[Evaluation], bool]

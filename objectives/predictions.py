@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from objectives.files import whole_folder
-from objectives.trial_files import CONFIG, PREDICTIONS
+from objectives.trial_files import CONFIG, EVALUATION, PREDICTIONS
 from spaces.errors import InputError
 
 if TYPE_CHECKING:
@@ -79,6 +80,14 @@ def find_named(trial_folder: Path, names: Sequence[str]) -> dict[str, LabelledIm
             f"{unknown[0]}: does not validate in {trial_folder.name}; use names such as {next(iter(known))}"
         )
     return {name: known[name] for name in names}
+
+
+def images_with_masks(trial_folder: Path) -> dict[str, Any]:
+    """The counts (evaluation.json) of the images that the trial kept a mask of, by name; empty where it kept none."""
+    kept = trial_folder / PREDICTIONS
+    masks = {path.relative_to(kept).with_suffix("") for path in kept.rglob("*.png")}
+    images: dict[str, Any] = json.loads((trial_folder / EVALUATION).read_text(encoding="utf-8"))["images"]
+    return {name: counts for name, counts in images.items() if Path(name).with_suffix("") in masks}
 
 
 def read_mask(path: Path) -> NDArray[np.uint8]:

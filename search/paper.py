@@ -16,11 +16,12 @@ from objectives.deployment.contract import ignore_index
 from objectives.deployment.predict import read_image
 from objectives.files import whole_folder, write_whole
 from objectives.overlays import compare, side_by_side
-from objectives.predictions import find_named, read_mask
-from objectives.trial_files import CONFIG, EVALUATION, PREDICTIONS
+from objectives.predictions import find_named, images_with_masks, read_mask
+from objectives.trial_files import CONFIG, PREDICTIONS
 from search.baseline import measure
 from search.exporting import find_complete, trial_folder
 from spaces.errors import InputError
+from spaces.settings import DEFAULTS
 from studies import table2 as tables
 from studies.spec import StudySpec
 from studies.study import open_existing
@@ -39,7 +40,7 @@ def write_paper(spec: StudySpec, out: Path) -> str:
     trial = find_complete(spec, study, None)
     folder = trial_folder(spec, trial)
     name = _most_foreground(folder)
-    decoder = str(trial.params.get("decoder", spec.train.get("decoder", "pspnet")))
+    decoder = str(trial.params.get("decoder", spec.train.get("decoder", DEFAULTS["decoder"])))
     with whole_folder(out) as part, tempfile.TemporaryDirectory(prefix="mmtuna-") as scratch:
         lines = measure(spec, Console(stderr=True), pictured=[name], masks=Path(scratch))
         write_whole(part / "table1.json", json.dumps(lines, indent=1) + "\n")
@@ -66,12 +67,9 @@ def write_paper(spec: StudySpec, out: Path) -> str:
 
 
 def _most_foreground(folder: Path) -> str:
-    kept = folder / PREDICTIONS
-    names = {path.relative_to(kept).with_suffix("") for path in kept.rglob("*.png")}
-    if not names:
-        raise InputError(f"{kept}: the trial kept no masks; run the study with this version")
-    images: dict[str, Any] = json.loads((folder / EVALUATION).read_text(encoding="utf-8"))["images"]
-    shown = {name: counts for name, counts in images.items() if Path(name).with_suffix("") in names}
+    shown = images_with_masks(folder)
+    if not shown:
+        raise InputError(f"{folder / PREDICTIONS}: the trial kept no masks; run the study with this version")
     return max(shown, key=lambda name: (sum(shown[name]["labelled"][1:]), name))
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import optuna
 
 from objectives.deployment.predict import read_image
 from objectives.files import whole_folder
 from objectives.overlays import choose_images, side_by_side
-from objectives.predictions import find_named, read_mask
+from objectives.predictions import find_named, images_with_masks, read_mask
 from objectives.trial_files import EVALUATION, OVERLAYS, PREDICTIONS
 from studies.spec import StudySpec
 from studies.storage import study_lock
@@ -58,13 +56,6 @@ def _images(spec: StudySpec, study: optuna.Study, folder: Path) -> list[str]:
         with study_lock(spec.study.storage, spec.study.name):
             chosen = study.user_attrs.get(IMAGES)
             if chosen is None:
-                chosen = _choose(spec, folder)
+                chosen = choose_images({"images": images_with_masks(folder)}, spec.data.classes, LIMIT)
                 study.set_user_attr(IMAGES, chosen)
     return chosen
-
-
-def _choose(spec: StudySpec, folder: Path) -> list[str]:
-    evaluation: dict[str, Any] = json.loads((folder / EVALUATION).read_text(encoding="utf-8"))
-    kept = {path.relative_to(folder / PREDICTIONS).with_suffix("") for path in (folder / PREDICTIONS).rglob("*.png")}
-    images = {name: counts for name, counts in evaluation["images"].items() if Path(name).with_suffix("") in kept}
-    return choose_images({"images": images}, spec.data.classes, LIMIT)
