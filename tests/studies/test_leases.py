@@ -207,6 +207,7 @@ def test_two_reapers_at_once_retry_once(study: optuna.Study, stored_spec: StudyS
         dead = stack.enter_context(worker(study, tmp_path, seconds=0.01))
         for _ in range(6):
             claim(study, stored_spec, dead)
+        time.sleep(0.05)  # the last lease has to run out as well
         reapers = [stack.enter_context(worker(study, tmp_path)) for _ in range(4)]
         start, found = threading.Barrier(len(reapers)), []
 
