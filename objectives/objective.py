@@ -11,6 +11,7 @@ from typing import Any
 from objectives.config import BaseConfig, build_config, effective, load_base, write_config
 from objectives.config.base import UNET
 from objectives.dataset import Dataset
+from objectives.devices import visible_to_child
 from objectives.outcome import Cause, Ending, Outcome, TrialOrder, Watch
 from objectives.trial_files import CONFIG
 from objectives.trial_process import TrialProcess
@@ -102,7 +103,7 @@ class SegmentationObjective:
         plan = {
             "folder": str(folder),
             "metric": self.metric,
-            "device": order.device,
+            "visible": visible_to_child(order.device),
             "threads": order.threads,
             "resume": order.resume,
             "value": self.value,

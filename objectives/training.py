@@ -36,6 +36,7 @@ with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), conte
     from objectives.counting import counting_metric
 
 from objectives.config import read_config
+from objectives.devices import VARIABLE
 from objectives.focal import repair_focal_loss
 from objectives.outcome import Cause
 from objectives.readback import MismatchError, check_readback
@@ -173,9 +174,13 @@ def load_strictly(file: Any, map_location: Any = None, weights_only: bool | None
         return torch.load(file, map_location=map_location, weights_only=True)
 
 
-def prepare_process(device: str, threads: int) -> None:
-    """Pins this process to its device and its share of the CPU. Call before anything touches CUDA."""
-    os.environ["CUDA_VISIBLE_DEVICES"] = device.removeprefix("cuda:") if device.startswith("cuda:") else ""
+def prepare_process(threads: int, visible: str | None = None) -> None:
+    """Pins this process to its share of the CPU and, with `visible`, to a GPU; call before anything touches CUDA.
+
+    `visible` is for CUDA_VISIBLE_DEVICES: "" for no GPU, None for what this process inherited.
+    """
+    if visible is not None:
+        os.environ[VARIABLE] = visible
     torch.set_num_threads(threads)
     cv2.setNumThreads(0)
     mmengine_checkpoint._safe_torch_load = load_strictly
@@ -185,12 +190,12 @@ def prepare_process(device: str, threads: int) -> None:
 def train(plan: dict[str, Any], channel: Channel) -> None:
     """Trains the config.py in the plan's folder and reports through `channel`; a failure is reported, not raised.
 
-    `plan`: folder, metric, device, threads, settings (effective, to be read back from the built Runner), resume
-    (whether to go on from last.pth where there is one), value (last or best), pictured (validation images whose
-    masks are kept, relative to the image folder).
+    `plan`: folder, metric, visible (for CUDA_VISIBLE_DEVICES), threads, settings (effective, to be read back from the
+    built Runner), resume (whether to go on from last.pth where there is one), value (last or best), pictured
+    (validation images whose masks are kept, relative to the image folder).
     """
     try:
-        prepare_process(plan["device"], plan["threads"])
+        prepare_process(plan["threads"], plan["visible"])
         last = Path(plan["folder"]) / LAST
         before = remembered(last, load_strictly) if plan.get("resume") else None
         runner = _runner_of(plan, last if before else None)

@@ -66,7 +66,7 @@ def call(connection: Connection, log: str, function: Any, arguments: tuple[Any, 
     from spaces.errors import InputError
 
     _begin(Path(log))
-    training.prepare_process("cpu", 1)
+    training.prepare_process(1)
     try:
         answer = {"result": function(*arguments)}
     except InputError as error:

@@ -97,8 +97,22 @@ class Worker:
         Raises StoppedError where the same cause ends every trial, where the database is lost or full, or after
         `request_stop`.
         """
+        self._on_threads(lambda slot: self._serve(slot, trials))
+        if self._through(lambda: study_room.finished(self.study)) < trials:
+            raise StoppedError("stopped; run the same command again to go on")
+
+    def work_once(self, trials: int) -> study_room.Budget | None:
+        """Trains one trial on every slot, towards `trials` finished ones, or says why there was none to train.
+
+        Raises what `work` raises.
+        """
+        found: list[study_room.Budget | None] = []
+        self._on_threads(lambda slot: found.append(self._serve_once(slot, trials)))
+        return next((answer for answer in found if answer is not None), None)
+
+    def _on_threads(self, serve: Callable[[Slot], None]) -> None:
         threads = [
-            threading.Thread(target=self._guarded, args=(slot, trials), name=f"slot-{slot.index}", daemon=True)
+            threading.Thread(target=self._guarded, args=(serve, slot), name=f"slot-{slot.index}", daemon=True)
             for slot in self.slots
         ]
         with self._leases:
@@ -113,12 +127,10 @@ class Worker:
                     thread.join(timeout=30)
         if self._reasons:
             raise StoppedError(self._reasons[0])
-        if self._through(lambda: study_room.finished(self.study)) < trials:
-            raise StoppedError("stopped; run the same command again to go on")
 
-    def _guarded(self, slot: Slot, trials: int) -> None:
+    def _guarded(self, serve: Callable[[Slot], None], slot: Slot) -> None:
         try:
-            self._serve(slot, trials)
+            serve(slot)
         except (InputError, StorageLostError, DiskFullError) as error:
             self._halt(str(error))
         except Exception as error:  # a slot's thread must not die in silence
@@ -133,17 +145,22 @@ class Worker:
 
     def _serve(self, slot: Slot, trials: int) -> None:
         while not self._stop.is_set():
-            claim = self._through(
-                lambda: study_room.ask(
-                    self.study, self.space, self.spec, trials=trials, lock=self._lock, leases=self._leases
-                )
-            )
-            if claim is study_room.Budget.DONE:
+            answer = self._serve_once(slot, trials)
+            if answer is study_room.Budget.DONE:
                 return
-            if isinstance(claim, study_room.Budget):
+            if answer is study_room.Budget.WAIT:
                 self._stop.wait(_WAIT)
-                continue
-            self._train(claim, slot)
+
+    def _serve_once(self, slot: Slot, trials: int) -> study_room.Budget | None:
+        claim = self._through(
+            lambda: study_room.ask(
+                self.study, self.space, self.spec, trials=trials, lock=self._lock, leases=self._leases
+            )
+        )
+        if isinstance(claim, study_room.Budget):
+            return claim
+        self._train(claim, slot)
+        return None
 
     def _train(self, claim: study_room.Claim, slot: Slot) -> None:
         assert claim.lease is not None

@@ -199,7 +199,7 @@ def test_settings_that_never_reached_training_fail_the_trial(
     ours = objective(tmp_path, {"lr_sgd": 0.01})
     write_config(ours.config(built, seed=0), tmp_path / "config.py")
     settings = effective(ours.settings(said))
-    plan = {"folder": str(tmp_path), "metric": "mIoU", "device": "cpu", "threads": 1, "settings": settings}
+    plan = {"folder": str(tmp_path), "metric": "mIoU", "visible": "", "threads": 1, "settings": settings}
     outcome = TrialProcess(plan, listening()).run()
     assert (outcome.ending, outcome.cause) == (Ending.FAILED, Cause.MISMATCH)
     for line in named:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from objectives.dataset import Dataset
+from objectives.devices import VARIABLE, visible_to_child
 from objectives.outcome import Cause, Ending, Evaluation, Outcome
 from objectives.trial_process import call_in_child
 from objectives.weights import resolve_weights
@@ -209,3 +210,24 @@ def test_a_call_that_takes_too_long_is_ended(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no answer in 0.5 s"):
         call_in_child(time.sleep, 60, timeout=0.5)
     assert len({p.name for p in Path(f"/proc/{os.getpid()}/fd").iterdir()}) <= len(before)
+
+
+@pytest.mark.parametrize(
+    ("device", "inherited", "visible"),
+    [
+        ("cpu", {}, ""),
+        ("cpu", {VARIABLE: "3"}, ""),
+        ("cuda:0", {}, "0"),
+        ("cuda:1", {}, "1"),
+        ("cuda:0", {VARIABLE: "3"}, "3"),  # as Slurm and Ray deal them out
+        ("cuda:1", {VARIABLE: "5, GPU-8f6e"}, "GPU-8f6e"),
+    ],
+)
+def test_a_trial_is_pinned_to_a_gpu_that_its_worker_may_use(
+    device: str, inherited: dict[str, str], visible: str
+) -> None:
+    assert visible_to_child(device, inherited) == visible
+
+
+def test_a_child_that_looks_for_gpus_may_see_them() -> None:
+    assert call_in_child(os.getenv, VARIABLE, "all") == os.environ.get(VARIABLE, "all")

@@ -1,0 +1,22 @@
+"""Names of devices: ours count the GPUs that this process may use, CUDA_VISIBLE_DEVICES those of the machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+VARIABLE = "CUDA_VISIBLE_DEVICES"
+
+
+def visible_to_child(device: str, environment: Mapping[str, str] = os.environ) -> str:
+    """What CUDA_VISIBLE_DEVICES has to be in a trial process that is to use `device` and no other GPU.
+
+    "cuda:1" is the second of those that the variable leaves to this process, as a cluster that deals out GPUs sets it;
+    "" for the CPU.
+    """
+    kind, _, index = device.partition(":")
+    if kind != "cuda":
+        return ""
+    left = [name.strip() for name in environment.get(VARIABLE, "").split(",") if name.strip()]
+    place = int(index or 0)
+    return left[place] if place < len(left) else str(place)
