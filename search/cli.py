@@ -35,6 +35,14 @@ def main() -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(1)
+    except Exception as error:
+        from studies.outages import failure_line
+
+        reason = failure_line(error)
+        if reason is None:
+            raise
+        print(f"mmtuna: {reason}", file=sys.stderr)
+        sys.exit(1)
 
 
 @app.command()
@@ -72,6 +80,19 @@ def worker(spec: Spec, trials: Trials = None, slots: Slots = None, as_json: Json
     from search import commands
 
     commands.run(spec, trials, slots, as_json, must_exist=True)
+
+
+@app.command()
+def launch(
+    spec: Spec,
+    address: Annotated[str, typer.Option(help="The cluster: auto, HOST:PORT or ray://HOST.")] = "auto",
+    trials: Trials = None,
+    as_json: Json = False,
+) -> None:
+    """Search on a Ray cluster, one Ray task a trial; called again, it goes on."""
+    from search import commands
+
+    commands.launch(spec, address, trials, as_json)
 
 
 @app.command()

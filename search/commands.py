@@ -102,6 +102,23 @@ def run(
         _finish(spec, study, as_json, with_report=True)
 
 
+def launch(path: Path, address: str, trials: int | None, as_json: bool) -> None:
+    """Works on the study on a Ray cluster, then prints and writes what `run` does."""
+    from search.ray_cluster import connected
+    from search.ray_launcher import Launch
+
+    spec = StudySpec.load(path)
+    console = Console(file=sys.stderr if as_json else sys.stdout)  # bound: Ray's own lines on stdout are dropped
+    quiet_optuna()
+    try:
+        with connected(address) as cluster:
+            study = Launch(path, cluster, console, trials).run()
+    except StoppedError as error:
+        print(f"mmtuna: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    _finish(spec, study, as_json, with_report=True)
+
+
 def replay(path: Path, trials: int | None, slots: int | None, as_json: bool) -> None:
     """Works on a study of replayed curves and prints the best trial."""
     spec = StudySpec.load(path)

@@ -64,6 +64,7 @@ class Preparation:
             metric=self.spec.study.metric,
             folder=folder,
             deadline=self.spec.resources.deadline,
+            hung=self.spec.resources.hung,
             value=self.spec.study.value,
             pictured=self.pictured(),
         )
@@ -116,12 +117,26 @@ def prepare(
         lambda: _find_weights(ready, on_download),
         lambda: checks.check_sizes(ready.space, spec.train, spec.model.base, shapes_of(ready)),
         lambda: checks.check_storage(spec.study.storage, spec.study.folder),
+        lambda: checks.check_artifacts(spec.study),
     ]
     for step in steps:
         _gather(ready, step)
     if not ready.problems:
         _gather(ready, lambda: _check_configs(ready))
         _gather(ready, lambda: _check_in_child(ready, slots))
+    return ready
+
+
+def reopen(spec: StudySpec) -> Preparation:
+    """What `prepare` found, in another process that works on the same study: data, split, bases, weights.
+
+    Reads only files that changed since; builds no model. InputError, in one line, where something is not as it was.
+    """
+    ready = Preparation(spec=spec, space=spec.search_space())
+    for step in (lambda: _open_data(ready, None), lambda: _load_bases(ready), lambda: _find_weights(ready, None)):
+        _gather(ready, step)
+    if ready.problems:
+        raise InputError("; ".join(ready.problems))
     return ready
 
 

@@ -86,12 +86,22 @@ def run_study(
             raise NotReadyError(ready.problems)
     for note in ready.notes:
         console.print(f"note: {note}", highlight=False, markup=False, style="dim", soft_wrap=True)
-    study = study_room.create_or_open(spec, ready.fingerprints())
-    ready.save()
+    study, budget = begin(spec, ready, trials, replicates)
     places = make_slots(ready.devices, resources.trials_per_device, cores(), resources.threads, slots)
-    budget = _enqueue(spec, study, trials or spec.study.trials, replicates)
     work(spec, study, ready.objective(), places, console, budget)
     return study
+
+
+def begin(
+    spec: StudySpec, ready: Preparation, trials: int | None = None, replicates: int | None = None
+) -> tuple[optuna.Study, int]:
+    """Creates or opens a study that was prepared without problems and enqueues what the spec asks for.
+
+    Returns it with the number of finished trials that it is to hold. InputError for one that cannot be continued.
+    """
+    study = study_room.create_or_open(spec, ready.fingerprints())
+    ready.save()
+    return study, _enqueue(spec, study, trials or spec.study.trials, replicates)
 
 
 def replay_study(spec: StudySpec, console: Console, *, trials: int | None, slots: int | None) -> optuna.Study:
@@ -130,12 +140,13 @@ def work(
     best = results.best(study)
     board.counted(study_room.finished(study), (best.value, best.number) if best and best.value is not None else None)
     worker = Worker(spec=spec, study=study, space=spec.search_space(), objective=objective, slots=slots, board=board)
-    with board, _signals(worker.request_stop, board):
+    with board, on_signals(worker.request_stop, board.say):
         worker.work(trials)
 
 
 @contextmanager
-def _signals(request_stop: Callable[[], None], board: Board) -> Iterator[None]:
+def on_signals(request_stop: Callable[[], None], say: Callable[[str], None]) -> Iterator[None]:
+    """Within it, the signals that end a process ask for a stop; a second Ctrl-C ends it at once."""
     asked = False
 
     def on_signal(number: int, _frame: object) -> None:
@@ -145,7 +156,7 @@ def _signals(request_stop: Callable[[], None], board: Board) -> Iterator[None]:
         if asked:  # a cluster warns with one signal and follows it with another
             return
         asked = True
-        board.say("stopping: running trials are put back; Ctrl-C once more stops at once")
+        say("stopping: running trials are put back; Ctrl-C once more stops at once")
         request_stop()
 
     # Clusters send SIGUSR1 or SIGUSR2 some time before they take the machine away.

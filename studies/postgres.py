@@ -11,6 +11,8 @@ from typing import Any
 import sqlalchemy
 import sqlalchemy.exc
 
+from spaces.errors import InputError
+
 POSTGRES = "postgresql+psycopg://"
 CONNECT_SECONDS = 10
 CONNECTIONS = 2
@@ -77,6 +79,22 @@ def create_engine(url: str) -> sqlalchemy.Engine:
 def holds_password(url: str) -> bool:
     """Whether a password stands in `url`, before the @ or among the options."""
     return bool(re.search(r"://[^/@:]*:[^@]+@", url) or re.search(r"[?&](?:ssl)?password=[^&]", url, re.IGNORECASE))
+
+
+def without_password(url: str) -> str:
+    """`url` without a password, for a place where the password comes from the environment; others are as they were.
+
+    InputError, which does not repeat it, for one that is no URL.
+    """
+    if not url.startswith(POSTGRES):
+        return url
+    try:
+        parsed = sqlalchemy.make_url(url)
+    except (sqlalchemy.exc.ArgumentError, ValueError):
+        raise InputError(f"[study] storage is no URL; write {POSTGRES}USER@HOST/NAME") from None
+    secret = [name for name in parsed.query if name.lower() in ("password", "sslpassword", "passwd", "pwd")]
+    bare = parsed._replace(password=None).difference_update_query(secret)  # set(password=None) changes nothing
+    return bare.render_as_string(hide_password=False)
 
 
 def first_line(error: sqlalchemy.exc.DBAPIError, url: str) -> str:

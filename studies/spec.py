@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
@@ -61,8 +60,15 @@ class StudySpec(Table):
         missing file, wrong TOML, an unknown key or a wrong value.
         """
         path = Path(path)
-        tables = _read_toml(path)
-        storage = os.environ.get(STORAGE_VARIABLE)
+        return cls.parse(read_text(path), path, os.environ.get(STORAGE_VARIABLE))
+
+    @classmethod
+    def parse(cls, text: str, path: Path, storage: str | None = None) -> Self:
+        """The spec in `text`, which stood in the file `path`; `storage` takes the place of its `[study] storage`."""
+        try:
+            tables: dict[str, Any] = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise InputError(f"{path.name}: not TOML: {error}") from None
         if storage and isinstance(tables.get("study"), dict):
             tables["study"]["storage"] = storage
         try:
@@ -97,17 +103,13 @@ def _last_part(location: str) -> str:
     return PurePosixPath(path.replace("\\", "/")).name
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def read_text(path: Path) -> str:
+    """The text of a spec; InputError where there is none."""
     try:
-        text = path.read_bytes().decode()
+        return path.read_bytes().decode()
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; `mmtuna init DIR --data ROOT` writes one") from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: not UTF-8 text; save it as UTF-8") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); give the path of a study.toml") from None
-    try:
-        tables: Mapping[str, Any] = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path.name}: not TOML: {error}") from None
-    return dict(tables)
