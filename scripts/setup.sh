@@ -12,7 +12,7 @@ pip=("$venv/bin/python" -m pip --disable-pip-version-check --quiet)
 export MMCV_WITH_OPS=0
 # torch first and alone: an unpinned torch behind another package takes gigabytes of the newest CUDA build.
 "${pip[@]}" install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "$(grep '^torch==' constraints.txt)"
-"${pip[@]}" install -c constraints.txt -e '.[test,postgres,export]'
+"${pip[@]}" install -c constraints.txt -e '.[test,postgres,export,ray,s3]'
 # onedl-mmengine asks for opencv-python, which needs libGL and an X library that servers lack.
 opencv=$(grep '^opencv-python-headless==' constraints.txt)
 "${pip[@]}" uninstall -y opencv-python >/dev/null 2>&1 || true

@@ -20,6 +20,9 @@ from spaces.errors import InputError
 from spaces.parameter import Params, Value
 from spaces.search_space import SearchSpace
 from spaces.settings import DEFAULTS, NO_CROP
+from studies.object_store import prove
+from studies.s3_location import parse_location
+from studies.spec_tables import StudyTable
 from studies.storage import SQLITE, open_storage, sqlite_file
 
 _DRAWS = 16
@@ -93,6 +96,12 @@ def check_storage(url: str, folder: Path) -> None:
     storage = open_storage(url)
     storage.remove_session()
     storage.engine.dispose()
+
+
+def check_artifacts(table: StudyTable) -> None:
+    """Whether the place in S3 that the spec names can be written, read, listed and cleared; leaves nothing there."""
+    if table.artifacts is not None:
+        prove(parse_location(table.artifacts), table.name)
 
 
 def check_disk(folder: Path, model_bytes: int, keep: int, slots: int) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -43,14 +44,15 @@ def compare(spec: StudySpec, a: int, b: int, out: Path, name: str | None = None)
         raise InputError(f"{out}: must be a PNG file; name it such as compare.png")
     study = open_existing(spec)
     pair = [find_complete(spec, study, number) for number in (a, b)]
-    folder = trial_folder(spec, pair[1])
+    folder = trial_folder(spec, study, pair[1])
     cfg = read_config(folder / CONFIG)
     meta = cfg["val_dataloader"]["dataset"]["metainfo"]
     names = [name] if name is not None else _choose(folder, meta["classes"])
     images = find_named(folder, names)
     with tempfile.TemporaryDirectory(prefix="mmtuna-") as scratch:
         masks = {
-            _caption(spec, entry): _masks(spec, entry, names, Path(scratch) / str(i)) for i, entry in enumerate(pair)
+            _caption(spec, entry): _masks(spec, study, entry, names, Path(scratch) / str(place))
+            for place, entry in enumerate(pair)
         }
     rows = [
         (key, read_image(files.image), read_mask(files.mask), {caption: found[key] for caption, found in masks.items()})
@@ -74,12 +76,14 @@ def _caption(spec: StudySpec, entry: TrialRow) -> str:
     return f"trial {entry.number}: {spec.study.metric} {entry.value:.4f}"
 
 
-def _masks(spec: StudySpec, entry: TrialRow, names: list[str], scratch: Path) -> dict[str, NDArray[np.uint8]]:
+def _masks(
+    spec: StudySpec, study: optuna.Study, entry: TrialRow, names: list[str], scratch: Path
+) -> dict[str, NDArray[np.uint8]]:
     """Masks by name: those the trial kept, else predicted now."""
-    folder = trial_folder(spec, entry)
+    folder = trial_folder(spec, study, entry)
     kept = {name: (folder / PREDICTIONS / name).with_suffix(".png") for name in names}
     if not all(path.is_file() for path in kept.values()):
-        kept = predict_names(folder, names, require_weights(spec, entry), scratch)
+        kept = predict_names(folder, names, require_weights(spec, study, entry), scratch)
     return {name: read_mask(path) for name, path in kept.items()}
 
 

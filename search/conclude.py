@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import optuna
 from optuna.trial import TrialState
+from rich.markup import escape
 
 from objectives.outcome import Cause, Ending, Evaluation, Outcome
 from objectives.trial_files import BEST, LAST
 from studies import results
-from studies.ending import End, Lease
+from studies.ending import LOST, End, Lease
 from studies.leases import Leases
+from studies.results import TrialRow
 from studies.spec import StudySpec
+
+_PUSHED_OUT = 16
 
 
 def conclude(leases: Leases, lease: Lease, outcome: Outcome, spec: StudySpec) -> bool:
@@ -64,7 +70,7 @@ def ending_text(outcome: Outcome, spec: StudySpec) -> str:
     if outcome.ending is Ending.INTERRUPTED:
         return "put back"
     if outcome.ending is Ending.FAILED:
-        return f"[red]failed[/red]: {outcome.cause}: {outcome.message} ({seconds})"
+        return f"[red]failed[/red]: {outcome.cause}: {escape(outcome.message)} ({seconds})"
     value = value_of(outcome, spec)
     figure = "-" if value is None else f"{value:.4f}"
     if outcome.ending is Ending.STOPPED:
@@ -75,11 +81,31 @@ def ending_text(outcome: Outcome, spec: StudySpec) -> str:
 def retain_checkpoints(study: optuna.Study, spec: StudySpec) -> None:
     """Deletes the checkpoints of ended trials that are not among the best `keep_checkpoints` complete ones."""
     entries = results.rows(study)
-    complete = [entry for entry in entries if entry.state == TrialState.COMPLETE.name and entry.value is not None]
-    complete.sort(key=lambda entry: (-(entry.value or 0.0), entry.number))
-    kept = {entry.number for entry in complete[: spec.resources.keep_checkpoints]}
+    kept = set(_ranked(entries)[: spec.resources.keep_checkpoints])
     for entry in entries:
         ended = entry.state in (TrialState.COMPLETE.name, TrialState.PRUNED.name, TrialState.FAIL.name)
         if ended and entry.folder and entry.number not in kept:
             for name in (LAST, BEST):
                 (spec.study.folder / entry.folder / name).unlink(missing_ok=True)
+
+
+def superfluous(entries: Sequence[TrialRow], spec: StudySpec, number: int) -> list[int]:
+    """Trials that may hold checkpoints beyond the best `keep_checkpoints`, now that trial `number` has ended.
+
+    Itself, those that it and others that end at the same time push out of the best, and those lost with their workers:
+    few, since S3 is asked about each.
+    """
+    ranked, keep = _ranked(entries), spec.resources.keep_checkpoints
+    lost = (entry.number for entry in entries if entry.state == TrialState.FAIL.name and entry.cause == LOST)
+    return sorted({number, *ranked[keep : keep + _PUSHED_OUT], *lost} - set(ranked[:keep]))
+
+
+def keeps_checkpoints(entries: Sequence[TrialRow], spec: StudySpec, number: int) -> bool:
+    """Whether trial `number` is among the best `keep_checkpoints`."""
+    return number in _ranked(entries)[: spec.resources.keep_checkpoints]
+
+
+def _ranked(entries: Sequence[TrialRow]) -> list[int]:
+    """Numbers of the complete trials, the best first."""
+    complete = [entry for entry in entries if entry.state == TrialState.COMPLETE.name and entry.value is not None]
+    return [entry.number for entry in sorted(complete, key=lambda entry: (-(entry.value or 0.0), entry.number))]

@@ -24,7 +24,7 @@ from search.dashboard_content import refresh
 from search.dashboard_guard import Guard
 from search.quiet import quiet_optuna
 from spaces.errors import InputError
-from studies.artifacts import artifact_store
+from studies.artifacts import artifact_files
 from studies.read_only import open_read_only
 from studies.spec import StudySpec
 from studies.storage import open_storage
@@ -95,7 +95,7 @@ def application(spec: StudySpec, access: Access, *, writable: bool = False) -> W
 def _dashboard(spec: StudySpec, storage: BaseStorage) -> WSGIApplication:
     import optuna_dashboard
 
-    app: Any = optuna_dashboard.wsgi(storage, artifact_store=artifact_store(spec.study.folder))
+    app: Any = optuna_dashboard.wsgi(storage, artifact_store=artifact_files(spec.study))
     app.catchall = False  # its page for errors shows what failed; the guard's does not
     found: WSGIApplication = app
     return found

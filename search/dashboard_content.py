@@ -13,10 +13,12 @@ from optuna.trial import FrozenTrial
 
 from objectives.trial_files import CONFIG
 from search.curve_picture import curve_png
+from search.trial_folder import folder_to_look
 from spaces.errors import InputError
 from spaces.search_space import SearchSpace
 from studies import dashboard_plots, notes, results
-from studies.artifacts import JSON, LARGEST, PNG, TEXT, Attachments, artifact_store
+from studies.artifacts import JSON, LARGEST, PNG, TEXT, Attachments, artifact_files
+from studies.object_store import S3Error
 from studies.report.facts import Reading, ReportFacts
 from studies.spec import StudySpec
 
@@ -42,8 +44,8 @@ def refresh(spec: StudySpec, study: optuna.Study, stop: Callable[[], bool] = lam
     """
     trials = study.get_trials(deepcopy=False)
     ended = [trial for trial in trials if trial.state.is_finished()]
-    attachments = Attachments(study, artifact_store(spec.study.folder), trials)
-    files = sum(_attach_all(spec, attachments, trial) for trial in ended if not stop())
+    attachments = Attachments(study, artifact_files(spec.study), trials)
+    files = sum(_attach_all(spec, study, attachments, trial) for trial in ended if not stop())
     name_metric(study, spec.study.metric)
     reading = Reading(study, spec.search_space(), ReportFacts(asked=spec.study.trials))
     bodies: dict[int | None, str] = {}
@@ -59,19 +61,20 @@ def refresh_trial(spec: StudySpec, study: optuna.Study, number: int) -> Refreshe
     """Brings the files, and once it has ended the note, of one trial up to date: what a worker does after each.
 
     Called before the trial is told, its files are kept with the trial itself, which is quickest to read; called after,
-    with the study. A database or disk that does not answer raises nothing: `refresh` adds later what is missing.
+    with the study. A database that does not answer raises nothing: `refresh` adds later what is missing, also where a
+    full disk was an OSError.
     """
     try:
         return _refresh_trial(spec, study, number)
-    except (optuna.exceptions.StorageInternalError, OSError):
+    except optuna.exceptions.StorageInternalError:
         return Refreshed()
 
 
 def _refresh_trial(spec: StudySpec, study: optuna.Study, number: int) -> Refreshed:
     trials = study.get_trials(deepcopy=False)
     trial = trials[number]
-    attachments = Attachments(study, artifact_store(spec.study.folder), trials)
-    files = _attach_all(spec, attachments, trial)
+    attachments = Attachments(study, artifact_files(spec.study), trials)
+    files = _attach_all(spec, study, attachments, trial)
     if not trial.state.is_finished():
         return Refreshed(files=files)
     body = _note(spec, spec.search_space(), trial, attachments.pictures(number))
@@ -98,19 +101,27 @@ def _note(spec: StudySpec, space: SearchSpace, trial: FrozenTrial, pictures: dic
     )
 
 
-def _attach_all(spec: StudySpec, attachments: Attachments, trial: FrozenTrial) -> int:
+def _attach_all(spec: StudySpec, study: optuna.Study, attachments: Attachments, trial: FrozenTrial) -> int:
     attached = 0
-    for name, content, mimetype in _files(spec, attachments, trial):
+    for name, content, mimetype in _files(spec, study, attachments, trial):
         try:
             attached += attachments.attach(trial.number, content, name=name, mimetype=mimetype)
+        except S3Error:
+            raise  # the others would fail alike, each after a while
         except InputError:
             continue  # too large, gone or not what its name says; the trial's folder still has it
     return attached
 
 
-def _files(spec: StudySpec, attachments: Attachments, trial: FrozenTrial) -> Iterator[tuple[str, Path | bytes, str]]:
+def _files(
+    spec: StudySpec, study: optuna.Study, attachments: Attachments, trial: FrozenTrial
+) -> Iterator[tuple[str, Path | bytes, str]]:
     row = results.row(trial)
     folder = _folder(spec, row.folder)
+    if folder is None and row.folder and spec.study.artifacts and not attachments.has(trial.number, CONFIG):
+        # Its worker is to have attached them; another machine can do it from the files in S3.
+        folder_to_look(spec, study, row.folder)
+        folder = _folder(spec, row.folder)
     if folder is not None:
         for picture in sorted((folder / OVERLAYS).glob("*.png")):
             if _inside(picture, folder):
@@ -121,7 +132,7 @@ def _files(spec: StudySpec, attachments: Attachments, trial: FrozenTrial) -> Ite
         if not attachments.has(trial.number, f"{CURVE}.json"):
             yield f"{CURVE}.json", json.dumps(row.curve, indent=1).encode()[:LARGEST], JSON
     if folder is not None and (config := folder / CONFIG).is_file() and _inside(config, folder):
-        yield "config.py", config, TEXT
+        yield CONFIG, config, TEXT
 
 
 def _folder(spec: StudySpec, name: str | None) -> Path | None:

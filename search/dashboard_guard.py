@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from search.dashboard_access import Access, Environ, Redirect, RefusedError, TokenNeededError, content_length
 from studies.artifacts import LARGEST
+from studies.object_store import S3Error
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication
@@ -70,6 +71,8 @@ class Guard:
             return self._answer(environ, start_response)
         except RefusedError as refused:
             return _refuse(refused, environ, start_response)
+        except S3Error:
+            return _refuse(RefusedError("503 Service Unavailable", "S3 has not served it"), environ, start_response)
         except (LookupError, OverflowError, ValueError):
             # A study, trial or artifact that is not there; neither the dashboard nor Optuna checks.
             return _refuse(RefusedError("404 Not Found", "there is no such thing"), environ, start_response)

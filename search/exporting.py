@@ -15,6 +15,7 @@ from objectives.deployment import build_bundle, check_installed
 from objectives.outcome import Ending, Evaluation, TrialOrder
 from objectives.trial_files import BEST, CONFIG, LAST
 from search.report_facts import machine, versions
+from search.trial_folder import local_folder
 from spaces.errors import InputError
 from studies import results
 from studies.results import TrialRow
@@ -41,10 +42,12 @@ def export_trial(spec: StudySpec, out: Path, trial: int | None, retrain: bool = 
     entry = find_complete(spec, study, trial)
     facts = gather(spec, study, entry, retrained=retrain)
     if retrain:
+        spec.study.folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".retrain-", dir=spec.study.folder) as folder:
             found = build_bundle(_retrain(spec, entry, Path(folder)), out, facts, LAST)
     else:
-        found = build_bundle(trial_folder(spec, entry), out, facts, require_weights(spec, entry))
+        weights = require_weights(spec, study, entry)
+        found = build_bundle(spec.study.folder / (entry.folder or ""), out, facts, weights)
     return _message(spec, entry, out, found)
 
 
@@ -66,20 +69,23 @@ def find_complete(spec: StudySpec, study: optuna.Study, number: int | None) -> T
     return entry
 
 
-def trial_folder(spec: StudySpec, entry: TrialRow) -> Path:
-    """The folder of a trained trial; InputError for a replayed one and for one whose config is gone."""
+def trial_folder(spec: StudySpec, study: optuna.Study, entry: TrialRow, *, checkpoints: bool = False) -> Path:
+    """The folder of a trained trial; InputError for a replayed one and for one whose config is gone.
+
+    Where it lies in S3 it is fetched, and its checkpoints only where they are asked for.
+    """
     if entry.folder is None:
         raise InputError(f"trial {entry.number} was replayed, not trained: it has no weights; take a trained study")
-    folder = spec.study.folder / entry.folder
+    folder = local_folder(spec, study, entry.folder, checkpoints=checkpoints)
     if not (folder / CONFIG).is_file():
         raise InputError(f"{folder / CONFIG}: no such file; put the study's folder back, or take another trial")
     return folder
 
 
-def require_weights(spec: StudySpec, entry: TrialRow) -> str:
+def require_weights(spec: StudySpec, study: optuna.Study, entry: TrialRow) -> str:
     """File name of the weights whose metrics are the trial's value; InputError where retention has deleted them."""
     name = LAST if spec.study.value == "last" else BEST
-    if not (trial_folder(spec, entry) / name).is_file():
+    if not (trial_folder(spec, study, entry, checkpoints=True) / name).is_file():
         raise InputError(
             f"trial {entry.number}: its weights are deleted, only the best {spec.resources.keep_checkpoints} trials "
             "keep theirs; export one of these, raise [resources] keep_checkpoints before you `mmtuna run SPEC` for "
@@ -152,6 +158,10 @@ class _ToTheEnd:
 
     def interrupted(self) -> bool:
         """Ctrl-C ends the command itself."""
+        return False
+
+    def lost(self) -> bool:
+        """Nobody else trains this."""
         return False
 
 

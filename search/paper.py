@@ -38,7 +38,7 @@ def write_paper(spec: StudySpec, out: Path) -> str:
     """
     study = open_existing(spec)
     trial = find_complete(spec, study, None)
-    folder = trial_folder(spec, trial)
+    folder = trial_folder(spec, study, trial)
     name = _most_foreground(folder)
     decoder = str(trial.params.get("decoder", spec.train.get("decoder", DEFAULTS["decoder"])))
     with whole_folder(out) as part, tempfile.TemporaryDirectory(prefix="mmtuna-") as scratch:

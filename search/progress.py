@@ -75,11 +75,12 @@ class Board:
             trial = self._slots[slot].trial
             self._slots[slot] = _SlotLine(self._slots[slot].device)
             done = f"{self._finished}/{self._trials}"
-        self._console.print(f"trial {trial:>4}  {text}  [dim]({done} finished)[/dim]", highlight=False)
+        line = f"trial {trial:>4}  {text}  [dim]({done} finished)[/dim]"
+        self._console.print(line, highlight=False, soft_wrap=True)
 
     def say(self, text: str) -> None:
         """A line beside the table."""
-        self._console.print(text, highlight=False, markup=False)
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False)

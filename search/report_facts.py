@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 
 from objectives.manifest import Manifest, class_pixels
 from objectives.trial_files import OVERLAYS
+from search.trial_folder import folder_to_look
 from spaces.errors import InputError
 
 if TYPE_CHECKING:
+    import optuna
+
     from studies.report import ReportFacts
     from studies.results import TrialRow
     from studies.spec import StudySpec
@@ -38,7 +41,7 @@ def machine() -> dict[str, str]:
     return {"system": platform.system(), "processor": platform.machine(), "cores": str(os.cpu_count())}
 
 
-def gather_facts(spec: StudySpec, best: TrialRow | None = None) -> ReportFacts:
+def gather_facts(spec: StudySpec, study: optuna.Study, best: TrialRow | None = None) -> ReportFacts:
     """Facts of the spec's data and of this machine, with the overlays of the trial `best`.
 
     From the split's lists and the manifest that the study's folder holds, so nothing is read anew; what is not there
@@ -48,6 +51,7 @@ def gather_facts(spec: StudySpec, best: TrialRow | None = None) -> ReportFacts:
     from studies.report import ReportFacts
     from studies.sampling import sampler_name
 
+    overlays = _overlays(spec, study, best)  # first: from S3 the lists come with them
     folder = spec.study.folder
     sides = [_names(folder / "splits" / f"{side}.txt") for side in ("train", "val")]
     subjects = _subjects(spec) if all(sides) else {}
@@ -73,15 +77,15 @@ def gather_facts(spec: StudySpec, best: TrialRow | None = None) -> ReportFacts:
         seed=spec.study.seed,
         versions=versions(),
         machine=machine(),
-        overlays=_overlays(spec, best),
+        overlays=overlays,
     )
 
 
-def _overlays(spec: StudySpec, best: TrialRow | None) -> list[tuple[str, str, bytes]]:
+def _overlays(spec: StudySpec, study: optuna.Study, best: TrialRow | None) -> list[tuple[str, str, bytes]]:
     if best is None or not best.folder:
         return []
     caption = f"trial {best.number}; missed is hatched blue, false dotted vermillion, right outlined in green"
-    files = sorted((spec.study.folder / best.folder / OVERLAYS).glob("*.png"))
+    files = sorted((folder_to_look(spec, study, best.folder) / OVERLAYS).glob("*.png"))
     return [(file.stem.partition("-")[2], caption, file.read_bytes()) for file in files]
 
 

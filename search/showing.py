@@ -7,14 +7,19 @@ from pathlib import Path
 
 import optuna
 
+from objectives.causes import is_disk_full
+from objectives.outcome import Cause
 from spaces.errors import InputError
 from studies.spec import StudySpec
 
 
-def show_trial(spec: StudySpec, study: optuna.Study, number: int, folder: Path, say: Callable[[str], None]) -> None:
+def show_trial(
+    spec: StudySpec, study: optuna.Study, number: int, folder: Path, say: Callable[[str], None], said: set[str]
+) -> None:
     """Draws overlays and brings the dashboard's content of trial `number` up to date.
 
-    Pictures are for people: one that cannot be drawn is told through `say` and costs the search nothing.
+    Pictures are for people: one that cannot be drawn is told through `say` and costs the search nothing. A full disk is
+    told once; `said` remembers it for the next trial.
     """
     from search.dashboard_content import refresh_trial
     from search.pictures import draw_overlays
@@ -23,4 +28,8 @@ def show_trial(spec: StudySpec, study: optuna.Study, number: int, folder: Path, 
         draw_overlays(spec, study, folder)
         refresh_trial(spec, study, number)
     except (InputError, OSError, ValueError, KeyError) as error:
-        say(f"trial {number}: no pictures ({error})")
+        if not is_disk_full(error):
+            say(f"trial {number}: no pictures ({error})")
+        elif Cause.DISK_FULL not in said:
+            said.add(Cause.DISK_FULL)
+            say(f"trial {number}: no pictures, disk full ({error}); said once, the search goes on")

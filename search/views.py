@@ -26,6 +26,7 @@ def summary(spec: StudySpec, study: optuna.Study) -> dict[str, Any]:
     """The study in a few figures, as JSON data."""
     from collections import Counter
 
+    from search.trial_folder import folder_to_look
     from studies import results
 
     entries = results.rows(study)
@@ -43,6 +44,8 @@ def summary(spec: StudySpec, study: optuna.Study) -> dict[str, Any]:
     }
     if best is not None:
         config = spec.study.folder / (best.folder or "") / "config.py"
+        if best.folder and spec.study.artifacts and not config.is_file():
+            config = folder_to_look(spec, study, best.folder) / "config.py"
         document["best"] = {
             "trial": best.number,
             "value": best.value,
@@ -132,5 +135,5 @@ def write_report(spec: StudySpec, study: optuna.Study, out: Path) -> Path:
     from studies import results
     from studies.report import report_html
 
-    write_whole(out, report_html(study, spec.search_space(), gather_facts(spec, results.best(study))))
+    write_whole(out, report_html(study, spec.search_space(), gather_facts(spec, study, results.best(study))))
     return out

@@ -14,6 +14,7 @@ from objectives.outcome import Ending, Evaluation, Objective, Outcome, TrialOrde
 from search import conclude
 from search.progress import Board
 from search.showing import show_trial
+from search.uploads import Uploads
 from spaces.errors import InputError
 from spaces.search_space import SearchSpace
 from studies import results
@@ -25,6 +26,7 @@ from studies.pruning import build_pruner
 from studies.sampling import build_sampler, sampler_name
 from studies.spec import StudySpec
 from studies.storage import study_lock
+from studies.trial_store import begin as begin_files
 
 Result = TypeVar("Result")
 
@@ -60,6 +62,7 @@ class Worker:
     board: Board
     _stop: threading.Event = field(default_factory=threading.Event)
     _reasons: list[str] = field(default_factory=list)
+    _said: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._lock = study_lock(self.spec.study.storage, self.spec.study.name)
@@ -72,16 +75,20 @@ class Worker:
             stop=self._stop,
             say=self.board.say,
         )
-        self._through(self._join)
+        ordinal = self._through(self._join)
+        self._uploads = Uploads(self.spec, self.study, ordinal, self.board.say, self._stop)
         self.study.pruner = build_pruner(self.spec)
 
-    def _join(self) -> None:
+    def _join(self) -> int:
         with self._lock:
             ordinal = study_room.next_worker(self.study)
+            if self.spec.study.artifacts is not None:
+                begin_files(self.study)
             so_far = len(self.study.get_trials(deepcopy=False))
             self.study.sampler = build_sampler(self.spec, self.space, so_far, ordinal)
             if sampler_name(self.spec, self.space) == "grid":
                 study_room.enqueue_grid(self.study, self.space, self.spec.study.seed)
+        return ordinal
 
     def _through(self, call: Callable[[], Result]) -> Result:
         """`call()`, a reading or claiming of the study, through a database that is away for a while."""
@@ -115,7 +122,7 @@ class Worker:
             threading.Thread(target=self._guarded, args=(serve, slot), name=f"slot-{slot.index}", daemon=True)
             for slot in self.slots
         ]
-        with self._leases:
+        with self._leases, self._uploads:
             try:
                 for thread in threads:
                     thread.start()
@@ -174,7 +181,12 @@ class Worker:
             threads=slot.threads,
             resume=HISTORY in claim.trial.user_attrs,
         )
+        if order.resume:
+            self._uploads.fetch(order.number)
         outcome = self.objective.run(order, watch)
+        held = self._uploads.held_back(outcome)
+        if not watch.lost():
+            self._uploads.finish(order.number, claim.lease.attempt, held)
         kept = conclude.conclude(self._leases, claim.lease, outcome, self.spec)
         best = self._through(lambda: results.best(self.study))
         best_value = (best.value, best.number) if best is not None and best.value is not None else None
@@ -184,7 +196,9 @@ class Worker:
             return
         if outcome.folder is not None and outcome.ending is not Ending.INTERRUPTED:
             number, folder = claim.trial.number, outcome.folder
-            self._through(lambda: show_trial(self.spec, self.study, number, folder, self.board.say))
+            self._through(lambda: show_trial(self.spec, self.study, number, folder, self.board.say, self._said))
+            self._uploads.schedule(number, claim.lease.attempt, held)  # with its overlays
+            self._uploads.forget(number)
         if outcome.ending is Ending.FAILED:
             cause = self._through(lambda: results.repeated_cause(self.study))
             if cause:
@@ -207,7 +221,13 @@ class TrialWatch:
         self._table2 = "table2" in before.user_attrs
 
     def evaluated(self, evaluation: Evaluation) -> bool:
-        """Reports to the study; True where the pruner gives the trial up."""
+        """Reports to the study; True where the pruner gives the trial up, else the trial's files are sent."""
+        stop = self._report(evaluation)
+        if not stop and evaluation.step < 100:  # one that ends sends them when it has
+            self._worker._uploads.schedule(self._trial.number, self._lease.attempt)
+        return stop
+
+    def _report(self, evaluation: Evaluation) -> bool:
         self._worker.board.evaluated(self._slot, evaluation)
         value = evaluation.metrics.get(self._metric)
         if value is None:
@@ -229,8 +249,12 @@ class TrialWatch:
         self._worker.board.progressed(self._slot, iteration, iterations, seconds)
 
     def interrupted(self) -> bool:
-        """Whether the worker is to stop, or has lost the trial to another one."""
-        return self._worker._stop.is_set() or self._worker._leases.lost(self._lease)
+        """Whether the worker is to stop."""
+        return self._worker._stop.is_set()
+
+    def lost(self) -> bool:
+        """Whether the lease went to another worker, whose the trial's folder is now."""
+        return self._worker._leases.lost(self._lease)
 
 
 def make_slots(

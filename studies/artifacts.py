@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import os
@@ -9,7 +10,7 @@ import re
 import uuid
 from dataclasses import asdict
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import optuna
 from optuna.artifacts import ArtifactMeta, FileSystemArtifactStore
@@ -17,6 +18,8 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.trial import FrozenTrial
 
 from spaces.errors import InputError
+from studies.s3_location import parse_location
+from studies.spec_tables import StudyTable
 
 FOLDER = "artifacts"
 LARGEST = 16 << 20
@@ -36,6 +39,27 @@ _OF_ENDED_TRIAL = "dashboard:artifacts:{trial_id}:"
 _ENDED_KEY = re.compile(r"dashboard:artifacts:(\d+):(.+)")
 
 
+class ArtifactFiles(Protocol):
+    """Where the bytes of artifacts lie: in a folder or in S3. Optuna's interface, and whether one is there."""
+
+    def holds(self, artifact_id: str) -> bool:
+        """Whether the artifact's bytes are there."""
+
+    def open_reader(self, artifact_id: str) -> BinaryIO:
+        """The artifact's bytes; ArtifactNotFound where there are none."""
+
+    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+        """Keeps the bytes, whole or not at all; InputError beyond the largest size."""
+
+    def remove(self, artifact_id: str) -> None:
+        """Deletes the bytes."""
+
+
+def is_id(text: str) -> bool:
+    """Whether `text` can be an artifact's id: no other name is ever looked for."""
+    return _ID.fullmatch(text) is not None
+
+
 class WholeFileStore(FileSystemArtifactStore):
     """Optuna's store in a folder, with files that appear whole, are limited in size, and never lie elsewhere."""
 
@@ -44,7 +68,7 @@ class WholeFileStore(FileSystemArtifactStore):
         self.folder = folder
 
     def _path(self, artifact_id: str) -> Path:
-        if not _ID.fullmatch(artifact_id):
+        if not is_id(artifact_id):
             raise ArtifactNotFound(f"{artifact_id!r} is no artifact id")
         return self.folder / artifact_id
 
@@ -82,8 +106,23 @@ class WholeFileStore(FileSystemArtifactStore):
 
 
 def artifact_store(folder: Path) -> WholeFileStore:
-    """The store of a study's artifacts, `artifacts/` in the study's `folder`."""
+    """The store of a study's artifacts that lie in `artifacts/` of the study's `folder`."""
     return WholeFileStore(folder / FOLDER)
+
+
+def artifact_files(table: StudyTable) -> ArtifactFiles:
+    """Where the artifacts of a study lie: in S3 where `[study] artifacts` says so, otherwise in the study's folder."""
+    if table.artifacts is None:
+        return artifact_store(table.folder)
+    return _in_s3(table.artifacts, table.name)
+
+
+@functools.cache
+def _in_s3(location: str, name: str) -> ArtifactFiles:
+    # One for the whole process: it remembers what it has seen.
+    from studies.s3_artifacts import S3ArtifactStore
+
+    return S3ArtifactStore(parse_location(location), name)
 
 
 class Attachments:
@@ -93,7 +132,7 @@ class Attachments:
     or never will be; and it fails on an ended trial. Here the bytes are complete before the metadata exists.
     """
 
-    def __init__(self, study: optuna.Study, store: WholeFileStore, trials: list[FrozenTrial] | None = None) -> None:
+    def __init__(self, study: optuna.Study, store: ArtifactFiles, trials: list[FrozenTrial] | None = None) -> None:
         self._study, self._store = study, store
         self._storage, self._study_id = study._storage, study._study_id
         self._trials = study.get_trials(deepcopy=False) if trials is None else trials
@@ -157,7 +196,7 @@ class Attachments:
 
 
 def attach(
-    study: optuna.Study, store: WholeFileStore, number: int, content: Path | bytes, *, name: str, mimetype: str
+    study: optuna.Study, store: ArtifactFiles, number: int, content: Path | bytes, *, name: str, mimetype: str
 ) -> bool:
     """Attaches one file (or its bytes) to trial `number`, running or ended; see `Attachments.attach`."""
     return Attachments(study, store).attach(number, content, name=name, mimetype=mimetype)

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-SECRET = ("study", "storage")
+SECRET = (("study", "storage"), ("study", "artifacts"))
 
 
 def one_line(error: ValidationError, model: type[BaseModel]) -> str:
@@ -28,7 +28,7 @@ def one_line(error: ValidationError, model: type[BaseModel]) -> str:
         return f"{where} is missing; add it{more}"
     if cause is not None and str(cause).startswith("["):
         return f"{cause}{more}"
-    shown = "" if place[:2] == SECRET else f" = {_show(first['input'])}"
+    shown = "" if place[:2] in SECRET else f" = {_show(first['input'])}"
     return f"{where}{shown} is wrong: {cause or first['msg']}{more}"
 
 

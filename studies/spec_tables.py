@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 
 from spaces.errors import InputError
 from spaces.settings import check_settings
+from studies.s3_location import parse_location
 
 SQLITE = "sqlite:///"
 
@@ -54,6 +55,8 @@ class StudyTable(Table):
         exclude=True,
     )
     """Database URL, sqlite:///FILE or postgresql+psycopg://...; study.db in the folder where not given."""
+    artifacts: str | None = None
+    """s3://BUCKET/PREFIX for the trials' files, so that machines need not share the folder; none where not given."""
     metric: str = "mIoU"
     """What is maximised: mIoU, mDice or IoU.CLASS."""
     value: Literal["last", "best"] = "last"
@@ -74,6 +77,11 @@ class StudyTable(Table):
     """Params proposed again: replicate trains them with the next seed, redraw proposes others."""
     enqueue: Annotated[tuple[Literal["table2"], ...], Field(strict=False)] = ()
     """Trials to begin with: ["table2"] is the eleven rows of the paper's Table 2."""
+
+    @field_validator("artifacts")
+    @classmethod
+    def _check_artifacts(cls, text: str | None) -> str | None:
+        return None if text is None else str(parse_location(text))
 
     @field_validator("storage")
     @classmethod
@@ -165,6 +173,8 @@ class ResourcesTable(Table):
     """CPU threads of each trial; shared out evenly where not given."""
     deadline: float | None = Field(default=None, gt=0)
     """Seconds after which a trial is ended as failed; no limit where not given."""
+    hung: float = Field(default=600.0, gt=0)
+    """Seconds without a sign of life from a trial's process after which it is killed and fails."""
     keep_checkpoints: int = Field(default=5, ge=1)
     """Checkpoints kept: those of the best so many trials."""
     lease: float = Field(default=60.0, gt=0)

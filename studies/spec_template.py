@@ -22,6 +22,7 @@ _HEAD = """\
 _SHOWN = {
     "folder": '"runs/NAME"',
     "storage": '"sqlite:///runs/NAME/study.db"',
+    "artifacts": '"s3://BUCKET/PREFIX"',
     "image_suffix": '".png"',
     "mask_suffix": '".png"',
     "subjects": '"subjects.csv"',

@@ -1,0 +1,169 @@
+"""What a set of files is: the list that names them, the folder that holds them, and which set a folder holds."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Collection, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from spaces.errors import InputError
+
+MARKS = ".s3"
+_PART = re.compile(r"[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]{0,199}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_MOST_PARTS = 8
+
+
+def is_safe(name: str) -> bool:
+    """Whether `name` is relative, stays in its folder on every system, and is not hidden."""
+    parts = name.split("/")
+    return len(parts) <= _MOST_PARTS and all(_PART.fullmatch(part) and ":" not in part for part in parts)
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file of a set: its name relative to the set's folder, its bytes, and the attempt that sent them."""
+
+    name: str
+    size: int
+    sha256: str
+    attempt: int
+
+    @property
+    def object(self) -> str:
+        """The name of the object that holds the bytes."""
+        return f"{self.attempt}-{self.sha256}"
+
+
+@dataclass(frozen=True)
+class FileList:
+    """A set of files, by name, as `attempt` at its trial left it. `etag` is S3's mark of the list that was read."""
+
+    attempt: int
+    files: tuple[StoredFile, ...]
+    etag: str = field(default="", compare=False)
+
+    def text(self) -> bytes:
+        """The list as JSON, the same bytes for the same set."""
+        return json.dumps({"attempt": self.attempt, "files": [asdict(file) for file in self.files]}, indent=1).encode()
+
+    def digest(self) -> str:
+        """Names this very set."""
+        return hashlib.sha256(self.text()).hexdigest()
+
+    @classmethod
+    def parse(cls, text: bytes, etag: str) -> FileList:
+        """The list in `text`; InputError where it is none, or a name in it leads out of the folder."""
+        try:
+            found: dict[str, Any] = json.loads(text)
+            files = tuple(StoredFile(**entry) for entry in found["files"])
+            attempt = found["attempt"]
+        except (ValueError, KeyError, TypeError):
+            raise InputError("is no list of files") from None
+        for file in files:
+            if not isinstance(file.name, str) or not is_safe(file.name):
+                raise InputError(f"names {str(file.name)[:80]!r}, which is no file in the folder")
+            if not _DIGEST.fullmatch(str(file.sha256)) or not all(map(_is_count, (file.size, file.attempt))):
+                raise InputError(f"has a wrong entry for {file.name}")
+        if not _is_count(attempt) or len({file.name for file in files}) < len(files):
+            raise InputError("is no list of files")
+        return cls(attempt, files, etag)
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 0
+
+
+@contextlib.contextmanager
+def swap_in(folder: Path) -> Iterator[Path]:
+    """Yields an empty folder beside `folder` that takes its place when the block ends without an error.
+
+    Of several that do this at the same time one comes last, and its files are all there. A process that is killed
+    between the two renames leaves no `folder`, and the old one beside it under a hidden name.
+    """
+    part = _beside(folder)
+    part.mkdir(parents=True)
+    try:
+        yield part
+        while True:
+            aside = _beside(folder)
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(folder, aside)
+            try:
+                os.rename(part, folder)
+            except OSError:
+                if not folder.is_dir():
+                    raise
+                continue  # another one put theirs there between the two
+            finally:
+                shutil.rmtree(aside, ignore_errors=True)
+            return
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}")
+
+
+class Marks:
+    """Which set each folder of a study holds on this machine, in small files in `.s3/` of the study's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / MARKS
+
+    def trained(self, name: str, attempt: int) -> None:
+        """The folder's files are of `attempt`, which was trained here, and were not sent yet."""
+        self._write(name, {"name": name, "trained": attempt, "sent": False})
+
+    def sent(self, name: str, attempt: int) -> None:
+        """They were."""
+        self._write(name, {"name": name, "trained": attempt, "sent": True})
+
+    def fetched(self, name: str, found: FileList, without: Collection[str]) -> None:
+        """The folder's files were fetched, but for those `without`."""
+        self._write(name, {"name": name, "fetched": found.digest(), "without": sorted(without)})
+
+    def unsent(self) -> dict[str, int]:
+        """The sets whose files were trained here and never sent whole, with the attempt that they are of."""
+        marks = [_read(path) for path in sorted(self._folder.glob("[!.]*.json"))]
+        return {mark["name"]: int(mark["trained"]) for mark in marks if not mark.get("sent", True)}
+
+    def holds(self, name: str, folder: Path, found: FileList, without: Collection[str]) -> bool:
+        """Whether `folder` holds the set `found` but for the files `without`, or a newer one that was trained here."""
+        mark = _read(self._path(name))
+        if "trained" in mark:
+            current = int(mark["trained"]) >= found.attempt
+        else:
+            # Trained on since it was fetched it is newer than the set, and better kept.
+            current = mark.get("fetched") == found.digest() and set(mark.get("without", ())) <= set(without)
+        return current and all((folder / file.name).is_file() for file in found.files if file.name not in without)
+
+    def _path(self, name: str) -> Path:
+        return self._folder / (name.replace("/", "-") + ".json")
+
+    def _write(self, name: str, mark: dict[str, Any]) -> None:
+        path = self._path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = _beside(path)
+        try:
+            part.write_text(json.dumps(mark), encoding="utf-8")
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        mark = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return mark if isinstance(mark, dict) else {}
