@@ -1,5 +1,6 @@
 """Files and folders that appear whole or not at all."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -9,6 +10,9 @@ from pathlib import Path
 from uuid import uuid4
 
 from spaces.errors import InputError
+
+ASIDE = "."
+"""How names begin of what is being written."""
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -48,7 +52,17 @@ def whole_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
 def _beside(path: Path) -> Path:
     """A hidden name in the same folder (so on the same disk) that no other writer picks."""
     path = path.absolute()
-    return path.with_name(f".{path.name}.{uuid4().hex[:12]}")
+    return path.with_name(f"{ASIDE}{path.name}.{uuid4().hex[:12]}")
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Removes what a process that was killed left half written in `folder`; only while nobody else writes there."""
+    for path in folder.glob(f"{ASIDE}*"):
+        with contextlib.suppress(OSError):  # it is in nobody's way
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 def write_json_whole(path: Path, value: object) -> None:

@@ -8,18 +8,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from objectives.causes import name_os_error
 from objectives.config import BaseConfig, build_config, effective, load_base, write_config
 from objectives.config.base import UNET
 from objectives.dataset import Dataset
 from objectives.devices import visible_to_child
+from objectives.files import remove_unfinished
 from objectives.outcome import Cause, Ending, Outcome, TrialOrder, Watch
-from objectives.trial_files import CONFIG
+from objectives.trial_files import CONFIG, trial_name
 from objectives.trial_process import TrialProcess
 from spaces.errors import InputError
 from spaces.parameter import Params, Value
 from spaces.settings import DEFAULTS
-
-TRIALS = "trials"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +35,7 @@ class SegmentationObjective:
         metric: the study's metric, a key of objectives.evaluation.metrics.
         folder: the study's folder; a trial's files lie in trials/NUMBER under it.
         deadline: seconds a trial may take, None for no limit.
+        hung: seconds without a sign of life from the trial's process after which it is killed, None for no limit.
         value: which evaluation's masks are kept, "last" or "best".
         pictured: validation images whose predicted masks every trial keeps, relative to the image folder, with suffix.
     """
@@ -49,6 +50,7 @@ class SegmentationObjective:
     fixed: Mapping[str, Value] = field(default_factory=dict)
     weights: Mapping[str, Path] = field(default_factory=dict)
     deadline: float | None = None
+    hung: float | None = None
     value: str = "last"
     pictured: tuple[str, ...] = ()
     _bases: dict[str, BaseConfig] = field(default_factory=dict, repr=False)
@@ -84,22 +86,18 @@ class SegmentationObjective:
 
     def trial_folder(self, number: int) -> Path:
         """Where trial `number` keeps its files."""
-        return self.folder / TRIALS / f"{number:05d}"
+        return self.folder / trial_name(number)
 
     def run(self, order: TrialOrder, watch: Watch) -> Outcome:
         """Trains one trial in a child process; what an earlier attempt left is gone on from, or emptied first."""
         folder = self.trial_folder(order.number)
-        if not order.resume:
-            shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True, exist_ok=True)
-        header = f"trial {order.number}, seed {order.seed}\n" + "\n".join(
-            f"{k} = {v!r}" for k, v in order.params.items()
-        )
         try:
-            cfg = self.config(order.params, order.seed)
+            self._lay_out(order, folder)
         except InputError as error:
             return Outcome(ending=Ending.FAILED, cause=Cause.ERROR, message=str(error), folder=folder)
-        write_config(cfg, folder / CONFIG, header)
+        except OSError as error:
+            cause, message = name_os_error(error)
+            return Outcome(ending=Ending.FAILED, cause=cause, message=message, folder=folder)
         plan = {
             "folder": str(folder),
             "metric": self.metric,
@@ -110,4 +108,14 @@ class SegmentationObjective:
             "pictured": list(self.pictured),
             "settings": effective(self.settings(order.params)),
         }
-        return TrialProcess(plan, watch, self.deadline).run()
+        return TrialProcess(plan, watch, self.deadline, self.hung).run()
+
+    def _lay_out(self, order: TrialOrder, folder: Path) -> None:
+        """The trial's folder with its config; what a killed process left half written goes."""
+        if order.resume:
+            remove_unfinished(folder)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        header = [f"trial {order.number}, seed {order.seed}", *(f"{k} = {v!r}" for k, v in order.params.items())]
+        write_config(self.config(order.params, order.seed), folder / CONFIG, "\n".join(header))

@@ -16,6 +16,7 @@ class Cause(StrEnum):
     DIVERGED = "diverged"
     OUT_OF_MEMORY = "out of memory"
     DEADLINE = "deadline"
+    HUNG = "hung"
     CRASHED = "crashed"
     DISK_FULL = "disk full"
     MISMATCH = "config mismatch"
@@ -87,7 +88,10 @@ class Watch(Protocol):
         """Takes a sign of life: iterations done, of how many, after how many seconds."""
 
     def interrupted(self) -> bool:
-        """Whether the training shall end at once and be put back."""
+        """Whether the training shall write a last checkpoint, end, and be put back."""
+
+    def lost(self) -> bool:
+        """Whether the trial is another's by now: the training shall end at once and write nothing any more."""
 
 
 class Objective(Protocol):

@@ -51,7 +51,7 @@ class ReplayObjective:
         for evaluation in curve:
             if self.pause:
                 time.sleep(self.pause)
-            if watch.interrupted():
+            if watch.interrupted() or watch.lost():
                 ending = Ending.INTERRUPTED
                 break
             watch.progressed(evaluation.iteration, curve[-1].iteration, evaluation.seconds)

@@ -35,11 +35,13 @@ with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), conte
 
     from objectives.counting import counting_metric
 
+from objectives.causes import TrainingFailure, name_cause
 from objectives.config import read_config
 from objectives.devices import VARIABLE
+from objectives.files import ASIDE
 from objectives.focal import repair_focal_loss
 from objectives.outcome import Cause
-from objectives.readback import MismatchError, check_readback
+from objectives.readback import check_readback
 from objectives.resuming import KEY, random_state, remembered, restore_before_the_next_batch
 from objectives.trial_files import BEST, CONFIG, EVALUATION, LAST, PREDICTIONS
 
@@ -61,14 +63,6 @@ class Interrupted(Exception):
     """The worker wants the training to end now; its checkpoint is written."""
 
 
-class TrainingFailure(Exception):
-    """A named cause that ends a training; the message is for people."""
-
-    def __init__(self, cause: Cause, message: str) -> None:
-        super().__init__(message)
-        self.cause = cause
-
-
 class TrialHook(Hook):  # type: ignore[misc]
     """Reports progress and evaluations, keeps checkpoints, stops on NaN or when told to."""
 
@@ -83,6 +77,9 @@ class TrialHook(Hook):  # type: ignore[misc]
         self.best = max((point["metrics"].get(self.metric, -math.inf) for point in self.curve), default=-math.inf)
         self.started = self.told = time.monotonic()
         self.stopped = False
+
+    def before_run(self, runner: Runner) -> None:  # noqa: ARG002
+        self.channel.tell("alive")
 
     def before_train(self, runner: Runner) -> None:
         settings = dict(self.plan["settings"])
@@ -118,6 +115,18 @@ class TrialHook(Hook):  # type: ignore[misc]
             self._keep_last(runner, done)
             raise Interrupted
 
+    def after_val_iter(
+        self,
+        runner: Runner,  # noqa: ARG002
+        batch_idx: int,  # noqa: ARG002
+        data_batch: Any = None,  # noqa: ARG002
+        outputs: Any = None,  # noqa: ARG002
+    ) -> None:
+        now = time.monotonic()
+        if now - self.told >= 0.5:
+            self.told = now
+            self.channel.tell("alive")
+
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:  # noqa: ARG002
         metric = counting_metric(runner)
         figures = metric.figures()
@@ -150,7 +159,7 @@ def _save(runner: Runner, path: Path, iteration: int, resumable: dict[str, Any] 
 
     With optimizer, schedule and the values of `resumable` where it is to be resumed from, else weights alone.
     """
-    aside = f".{path.name}.{os.getpid()}"
+    aside = f"{ASIDE}{path.name}.{os.getpid()}"
     meta = {"epoch": runner.epoch, "iter": iteration}  # by itself MMEngine counts one too many after an evaluation
     try:
         runner.save_checkpoint(
@@ -196,9 +205,11 @@ def train(plan: dict[str, Any], channel: Channel) -> None:
     """
     try:
         prepare_process(plan["threads"], plan["visible"])
+        channel.tell("alive")
         last = Path(plan["folder"]) / LAST
         before = remembered(last, load_strictly) if plan.get("resume") else None
         runner = _runner_of(plan, last if before else None)
+        channel.tell("alive")
         hook = TrialHook(channel, plan, before)
         runner.register_hook(hook)
         runner.train()
@@ -208,7 +219,8 @@ def train(plan: dict[str, Any], channel: Channel) -> None:
     except Exception as error:
         import traceback
 
-        traceback.print_exc()  # into the trial's log
+        with contextlib.suppress(OSError):  # the log may lie on the disk that is full
+            traceback.print_exc()  # into the trial's log
         cause, message = name_cause(error)
         channel.tell("failed", cause=cause, message=message)
 
@@ -235,22 +247,3 @@ def _runner_of(plan: dict[str, Any], resume_from: Path | None) -> Runner:
     if resume_from:
         cfg |= {"load_from": str(resume_from), "resume": True}
     return build_runner(cfg)
-
-
-# torch on the CPU (Linux, Windows) and OpenCV raise plain errors.
-_NO_MEMORY = ("can't allocate memory", "not enough memory", "Insufficient memory")
-
-
-def name_cause(error: BaseException) -> tuple[Cause, str]:
-    """The named cause behind an exception, and one line for people."""
-    lines = str(error).strip().splitlines()
-    message = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-    if isinstance(error, TrainingFailure):
-        return error.cause, str(error)
-    if isinstance(error, MismatchError):
-        return Cause.MISMATCH, str(error)
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in str(error) for words in _NO_MEMORY):
-        return Cause.OUT_OF_MEMORY, message
-    if isinstance(error, OSError) and error.errno in (28, 122):  # ENOSPC, EDQUOT
-        return Cause.DISK_FULL, message
-    return Cause.ERROR, message

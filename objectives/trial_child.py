@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import faulthandler
 import json
 import os
 import signal
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from objectives import training
+from objectives.causes import FROM_OUTSIDE, STACKS, name_cause
 from objectives.trial_files import LOG
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -55,9 +58,16 @@ class ConnectionChannel:
 
 def main(connection: Connection, plan: dict[str, Any]) -> None:
     """Trains `plan` (see objectives.training.train) with output in train.log of its folder."""
-    _begin(Path(plan["folder"]) / LOG)
-    training.train(plan, ConnectionChannel(connection))
-    sys.stdout.flush()
+    channel = ConnectionChannel(connection)
+    try:
+        _begin(Path(plan["folder"]) / LOG)
+    except OSError as error:
+        cause, message = name_cause(error)
+        channel.tell("failed", cause=cause, message=message)
+        return
+    training.train(plan, channel)
+    with contextlib.suppress(OSError):  # the log may lie on a disk that is full
+        sys.stdout.flush()
     connection.close()
 
 
@@ -77,13 +87,30 @@ def call(connection: Connection, log: str, function: Any, arguments: tuple[Any, 
 
 def _begin(log: Path) -> None:
     # Ctrl-C reaches the whole group; the worker decides what becomes of the trial.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, *FROM_OUTSIDE):
+        signal.signal(number, signal.SIG_IGN)
     if sys.platform == "linux":
         # The parent is the fork server, which ends when the worker does, however it died.
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() == 1:
-            os._exit(1)
+        _die_with_parent()
+        os.register_at_fork(after_in_child=_begin_loader)
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)
+    # Into the log, where the Python code stood when it crashed or, asked by the worker, when it hung.
+    faulthandler.enable(2)
+    if STACKS is not None:
+        faulthandler.register(STACKS, file=2)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, FROM_OUTSIDE)  # see trial_process.start
+
+
+def _begin_loader() -> None:
+    """In the processes that load images: they end with the training, also when they hang, and when it tells them to."""
+    _die_with_parent()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() == 1:
+        os._exit(1)

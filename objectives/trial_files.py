@@ -1,4 +1,4 @@
-"""The names of the files that a trial keeps in its folder."""
+"""The names of the files that a trial keeps in its folder, and of that folder."""
 
 CONFIG = "config.py"
 LOG = "train.log"
@@ -12,3 +12,8 @@ PREDICTIONS = "predictions"
 """Folder of the masks predicted for the study's pictured images."""
 OVERLAYS = "overlays"
 """Folder of the pictures of these predictions."""
+
+
+def trial_name(number: int) -> str:
+    """The folder of trial `number`, relative to the study's."""
+    return f"trials/{number:05d}"

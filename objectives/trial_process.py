@@ -5,21 +5,27 @@ from __future__ import annotations
 import contextlib
 import json
 import multiprocessing
+import os
 import signal
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from objectives.causes import FROM_OUTSIDE, STACKS, name_death, oom_kills
+from objectives.files import remove_unfinished
 from objectives.outcome import Cause, Ending, Evaluation, Outcome, Watch
 from spaces.errors import InputError
 
 _LAST_WORDS = 8.0  # seconds for a last checkpoint, within the 10 that clusters give before they kill
 _LISTEN = 0.2  # seconds between looks at the clock and at requests to stop
+_FLUSH = 10.0  # seconds for the log after the last message
+_STACKS = 0.5  # seconds for what a hung process writes of itself
 _context = multiprocessing.get_context("forkserver")
 # `__main__` too: otherwise every child imports the command line anew.
 _context.set_forkserver_preload(["__main__", "objectives.trial_child"])
@@ -45,7 +51,7 @@ def call_in_child(function: Callable[..., Any], *arguments: Any, timeout: float 
     here, there = _context.Pipe()
     with tempfile.NamedTemporaryFile("r", prefix="mmtuna-", suffix=".log") as log:
         process = _context.Process(target=_child, args=("call", there, log.name, function, arguments))
-        process.start()
+        _start(process)
         there.close()
         try:
             answer = json.loads(here.recv_bytes()) if here.poll(timeout) else {"error": f"no answer in {timeout:g} s"}
@@ -66,33 +72,38 @@ class TrialProcess:
     """One training in one child.
 
     Life: started -> [resumed] -> (progressed | evaluated)* -> finished | interrupted | failed; the process may die or
-    be ended at any point. Asked to end, it has 8 s to write a checkpoint.
-    `plan` is what objectives.training.train takes; `deadline` is in seconds from the start, None for none.
+    be ended at any point. Asked to end, it has 8 s to write a checkpoint; where the trial was lost it has none.
+    `plan` is what objectives.training.train takes; `deadline` is in seconds from the start, `hung` in seconds since
+    the last message, None for none.
     """
 
     plan: dict[str, Any]
     watch: Watch
     deadline: float | None = None
+    hung: float | None = None
     _curve: list[Evaluation] = field(default_factory=list)
     _iteration: int = 0
     _stopped: bool = False
     _seconds_before: float = 0.0
     _asked_to_end: float | None = None
+    _silent: float = 0.0
 
     def run(self) -> Outcome:
         """Starts the child and stays with it to its end. Never leaves a child behind."""
-        began, oom_kills = time.monotonic(), _oom_kills()
+        began, killed_before = time.monotonic(), oom_kills()
         here, there = _context.Pipe()
         process = _context.Process(target=_child, args=("main", there, self.plan))
-        process.start()
+        _start(process)
         there.close()
         try:
             ending, cause, message = self._listen(here, process, began)
         finally:
             _end(process)
             here.close()
+            if not self.watch.lost():
+                remove_unfinished(Path(self.plan["folder"]))
         if cause is Cause.CRASHED:
-            cause, message = _death(process, oom_kills)
+            cause, message = name_death(process.exitcode, message, oom_kills() > killed_before)
         return Outcome(
             ending=ending,
             cause=cause,
@@ -105,21 +116,36 @@ class TrialProcess:
 
     def _listen(self, here: Connection, process: BaseProcess, began: float) -> tuple[Ending, Cause | None, str]:
         while True:
+            if self.watch.lost():
+                return Ending.INTERRUPTED, None, ""
             if self.watch.interrupted() and self._has_had_its_time(here):
                 return Ending.INTERRUPTED, None, ""
             if self.deadline is not None and time.monotonic() - began > self.deadline:
                 return Ending.FAILED, Cause.DEADLINE, f"not done after {self.deadline:g} s"
-            if not here.poll(_LISTEN):
+            looked = time.monotonic()
+            if not wait([here, process.sentinel], _LISTEN):
+                # Look by look: where the whole machine stood still for an hour, the trial did not hang for one.
+                self._silent += min(time.monotonic() - looked, 5 * _LISTEN)
+                if self.hung is not None and self._silent > self.hung:
+                    _ask_where_it_stands(process)
+                    return Ending.FAILED, Cause.HUNG, self._hung_message()
                 continue
             try:
+                if not here.poll():  # it died, and another process may still hold its end of the pipe
+                    raise EOFError
                 message = json.loads(here.recv_bytes())
             except (EOFError, OSError):
                 process.join(10)
                 return Ending.FAILED, Cause.CRASHED, ""
             end = self._take(message, here)
             if end is not None:
-                process.join(30)  # lets it flush its log
+                process.join(_FLUSH)
                 return end
+            self._silent = 0.0
+
+    def _hung_message(self) -> str:
+        heard = f"last heard of at iteration {self._iteration}" if self._iteration else "before its first iteration"
+        return f"no sign of life for {self.hung:g} s, {heard}; the end of train.log shows where it stood"
 
     def _has_had_its_time(self, here: Connection) -> bool:
         """Asks the child once for a checkpoint; True when the time it has for that is over."""
@@ -131,6 +157,8 @@ class TrialProcess:
 
     def _take(self, message: dict[str, Any], here: Connection) -> tuple[Ending, Cause | None, str] | None:
         match message.pop("kind"):
+            case "alive":
+                pass
             case "progressed":
                 self._iteration = message["iteration"]
                 self.watch.progressed(**message)
@@ -139,8 +167,7 @@ class TrialProcess:
                 self._iteration = evaluation.iteration
                 self._curve.append(evaluation)
                 self._stopped = bool(self.watch.evaluated(evaluation))  # pruners answer with numpy booleans
-                with contextlib.suppress(OSError):  # it died meanwhile, which the next look at the pipe tells
-                    here.send_bytes(json.dumps({"stop": self._stopped}).encode())
+                self._answer(here)
             case "resumed":
                 self._seconds_before = message["seconds"]
                 for point in message["curve"]:
@@ -148,8 +175,7 @@ class TrialProcess:
                     self._iteration = self._curve[-1].iteration
                     # The study knows them, but for one whose worker died before it could say so.
                     self._stopped = bool(self.watch.evaluated(self._curve[-1]))
-                with contextlib.suppress(OSError):
-                    here.send_bytes(json.dumps({"stop": self._stopped}).encode())
+                self._answer(here)
             case "interrupted":
                 return Ending.INTERRUPTED, None, ""
             case "finished":
@@ -158,29 +184,37 @@ class TrialProcess:
                 return Ending.FAILED, Cause(message["cause"]), message["message"]
         return None
 
+    def _answer(self, here: Connection) -> None:
+        if self.watch.lost():
+            return  # it waits for the answer until it is killed, and writes nothing more
+        with contextlib.suppress(OSError):  # it died meanwhile, which the next look at the pipe tells
+            here.send_bytes(json.dumps({"stop": self._stopped}).encode())
+
+
+def _start(process: BaseProcess) -> None:
+    """Starts a child, and the fork server where there is none yet, which inherits what this thread does not hear.
+
+    A cluster's signal reaches every process; the fork server would die of it, and its children with it.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        process.start()
+        return
+    resource_tracker.ensure_running()  # which unblocks signals, and so must not come between
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, FROM_OUTSIDE)
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _ask_where_it_stands(process: BaseProcess) -> None:
+    if STACKS is not None and process.pid is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, STACKS)
+        process.join(_STACKS)
+
 
 def _end(process: BaseProcess) -> None:
     if process.is_alive():
         process.kill()
     process.join(10)
-
-
-def _death(process: BaseProcess, oom_kills: int) -> tuple[Cause, str]:
-    code = process.exitcode
-    if code is None or code >= 0:
-        return Cause.CRASHED, f"the trial process ended with status {code} and said nothing; see train.log"
-    name = signal.Signals(-code).name
-    if -code == signal.SIGKILL and _oom_kills() > oom_kills:
-        return Cause.OUT_OF_MEMORY, "the kernel killed the trial process for memory (SIGKILL)"
-    return Cause.CRASHED, f"the trial process was killed by {name}; see train.log"
-
-
-def _oom_kills() -> int:
-    """How many processes the kernel has killed for memory since it started, 0 where it does not say."""
-    try:
-        for line in Path("/proc/vmstat").read_text().splitlines():
-            if line.startswith("oom_kill "):
-                return int(line.split()[1])
-    except (OSError, ValueError):
-        pass
-    return 0

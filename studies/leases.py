@@ -189,16 +189,17 @@ class Leases:
 
     def _keep(self) -> None:
         pause = interval = self.seconds / 3
+        failing = False
         while not self._closing.wait(pause):
             try:
                 self._renew()
                 self.reap()
-                pause = interval
+                pause, failing = interval, False
             except Exception as error:
                 # Whatever it is, the next try may succeed, and a thread that ended here would lose every lease.
-                if pause == interval:
+                if not failing:
                     self.say(f"leases could not be renewed ({type(error).__name__}); trying again")
-                pause = min(interval, 1.0)
+                pause, failing = min(interval, 1.0), True
 
     def _renew(self) -> None:
         with self._mutex:

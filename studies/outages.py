@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import sqlite3
 import threading
@@ -17,6 +18,10 @@ OUTAGE_SECONDS = 600.0
 STOPPING_SECONDS = 5.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _POSTGRES_DISK_FULL = "53100"
+# sqlite.org/rescode.html; the second where the file that readers and writers of a WAL share cannot grow.
+_SQLITE_DISK_FULL = ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE")
+_DISK_FULL = "disk full: the database cannot grow; free some room and run again"
+_LOST = "the database did not answer; start it and run the same command again"
 
 
 class StorageLostError(Exception):
@@ -40,7 +45,8 @@ def is_disk_full(error: BaseException) -> bool:
     if not isinstance(found, sqlalchemy.exc.DBAPIError):
         return False
     if isinstance(found.orig, sqlite3.Error):
-        return "disk is full" in str(found.orig)
+        named = getattr(found.orig, "sqlite_errorname", None) in _SQLITE_DISK_FULL
+        return named or "disk is full" in str(found.orig)
     return getattr(found.orig, "sqlstate", None) == _POSTGRES_DISK_FULL
 
 
@@ -56,6 +62,17 @@ def is_outage(error: BaseException) -> bool:
         return any(word in str(found.orig) for word in ("locked", "busy"))
     lost = isinstance(found, sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError)
     return lost or found.connection_invalidated
+
+
+def failure_line(error: BaseException) -> str | None:
+    """The one line for a person where it is the machine that failed, a full disk or a lost database; None otherwise."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"disk full: {error.filename or 'a file'} cannot be written; free some room and run again"
+    if isinstance(error, DiskFullError | StorageLostError):
+        return str(error)
+    if is_disk_full(error):
+        return _DISK_FULL
+    return _LOST if is_outage(error) else None
 
 
 def through_outages(
@@ -78,7 +95,7 @@ def through_outages(
             result = call()
         except Exception as error:
             if is_disk_full(error):
-                raise DiskFullError("disk full: the database cannot grow; free some room and run again") from None
+                raise DiskFullError(_DISK_FULL) from None
             if not is_outage(error):
                 raise
             now = time.monotonic()

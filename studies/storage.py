@@ -24,6 +24,7 @@ from optuna.storages._rdb import storage as optuna_rdb
 
 from spaces.errors import InputError
 from studies import lease_tables
+from studies.outages import is_disk_full
 from studies.postgres import POSTGRES, advisory_lock, create_engine, engine_options, first_line, limit_waits
 
 SQLITE = "sqlite:///"
@@ -192,6 +193,10 @@ def _connect(url: str, options: dict[str, Any]) -> RDBStorage:
         lease_tables.METADATA.create_all(storage.engine)
     except (sqlalchemy.exc.DatabaseError, optuna.exceptions.StorageInternalError) as error:
         cause = error if isinstance(error, sqlalchemy.exc.DatabaseError) else error.__cause__
+        if is_disk_full(error):
+            raise InputError(
+                f"[study] storage {hide_password(url)} does not open: its disk is full; free some"
+            ) from None
         reason = first_line(cause, url) if isinstance(cause, sqlalchemy.exc.DBAPIError) else "it does not answer"
         raise InputError(
             f"[study] storage {hide_password(url)} does not open: {reason}; it must be a database of Optuna, or empty"

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from itertools import count
 
 import pytest
 
+from studies import artifacts, object_store
 from tests.postgres import PostgresServer
+from tests.s3 import S3Server
 
 _databases = count()
+_buckets = count()
 
 
 @pytest.fixture(scope="session")
@@ -27,3 +31,32 @@ def database(server: PostgresServer) -> str:
     name = f"d{next(_databases)}"
     server.create(name)
     return name
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """A real S3 server, started once."""
+    with S3Server() as running:
+        yield running
+
+
+@pytest.fixture
+def location(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """`[study] artifacts` in an empty bucket of the server, which this process talks to for the time of a test."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in s3_server.environment().items():
+        monkeypatch.setenv(name, value)
+    forget_client()
+    bucket = f"bucket-{next(_buckets)}"
+    object_store.client().create_bucket(Bucket=bucket)
+    yield f"s3://{bucket}/some/where"
+    forget_client()
+
+
+def forget_client() -> None:
+    """The next use of S3 reads the environment anew."""
+    if object_store.client.cache_info().currsize:
+        object_store.client().close()
+    object_store.client.cache_clear()
+    artifacts._in_s3.cache_clear()

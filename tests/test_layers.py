@@ -21,6 +21,8 @@ HOME = {
     "mmcv": "objectives",
     "mmengine": "objectives",
     "sqlalchemy": "studies",
+    "boto3": "studies",
+    "botocore": "studies",
     "plotly": "studies",
     "typer": "search",
     "rich": "search",

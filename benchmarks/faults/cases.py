@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.faults.crew import ROOT, Site, account, enqueue, opened, until
+from benchmarks.faults.searching import places_of, process_titles, say
 from tests.postgres import PASSWORD, PostgresServer
 
 Found = dict[str, Any]
@@ -237,64 +237,24 @@ def canary(ground: Ground) -> Outcome:
     site.write(trials=20, seed=ground.seed, pause=0.2, lease=2.0)
     for _ in range(3):
         site.start("--slots", "2")
-    titles: list[str] = []
-    watching = threading.Event()
-
-    def watch() -> None:
-        while not watching.wait(0.1):
-            for path in Path("/proc").glob("[0-9]*/cmdline"):
-                try:
-                    titles.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
-                except OSError:
-                    continue
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    until(lambda: _running(site) > 0, 60)
-    said = [_say(site, "status"), _say(site, "status", "--json"), _say(site, "copy", "--to", site.url or "")]
-    site.workers[0].kill()
-    server.stop()
-    said += [_say(site, "status"), _say(site, "replay")]
-    server.start()
-    ended = site.wait(200)
-    said.append(_say(site, "report"))
-    wrong = site.env(MMTUNA_STORAGE=(site.url or "").replace("mmtuna:", "nobody:"))
-    command = [sys.executable, "-m", "search", "status", str(site.spec)]
-    said.append(subprocess.run(command, env=wrong, capture_output=True, text=True, check=False).stderr)
-    watching.set()
-    thread.join()
+    with process_titles() as titles:
+        until(lambda: _running(site) > 0, 60)
+        said = [say(site, "status"), say(site, "status", "--json"), say(site, "copy", "--to", site.url or "")]
+        site.workers[0].kill()
+        server.stop()
+        said += [say(site, "status"), say(site, "replay")]
+        server.start()
+        ended = site.wait(200)
+        said.append(say(site, "report"))
+        wrong = (site.url or "").replace("mmtuna:", "nobody:")
+        said.append(say(site, "status", MMTUNA_STORAGE=wrong))
     # The harness itself put it on the command line of `copy`, to see it refused without being repeated.
-    shown = [title for title in set(titles) if PASSWORD in title and " copy " not in title]
-    files = [str(p) for p in site.folder.rglob("*") if p.is_file() and PASSWORD.encode() in p.read_bytes()]
-    found = {
-        "in_outputs": sum(PASSWORD in text for text in [*said, site.outputs()]),
-        "in_files": len(files),
-        "in_titles": len(shown),
-        "in_server_log": server.log.count(PASSWORD),
-        "in_database": _in_database(ground),
-        "searched": len(said) + len(set(titles)),
-    }
+    shown = {title for title in titles if " copy " not in title}
+    found = places_of(PASSWORD, [*said, site.outputs()], shown, [site.folder], server, [ground.database])
     return ended and not any(found[name] for name in found if name.startswith("in_")), found
 
 
-def _say(site: Site, command: str, *arguments: str) -> str:
-    full = [sys.executable, "-m", "search", command, str(site.spec), *arguments]
-    done = subprocess.run(full, env=site.env(), capture_output=True, text=True, check=False, cwd=ROOT)
-    return done.stdout + done.stderr
-
-
-def _in_database(ground: Ground) -> int:
-    assert ground.server is not None
-    count = 0
-    with ground.server.connect(ground.database) as connection:
-        tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
-        for (table,) in tables:
-            query = f'SELECT count(*) FROM "{table}" AS t WHERE t::text LIKE %s'
-            count += connection.execute(query, (f"%{PASSWORD}%",)).fetchone()[0]
-    return count
-
-
-BOTH, POSTGRES = ("sqlite", "postgres"), ("postgres",)
+BOTH, SQLITE, POSTGRES = ("sqlite", "postgres"), ("sqlite",), ("postgres",)
 CASES: dict[str, tuple[Callable[[Ground], Outcome], tuple[str, ...]]] = {
     "1 kill -9 of 3 of 6 workers": (killed_workers, BOTH),
     "2 reapers killed, two at once": (killed_reapers, BOTH),

@@ -69,9 +69,13 @@ class Site:
 
     def start(self, *arguments: str, **env: str) -> subprocess.Popen[bytes]:
         """Starts one more `mmtuna replay`; its output goes to a file of the folder."""
+        return self.launch("replay", *arguments, **env)
+
+    def launch(self, command: str, *arguments: str, **env: str) -> subprocess.Popen[bytes]:
+        """Starts a command on the spec, in a process group of its own; its output goes to a file of the folder."""
         out = (self.folder / f"out{len(self.workers)}.txt").open("wb")
-        command = [sys.executable, "-m", "search", "replay", str(self.spec), *arguments]
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=self.env(**env))
+        words = [sys.executable, "-m", "search", command, str(self.spec), *arguments]
+        process = subprocess.Popen(words, stdout=out, stderr=subprocess.STDOUT, env=self.env(**env), process_group=0)
         out.close()
         self.workers.append(process)
         return process
@@ -115,14 +119,22 @@ class Site:
 @contextmanager
 def opened(site: Site) -> Iterator[Any]:
     """The study of `site` in this process, as the workers open it."""
+    from studies.study import create_or_open, open_existing
+
+    with spec_of(site) as spec:
+        yield create_or_open(spec, {"replay": {"curves": "generated"}}) if spec.replay else open_existing(spec)
+
+
+@contextmanager
+def spec_of(site: Site) -> Iterator[Any]:
+    """The spec of `site` in this process, with its storage in the environment."""
     from studies.spec import StudySpec
-    from studies.study import create_or_open
 
     before = os.environ.get("MMTUNA_STORAGE")
     if site.url:
         os.environ["MMTUNA_STORAGE"] = site.url
     try:
-        yield create_or_open(StudySpec.load(site.spec), {"replay": {"curves": "generated"}})
+        yield StudySpec.load(site.spec)
     finally:
         os.environ.pop("MMTUNA_STORAGE", None)
         if before is not None:

@@ -28,12 +28,15 @@ sys.path.insert(0, str(ROOT))
 
 import optuna  # noqa: E402
 
-from benchmarks.faults.cases import CASES, Ground  # noqa: E402
+from benchmarks.faults import cases, disk_cases, ray_cases, training_cases  # noqa: E402
+from benchmarks.faults.cases import Ground  # noqa: E402
 from benchmarks.faults.costs import cost_per_trial, throughput  # noqa: E402
 from benchmarks.faults.crew import Site  # noqa: E402
 from search.report_facts import machine, versions  # noqa: E402
 from tests.postgres import PostgresServer  # noqa: E402
 
+ALL = cases.CASES | training_cases.CASES | disk_cases.CASES | ray_cases.CASES
+CASES = {name: ALL[name] for name in sorted(ALL, key=lambda name: int(name.split()[0].rstrip("abc")))}
 COST_TRIALS = 100
 CREWS = ((1, 100), (8, 200), (32, 320))
 

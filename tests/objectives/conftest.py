@@ -46,10 +46,11 @@ def is_gone(pid: int) -> bool:
 
 @dataclass
 class Listener:
-    """A watch that keeps what it hears. `on_evaluated` answers whether to stop; `asked` whether to end at once."""
+    """A watch that keeps what it hears. `on_evaluated`, `asked`, `taken`: stop, end, lost?"""
 
     on_evaluated: Callable[[Evaluation], bool] = lambda evaluation: False
     asked: Callable[[], bool] = lambda: False
+    taken: Callable[[], bool] = lambda: False
     pids: set[int] = field(default_factory=set)
     heard: list[Evaluation] = field(default_factory=list)
 
@@ -64,6 +65,9 @@ class Listener:
     def interrupted(self) -> bool:
         self.pids |= {child.pid for child in multiprocessing.active_children() if child.pid}
         return self.asked()
+
+    def lost(self) -> bool:
+        return self.taken()
 
 
 Train = Callable[..., Outcome]

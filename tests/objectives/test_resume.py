@@ -55,6 +55,9 @@ class InterruptAt:
     def interrupted(self) -> bool:
         return self.asked
 
+    def lost(self) -> bool:
+        return False
+
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:

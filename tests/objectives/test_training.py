@@ -173,6 +173,11 @@ def test_memory_that_runs_out_is_named(train: Train, tmp_path: Path, listening: 
     assert (outcome.ending, outcome.cause) == (Ending.FAILED, Cause.OUT_OF_MEMORY), outcome.message
 
 
+def raised_from(error: Exception, origin: Exception) -> Exception:
+    error.__cause__ = origin
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "cause", "message"),
     [
@@ -185,6 +190,32 @@ def test_memory_that_runs_out_is_named(train: Train, tmp_path: Path, listening: 
             "RuntimeError: Def",
         ),
         (RuntimeError("DefaultCPUAllocator: not enough memory: you tried"), Cause.OUT_OF_MEMORY, "RuntimeError: Def"),
+        (
+            RuntimeError("Caught _ArrayMemoryError in DataLoader worker process 0.\nOriginal Traceback"),
+            Cause.OUT_OF_MEMORY,
+            "RuntimeError: Caught _ArrayMemoryError",
+        ),
+        (
+            RuntimeError(
+                "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's "
+                "workers are out of shared memory. Please try to raise your shared memory limit."
+            ),
+            Cause.OUT_OF_MEMORY,
+            "RuntimeError: DataLoader worker (pid 7) is killed by signal: Bus error.",
+        ),
+        (
+            raised_from(
+                RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly"),
+                RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "),
+            ),
+            Cause.CRASHED,
+            "RuntimeError: DataLoader worker (pid 7) is killed by signal: Killed.",
+        ),
+        (
+            raised_from(OSError("class `LocalVisBackend`: no errno here"), OSError(28, "No space left on device")),
+            Cause.DISK_FULL,
+            "OSError: class `LocalVisBackend`",
+        ),
         (RuntimeError("first line\nsecond"), Cause.ERROR, "RuntimeError: first line"),
         (ValueError(), Cause.ERROR, "ValueError"),
     ],

@@ -60,7 +60,7 @@ def test_a_request_to_stop_puts_the_trial_back_and_ends_the_child(
     assert all(gone(pid) for pid in listener.pids)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
 def test_a_child_that_is_killed_is_a_crash_with_the_signals_name(
     train: Train,
     tmp_path: Path,
@@ -95,11 +95,17 @@ def test_a_child_killed_while_it_trains_is_a_crash(train: Train, tmp_path: Path,
     assert "SIGKILL" in outcome.message
 
 
-def test_ctrl_c_reaches_the_worker_and_not_the_child(
+def test_signals_that_reach_every_process_are_the_workers_alone(
     train: Train, tmp_path: Path, listening: Any, trial_pid: Callable[[], int]
 ) -> None:
+    """Ctrl-C goes to the whole group, a cluster's signal to all of a job: the child and the fork server go on."""
+
     def interrupt(_: Evaluation) -> bool:
-        os.kill(trial_pid(), signal.SIGINT)
+        child = trial_pid()
+        fork_server = int(Path(f"/proc/{child}/stat").read_text().rsplit(")", 1)[1].split()[1])
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+            os.kill(child, number)
+            os.kill(fork_server, number)
         return False
 
     outcome = train(tmp_path, listener=listening(on_evaluated=interrupt))
@@ -152,6 +158,7 @@ class Watch:
     def evaluated(self, evaluation): return False
     def progressed(self, iteration, iterations, seconds): print(multiprocessing.active_children()[0].pid, flush=True)
     def interrupted(self): return False
+    def lost(self): return False
 
 def main():
     root, folder, fixed = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])

@@ -18,17 +18,20 @@ import pytest
 
 from search import dashboard
 from search.dashboard_access import Access, chosen_token
-from search.dashboard_content import refresh
+from search.dashboard_content import refresh, refresh_trial
 from search.dashboard_guard import LARGEST_BODY
 from spaces.errors import InputError
 from studies import study as study_room
 from studies.artifacts import artifact_store
 from studies.spec import StudySpec
+from tests.postgres import PASSWORD, PostgresServer
+from tests.search.conftest import wait_for
 from tests.search.dashboard_study import (
     TOKEN,
     UUID,
     Client,
     artifact_path,
+    end_trial,
     make_study,
     served,
     serving,
@@ -369,3 +372,26 @@ def test_reading_does_not_make_a_worker_wait(spec: StudySpec) -> None:
         study.set_user_attr("written", "meanwhile")
         assert time.monotonic() - began < 0.5
         assert connection.execute(sqlalchemy.text("SELECT count(*) FROM study_user_attributes")).scalar() == before
+
+
+def test_on_postgres_while_a_worker_writes(
+    server: PostgresServer, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MMTUNA_STORAGE", server.url(database))
+    spec = make_study(tmp_path, trials=3)
+    study = study_room.open_existing(spec)
+    refresh(spec, study)
+    with served(spec) as client:
+        shown = trials(client)
+        assert [len(trial["artifacts"]) for trial in shown] == [5, 5, 5]
+        picture = client.ask("GET", artifact_path(shown[0], "best.png"))
+        assert picture.body.startswith(b"\x89PNG")
+        assert client.change("DELETE", "/api/studies/1", {}).status == 403
+        trial = study.ask()
+        spec.search_space().suggest(trial)
+        end_trial(spec, study, trial)
+        refresh_trial(spec, study, 3)
+        # The dashboard keeps a list of trials for some seconds before it asks again.
+        wait_for(lambda: len(trials(client)) == 4, 30, "the new trial in the dashboard")
+        assert "complete" in trials(client)[3]["note"]["body"].lower()
+        assert PASSWORD not in json.dumps(trials(client)) + client.ask("GET", "/dashboard/").body.decode()

@@ -149,6 +149,26 @@ def test_renewal_keeps_leases_and_notices_what_was_lost(
     assert crew_of(study).workers == ()
 
 
+def test_renewal_that_fails_goes_on_and_says_so_once(
+    study: optuna.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    leases = Leases(study=study, folder=tmp_path, seconds=SHORT, say=said.append)
+    tries: list[float] = []
+
+    def fail() -> None:
+        tries.append(time.monotonic())
+        raise OSError(28, "No space left on device")
+
+    with leases:
+        monkeypatch.setattr(leases, "_renew", fail)
+        end = time.monotonic() + 10
+        while len(tries) < 3 and time.monotonic() < end:
+            time.sleep(0.02)
+    assert len(tries) >= 3
+    assert said == ["leases could not be renewed (OSError); trying again"]
+
+
 def test_putting_back_spends_no_retry_and_losses_do(
     study: optuna.Study, stored_spec: StudySpec, tmp_path: Path
 ) -> None:

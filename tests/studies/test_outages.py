@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 
 from studies.ending import End
 from studies.leases import Leases, reap
-from studies.outages import DiskFullError, StorageLostError, is_disk_full, is_outage, through_outages
+from studies.outages import DiskFullError, StorageLostError, failure_line, is_disk_full, is_outage, through_outages
 from studies.spec import StudySpec
 from studies.storage import engine_of, study_lock
 from studies.study import Claim, ask, create_or_open
@@ -34,6 +34,12 @@ FULL = error_of(sqlite3.OperationalError("database or disk is full"), sqlalchemy
 WRONG = error_of(sqlite3.OperationalError("no such table: trials"), sqlalchemy.exc.OperationalError)
 
 
+def with_code(name: str) -> Exception:
+    original = sqlite3.OperationalError("disk I/O error")
+    original.sqlite_errorname = name  # as the driver sets it
+    return error_of(original, sqlalchemy.exc.OperationalError)
+
+
 class ServerGoneError(Exception):
     """As a driver's error, with Postgres's code."""
 
@@ -48,6 +54,8 @@ class ServerGoneError(Exception):
         (LOCKED, True, False),
         (FULL, False, True),
         (WRONG, False, False),
+        (with_code("SQLITE_IOERR_SHMSIZE"), False, True),
+        (with_code("SQLITE_IOERR_READ"), False, False),
         (error_of(ServerGoneError("57P01"), sqlalchemy.exc.OperationalError), True, False),
         (error_of(ServerGoneError("53100"), sqlalchemy.exc.OperationalError), False, True),
         (error_of(ServerGoneError("42601"), sqlalchemy.exc.ProgrammingError), False, False),
@@ -57,6 +65,22 @@ class ServerGoneError(Exception):
 )
 def test_errors_are_told_apart(error: Exception, outage: bool, full: bool) -> None:
     assert (is_outage(error), is_disk_full(error)) == (outage, full)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (FULL, "disk full: the database cannot grow; free some room and run again"),
+        (DiskFullError("disk full: said before"), "disk full: said before"),
+        (LOCKED, "the database did not answer; start it and run the same command again"),
+        (OSError(28, "No space", "/a/b"), "disk full: /a/b cannot be written; free some room and run again"),
+        (OSError(122, "Quota"), "disk full: a file cannot be written; free some room and run again"),
+        (OSError(2, "No such file"), None),
+        (WRONG, None),
+    ],
+)
+def test_what_a_command_says_of_a_machine_that_fails(error: Exception, line: str | None) -> None:
+    assert failure_line(error) == line
 
 
 def test_a_call_is_repeated_until_the_database_is_back() -> None:

@@ -115,6 +115,13 @@ def test_wrong_devices(spec_of: Make, devices: str, message: str) -> None:
         spec_of(train=f"[resources]\ndevices = {devices}")
 
 
+@pytest.mark.parametrize("seconds", ["0.0", "-1.0", '"long"'])
+def test_a_trial_must_have_time_to_give_a_sign_of_life(spec_of: Make, seconds: str) -> None:
+    with pytest.raises(InputError, match=r"\[resources\] hung = "):
+        spec_of(train=f"[resources]\nhung = {seconds}")
+    assert spec_of().resources.hung == 600
+
+
 def test_devices(spec_of: Make) -> None:
     assert spec_of(train='[resources]\ndevices = ["cuda:0", "cuda:11"]').resources.devices == ("cuda:0", "cuda:11")
     assert spec_of().resources.devices == "auto"

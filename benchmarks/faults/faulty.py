@@ -1,0 +1,71 @@
+"""Faults in a trial's own process, for trials that ask for one. Imported there alone: it needs mmseg.
+
+The `kind` of a trial: none; slow (half a second an image, from the first); hang; segfault; memory (more of it than a
+limit of its own, 256 MiB above what it has); oom (more than the memory cgroup allows whose folder is `cgroup`).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mmseg.registry import TRANSFORMS
+
+CLEAN = 8
+"""Images that a process loads before the fault."""
+
+
+@TRANSFORMS.register_module()
+class FaultsFaulty:
+    """A transform that passes images on until `CLEAN` have gone through; then the fault happens."""
+
+    def __init__(self, kind: str, cgroup: str = "") -> None:
+        self._fault = partial(_be_killed_for_memory, Path(cgroup)) if kind == "oom" else _FAULTS[kind]
+        self._left = 0 if kind == "slow" else CLEAN
+
+    def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
+        self._left -= 1
+        if self._left < 0:
+            if self._left == -1:
+                print(f"fault at {time.time():.3f}", flush=True)  # into the trial's log
+            self._fault()
+        return results
+
+
+def _hang() -> None:
+    time.sleep(100_000)
+
+
+def _segfault() -> None:
+    ctypes.string_at(0)
+
+
+def _take_all_memory() -> None:
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + (256 << 20), resource.RLIM_INFINITY))
+    _fill()
+
+
+def _be_killed_for_memory(cgroup: Path) -> None:
+    (cgroup / "cgroup.procs").write_text(str(os.getpid()))
+    _fill()
+
+
+def _fill() -> None:
+    kept = []
+    while True:
+        kept.append(b"x" * (16 << 20))
+
+
+_FAULTS = {
+    "none": lambda: None,
+    "slow": lambda: time.sleep(0.5),
+    "hang": _hang,
+    "segfault": _segfault,
+    "memory": _take_all_memory,
+}
