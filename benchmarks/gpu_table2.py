@@ -56,6 +56,9 @@ foreground_weight = 3.0
 inference = "slide"
 evaluations = 3
 {scale}
+
+[resources]
+devices = {devices}
 """
 
 TABLE2 = """\
@@ -82,6 +85,7 @@ evaluations = 4
 {scale}
 
 [resources]
+devices = {devices}
 keep_checkpoints = 2
 """
 
@@ -132,10 +136,14 @@ def main() -> None:
     parser.add_argument("--pretrained", default=None, help="auto, or a path with {decoder}; DRIVE weights by default")
     parser.add_argument("--rehearse", action="store_true", help="small nets and images, a hundredth of the iterations")
     arguments = parser.parse_args()
+    if gpu() is None and not arguments.rehearse:
+        sys.exit("gpu_table2.py: no GPU here (nvidia-smi finds none), and at full size a CPU needs weeks; --rehearse")
     began = time.time()
     out, data = arguments.out.resolve(), arguments.data.resolve()
     out.mkdir(parents=True, exist_ok=True)
     scale = REHEARSAL if arguments.rehearse else ""
+    # By name: a torch that does not see the GPU must not train on the CPU instead.
+    devices = '["cpu"]' if arguments.rehearse else '["cuda:0"]'
     slots = ("--slots", str(arguments.slots))
 
     pretrained = arguments.pretrained
@@ -143,8 +151,9 @@ def main() -> None:
     if pretrained is None:
         names = json.dumps(arguments.decoders)
         size = 592  # DRIVE's 565 x 584, to the next multiple of 16
+        heads = len(arguments.decoders)
         text = VESSELS.format(
-            out=out, data=data, decoders=names, heads=len(arguments.decoders), scale=scale, vessel_size=size
+            out=out, data=data, decoders=names, heads=heads, scale=scale, vessel_size=size, devices=devices
         )
         (out / "vessels.toml").write_text(text)
         mmtuna("run", str(out / "vessels.toml"), *slots, "--json")
@@ -155,7 +164,7 @@ def main() -> None:
 
     # The grid's three decoders all need weights to begin; the rows themselves use PSPNet.
     spec = out / "table2.toml"
-    spec.write_text(TABLE2.format(out=out, data=data, pretrained=pretrained, scale=scale))
+    spec.write_text(TABLE2.format(out=out, data=data, pretrained=pretrained, scale=scale, devices=devices))
     rows = json.loads(mmtuna("table2", str(spec), "--replicates", str(arguments.replicates), *slots, "--json"))
     status = json.loads(mmtuna("status", str(spec), "--json"))
     found = figures(rows, status["trials"])

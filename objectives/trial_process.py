@@ -22,7 +22,7 @@ from objectives.files import remove_unfinished
 from objectives.outcome import Cause, Ending, Evaluation, Outcome, Watch
 from spaces.errors import InputError
 
-_LAST_WORDS = 8.0  # seconds for a last checkpoint, within the 10 that clusters give before they kill
+_LAST_WORDS = 7.0  # seconds for a last checkpoint, within the 10 that clusters give before they kill
 _LISTEN = 0.2  # seconds between looks at the clock and at requests to stop
 _FLUSH = 10.0  # seconds for the log after the last message
 _STACKS = 0.5  # seconds for what a hung process writes of itself
@@ -54,7 +54,11 @@ def call_in_child(function: Callable[..., Any], *arguments: Any, timeout: float 
         _start(process)
         there.close()
         try:
-            answer = json.loads(here.recv_bytes()) if here.poll(timeout) else {"error": f"no answer in {timeout:g} s"}
+            if here.poll(timeout):
+                answer = json.loads(here.recv_bytes())
+                process.join(_FLUSH)  # killed, it would leave semaphores behind, of which Python complains at the end
+            else:
+                answer = {"error": f"no answer in {timeout:g} s"}
         except EOFError:
             process.join(5)
             lines = [line for line in log.read().splitlines() if line.strip()]
@@ -72,7 +76,7 @@ class TrialProcess:
     """One training in one child.
 
     Life: started -> [resumed] -> (progressed | evaluated)* -> finished | interrupted | failed; the process may die or
-    be ended at any point. Asked to end, it has 8 s to write a checkpoint; where the trial was lost it has none.
+    be ended at any point. Asked to end, it has 7 s to write a checkpoint; where the trial was lost it has none.
     `plan` is what objectives.training.train takes; `deadline` is in seconds from the start, `hung` in seconds since
     the last message, None for none.
     """

@@ -73,6 +73,7 @@ def test_the_commands_of_the_readme_do_the_job_in_order(tmp_path: Path) -> None:
             continue  # serves until it is stopped, needs the Duke volumes: tests of their own do these
         done = mmtuna(*shlex.split(words), cwd=tmp_path)
         assert done.returncode == 0, f"mmtuna {words}\n{done.stdout}{done.stderr}"
+        assert "Warning" not in done.stderr, f"mmtuna {words}\n{done.stderr}"
         if words.startswith("init"):
             spec = tmp_path / "my-study" / "study.toml"
             text = spec.read_text().replace('pretrained = "auto"', 'pretrained = "none"')
