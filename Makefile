@@ -12,8 +12,9 @@ $(READY): pyproject.toml constraints.txt scripts/setup.sh
 demo: $(READY)
 	scripts/demo.sh $(BIN)
 
+# Most of a test's time it waits for processes that start: several at a time, those of a file by the same process.
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow

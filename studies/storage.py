@@ -29,7 +29,6 @@ from studies.postgres import POSTGRES, advisory_lock, create_engine, engine_opti
 
 SQLITE = "sqlite:///"
 BUSY_SECONDS = 60.0
-_SQLITE_MAGIC = b"SQLite format 3\x00"  # sqlite.org/fileformat.html, 1.3
 
 # One storage a process and Postgres server, so that all that a worker does shares its few connections.
 _open: weakref.WeakValueDictionary[tuple[int, str], RDBStorage] = weakref.WeakValueDictionary()
@@ -123,15 +122,20 @@ def _sqlite_connection(file: Path) -> sqlite3.Connection:
 
 
 def _refuse_other_files(file: Path) -> None:
-    # Before the lock file is made: what is no database is left alone, and so is its folder.
+    # Before the lock file is made: what is no database is left alone, and so is its folder. Only SQLite may open the
+    # file: closing it ends every POSIX lock that this process has on it, and when another process closes the database
+    # it then takes itself for the last and deletes the WAL that this one writes to (sqlite.org/howtocorrupt.html, 2.2).
     if not file.exists() or file.stat().st_size == 0:
         return
-    with file.open("rb") as start:
-        if start.read(len(_SQLITE_MAGIC)) != _SQLITE_MAGIC:
-            raise InputError(
-                f"[study] storage {SQLITE}{file} does not open: file is not a database; it must be a database of "
-                "Optuna, or empty"
-            )
+    with contextlib.closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as looking:
+        try:
+            looking.execute("PRAGMA schema_version").fetchone()
+        except sqlite3.Error as error:
+            # Without its WAL, which this look leaves aside, a database that is written to may seem to be incomplete.
+            if error.sqlite_errorname == "SQLITE_NOTADB":
+                raise InputError(
+                    f"[study] storage {SQLITE}{file} does not open: {error}; it must be a database of Optuna, or empty"
+                ) from None
 
 
 def _make_sqlite_safe(engine: sqlalchemy.Engine) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.faults.crew import ROOT, Site, account, enqueue, opened, until
 from benchmarks.faults.searching import places_of, process_titles, say
-from tests.postgres import PASSWORD, PostgresServer
+from tests.postgres import PostgresServer
 
 Found = dict[str, Any]
 Outcome = tuple[bool, Found]
@@ -250,7 +250,7 @@ def canary(ground: Ground) -> Outcome:
         said.append(say(site, "status", MMTUNA_STORAGE=wrong))
     # The harness itself put it on the command line of `copy`, to see it refused without being repeated.
     shown = {title for title in titles if " copy " not in title}
-    found = places_of(PASSWORD, [*said, site.outputs()], shown, [site.folder], server, [ground.database])
+    found = places_of(server.password, [*said, site.outputs()], shown, [site.folder], server, [ground.database])
     return ended and not any(found[name] for name in found if name.startswith("in_")), found
 
 

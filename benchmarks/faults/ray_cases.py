@@ -8,7 +8,6 @@ import time
 from benchmarks.faults.cases import POSTGRES, Ground, Outcome
 from benchmarks.faults.crew import account, until
 from benchmarks.faults.training import training_site
-from tests.postgres import PASSWORD
 from tests.ray_nodes import LOOPBACK, RayNodes
 
 TRIALS = 9
@@ -20,7 +19,8 @@ def lost_node(ground: Ground) -> Outcome:
     The nodes are beside a head that trains nothing. The password that they have in their environment is searched for
     in Ray's own logs and in all that the study wrote.
     """
-    draw = random.Random(ground.seed)
+    draw, server = random.Random(ground.seed), ground.server
+    assert server is not None
     with training_site(ground.site.folder / "nodes", ground.site.url, **LOOPBACK) as site:
         train, resources = "iterations = 80\nevaluations = 4", "lease = 6"
         site.lay_out(trials=TRIALS, seed=ground.seed, train=train, resources=resources)
@@ -32,7 +32,7 @@ def lost_node(ground: Ground) -> Outcome:
             ended = site.wait(400)
             places = (cluster.folder, site.folder)
             files = [path for place in places for path in place.rglob("*") if path.is_file()]
-            shown = sum(PASSWORD.encode() in path.read_bytes() for path in files)
+            shown = sum(server.password.encode() in path.read_bytes() for path in files)
         trials = site.trials()
         found = account(site, TRIALS, 0)
         curves = [sorted(trial.intermediate_values) for trial in trials]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import secrets
 import shutil
 import signal
 import sys
@@ -52,7 +53,11 @@ def main() -> None:
     runs: list[dict[str, Any]] = []
     costs: dict[str, Any] = {}
     with ExitStack() as stack:
-        server = stack.enter_context(PostgresServer(max_connections=200)) if "postgres" in storages else None
+        server = None
+        if "postgres" in storages:
+            # A password of its own: other runs on this machine may show theirs.
+            own = PostgresServer(max_connections=200, password=f"canary-{secrets.token_hex(6)}")
+            server = stack.enter_context(own)
         for name in chosen:
             for storage in (s for s in CASES[name][1] if s in storages):
                 for seed in range(options.first_seed, options.first_seed + options.seeds):

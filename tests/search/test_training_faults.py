@@ -67,7 +67,7 @@ def test_sigterm_to_every_process_ends_the_worker_in_time_and_another_goes_on(si
     assert worker.wait(30) == 1
     assert time.monotonic() - began < 10
     assert "stopped; run the same command again to go on" in site.outputs()
-    assert until(lambda: not alive_in_group(worker.pid), 5)
+    assert until(lambda: not alive_in_group(worker.pid), 15)
     assert site.states() == ["WAITING"]
 
     assert site.launch("worker").wait(120) == 0, site.outputs()
@@ -90,7 +90,7 @@ def test_a_trial_that_hangs_is_named_and_the_next_begins_in_seconds(site: Traini
     assert good.state.name == "COMPLETE"
     at = float(re.findall(r"fault at (\d+\.\d+)", (site.trial(0) / "train.log").read_text())[0])
     assert 7 < good.datetime_start.timestamp() - at < 15
-    assert until(lambda: not alive_in_group(worker.pid), 5)
+    assert until(lambda: not alive_in_group(worker.pid), 15)
 
 
 @pytest.mark.usefixtures("may_mount")

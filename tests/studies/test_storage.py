@@ -9,6 +9,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.study import StudyDirection
 
 from spaces.errors import InputError
 from studies.storage import hide_password, open_storage, study_lock
@@ -171,3 +172,38 @@ def test_a_server_that_does_not_answer_and_a_password_with_braces() -> None:
 )
 def test_hide_password(url: str, shown: str) -> None:
     assert hide_password(url) == shown
+
+
+WRITER = """
+import sys
+from optuna.study import StudyDirection
+from studies.storage import open_storage
+storage = open_storage(sys.argv[1])
+storage.create_new_study([StudyDirection.MAXIMIZE], sys.argv[2])
+storage.remove_session()
+storage.engine.dispose()
+"""
+READER = """
+import sys
+from studies.storage import open_storage
+print(sorted(study.study_name for study in open_storage(sys.argv[1]).get_all_studies()))
+"""
+
+
+def test_opening_a_database_again_leaves_the_locks_of_what_is_open(tmp_path: Path) -> None:
+    """SQLite's WAL is deleted by whoever closes the database last, which only these locks tell."""
+    url = f"sqlite:///{tmp_path}/study.db"
+
+    def in_another_process(code: str, *arguments: str) -> str:
+        command = [sys.executable, "-c", code, url, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]).stdout
+
+    first = open_storage(url)
+    first.create_new_study([StudyDirection.MAXIMIZE], "before")
+    second = open_storage(url)
+    in_another_process(WRITER, "elsewhere")
+    first.create_new_study([StudyDirection.MAXIMIZE], "after")
+    assert in_another_process(READER) == "['after', 'before', 'elsewhere']\n"
+    for storage in (first, second):
+        with storage.engine.connect() as connection:
+            assert connection.exec_driver_sql("PRAGMA integrity_check").scalar_one() == "ok"
