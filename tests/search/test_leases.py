@@ -19,7 +19,7 @@ from search.watching import clock, progress
 from studies.crew import Crew, LeaseLife, WorkerLife
 from studies.results import TrialRow
 
-DOCS = (ROOT / "docs" / "distributed.md").read_text(encoding="utf-8")
+DEPLOY = ROOT / "deploy"
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -145,15 +145,9 @@ def test_the_figures_of_status() -> None:
     assert [clock(seconds) for seconds in (40, 200, 7500)] == ["40 s", "3 min", "2 h 05 min"]
 
 
-def fenced(language: str) -> str:
-    """The only code block of the page in that language."""
-    (block,) = re.findall(rf"```{language}\n(.*?)```", DOCS, re.DOTALL)
-    return str(block)
-
-
 def test_the_slurm_script_puts_back_on_the_signal_it_asks_for(site: Site) -> None:
-    """The script of the docs itself, under a srun that passes signals to what it starts, as Slurm's does."""
-    script = fenced("bash")
+    """The script itself, under a srun that passes signals to what it starts; benchmarks/slurm.py has a real Slurm."""
+    script = (DEPLOY / "worker.sbatch").read_text(encoding="utf-8")
     assert "--signal=USR1@60" in script
     site.write(trials=50, pause=0.5)
     programs = site.folder / "bin"
@@ -162,10 +156,11 @@ def test_the_slurm_script_puts_back_on_the_signal_it_asks_for(site: Site) -> Non
     (programs / "mmtuna").write_text(f'#!/bin/bash\nexec {sys.executable} -m search replay "$2"\n')
     for program in programs.iterdir():
         program.chmod(0o755)
-    script = re.sub(r"^export MMTUNA_STORAGE.*$", "", script, flags=re.MULTILINE)
-    script = script.replace("/shared/study.toml", str(site.spec)).replace("srun ", "exec srun ")
+    script = script.replace("\nsrun ", "\nexec srun ")
     env = site.env(PATH=f"{programs}{os.pathsep}{os.environ['PATH']}")
-    process = subprocess.Popen(["bash", "-c", script], env=env, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        ["bash", "-c", script, "worker.sbatch", str(site.spec)], env=env, stdout=subprocess.PIPE, text=True
+    )
     try:
         assert until(lambda: training(site), 60)
         process.send_signal(signal.SIGUSR1)
@@ -178,7 +173,7 @@ def test_the_slurm_script_puts_back_on_the_signal_it_asks_for(site: Site) -> Non
 
 
 def test_the_kubernetes_manifest_lets_the_worker_end_in_order() -> None:
-    pod = yaml.safe_load(fenced("yaml"))["spec"]["template"]["spec"]
+    pod = yaml.safe_load((DEPLOY / "kubernetes.yaml").read_text(encoding="utf-8"))["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     assert container["command"][:2] == ["mmtuna", "worker"]
     assert pod["terminationGracePeriodSeconds"] >= 30

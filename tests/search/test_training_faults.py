@@ -79,17 +79,17 @@ def test_sigterm_to_every_process_ends_the_worker_in_time_and_another_goes_on(si
 
 
 def test_a_trial_that_hangs_is_named_and_the_next_begins_in_seconds(site: TrainingSite) -> None:
-    lay_out_faults(site, 0, [("hang", 2, "hung")], hung=8.0)
+    lay_out_faults(site, 0, [("hang", 2, "hung")], hung=20.0)  # what a busy machine may need to begin
     worker = site.launch("run")
     assert worker.wait(120) == 0, site.outputs()
     hung, good = site.trials()
     assert (hung.state.name, hung.user_attrs["cause"]) == ("FAIL", "hung")
     message = hung.user_attrs["message"]
-    assert re.match(r"no sign of life for 8 s, last heard of at iteration \d; the end of train.log shows", message)
+    assert re.match(r"no sign of life for 20 s, last heard of at iteration \d; the end of train.log shows", message)
     assert f"failed: hung: {message}" in site.outputs()
     assert good.state.name == "COMPLETE"
     at = float(re.findall(r"fault at (\d+\.\d+)", (site.trial(0) / "train.log").read_text())[0])
-    assert 7 < good.datetime_start.timestamp() - at < 15
+    assert 19 < good.datetime_start.timestamp() - at < 35
     assert until(lambda: not alive_in_group(worker.pid), 15)
 
 
