@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -188,7 +188,8 @@ def memory_cgroup(limit: int) -> Iterator[Path | None]:
                 yield group
                 return
         finally:
-            group.rmdir()
+            with suppress(FileNotFoundError):  # some systems clear away groups that stand empty
+                group.rmdir()
     yield None
 
 
