@@ -103,7 +103,7 @@ def _begin(log: Path) -> None:
     faulthandler.enable(2)
     if STACKS is not None:
         faulthandler.register(STACKS, file=2)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, FROM_OUTSIDE)  # see trial_process.start
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, FROM_OUTSIDE)  # see trial_process._start
 
 
 def _begin_loader() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -93,11 +95,8 @@ def run(
     spec = StudySpec.load(path)
     console = Console(stderr=as_json)
     quiet_optuna()
-    try:
+    with _told_when_stopped():
         study = run_study(spec, console, trials=trials, slots=slots, must_exist=must_exist, replicates=replicates)
-    except StoppedError as error:
-        print(f"mmtuna: {error}", file=sys.stderr)
-        raise typer.Exit(1) from None
     if not quiet:
         _finish(spec, study, as_json, with_report=True)
 
@@ -110,12 +109,8 @@ def launch(path: Path, address: str, trials: int | None, as_json: bool) -> None:
     spec = StudySpec.load(path)
     console = Console(file=sys.stderr if as_json else sys.stdout)  # bound: Ray's own lines on stdout are dropped
     quiet_optuna()
-    try:
-        with connected(address) as cluster:
-            study = Launch(path, cluster, console, trials).run()
-    except StoppedError as error:
-        print(f"mmtuna: {error}", file=sys.stderr)
-        raise typer.Exit(1) from None
+    with _told_when_stopped(), connected(address) as cluster:
+        study = Launch(spec, path, cluster, console, trials).run()
     _finish(spec, study, as_json, with_report=True)
 
 
@@ -123,12 +118,19 @@ def replay(path: Path, trials: int | None, slots: int | None, as_json: bool) -> 
     """Works on a study of replayed curves and prints the best trial."""
     spec = StudySpec.load(path)
     quiet_optuna()
-    try:
+    with _told_when_stopped():
         study = replay_study(spec, Console(stderr=as_json), trials=trials, slots=slots)
+    _finish(spec, study, as_json, with_report=False)
+
+
+@contextmanager
+def _told_when_stopped() -> Iterator[None]:
+    """A search that stops before the study is full says why, and the command ends with status 1."""
+    try:
+        yield
     except StoppedError as error:
         print(f"mmtuna: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
-    _finish(spec, study, as_json, with_report=False)
 
 
 def _finish(spec: StudySpec, study: optuna.Study, as_json: bool, *, with_report: bool) -> None:

@@ -42,11 +42,11 @@ _LOST_TASKS = 3
 class Launch:
     """One study on one cluster, until it holds `trials` finished trials."""
 
+    spec: StudySpec
     path: Path
     cluster: Cluster
     console: Console
     trials: int | None = None
-    _spec: StudySpec = field(init=False)
     _share: Share = field(init=False)
     _stop: threading.Event = field(default_factory=threading.Event)
     _flying: dict[Any, None] = field(default_factory=dict)
@@ -61,31 +61,30 @@ class Launch:
 
         Raises InputError and NotReadyError before anything is written, StoppedError afterwards.
         """
-        self._spec = StudySpec.load(self.path)
         nodes = self.cluster.nodes()
-        share = self._share = share_of(self._spec, nodes)
+        share = self._share = share_of(self.spec, nodes)
         fit = [node for node in nodes if share.fits(node)]
-        _refuse_one_machine_storage(self._spec, {node.node_id for node in fit} | {self.cluster.own_node()})
+        _refuse_one_machine_storage(self.spec, {node.node_id for node in fit} | {self.cluster.own_node()})
         order = self._order(share)
         self._say(f"{len(fit)} of {len(nodes)} nodes can train; a trial takes {_share_text(share)}")
         self._look_at_all(order, fit)
         self._known = {node.node_id: node.name for node in nodes}
         order = self._prepare(order)
-        study = study_room.open_existing(self._spec)
+        study = study_room.open_existing(self.spec)
         with on_signals(self._stop.set, self._say):
             self._train(study, order)
         return study
 
     def _order(self, share: Share) -> Order:
         text = read_text(self.path)
-        url = self._spec.study.storage
+        url = self.spec.study.storage
         bare = without_password(url)
         if bare != url and url in text:
             raise InputError(
                 f"{self.path.name}: the password in [study] storage would travel through Ray; take it out, and set "
                 "PGPASSWORD or ~/.pgpass on the nodes"
             )
-        trials = self.trials or self._spec.study.trials
+        trials = self.trials or self.spec.study.trials
         return Order(
             spec=text,
             path=str(self.path.resolve()),
@@ -100,13 +99,13 @@ class Launch:
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def _look_at_all(self, order: Order, nodes: list[Node]) -> None:
-        with _marked(self._spec) as mark:
+        with _marked(self.spec) as mark:
             looks = {self.cluster.submit("look", replace(order, mark=mark).text(), node=n.node_id): n for n in nodes}
             answers = {node: self.cluster.answer(task) for task, node in looks.items()}
         problems = [f"{node.name}: {line}" for node, answer in answers.items() for line in misfits(answer)]
         data = {answer.found.get("data") for answer in answers.values()}
         if len(data) > 1 and not problems:
-            problems.append(f"{self._spec.data.root}: names or sizes of the files differ among the nodes; copy it anew")
+            problems.append(f"{self.spec.data.root}: names or sizes of the files differ among the nodes; copy it anew")
         if problems:
             raise NotReadyError(problems)
 
@@ -155,7 +154,7 @@ class Launch:
             if not self._share.fits(node):
                 continue
             self._say(f"{node.name} has joined")
-            if self._spec.study.storage.startswith(SQLITE):
+            if self.spec.study.storage.startswith(SQLITE):
                 self._shun(node.node_id, "a SQLite file serves one machine only")
             else:
                 self._looks[self.cluster.submit("look", order.text(), node=node.node_id)] = node
@@ -177,8 +176,7 @@ class Launch:
             return
         self._flying.pop(task)
         found = answer.found
-        for line in found.get("lines", ()):
-            self._say(f"{line}  on {found['node']}")
+        self._repeat(answer)
         if answer.error:
             self._count_lost(answer.error, study)
         elif "unfit" in found:
@@ -189,6 +187,11 @@ class Launch:
             self._rest_until = time.monotonic() + _REST
         else:
             self._lost = 0
+
+    def _repeat(self, answer: Answer) -> None:
+        """Says what the worker on the node had to say."""
+        for line in answer.found.get("lines", ()):
+            self._say(f"{line}  on {answer.found['node']}")
 
     def _count_lost(self, error: str, study: optuna.Study) -> None:
         self._lost += 1
@@ -206,9 +209,7 @@ class Launch:
         while self._flying and time.monotonic() < end:
             for task in self.cluster.ended(self._flying, 0.5):
                 self._flying.pop(task)
-                found = self.cluster.answer(task).found
-                for line in found.get("lines", ()):
-                    self._say(f"{line}  on {found['node']}")
+                self._repeat(self.cluster.answer(task))
 
 
 def share_of(spec: StudySpec, nodes: Collection[Node]) -> Share:
