@@ -191,23 +191,3 @@ def memory_cgroup(limit: int) -> Iterator[Path | None]:
             with suppress(FileNotFoundError):  # some systems clear away groups that stand empty
                 group.rmdir()
     yield None
-
-
-def children_of(parent: int) -> list[int]:
-    """The processes that `parent` has started, zombies aside."""
-    return [pid for pid, state, its_parent, _ in _processes() if its_parent == parent and state != "Z"]
-
-
-def alive_in_group(group: int) -> list[int]:
-    """Processes of a process group that are still there, zombies aside."""
-    return [pid for pid, state, _, its_group in _processes() if its_group == group and state != "Z"]
-
-
-def _processes() -> Iterator[tuple[int, str, int, int]]:
-    """Process id, state, parent and group of every process."""
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, parent, group = stat.read_text().rpartition(")")[2].split()[:3]
-        except OSError:
-            continue
-        yield int(stat.parent.name), state, int(parent), int(group)

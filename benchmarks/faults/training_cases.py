@@ -18,12 +18,11 @@ from benchmarks.faults.training import (
     KIND,
     VAL_KIND,
     TrainingSite,
-    alive_in_group,
-    children_of,
     differences,
     memory_cgroup,
     training_site,
 )
+from tests.processes import alive_in_group, children_of
 
 GRACE = 10.0
 """Seconds that clusters commonly leave between SIGTERM and SIGKILL."""

@@ -113,20 +113,6 @@ def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
         time.sleep(0.05)
 
 
-def children_of(group: int) -> list[int]:
-    """Processes of a process group that are still there (zombies aside)."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdecimal():
-            try:
-                state, _, its_group = (folder / "stat").read_text().rpartition(")")[2].split()[:3]
-            except OSError:
-                continue
-            if int(its_group) == group and state != "Z":
-                found.append(int(folder.name))
-    return found
-
-
 def interrupt(process: subprocess.Popen[str]) -> None:
     """Ctrl-C: the signal reaches the whole process group."""
     os.killpg(process.pid, signal.SIGINT)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.search.conftest import children_of, interrupt, mmtuna, start, status, wait_for
+from tests.processes import alive_in_group
+from tests.search.conftest import interrupt, mmtuna, start, status, wait_for
 
 WriteSpec = Callable[..., Path]
 LONG = "# long enough to be caught in the middle\n"
@@ -41,7 +42,7 @@ def test_a_signal_puts_running_trials_back_and_leaves_no_process(write_spec: Wri
     output = process.communicate(timeout=15)[0]
     assert process.returncode == 1
     assert "stopped; run the same command again to go on" in output
-    wait_for(lambda: not children_of(process.pid), 5, "all processes of the group are gone")
+    wait_for(lambda: not alive_in_group(process.pid), 5, "all processes of the group are gone")
     found = status(spec)
     assert found["states"] == {"WAITING": 1}
 
@@ -59,7 +60,7 @@ def test_kill_9_leaves_no_child_and_the_next_worker_trains_the_trial_again(write
     wait_for(lambda: caught_in_the_middle(spec, trials), 60, "training begins")
     process.kill()
     process.communicate(timeout=15)
-    wait_for(lambda: not children_of(process.pid), 5, "all processes of the group are gone")
+    wait_for(lambda: not alive_in_group(process.pid), 5, "all processes of the group are gone")
     assert status(spec)["states"] == {"RUNNING": 1}
 
     make_short(trials, spec)

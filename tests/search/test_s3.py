@@ -22,7 +22,8 @@ from studies.object_store import client
 from studies.s3_location import parse_location
 from studies.spec import StudySpec
 from studies.study import open_existing
-from tests.search.conftest import ENVIRONMENT, children_of, mmtuna, start, status, wait_for
+from tests.processes import alive_in_group
+from tests.search.conftest import ENVIRONMENT, mmtuna, start, status, wait_for
 
 WriteSpec = Callable[..., Path]
 
@@ -63,7 +64,7 @@ def test_a_trial_goes_on_elsewhere_and_its_files_are_seen_everywhere(
     process.send_signal(number)
     process.communicate(timeout=30)
     assert status(spec)["states"] == {"WAITING" if number == signal.SIGTERM else "RUNNING": 1}
-    wait_for(lambda: not children_of(process.pid), 10, "all processes of the group are gone")
+    wait_for(lambda: not alive_in_group(process.pid), 10, "all processes of the group are gone")
     shutil.rmtree(folder)
 
     done = mmtuna("run", spec)

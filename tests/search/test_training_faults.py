@@ -18,7 +18,7 @@ from benchmarks.faults.cases import Ground
 from benchmarks.faults.crew import Site, until
 from benchmarks.faults.disk_cases import MIB, fill, full_database, full_folder, full_pictures, small_disk
 from benchmarks.faults.searching import holds
-from benchmarks.faults.training import TrainingSite, alive_in_group, training_site
+from benchmarks.faults.training import TrainingSite, training_site
 from benchmarks.faults.training_cases import (
     broken_trials,
     late_child,
@@ -27,6 +27,7 @@ from benchmarks.faults.training_cases import (
     terminated_training,
     trained_canary,
 )
+from tests.processes import alive_in_group
 
 
 @pytest.fixture
