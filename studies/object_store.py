@@ -89,10 +89,18 @@ class Bucket:
 
         A server that knows no conditional writes stores it in any case.
         """
+        if etag is None:
+            return self._put_if(key, content, IfNoneMatch="*")
+        if self._put_if(key, content, IfMatch=etag):
+            return True
+        # Ceph compares what stands between the quotes with all of the header. Looked at first, so that a server to
+        # which a header without quotes says nothing does not put this over another's.
+        return self._etag(key) == etag and self._put_if(key, content, IfMatch=etag.strip('"'))
+
+    def _put_if(self, key: str, content: bytes, **condition: str) -> bool:
         from botocore.exceptions import ClientError
 
         where = {"Bucket": self.location.bucket, "Key": key, "Body": content}
-        condition = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
         with self._explained("writing"):
             try:
                 self._client.put_object(**where, **condition)
@@ -144,16 +152,18 @@ class Bucket:
 
     def holds(self, key: str) -> bool:
         """Whether there is such an object."""
+        return self._etag(key) is not None
+
+    def _etag(self, key: str) -> str | None:
         from botocore.exceptions import ClientError
 
         with self._explained("reading"):
             try:
-                self._client.head_object(Bucket=self.location.bucket, Key=key)
+                return str(self._client.head_object(Bucket=self.location.bucket, Key=key)["ETag"])
             except ClientError as error:
                 if _code(error) in _NOT_THERE:
-                    return False
+                    return None
                 raise
-        return True
 
     def keys(self, prefix: str) -> list[str]:
         """All keys that begin with `prefix`; one request for 1,000 of them."""

@@ -9,6 +9,7 @@ from itertools import count
 import pytest
 
 from studies import artifacts, object_store
+from tests.ceph import CephServer
 from tests.postgres import PostgresServer
 from tests.s3 import S3Server
 
@@ -33,10 +34,12 @@ def database(server: PostgresServer) -> str:
     return name
 
 
-@pytest.fixture(scope="session")
-def s3_server() -> Iterator[S3Server]:
-    """A real S3 server, started once."""
-    with S3Server() as running:
+@pytest.fixture(scope="session", params=["moto", pytest.param("ceph", marks=pytest.mark.slow)])
+def s3_server(request: pytest.FixtureRequest) -> Iterator[S3Server]:
+    """An S3 server, started once: moto's, and where the slow tests run and it is installed a real Ceph."""
+    if request.param == "ceph" and (missing := CephServer.missing()):
+        pytest.skip(f"needs {', '.join(missing)}")
+    with CephServer() if request.param == "ceph" else S3Server() as running:
         yield running
 
 

@@ -1,4 +1,4 @@
-"""A real S3 server on this machine (moto's, over HTTP), and what a test does to it."""
+"""An S3 server on this machine (moto's, over HTTP), and what a test does to it."""
 
 from __future__ import annotations
 
