@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from objectives.dataset import Dataset
-from objectives.files import whole_folder, write_whole
 from objectives.split import Split, by_subject, write_lists
 from spaces.errors import InputError
+from spaces.files import whole_folder, write_whole
 
 CLASSES = ("background", "fluid")
 NATIVE_SHAPE = (496, 768)  # height, width in pixels of a B-scan

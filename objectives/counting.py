@@ -12,7 +12,7 @@ from mmseg.registry import METRICS
 from PIL import Image
 
 from objectives.evaluation import Counts, metrics, total
-from objectives.files import whole_folder, write_json_whole
+from spaces.files import whole_folder, write_json_whole
 
 
 @METRICS.register_module()

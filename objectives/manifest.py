@@ -11,9 +11,9 @@ from pathlib import Path
 from PIL import ImageFile
 
 from objectives.dataset import Dataset
-from objectives.files import write_whole
 from objectives.reading import BadFile, FileRecord, read_record
 from spaces.errors import InputError
+from spaces.files import write_whole
 
 VERSION = 1
 _LISTED = 10  # more files than this with the very same problem become one line

@@ -13,11 +13,11 @@ from objectives.config import BaseConfig, build_config, effective, load_base, wr
 from objectives.config.base import UNET
 from objectives.dataset import Dataset
 from objectives.devices import visible_to_child
-from objectives.files import remove_unfinished
 from objectives.outcome import Cause, Ending, Outcome, TrialOrder, Watch
 from objectives.trial_files import CONFIG, trial_name
 from objectives.trial_process import TrialProcess
 from spaces.errors import InputError
+from spaces.files import remove_unfinished
 from spaces.parameter import Params, Value
 from spaces.settings import DEFAULTS
 

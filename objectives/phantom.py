@@ -8,10 +8,10 @@ import numpy as np
 from PIL import Image
 
 from objectives.dataset import Dataset
-from objectives.files import whole_folder, write_whole
 from objectives.phantom_eye import Eye, draw_scan
 from objectives.split import by_subject, write_lists
 from spaces.errors import InputError
+from spaces.files import whole_folder, write_whole
 
 CLASSES = ("background", "fluid")
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from objectives.dataset import Dataset
-from objectives.files import whole_folder
 from objectives.split import by_image, write_lists
 from spaces.errors import InputError
+from spaces.files import whole_folder
 
 CLASSES = ("background", "vessel")
 _FINE = 2  # vessels are drawn at twice the size and scaled down, so that their edges are soft

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from objectives.files import whole_folder
 from objectives.trial_files import CONFIG, EVALUATION, PREDICTIONS
 from spaces.errors import InputError
+from spaces.files import whole_folder
 
 if TYPE_CHECKING:
     from objectives.deployment.contract import LabelledImage

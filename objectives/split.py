@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from objectives.dataset import Dataset
-from objectives.files import write_whole
 from spaces.errors import InputError
+from spaces.files import write_whole
 
 
 @dataclass(frozen=True, kw_only=True)

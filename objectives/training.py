@@ -38,12 +38,12 @@ with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), conte
 from objectives.causes import TrainingFailure, name_cause
 from objectives.config import read_config
 from objectives.devices import VARIABLE
-from objectives.files import ASIDE
 from objectives.focal import repair_focal_loss
 from objectives.outcome import Cause
 from objectives.readback import check_readback
 from objectives.resuming import KEY, random_state, remembered, restore_before_the_next_batch
 from objectives.trial_files import BEST, CONFIG, EVALUATION, LAST, PREDICTIONS
+from spaces.files import whole_file
 
 
 class Channel(Protocol):
@@ -159,20 +159,16 @@ def _save(runner: Runner, path: Path, iteration: int, resumable: dict[str, Any] 
 
     With optimizer, schedule and the values of `resumable` where it is to be resumed from, else weights alone.
     """
-    aside = f"{ASIDE}{path.name}.{os.getpid()}"
     meta = {"epoch": runner.epoch, "iter": iteration}  # by itself MMEngine counts one too many after an evaluation
-    try:
+    with whole_file(path) as part:
         runner.save_checkpoint(
-            str(path.parent),
-            aside,
+            str(part.parent),
+            part.name,
             save_optimizer=resumable is not None,
             save_param_scheduler=resumable is not None,
             meta=meta | ({KEY: resumable} if resumable else {}),
             by_epoch=False,
         )
-        os.replace(path.parent / aside, path)
-    finally:
-        (path.parent / aside).unlink(missing_ok=True)
 
 
 def load_strictly(file: Any, map_location: Any = None, weights_only: bool | None = None) -> Any:  # noqa: ARG001

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from objectives.causes import FROM_OUTSIDE, STACKS, name_death, oom_kills
-from objectives.files import remove_unfinished
 from objectives.outcome import Cause, Ending, Evaluation, Outcome, Watch
 from spaces.errors import InputError
+from spaces.files import remove_unfinished
 
 _LAST_WORDS = 7.0  # seconds for a last checkpoint, within the 10 that clusters give before they kill
 _LISTEN = 0.2  # seconds between looks at the clock and at requests to stop

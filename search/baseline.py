@@ -12,9 +12,9 @@ from rich.console import Console
 
 from objectives.baseline import measure_without_training
 from objectives.config.base import UNET
-from objectives.files import write_whole
 from search.running import NotReadyError, watched_preparation
 from spaces.errors import InputError
+from spaces.files import write_whole
 from spaces.table2 import TABLE1
 from studies.spec import StudySpec
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from objectives.predictions import find_named, predict_names, read_mask
 from objectives.trial_files import CONFIG, EVALUATION, PREDICTIONS
 from search.exporting import find_complete, require_weights, trial_folder
 from spaces.errors import InputError
+from spaces.files import whole_file
 from studies.results import TrialRow
 from studies.spec import StudySpec
 from studies.study import open_existing
@@ -88,10 +88,5 @@ def _masks(
 
 
 def _save(picture: Image.Image, out: Path) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f".{out.name}.{os.getpid()}")
-    try:
+    with whole_file(out) as part:
         picture.save(part, format="PNG")
-        os.replace(part, out)
-    finally:
-        part.unlink(missing_ok=True)

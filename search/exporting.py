@@ -116,9 +116,9 @@ def gather(spec: StudySpec, study: optuna.Study, entry: TrialRow, *, retrained: 
 
 def _retrain(spec: StudySpec, entry: TrialRow, folder: Path) -> Path:
     """Trains the trial's params and seed on all images and returns the folder of the training."""
-    from objectives.files import write_whole
     from search.preparation import prepare
     from search.running import NotReadyError, cores
+    from spaces.files import write_whole
     from studies.study import check_fingerprints
 
     ready = prepare(spec)

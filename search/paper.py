@@ -14,13 +14,13 @@ from rich.console import Console
 from objectives.config import read_config
 from objectives.deployment.contract import ignore_index
 from objectives.deployment.predict import read_image
-from objectives.files import whole_folder, write_whole
 from objectives.overlays import compare, side_by_side
 from objectives.predictions import find_named, images_with_masks, read_mask
 from objectives.trial_files import CONFIG, PREDICTIONS
 from search.baseline import measure
 from search.exporting import find_complete, trial_folder
 from spaces.errors import InputError
+from spaces.files import whole_folder, write_whole
 from spaces.settings import DEFAULTS
 from studies import table2 as tables
 from studies.spec import StudySpec

@@ -7,10 +7,10 @@ from pathlib import Path
 import optuna
 
 from objectives.deployment.predict import read_image
-from objectives.files import whole_folder
 from objectives.overlays import choose_images, side_by_side
 from objectives.predictions import find_named, images_with_masks, read_mask
 from objectives.trial_files import EVALUATION, OVERLAYS, PREDICTIONS
+from spaces.files import whole_folder
 from studies.spec import StudySpec
 from studies.storage import study_lock
 

@@ -130,8 +130,8 @@ def report(path: Path, out: Path | None) -> None:
 
 def write_report(spec: StudySpec, study: optuna.Study, out: Path) -> Path:
     """Writes the report's HTML to `out`, whole or not at all."""
-    from objectives.files import write_whole
     from search.report_facts import gather_facts
+    from spaces.files import write_whole
     from studies import results
     from studies.report import report_html
 

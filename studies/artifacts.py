@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import io
 import json
-import os
 import re
 import uuid
 from dataclasses import asdict
@@ -18,6 +17,7 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.trial import FrozenTrial
 
 from spaces.errors import InputError
+from spaces.files import whole_file
 from studies.s3_location import parse_location
 from studies.spec_tables import StudyTable
 
@@ -85,20 +85,13 @@ class WholeFileStore(FileSystemArtifactStore):
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
         """Keeps the bytes under a temporary name until all are there; InputError beyond the largest size."""
-        path = self._path(artifact_id)
-        part = path.with_name(f".{artifact_id}.{uuid.uuid4().hex[:12]}")
-        self.folder.mkdir(parents=True, exist_ok=True)
         written = 0
-        try:
-            with part.open("xb") as file:
-                while chunk := content_body.read(_CHUNK):
-                    written += len(chunk)
-                    if written > LARGEST:
-                        raise InputError(f"artifact {artifact_id} is larger than {LARGEST >> 20} MiB; attach less")
-                    file.write(chunk)
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+        with whole_file(self._path(artifact_id)) as part, part.open("xb") as file:
+            while chunk := content_body.read(_CHUNK):
+                written += len(chunk)
+                if written > LARGEST:
+                    raise InputError(f"artifact {artifact_id} is larger than {LARGEST >> 20} MiB; attach less")
+                file.write(chunk)
 
     def remove(self, artifact_id: str) -> None:
         """Deletes the bytes; one that is gone already is no error, or a study with a lost file could not be deleted."""

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 import re
-import shutil
-import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from spaces.errors import InputError
+from spaces.files import write_json_whole
 
 MARKS = ".s3"
 _PART = re.compile(r"[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]{0,199}")
@@ -82,38 +79,6 @@ def _is_count(value: object) -> bool:
     return type(value) is int and value >= 0
 
 
-@contextlib.contextmanager
-def swap_in(folder: Path) -> Iterator[Path]:
-    """Yields an empty folder beside `folder` that takes its place when the block ends without an error.
-
-    Of several that do this at the same time one comes last, and its files are all there. A process that is killed
-    between the two renames leaves no `folder`, and the old one beside it under a hidden name.
-    """
-    part = _beside(folder)
-    part.mkdir(parents=True)
-    try:
-        yield part
-        while True:
-            aside = _beside(folder)
-            with contextlib.suppress(FileNotFoundError):
-                os.rename(folder, aside)
-            try:
-                os.rename(part, folder)
-            except OSError:
-                if not folder.is_dir():
-                    raise
-                continue  # another one put theirs there between the two
-            finally:
-                shutil.rmtree(aside, ignore_errors=True)
-            return
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-
-
-def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}")
-
-
 class Marks:
     """Which set each folder of a study holds on this machine, in small files in `.s3/` of the study's folder."""
 
@@ -151,14 +116,7 @@ class Marks:
         return self._folder / (name.replace("/", "-") + ".json")
 
     def _write(self, name: str, mark: dict[str, Any]) -> None:
-        path = self._path(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = _beside(path)
-        try:
-            part.write_text(json.dumps(mark), encoding="utf-8")
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+        write_json_whole(self._path(name), mark)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from spaces.errors import InputError
+from spaces.files import write_whole
 from studies.spec_tables import DataTable, ModelTable, ResourcesTable, SpaceTable, StudyTable, Table
 
 _HEAD = """\
@@ -74,10 +74,7 @@ def write_commented(
     given["study"] = {"name": name or _name_from(path.resolve().parent.name)} | given.get("study", {})
     given["data"] = {"root": str(data_root), "classes": list(classes)} | given.get("data", {})
     given["space"] = {"preset": preset} | given.get("space", {})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(_text(given), encoding="utf-8")
-    os.replace(aside, path)
+    write_whole(path, _text(given))
 
 
 def _name_from(folder: str) -> str:

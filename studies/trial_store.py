@@ -25,7 +25,8 @@ from typing import Any, BinaryIO, cast
 import optuna
 
 from spaces.errors import InputError
-from studies.file_list import FileList, Marks, StoredFile, is_safe, swap_in
+from spaces.files import whole_folder
+from studies.file_list import FileList, Marks, StoredFile, is_safe
 from studies.object_store import Bucket, S3Error
 from studies.s3_location import parse_location
 from studies.spec_tables import StudyTable
@@ -114,7 +115,7 @@ class TrialFiles:
                 if self._marks.holds(name, folder, found, without):
                     return True
                 try:
-                    with swap_in(folder) as part:
+                    with whole_folder(folder, replace=True) as part:
                         self._fetch_all(name, found, part, without)
                         prepare(part)
                 except _MissingError as error:

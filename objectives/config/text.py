@@ -6,7 +6,7 @@ import pprint
 from pathlib import Path
 from typing import Any
 
-from objectives.files import write_whole
+from spaces.files import write_whole
 
 
 def config_text(cfg: dict[str, Any], header: str = "") -> str:

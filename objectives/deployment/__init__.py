@@ -6,9 +6,9 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-from objectives.files import whole_folder
 from objectives.trial_files import CONFIG
 from spaces.errors import InputError
+from spaces.files import whole_folder
 
 NEEDED = ("onnx", "onnxscript", "onnxruntime", "safetensors")
 _TIMEOUT = 4 * 3600.0  # seconds; a large validation set on a slow CPU takes its time

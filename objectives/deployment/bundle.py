@@ -10,10 +10,10 @@ from typing import Any
 
 from objectives.config import read_config, write_config
 from objectives.deployment import card, contract, predict, verify
-from objectives.files import write_json_whole, write_whole
 from objectives.trial_files import CONFIG
 from objectives.weights import file_sha256
 from spaces.errors import InputError
+from spaces.files import write_json_whole, write_whole
 
 DOCUMENT, CARD, SCRIPT = "bundle.json", "README.md", "predict.py"
 FORMAT = 1

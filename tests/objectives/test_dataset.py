@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from objectives.dataset import Dataset
-from objectives.files import whole_folder, write_whole
 from spaces.errors import InputError
+from spaces.files import whole_folder, write_whole
 
 REAL = Path(__file__).parents[2] / "../shared/data/duke-dme-256"
 CLASSES = ("background", "fluid")

@@ -1,0 +1,100 @@
+"""Files and folders that appear whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+from spaces.errors import InputError
+
+ASIDE = "."
+"""How names begin of what is being written."""
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield a new name beside `path` to write to; that file becomes `path` when the block ends without an error.
+
+    Parent folders are made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = _beside(path)
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write `text` (UTF-8) to `path` by way of a temporary name in the same folder; parent folders are made."""
+    with whole_file(path) as part, part.open("x", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+
+
+def write_json_whole(path: Path, value: object) -> None:
+    """`write_whole` for JSON; NaN is refused, since other readers cannot parse it."""
+    write_whole(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+@contextmanager
+def whole_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
+    """Yield an empty sibling of `folder` to fill; it becomes `folder` when the block ends without an error.
+
+    Raises InputError if `folder` exists and is not an empty folder, unless it is to be replaced. Of several that
+    replace it at the same time one comes last, and its files are all there. A process that is killed in the moment
+    between two renames leaves no `folder`, and the old one beside it under a hidden name.
+    """
+    if not replace and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder}: exists and is not an empty folder; name a new or an empty one")
+    part = _beside(folder)
+    part.mkdir(parents=True)
+    try:
+        yield part
+        if replace:
+            _swap(part, folder)
+        else:
+            if folder.exists():
+                folder.rmdir()  # fails, as it should, where something was put in meanwhile
+            os.replace(part, folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Removes what a process that was killed left half written in `folder`; only while nobody else writes there."""
+    for path in folder.glob(f"{ASIDE}*"):
+        with contextlib.suppress(OSError):  # it is in nobody's way
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+
+def _swap(part: Path, folder: Path) -> None:
+    """Puts `part` in the place of `folder`, which may not be there, and removes what was there."""
+    while True:
+        aside = _beside(folder)
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(folder, aside)
+        try:
+            os.rename(part, folder)
+        except OSError:
+            if not folder.is_dir():
+                raise
+            continue  # another one put theirs there between the two
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+        return
+
+
+def _beside(path: Path) -> Path:
+    """A hidden name in the same folder (so on the same disk) that no other writer picks."""
+    path = path.absolute()
+    return path.with_name(f"{ASIDE}{path.name}.{uuid4().hex[:12]}")
