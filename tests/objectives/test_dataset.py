@@ -6,7 +6,6 @@ import pytest
 
 from objectives.dataset import Dataset
 from spaces.errors import InputError
-from spaces.files import whole_folder, write_whole
 
 REAL = Path(__file__).parents[2] / "../shared/data/duke-dme-256"
 CLASSES = ("background", "fluid")
@@ -136,30 +135,3 @@ def test_real_data() -> None:
     dataset = Dataset.open(REAL, classes=CLASSES, subjects="subjects.csv")
     assert len(dataset.names) == 110
     assert dataset.subjects["img_109"] == "10"
-
-
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
-    write_whole(tmp_path / "sub/file.txt", "old\n")
-    with pytest.raises(UnicodeEncodeError):
-        write_whole(tmp_path / "sub/file.txt", "new \ud800")
-    assert (tmp_path / "sub/file.txt").read_text() == "old\n"
-    assert [p.name for p in (tmp_path / "sub").iterdir()] == ["file.txt"]
-
-
-def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
-
-    def fill_and_fail() -> None:
-        with whole_folder(tmp_path / "out") as part:
-            (part / "one").write_text("1")
-            raise RuntimeError("half way")
-
-    with pytest.raises(RuntimeError, match="half way"):
-        fill_and_fail()
-    assert list(tmp_path.iterdir()) == []
-    (tmp_path / "out").mkdir()
-    with whole_folder(tmp_path / "out") as part:
-        (part / "one").write_text("1")
-        assert not (tmp_path / "out/one").exists()
-    assert (tmp_path / "out/one").read_text() == "1"
-    with pytest.raises(InputError, match=r"out: exists and is not an empty folder"), whole_folder(tmp_path / "out"):
-        pass
