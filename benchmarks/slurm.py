@@ -28,6 +28,7 @@ sys.path.insert(0, str(ROOT))
 
 from objectives.phantom import write_phantom  # noqa: E402
 from search.report_facts import machine, versions  # noqa: E402
+from tests.waiting import free_port, until  # noqa: E402
 
 SBATCH = ROOT / "deploy" / "worker.sbatch"
 TRIALS = 8
@@ -154,7 +155,7 @@ def _slurm(folder: Path) -> Iterator[dict[str, str]]:
     host = socket.gethostname().partition(".")[0]
     for name in ("state", "spool"):
         (folder / name).mkdir()
-    values = {"host": host, "folder": folder, "ports": _free_ports(), "cores": os.cpu_count()}
+    values = {"host": host, "folder": folder, "ports": [free_port(), free_port()], "cores": os.cpu_count()}
     (folder / "slurm.conf").write_text(CONF.format(**values))
     (folder / "gres.conf").write_text(GRES.format(**values))
     key = folder / "munge.key"
@@ -193,19 +194,9 @@ def _slurm(folder: Path) -> Iterator[dict[str, str]]:
                 process.kill()
 
 
-def _free_ports() -> list[int]:
-    with socket.socket() as one, socket.socket() as two:
-        for probe in (one, two):
-            probe.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1], two.getsockname()[1]]
-
-
 def _until(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            sys.exit(f"slurm.py: not within {seconds:.0f} s: {what}")
-        time.sleep(0.5)
+    if not until(condition, seconds, pause=0.5):
+        sys.exit(f"slurm.py: not within {seconds:.0f} s: {what}")
 
 
 if __name__ == "__main__":

@@ -6,16 +6,15 @@ Needs Debian's packages ceph-mon, ceph-osd, ceph-common and radosgw, and setpriv
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 import tempfile
-import time
 import urllib.request
 import uuid
 from contextlib import ExitStack
 from pathlib import Path
 
 from tests.s3 import KEY, SECRET, S3Server
+from tests.waiting import free_port, until
 
 _PROGRAMS = ("ceph-mon", "ceph-osd", "ceph", "radosgw", "radosgw-admin", "setpriv")
 _CONF = """[global]
@@ -51,7 +50,7 @@ class CephServer(S3Server):
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="ceph"))
         self._conf = self._folder / "ceph.conf"
-        self._port, self._monitor = _free_port(), _free_port()
+        self._port, self._monitor = free_port(), free_port()
         self._running = ExitStack()
 
     @staticmethod
@@ -118,17 +117,11 @@ class CephServer(S3Server):
 
     def _wait(self) -> None:
         """Returns when the gateway answers."""
-        end = time.monotonic() + _START_SECONDS
-        while time.monotonic() < end:
-            try:
-                with urllib.request.urlopen(self.url, timeout=5):
-                    return
-            except OSError:
-                time.sleep(0.2)
-        raise TimeoutError(f"Ceph's gateway does not answer at {self.url}")
+        assert until(self._answers, _START_SECONDS), f"Ceph's gateway does not answer at {self.url}"
 
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    def _answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(self.url, timeout=5):
+                return True
+        except OSError:
+            return False

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from tests.waiting import free_port
 
 PASSWORD = "canary-7d1f9e"
 """Of the user `mmtuna`. Odd enough to be searched for in everything that is written."""
@@ -44,9 +45,7 @@ class PostgresServer:
             utils.ensure_folder_permissions(self._bin, 0o055)
             utils.ensure_folder_permissions(self._bin.parent / "lib", 0o044)
             shutil.chown(self.folder, self._user)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = free_port()
         self._max_connections = max_connections
         self._wal = wal
 

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.faults.crew import ROOT, Site, account, enqueue, opened, until
+from benchmarks.faults.crew import ROOT, Site, account, enqueue, opened
 from benchmarks.faults.searching import places_of, process_titles, say
 from tests.postgres import PostgresServer
+from tests.waiting import until
 
 Found = dict[str, Any]
 Outcome = tuple[bool, Found]

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -146,16 +146,6 @@ def enqueue(site: Site, count: int) -> None:
     with opened(site) as study:
         for index in range(count):
             study.enqueue_trial({"crop": (64, 96, 128)[index % 3], "lr_sgd": round(0.001 + 0.0001 * index, 6)})
-
-
-def until(condition: Callable[[], bool], seconds: float) -> bool:
-    """Waits until `condition` holds; False after `seconds`."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 def account(site: Site, asked: int, enqueued: int) -> dict[str, int]:

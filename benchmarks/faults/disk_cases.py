@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.faults.cases import BOTH, POSTGRES, SQLITE, Found, Ground, Outcome, sound
-from benchmarks.faults.crew import Site, account, opened, spec_of, until
+from benchmarks.faults.crew import Site, account, opened, spec_of
 from benchmarks.faults.searching import say
 from benchmarks.faults.training import TrainingSite, training_site
 from tests.postgres import PostgresServer
+from tests.waiting import until
 
 MIB = 1 << 20
 

@@ -6,9 +6,10 @@ import random
 import time
 
 from benchmarks.faults.cases import POSTGRES, Ground, Outcome
-from benchmarks.faults.crew import account, until
+from benchmarks.faults.crew import account
 from benchmarks.faults.training import training_site
 from tests.ray_nodes import LOOPBACK, RayNodes
+from tests.waiting import until
 
 TRIALS = 9
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.faults.cases import BOTH, POSTGRES, Found, Ground, Outcome
-from benchmarks.faults.crew import until
 from benchmarks.faults.searching import places_of, process_titles, say
 from benchmarks.faults.training import (
     KIND,
@@ -23,6 +22,7 @@ from benchmarks.faults.training import (
     training_site,
 )
 from tests.processes import alive_in_group, children_of
+from tests.waiting import until
 
 GRACE = 10.0
 """Seconds that clusters commonly leave between SIGTERM and SIGKILL."""

@@ -19,6 +19,8 @@ from objectives.dataset import Dataset
 from objectives.objective import SegmentationObjective
 from objectives.outcome import Cause, Ending, Evaluation, Outcome, TrialOrder
 from objectives.trial_files import CONFIG, LAST, LOG
+from tests.processes import children_of
+from tests.waiting import until
 
 ENDLESS = {"iterations": 100_000, "evaluations": 1}
 Train = Callable[..., Outcome]
@@ -72,25 +74,6 @@ class Family:
                     self.seen |= {child.pid, *children_of(child.pid)}
 
 
-def soon(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.05)
-    return condition()
-
-
-def children_of(parent: int) -> set[int]:
-    found = set()
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            text = stat.read_text()
-        except OSError:
-            continue
-        if int(text.rsplit(")", 1)[1].split()[1]) == parent:
-            found.add(int(stat.parent.name))
-    return found
-
-
 @pytest.mark.parametrize("loaders", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_a_loader_that_hangs_is_named_and_nothing_of_it_is_left(
     attempt: Attempt, tmp_path: Path, gone: Callable[[int], bool], loaders: int
@@ -102,7 +85,7 @@ def test_a_loader_that_hangs_is_named_and_nothing_of_it_is_left(
     assert re.fullmatch(said, outcome.message)
     assert outcome.seconds < 6 + 10
     assert len(family.seen) >= 1 + loaders  # the validation's loaders begin later
-    assert soon(lambda: all(gone(pid) for pid in family.seen))
+    assert until(lambda: all(gone(pid) for pid in family.seen), 5)
     log = (tmp_path / "trials/00000" / LOG).read_text()
     assert ("in _hang" if loaders == 0 else "in _get_data") in log
 
@@ -121,7 +104,7 @@ def test_a_segfault_is_named_and_the_log_tells_where(
         outcome = attempt("segfault", loaders, hung=60.0)
     assert (outcome.ending, outcome.cause) == (Ending.FAILED, Cause.CRASHED)
     assert message in outcome.message
-    assert soon(lambda: all(gone(pid) for pid in family.seen))
+    assert until(lambda: all(gone(pid) for pid in family.seen), 5)
     if loaders == 0:
         assert "in _segfault" in (tmp_path / "trials/00000" / LOG).read_text()
 
@@ -145,7 +128,7 @@ def test_a_crash_is_noticed_at_once_though_loaders_that_hang_hold_the_pipe(
         outcome = attempt("hang", 2, listener=listener, hung=60.0)
     assert time.monotonic() - killed[0] < 15
     assert outcome.message == "the trial process was killed by SIGSEGV; see train.log"
-    assert soon(lambda: all(gone(pid) for pid in family.seen))
+    assert until(lambda: all(gone(pid) for pid in family.seen), 5)
 
 
 def test_memory_that_runs_out_in_a_loader_is_named(attempt: Attempt) -> None:

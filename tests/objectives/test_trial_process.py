@@ -22,18 +22,10 @@ from objectives.outcome import Cause, Ending, Evaluation, Outcome
 from objectives.trial_process import call_in_child
 from objectives.weights import resolve_weights
 from spaces.errors import InputError
+from tests.waiting import until
 
 Train = Callable[..., Outcome]
 ENDLESS = {"iterations": 100_000, "evaluations": 1}
-
-
-def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return condition()
 
 
 def test_a_deadline_ends_the_training_and_the_child(
@@ -72,7 +64,7 @@ def test_a_child_that_is_killed_is_a_crash_with_the_signals_name(
     def kill(_: Evaluation) -> bool:
         pid = trial_pid()
         os.kill(pid, number)
-        assert wait_until(lambda: gone(pid), 5)
+        assert until(lambda: gone(pid), 5)
         return False
 
     outcome = train(tmp_path, listener=listening(on_evaluated=kill))
@@ -183,7 +175,7 @@ def test_a_worker_that_is_killed_leaves_no_child(tmp_path: Path, phantom: Datase
         assert not gone(child)
         worker.kill()
         worker.wait()
-        assert wait_until(lambda: gone(child), 5)
+        assert until(lambda: gone(child), 5)
 
 
 def test_a_call_in_a_child_gives_its_result() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,6 +21,7 @@ from objectives.trial_process import call_in_child
 from objectives.weights import cache_folder, compare_with_model, file_sha256, resolve_weights
 from spaces.errors import InputError
 from spaces.parameter import Value
+from tests.waiting import free_port
 
 BASE = load_base("unet", decoder="fcn")
 BODY = b"weights" * 300_000  # more than one block of the download
@@ -129,9 +129,7 @@ def test_a_failed_download_leaves_what_was_in_the_cache(server: tuple[str, list[
 
 def test_a_server_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     with pytest.raises(InputError, match=rf"127.0.0.1:{port}/w.pth: cannot be fetched \(.*refused\); {WAY_OUT}"):
         resolve_weights(f"http://127.0.0.1:{port}/w.pth", BASE, cache=tmp_path)
     assert list(tmp_path.iterdir()) == []

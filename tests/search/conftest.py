@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 
 from objectives.phantom import write_phantom
+from tests.waiting import until
 
 SPEC = """\
 [study]
@@ -107,10 +107,7 @@ def status(spec: Path) -> dict[str, Any]:
 
 def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
     """Waits until `condition` holds; fails the test after `seconds`."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"not within {seconds} s: {what}"
-        time.sleep(0.05)
+    assert until(condition, seconds), f"not within {seconds} s: {what}"
 
 
 def interrupt(process: subprocess.Popen[str]) -> None:

@@ -14,10 +14,11 @@ import pytest
 import yaml
 
 from benchmarks.faults.cases import Ground, kill_some, stopped_worker
-from benchmarks.faults.crew import ROOT, Site, until
+from benchmarks.faults.crew import ROOT, Site
 from search.watching import clock, progress
 from studies.crew import Crew, LeaseLife, WorkerLife
 from studies.results import TrialRow
+from tests.waiting import until
 
 DEPLOY = ROOT / "deploy"
 

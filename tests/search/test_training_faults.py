@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.faults.cases import Ground
-from benchmarks.faults.crew import Site, until
+from benchmarks.faults.crew import Site
 from benchmarks.faults.disk_cases import MIB, fill, full_database, full_folder, full_pictures, small_disk
 from benchmarks.faults.searching import holds
 from benchmarks.faults.training import TrainingSite, training_site
@@ -28,6 +28,7 @@ from benchmarks.faults.training_cases import (
     trained_canary,
 )
 from tests.processes import alive_in_group
+from tests.waiting import until
 
 
 @pytest.fixture
