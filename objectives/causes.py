@@ -9,10 +9,11 @@ from pathlib import Path
 from objectives.outcome import Cause
 from objectives.readback import MismatchError
 
-# torch on the CPU (Linux, Windows), OpenCV and torch's shared memory raise plain errors; and of an error in a process
-# that loads images torch may keep the text alone.
+# torch on the CPU (Linux, Windows), OpenCV, torch's shared memory and, beyond torch's own allocator, CUDA, cuBLAS and
+# cuDNN raise plain errors; and of an error in a process that loads images torch may keep the text alone.
 _NO_MEMORY = (
     *("can't allocate memory", "not enough memory", "Insufficient memory", "MemoryError"),
+    *("CUDA error: out of memory", "_STATUS_ALLOC_FAILED", "_HOST_ALLOCATION_FAILED"),
     *("unable to mmap", "unable to write to file </torch_", "out of shared memory"),
 )
 _NO_DISK = ("No space left on device", "Disk quota exceeded")

@@ -28,6 +28,22 @@ class CountingIoUMetric(IoUMetric):  # type: ignore[misc]
     pictured: frozenset[str] = frozenset()
     top: Path = Path()
 
+    @staticmethod
+    def intersect_and_union(
+        pred_label: torch.Tensor, label: torch.Tensor, num_classes: int, ignore_index: int
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Pixels by class: intersection, union, predicted, labelled; (num_classes,) int64 each, on the CPU.
+
+        IoUMetric's own counts in float32, which ends at 2**24 pixels of a class.
+        """
+        valid = label != ignore_index
+        predicted, labelled = pred_label[valid], label[valid]
+        both, ours, truth = (
+            torch.bincount(values.long(), minlength=num_classes)[:num_classes].cpu()
+            for values in (predicted[predicted == labelled], predicted, labelled)
+        )
+        return both, ours + truth - both, ours, truth
+
     def process(self, data_batch: dict[str, Any], data_samples: list[dict[str, Any]]) -> None:
         super().process(data_batch, data_samples)
         if len(self.results) == len(data_samples):  # the first batch of an evaluation

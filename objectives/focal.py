@@ -12,11 +12,17 @@ import torch
 import torch.nn.functional as F
 from mmseg.models.losses import FocalLoss, focal_loss
 
+_COMPILED = focal_loss._sigmoid_focal_loss is not None
+
 
 def repair_focal_loss() -> None:
     """Puts `forward` below in the place of FocalLoss's own, unless mmcv's operator is there for the GPU."""
-    if focal_loss._sigmoid_focal_loss is None or not torch.cuda.is_available():
-        FocalLoss.forward = forward
+    if _COMPILED and torch.cuda.is_available():
+        return
+    FocalLoss.forward = forward
+    if not _COMPILED:
+        # Where there is a GPU its constructor insists on the operator, which `forward` does not call.
+        focal_loss._sigmoid_focal_loss = focal_loss.py_sigmoid_focal_loss
 
 
 def forward(

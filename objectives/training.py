@@ -16,7 +16,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+from objectives.devices import VARIABLE, choose_device, cuda_untouched
+
+with (
+    warnings.catch_warnings(),
+    contextlib.redirect_stdout(io.StringIO()),
+    contextlib.redirect_stderr(io.StringIO()),
+    cuda_untouched(),
+):
     # mmcv without compiled operators warns at import about models that are not ours.
     warnings.simplefilter("ignore")
     import cv2
@@ -37,13 +44,14 @@ with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), conte
 
 from objectives.causes import TrainingFailure, name_cause
 from objectives.config import read_config
-from objectives.devices import VARIABLE
 from objectives.focal import repair_focal_loss
 from objectives.outcome import Cause
 from objectives.readback import check_readback
 from objectives.resuming import KEY, random_state, remembered, restore_before_the_next_batch
 from objectives.trial_files import BEST, CONFIG, EVALUATION, LAST, PREDICTIONS
 from spaces.files import whole_file
+
+_SIGNAL_SECONDS = 2.0
 
 
 class Channel(Protocol):
@@ -186,6 +194,7 @@ def prepare_process(threads: int, visible: str | None = None) -> None:
     """
     if visible is not None:
         os.environ[VARIABLE] = visible
+    choose_device()
     torch.set_num_threads(threads)
     cv2.setNumThreads(0)
     mmengine_checkpoint._safe_torch_load = load_strictly
@@ -201,6 +210,7 @@ def train(plan: dict[str, Any], channel: Channel) -> None:
     """
     try:
         prepare_process(plan["threads"], plan["visible"])
+        _require_gpu(plan["visible"])
         channel.tell("alive")
         last = Path(plan["folder"]) / LAST
         before = remembered(last, load_strictly) if plan.get("resume") else None
@@ -217,8 +227,36 @@ def train(plan: dict[str, Any], channel: Channel) -> None:
 
         with contextlib.suppress(OSError):  # the log may lie on the disk that is full
             traceback.print_exc()  # into the trial's log
-        cause, message = name_cause(error)
+        cause, message = name_cause(_death_of_a_loader(error) or error)
         channel.tell("failed", cause=cause, message=message)
+
+
+def _death_of_a_loader(error: Exception) -> Exception | None:
+    """What torch says of a process that loads images and died, where `error` is only that its pipe has ended.
+
+    torch tells of such a death on the system's signal, which may come after the end of the pipe was met.
+    """
+    if not isinstance(error, EOFError | ConnectionError):
+        return None
+    end = time.monotonic() + _SIGNAL_SECONDS
+    while time.monotonic() < end:
+        try:
+            torch._C._error_if_any_worker_fails()
+            time.sleep(0.05)
+        except RuntimeError as found:
+            return found
+    return None
+
+
+def _require_gpu(visible: str) -> None:
+    """A net that is meant for a GPU must not be trained on the CPU in silence, for weeks."""
+    if visible and not torch.cuda.is_available():
+        built = f"CUDA {torch.version.cuda}" if torch.version.cuda else "no CUDA"
+        raise TrainingFailure(
+            Cause.ERROR,
+            f"torch {torch.__version__}, built for {built}, cannot use GPU {visible}; update the driver, or install "
+            "another torch",
+        )
 
 
 def import_custom_modules(cfg: Mapping[str, Any]) -> None:

@@ -72,12 +72,12 @@ def main(connection: Connection, plan: dict[str, Any]) -> None:
     connection.close()
 
 
-def call(connection: Connection, log: str, function: Any, arguments: tuple[Any, ...]) -> None:
+def call(connection: Connection, log: str, visible: str | None, function: Any, arguments: tuple[Any, ...]) -> None:
     """Runs `function(*arguments)` and sends its JSON-able result, or the one line of its InputError."""
     from spaces.errors import InputError
 
     _begin(Path(log))
-    training.prepare_process(1)
+    training.prepare_process(1, visible)
     try:
         answer = {"result": function(*arguments)}
     except InputError as error:

@@ -43,14 +43,18 @@ def _child(name: str, connection: Connection, *arguments: Any) -> None:
     getattr(trial_child, name)(connection, *arguments)
 
 
-def call_in_child(function: Callable[..., Any], *arguments: Any, timeout: float = 300.0) -> Any:
+def call_in_child(
+    function: Callable[..., Any], *arguments: Any, timeout: float = 300.0, visible: str | None = ""
+) -> Any:
     """Runs `function(*arguments)` in a child that has torch and mmseg; the result must be JSON-able.
+
+    `visible` is for CUDA_VISIBLE_DEVICES: by default the child is on the CPU, None lets it see what this process sees.
 
     Raises InputError with the child's own line, or one that names how the child died.
     """
     here, there = _context.Pipe()
     with tempfile.NamedTemporaryFile("r", prefix="mmtuna-", suffix=".log") as log:
-        process = _context.Process(target=_child, args=("call", there, log.name, function, arguments))
+        process = _context.Process(target=_child, args=("call", there, log.name, visible, function, arguments))
         _start(process)
         there.close()
         try:

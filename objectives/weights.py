@@ -51,7 +51,9 @@ def resolve_weights(
     path = Path(pretrained)
     if not path.is_file():
         raise InputError(f"weights {path}: no such file; {_WAY_OUT}")
-    _check_digits(path, str(path))
+    digits = _DIGITS.search(path.name)
+    if digits is not None and not digits[1].isdecimal():  # a person's own file may end in a date or a number
+        _check_digits(path, str(path))
     return path.resolve()
 
 
@@ -159,18 +161,25 @@ def model_bytes(cfg: dict[str, Any]) -> int:
 
 
 def present_devices(devices: tuple[str, ...] | list[str] | str) -> list[str]:
-    """The devices to train on: "auto" is every GPU, else the CPU. InputError for one that is not there."""
+    """The devices to train on: "auto" is every GPU, else the CPU. InputError for one that is of no use."""
     import torch
 
     gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
-    if devices == "auto":
-        return gpus or ["cpu"]
-    named = ["cuda:0" if device == "cuda" else device for device in devices]
+    auto = gpus or ["cpu"]
+    named = auto if devices == "auto" else ["cuda:0" if device == "cuda" else device for device in devices]
     for device in named:
         if device not in (*gpus, "cpu"):
             raise InputError(
                 f"[resources] devices: {device} is not there; this machine has {', '.join([*gpus, 'cpu'])}"
             )
+        try:
+            # A GPU that the driver counts may still be of no use, with an old driver or in exclusive use.
+            torch.zeros(1, device=device)
+        except Exception as error:  # torch has no error of its own for it
+            raise InputError(
+                f"[resources] devices: torch {torch.__version__} cannot use {device} ({first_line(error)}); install "
+                'a newer driver, free the GPU, or set devices = ["cpu"]'
+            ) from error
     return named
 
 

@@ -125,7 +125,7 @@ def look_with_torch(
     layers that start anew). InputError for weights that do not fit, a device that is not there, a model that does
     not build, or libraries that do not load.
     """
-    found: dict[str, Any] = call_in_child(_look, dict(models), dict(weights), devices)
+    found: dict[str, Any] = call_in_child(_look, dict(models), dict(weights), devices, visible=None)
     return found
 
 

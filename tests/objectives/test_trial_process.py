@@ -226,7 +226,3 @@ def test_a_trial_is_pinned_to_a_gpu_that_its_worker_may_use(
     device: str, inherited: dict[str, str], visible: str
 ) -> None:
     assert visible_to_child(device, inherited) == visible
-
-
-def test_a_child_that_looks_for_gpus_may_see_them() -> None:
-    assert call_in_child(os.getenv, VARIABLE, "all") == os.environ.get(VARIABLE, "all")

@@ -163,9 +163,9 @@ def test_a_local_file_is_taken_as_it_is_unless_its_name_says_otherwise(tmp_path:
     for name in ("mine.pth", GOOD):
         (tmp_path / name).write_bytes(BODY)
         assert resolve_weights(str(tmp_path / name), BASE) == (tmp_path / name).resolve()
-    (tmp_path / "w-12345678.pth").write_bytes(BODY)
-    with pytest.raises(InputError, match=r"the name says 12345678"):
-        resolve_weights(str(tmp_path / "w-12345678.pth"), BASE)
+    (tmp_path / "w-1234567f.pth").write_bytes(BODY)
+    with pytest.raises(InputError, match=r"the name says 1234567f"):
+        resolve_weights(str(tmp_path / "w-1234567f.pth"), BASE)
 
 
 def test_none_means_none_and_a_missing_path_is_named(tmp_path: Path) -> None:
@@ -326,3 +326,12 @@ def test_training_starts_from_the_weights_and_new_last_layers(
     differing = [name for name in learned if not torch.equal(before[name], after[name].cpu())]
     assert {name.split(".")[1] for name in differing} == {"conv_seg"}
     assert after["decode_head.conv_seg.weight"].shape[0] == 3
+
+
+def test_a_persons_own_file_may_end_in_a_date(tmp_path: Path) -> None:
+    for name in ("unet-20240115.pth", "iter-00040000.pth"):
+        (tmp_path / name).write_bytes(BODY)
+        assert resolve_weights(str(tmp_path / name), BASE) == (tmp_path / name).resolve()
+    (tmp_path / "unet-abcdef12.pth").write_bytes(BODY)
+    with pytest.raises(InputError, match="the name says abcdef12, the file was cut or changed"):
+        resolve_weights(str(tmp_path / "unet-abcdef12.pth"), BASE)
