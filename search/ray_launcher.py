@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
+import tomllib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -27,7 +28,7 @@ from spaces.errors import InputError
 from studies import results
 from studies import study as study_room
 from studies.outages import DiskFullError, StorageLostError, through_outages
-from studies.postgres import without_password
+from studies.postgres import holds_password, without_password
 from studies.spec import StudySpec, read_text
 from studies.storage import SQLITE
 
@@ -77,9 +78,8 @@ class Launch:
 
     def _order(self, share: Share) -> Order:
         text = read_text(self.path)
-        url = self.spec.study.storage
-        bare = without_password(url)
-        if bare != url and url in text:
+        # Its own, which MMTUNA_STORAGE may hide.
+        if holds_password(str(tomllib.loads(text).get("study", {}).get("storage", ""))):
             raise InputError(
                 f"{self.path.name}: the password in [study] storage would travel through Ray; take it out, and set "
                 "PGPASSWORD or ~/.pgpass on the nodes"
@@ -88,7 +88,7 @@ class Launch:
         return Order(
             spec=text,
             path=str(self.path.resolve()),
-            storage=bare,
+            storage=without_password(self.spec.study.storage),
             code=ray_tasks.code_digest(),
             device=share.device,
             threads=share.cpus,
@@ -116,7 +116,7 @@ class Launch:
             raise NotReadyError(problems)
         for note in answer.found["notes"]:
             self.console.print(f"note: {note}", highlight=False, markup=False, style="dim", soft_wrap=True)
-        return replace(order, trials=answer.found["trials"])
+        return replace(order, trials=answer.found["trials"], patient=True)
 
     def _train(self, study: optuna.Study, order: Order) -> None:
         try:

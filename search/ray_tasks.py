@@ -11,11 +11,11 @@ import io
 import json
 import os
 import platform
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import optuna
 from rich.console import Console
@@ -30,10 +30,11 @@ from search.running import begin
 from search.worker import Slot, StoppedError, Worker
 from spaces.errors import InputError
 from studies import study as study_room
-from studies.outages import DiskFullError, StorageLostError
+from studies.outages import DiskFullError, StorageLostError, through_outages
 from studies.postgres import without_password
 from studies.spec import STORAGE_VARIABLE, StudySpec
 
+Result = TypeVar("Result")
 PACKAGES = ("spaces", "objectives", "studies", "search")
 
 
@@ -49,6 +50,7 @@ class Order:
         device: "cpu" or "cuda:0", which is then the GPU, or the share of one, that Ray gave to the task.
         threads: CPU threads of a trial.
         trials: finished trials that the study is to hold.
+        patient: whether a database that is away is waited for, as by a worker of a study that runs.
     """
 
     spec: str
@@ -59,10 +61,15 @@ class Order:
     threads: int
     trials: int
     mark: str = ""
+    patient: bool = False
 
     def text(self) -> str:
         """The order as JSON."""
         return json.dumps(asdict(self))
+
+    def patiently(self, call: Callable[[], Result]) -> Result:
+        """`call()`; repeated for ten minutes while the database is away, where there is patience. StorageLostError."""
+        return through_outages(call) if self.patient else call()
 
     def study_spec(self) -> StudySpec:
         """The spec, with this node's own password where its MMTUNA_STORAGE names the same database."""
@@ -106,8 +113,8 @@ def look(order_text: str) -> str:
             )
         for step in (_check_storage, _check_data):
             try:
-                data = step(spec)
-            except InputError as error:
+                data = order.patiently(partial(step, spec))
+            except (InputError, StorageLostError) as error:
                 problems.append(str(error))
     except InputError as error:
         problems.append(str(error))
@@ -158,7 +165,7 @@ def train_one(order_text: str) -> str:
     said = io.StringIO()
     try:
         place = _open(order_text)
-    except InputError as error:
+    except (InputError, StorageLostError) as error:
         found: dict[str, Any] = {"unfit": str(error)}
     else:
         found = _train_one(place, Console(file=said, width=1000, force_terminal=False))
@@ -184,7 +191,8 @@ def _open(order_text: str) -> _Place:
     quiet_optuna()
     spec = order.study_spec()
     ready = reopen(spec)
-    return _Place(order, spec, study_room.create_or_open(spec, ready.fingerprints()), ready.objective())
+    study = order.patiently(lambda: study_room.create_or_open(spec, ready.fingerprints()))
+    return _Place(order, spec, study, ready.objective())
 
 
 def _train_one(place: _Place, console: Console) -> dict[str, Any]:

@@ -53,12 +53,19 @@ def copy_study(spec: StudySpec, url: str, on_trial: Callable[[int, int], None] |
         )
     name = spec.study.name
     source, storage = open_existing(spec), open_storage(url)
-    with study_lock(spec.study.storage, name):
+    with study_lock(spec.study.storage, name) as source_lock:
         _refuse_running(source, spec)
         if _same_place(source, storage):
             raise InputError(f"--to {hide_password(url)}: the study lies there already; name another storage")
-        with study_lock(url, f"copy {name}"):
-            return _copy(source, storage, url, on_trial)
+        with study_lock(url, f"copy {name}") as target_lock:
+
+            def copied(done: int, trials: int) -> None:
+                source_lock.keep()
+                target_lock.keep()
+                if on_trial is not None:
+                    on_trial(done, trials)
+
+            return _copy(source, storage, url, copied)
 
 
 def _same_place(source: optuna.Study, storage: optuna.storages.RDBStorage) -> bool:
@@ -79,7 +86,7 @@ def _copy(
     source: optuna.Study,
     storage: optuna.storages.RDBStorage,
     url: str,
-    on_trial: Callable[[int, int], None] | None,
+    on_trial: Callable[[int, int], None],
 ) -> int:
     name = source.study_name
     names = [study.study_name for study in storage.get_all_studies()]
@@ -102,7 +109,7 @@ def _copy(
     return count
 
 
-def _fill(source: optuna.Study, copy: optuna.Study, on_trial: Callable[[int, int], None] | None) -> int:
+def _fill(source: optuna.Study, copy: optuna.Study, on_trial: Callable[[int, int], None]) -> int:
     for key, value in source.user_attrs.items():
         copy.set_user_attr(key, value)
     for key, value in _system_attrs(source).items():
@@ -110,8 +117,7 @@ def _fill(source: optuna.Study, copy: optuna.Study, on_trial: Callable[[int, int
     trials = source.get_trials(deepcopy=False)
     for done, trial in enumerate(trials, 1):
         copy._storage.create_new_trial(copy._study_id, template_trial=trial)
-        if on_trial is not None:
-            on_trial(done, len(trials))
+        on_trial(done, len(trials))
     return len(trials)
 
 

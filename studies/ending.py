@@ -18,7 +18,7 @@ from optuna.storages._rdb import models
 from optuna.trial import TrialState
 from sqlalchemy import delete, func, insert, select, update
 
-from studies.lease_tables import LEASES, has_expired
+from studies.lease_tables import LEASES, has_expired, now
 
 HISTORY = "history"
 LOST = "lost"
@@ -66,6 +66,8 @@ class Reaped:
 def claim(connection: sqlalchemy.Connection, lease: Lease, study_id: int, seconds: float, expires: Any) -> None:
     """Writes `lease`; the caller holds the study's lock and has made the trial running."""
     row = {"trial_id": lease.trial_id, "study_id": study_id, "token": lease.token, "worker": lease.worker}
+    # SQLite gives the numbers of a deleted study again, and Optuna's deletion leaves our rows.
+    connection.execute(delete(LEASES).where(LEASES.c.trial_id == lease.trial_id))
     connection.execute(insert(LEASES).values(**row, attempt=lease.attempt, seconds=seconds, expires=expires))
 
 
@@ -94,7 +96,7 @@ def end(connection: sqlalchemy.Connection, lease: Lease, how: End) -> bool:
         stored, kind = models.TrialValueModel.value_to_stored_repr(value)
         row = {"trial_id": trial_id, "objective": 0, "value": stored, "value_type": kind}
         connection.execute(insert(_VALUES).values(**row))
-    entry = _entry(lease.worker, lease.attempt, how.state.name.lower(), token=lease.token)
+    entry = _entry(lease.worker, lease.attempt, how.state.name.lower(), token=lease.token, at=_time(connection))
     write_attrs(connection, trial_id, {**how.attrs, HISTORY: [*_history(connection, trial_id), entry]})
     _set_state(connection, trial_id, how.state)
     connection.execute(delete(LEASES).where(LEASES.c.trial_id == trial_id))
@@ -133,7 +135,7 @@ def reap(connection: sqlalchemy.Connection, lease: Lease, retries: int, *, dead:
         gone = gone.where(has_expired(connection.engine, LEASES))
     if connection.execute(gone).rowcount != 1:
         return None
-    history = [*_history(connection, lease.trial_id), _entry(lease.worker, lease.attempt, LOST)]
+    history = [*_history(connection, lease.trial_id), _entry(lease.worker, lease.attempt, LOST, at=_time(connection))]
     losses = sum(entry.get("ended") == LOST for entry in history)
     attrs: dict[str, Any] = {HISTORY: history}
     failed = losses > retries
@@ -170,8 +172,12 @@ def _history(connection: sqlalchemy.Connection, trial_id: int) -> list[dict[str,
     return history
 
 
-def _entry(worker: str, attempt: int, ended: str, **more: str) -> dict[str, Any]:
+def _entry(worker: str, attempt: int, ended: str, **more: Any) -> dict[str, Any]:
     return {"worker": worker, "attempt": attempt, "ended": ended, **more}
+
+
+def _time(connection: sqlalchemy.Connection) -> float:
+    return float(connection.scalar(select(now(connection.engine))) or 0.0)
 
 
 def _set_state(connection: sqlalchemy.Connection, trial_id: int, state: TrialState) -> None:

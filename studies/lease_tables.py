@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy
-from sqlalchemy import Column, Double, Integer, MetaData, String, Table, and_, func
+from sqlalchemy import Column, Double, Integer, MetaData, String, Table, case, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 METADATA = MetaData()
 
@@ -32,6 +35,15 @@ WORKERS = Table(
 )
 """Every worker that is at work, with a trial or without."""
 
+CONTACT = Table(
+    "mmtuna_contact",
+    METADATA,
+    Column("study_id", Integer, primary_key=True, autoincrement=False),
+    Column("since", Double, nullable=False),
+    Column("last", Double, nullable=False),
+)
+"""When a worker of the study last reached the database, and since when there was always one that did."""
+
 
 def now(engine: sqlalchemy.Engine) -> sqlalchemy.ColumnElement[float]:
     """Seconds since 1970 by the database's clock, whatever the clocks and time zones of the workers."""
@@ -45,9 +57,26 @@ def has_expired(engine: sqlalchemy.Engine, table: Table) -> sqlalchemy.ColumnEle
     return table.c.expires < now(engine)
 
 
-def missed_by_restart(engine: sqlalchemy.Engine) -> sqlalchemy.ColumnElement[bool] | None:
-    """The condition that a lease expired while the server was away, when nobody could renew; None on SQLite."""
-    if engine.dialect.name == "sqlite":
-        return None
-    started = sqlalchemy.cast(func.extract("epoch", func.pg_postmaster_start_time()), Double)
-    return and_(has_expired(engine, LEASES), LEASES.c.expires - LEASES.c.seconds < started)
+def keep_contact(connection: sqlalchemy.Connection, study_id: int, seconds: float) -> None:
+    """Notes that a worker, whose leases last `seconds`, has reached the database."""
+    at = now(connection.engine)
+    # Every worker renews each third of a lease: after half of one nobody did, and then all must have missed theirs.
+    resumed = case((at - CONTACT.c.last > seconds / 2, at), else_=CONTACT.c.since)
+    known = update(CONTACT).where(CONTACT.c.study_id == study_id).values(since=resumed, last=at)
+    if connection.execute(known).rowcount == 0:
+        dialect: Any = sqlite if connection.dialect.name == "sqlite" else postgresql
+        first = dialect.insert(CONTACT).values(study_id=study_id, since=at, last=at)
+        connection.execute(first.on_conflict_do_nothing())
+
+
+def has_had_its_chance(engine: sqlalchemy.Engine, patience: float) -> sqlalchemy.ColumnElement[bool]:
+    """The condition that whoever holds a lease that has expired could have renewed it, if there.
+
+    Not so where nobody reached the database while it expired: the server was down, the network cut, the only machine
+    asleep. Then it gets a whole lease's time from the moment at which the first one did. After `patience` seconds its
+    worker has given up the database by itself.
+    """
+    since = select(CONTACT.c.since).where(CONTACT.c.study_id == LEASES.c.study_id).scalar_subquery()
+    always = func.coalesce(since, 0.0) < LEASES.c.expires - LEASES.c.seconds / 2
+    again = since + LEASES.c.seconds < now(engine)
+    return sqlalchemy.or_(always, again, LEASES.c.expires + patience < now(engine))

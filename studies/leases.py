@@ -22,8 +22,8 @@ from sqlalchemy import delete, insert, select, update
 
 from studies import ending, recovery
 from studies.ending import TRIALS, End, Lease, Reaped
-from studies.lease_tables import LEASES, WORKERS, has_expired, missed_by_restart, now
-from studies.outages import through_outages
+from studies.lease_tables import LEASES, WORKERS, has_expired, has_had_its_chance, keep_contact, now
+from studies.outages import OUTAGE_SECONDS, through_outages
 from studies.storage import engine_of
 
 _REMEMBERED_SECONDS = 3600.0  # a worker that was lost is shown as lost for so long
@@ -211,6 +211,7 @@ class Leases:
                 row = {"worker": self.worker, "study_id": self.study._study_id, "slots": self.slots}
                 times = {"started": now(self.engine), "seconds": self.seconds, "expires": until}
                 connection.execute(insert(WORKERS).values(**row, **times))
+            keep_contact(connection, self.study._study_id, self.seconds)
             if not held:
                 return
             tokens = LEASES.c.token.in_(list(held))
@@ -230,16 +231,9 @@ def reap(study: optuna.Study, folder: Path, retries: int, *, but_not: str = "") 
     """
     engine = engine_of(study)
     where = (LEASES.c.study_id == study._study_id) & (LEASES.c.worker != but_not)
-    leased = select(LEASES, TRIALS.c.number, has_expired(engine, LEASES).label("expired"))
-    missed = missed_by_restart(engine)
+    over = sqlalchemy.and_(has_expired(engine, LEASES), has_had_its_chance(engine, OUTAGE_SECONDS))
+    leased = select(LEASES, TRIALS.c.number, over.label("expired"))
     with engine.begin() as connection:
-        if missed is not None:
-            # Their workers have a whole lease's time from now on. From the server's start on would be too little: it
-            # takes no connections while it recovers.
-            renewed = now(engine) + LEASES.c.seconds
-            connection.execute(
-                update(LEASES).where(LEASES.c.study_id == study._study_id, missed).values(expires=renewed)
-            )
         rows = connection.execute(leased.join(TRIALS, TRIALS.c.trial_id == LEASES.c.trial_id).where(where)).all()
     gone = {worker for worker in {row.worker for row in rows} if recovery.is_gone(folder, worker)}
     found = []

@@ -12,6 +12,8 @@ from typing import TypeVar
 
 import sqlalchemy.exc
 
+from spaces.errors import InputError
+
 Result = TypeVar("Result")
 
 OUTAGE_SECONDS = 600.0
@@ -22,6 +24,10 @@ _POSTGRES_DISK_FULL = "53100"
 _SQLITE_DISK_FULL = ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE")
 _DISK_FULL = "disk full: the database cannot grow; free some room and run again"
 _LOST = "the database did not answer; start it and run the same command again"
+
+
+class StorageAwayError(InputError):
+    """The database cannot be reached now, or is in use by another process; the same call may succeed later."""
 
 
 class StorageLostError(Exception):
@@ -52,6 +58,8 @@ def is_disk_full(error: BaseException) -> bool:
 
 def is_outage(error: BaseException) -> bool:
     """Whether the same call may succeed later: no connection, a lock not got, a deadlock; not a wrong statement."""
+    if isinstance(error, StorageAwayError):
+        return True
     found = database_error(error)
     # No connection of the pool became free; or Optuna asked again on one that was just lost.
     if isinstance(found, sqlalchemy.exc.TimeoutError | sqlalchemy.exc.PendingRollbackError):

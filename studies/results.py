@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import UTC
 from typing import Any
 
 import optuna
@@ -132,9 +133,18 @@ def repeated_cause(study: optuna.Study, limit: int = 3) -> str | None:
     Something that fails every trial alike is no matter of params: a search should stop and say so.
     """
     ended = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
-    ended.sort(key=lambda trial: (trial.datetime_complete.timestamp() if trial.datetime_complete else 0, trial.number))
+    ended.sort(key=lambda trial: (_ended_at(trial), trial.number))
     last = ended[-limit:]
     found = {str(trial.user_attrs.get("cause", "unknown")) for trial in last}
     if len(last) < limit or len(found) > 1 or any(trial.state != TrialState.FAIL for trial in last):
         return None
     return found.pop()
+
+
+def _ended_at(trial: FrozenTrial) -> float:
+    """By the database's clock where that is known: those of the workers may differ."""
+    history = trial.user_attrs.get("history") or [{}]
+    if "at" in history[-1]:
+        return float(history[-1]["at"])
+    own = trial.datetime_complete
+    return (own if own.tzinfo else own.replace(tzinfo=UTC)).timestamp() if own else 0.0

@@ -24,11 +24,12 @@ from optuna.storages._rdb import storage as optuna_rdb
 
 from spaces.errors import InputError
 from studies import lease_tables
-from studies.outages import is_disk_full
+from studies.outages import StorageAwayError, is_disk_full, is_outage
 from studies.postgres import POSTGRES, advisory_lock, create_engine, engine_options, first_line, limit_waits
 
 SQLITE = "sqlite:///"
 BUSY_SECONDS = 60.0
+_HOPELESS = ("password", "authentication", "does not exist", "pg_hba.conf", "resolve host")
 
 # One storage a process and Postgres server, so that all that a worker does shares its few connections.
 _open: weakref.WeakValueDictionary[tuple[int, str], RDBStorage] = weakref.WeakValueDictionary()
@@ -163,7 +164,7 @@ def _open_new_postgres(url: str) -> RDBStorage:
     try:
         lock_engine = create_engine(url)
         with lock_engine.connect() as connection:
-            there = sqlalchemy.inspect(connection).has_table(lease_tables.LEASES.name)  # made last
+            there = sqlalchemy.inspect(connection).has_table(lease_tables.CONTACT.name)  # made last
         with contextlib.nullcontext() if there else advisory_lock(lock_engine, "create"):
             storage = _connect(url, engine_options())
     except ImportError:
@@ -176,7 +177,8 @@ def _open_new_postgres(url: str) -> RDBStorage:
             "with special signs of the password percent-encoded"
         ) from None
     except sqlalchemy.exc.DBAPIError as error:
-        raise InputError(f"[study] storage {hide_password(url)} does not open: {first_line(error, url)}") from None
+        reason = first_line(error, url)
+        raise _kind(error, reason)(f"[study] storage {hide_password(url)} does not open: {reason}") from None
     # The connections that made the tables go: those that stay have limits on their waits.
     storage.engine.dispose()
     limit_waits(storage.engine)
@@ -202,7 +204,7 @@ def _connect(url: str, options: dict[str, Any]) -> RDBStorage:
                 f"[study] storage {hide_password(url)} does not open: its disk is full; free some"
             ) from None
         reason = first_line(cause, url) if isinstance(cause, sqlalchemy.exc.DBAPIError) else "it does not answer"
-        raise InputError(
+        raise _kind(error, reason)(
             f"[study] storage {hide_password(url)} does not open: {reason}; it must be a database of Optuna, or empty"
         ) from None
     except RuntimeError as error:  # Optuna's tables, but of another version
@@ -212,6 +214,12 @@ def _connect(url: str, options: dict[str, Any]) -> RDBStorage:
     return storage
 
 
+def _kind(error: Exception, reason: str) -> type[InputError]:
+    """Whether to wait for a server that says `reason`: no time helps against a wrong name or password."""
+    hopeless = any(words in reason for words in _HOPELESS)
+    return StorageAwayError if is_outage(error) and not hopeless else InputError
+
+
 @contextmanager
 def _file_lock(database: Path, name: str) -> Iterator[None]:
     path = database.with_name(f".{database.name}.{name}.lock")
@@ -219,7 +227,7 @@ def _file_lock(database: Path, name: str) -> Iterator[None]:
     try:
         lock.acquire(timeout=2 * BUSY_SECONDS, poll_interval=0.01)
     except filelock.Timeout:
-        raise InputError(
+        raise StorageAwayError(
             f"{path}: held by another process for {2 * BUSY_SECONDS:.0f} s; end that one and start again"
         ) from None
     try:
@@ -262,6 +270,11 @@ class StudyLock(AbstractContextManager["StudyLock"]):
             self._thread_lock.release()
             raise
         return self
+
+    def keep(self) -> None:
+        """Tells the server that the holder lives: one that is silent for two minutes loses the lock on Postgres."""
+        if self.connection is not None:
+            self.connection.exec_driver_sql("SELECT 1")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

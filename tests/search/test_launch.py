@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -12,12 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from search import ray_tasks
 from search.ray_cluster import Answer, Node, Share
-from search.ray_launcher import misfits, share_of
+from search.ray_launcher import Launch, misfits, share_of
 from search.ray_tasks import Order
 from spaces.errors import InputError
+from studies.outages import StorageAwayError
 from studies.postgres import without_password
 from studies.spec import StudySpec, read_text
 from tests.postgres import PASSWORD, PostgresServer
@@ -157,6 +160,39 @@ def test_the_password_stays_at_home(write_spec: WriteSpec, monkeypatch: pytest.M
     assert sent.study_spec().study.storage == url  # the node's own password
     monkeypatch.setenv("MMTUNA_STORAGE", url.replace("/x", "/another"))
     assert sent.study_spec().study.storage == bare
+
+
+def test_a_password_in_the_file_that_the_environment_hides_does_not_travel(
+    write_spec: WriteSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def order_of(storage: str, own: str) -> Order:
+        monkeypatch.setenv("MMTUNA_STORAGE", own)
+        path = write_spec(study=f'storage = "{storage}"')
+        console = Console(file=io.StringIO())
+        launched = Launch(StudySpec.load(path), path, None, console)  # type: ignore[arg-type]
+        return launched._order(Share(1, 0.0))
+
+    bare = "postgresql+psycopg://mmtuna@127.0.0.1:5/x?sslrootcert=/etc/ssl/ca.crt"
+    with pytest.raises(InputError, match=r"the password in .* would travel through Ray; take it out"):
+        order_of(bare.replace("mmtuna@", f"mmtuna:{PASSWORD}@"), bare)
+    sent = order_of(bare, bare.replace("mmtuna@", f"mmtuna:{PASSWORD}@"))
+    assert PASSWORD not in sent.text()
+    assert PASSWORD in sent.study_spec().study.storage
+
+
+def test_a_task_waits_for_a_database_that_is_away(write_spec: WriteSpec) -> None:
+    tries: list[int] = []
+
+    def open_it() -> str:
+        tries.append(1)
+        if len(tries) < 3:
+            raise StorageAwayError("does not open: connection refused")
+        return "open"
+
+    assert order(write_spec(), patient=True).patiently(open_it) == "open"
+    tries.clear()
+    with pytest.raises(InputError, match="connection refused"):
+        order(write_spec()).patiently(open_it)
 
 
 def launch(spec: Path, cluster: str, *arguments: str, env: Mapping[str, str] = ENVIRONMENT) -> subprocess.Popen[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from studies.leases import Leases
 from studies.spec import StudySpec
 from studies.storage import open_storage, study_lock
 from studies.study import Claim, ask, create_or_open
+from tests.postgres import PostgresServer
 from tests.studies.finishing import finish
 
 Make = Callable[..., StudySpec]
@@ -94,7 +96,7 @@ def test_a_difference_removes_the_copy(
     real = copying._fill
 
     def fill_and_spoil(source: optuna.Study, copy: optuna.Study, on_trial: object) -> int:
-        count = real(source, copy, None)
+        count = real(source, copy, lambda *_: None)
         copy._storage.set_trial_user_attr(copy.get_trials()[3]._trial_id, "stray", 1)
         return count
 
@@ -118,3 +120,12 @@ def test_what_a_copy_that_was_cut_off_left_is_no_study_and_goes(
     assert left.study_name.startswith("s.copying-")
     copy_study(spec, target)
     assert [study.study_name for study in open_storage(target).get_all_studies()] == ["s"]
+
+
+def test_a_copy_may_take_longer_than_a_server_bears_silence(
+    spec: StudySpec, study: optuna.Study, server: PostgresServer, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("studies.postgres._IDLE_SECONDS", 1)
+    url = server.url(database)
+    assert copy_study(spec, url.replace(":canary-7d1f9e@", "@"), lambda *_: time.sleep(0.6)) == 4
+    assert len(optuna.load_study(study_name="s", storage=open_storage(url)).get_trials()) == 4

@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from studies.crew import crew_of
 from studies.ending import End
-from studies.lease_tables import LEASES
+from studies.lease_tables import CONTACT, LEASES, now
 from studies.leases import Leases, reap
 from studies.spec import StudySpec
 from studies.storage import engine_of, study_lock
@@ -336,3 +336,64 @@ def test_a_worker_of_another_machine_is_left_to_its_lease(
         claim(study, stored_spec, leases)
     assert reap(study, tmp_path, 3) == []
     assert only_trial(study).state == TrialState.RUNNING
+
+
+def set_times(study: optuna.Study, *, expired: float, since: float, last: float) -> None:
+    """How many seconds ago the lease expired, the workers' contact with the database began, and was last renewed."""
+    at = now(engine_of(study))
+    with engine_of(study).begin() as connection:
+        connection.execute(sqlalchemy.update(LEASES).values(expires=at - expired))
+        connection.execute(sqlalchemy.delete(CONTACT))
+        values = {"study_id": study._study_id, "since": at - since, "last": at - last}
+        connection.execute(sqlalchemy.insert(CONTACT).values(**values))
+
+
+@pytest.mark.parametrize(
+    ("expired", "since", "last", "taken"),
+    [
+        (5, 9999, 1, True),  # somebody reached the database all the time
+        (5, 9999, 70, False),  # nobody did while it expired: the network was cut, and this worker is the first back
+        (40, 59, 1, False),
+        (40, 61, 1, True),  # a whole lease after the contact was resumed
+        (601, 9999, 700, True),  # its worker has given up the database by now
+    ],
+)
+def test_nobody_is_taken_for_dead_who_could_not_reach_the_database(
+    study: optuna.Study, stored_spec: StudySpec, tmp_path: Path, expired: float, since: float, last: float, taken: bool
+) -> None:
+    with worker(study, tmp_path / "elsewhere") as cut, worker(study, tmp_path) as back:
+        claim(study, stored_spec, cut)
+        set_times(study, expired=expired, since=since, last=last)
+        back._renew()
+        assert [reaped.number for reaped in back.reap()] == [0] * taken
+
+
+def test_contact_is_kept_by_all_workers_together(study: optuna.Study, stored_spec: StudySpec, tmp_path: Path) -> None:
+    def since() -> float:
+        with engine_of(study).begin() as connection:
+            return float(connection.scalar(sqlalchemy.select(CONTACT.c.since)) or 0.0)
+
+    with worker(study, tmp_path, seconds=LONG) as one, worker(study, tmp_path / "b", seconds=LONG) as other:
+        one._renew()
+        began = since()
+        for leases in (other, one, other):
+            time.sleep(LONG / 3)
+            leases._renew()
+            assert since() == began
+        time.sleep(LONG / 2 + 0.2)
+        other._renew()
+        assert since() > began
+
+
+def test_what_a_deleted_study_left_is_in_nobodys_way(
+    study: optuna.Study, stored_spec: StudySpec, tmp_path: Path
+) -> None:
+    with worker(study, tmp_path) as leases:
+        claim(study, stored_spec, leases)
+    optuna.delete_study(study_name="s", storage=study._storage)
+    anew = create_or_open(stored_spec, {})  # SQLite gives the same numbers again
+    with worker(anew, tmp_path) as leases:
+        taken = claim(anew, stored_spec, leases)
+        assert taken.lease is not None
+        assert leases.end(taken.lease, COMPLETE)
+    assert endings(only_trial(anew)) == ["complete"]

@@ -7,17 +7,27 @@ import threading
 import time
 from pathlib import Path
 
+import filelock
 import optuna
 import pytest
 import sqlalchemy.exc
 from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 
+from spaces.errors import InputError
 from studies.ending import End
-from studies.leases import Leases, reap
-from studies.outages import DiskFullError, StorageLostError, failure_line, is_disk_full, is_outage, through_outages
+from studies.leases import Leases
+from studies.outages import (
+    DiskFullError,
+    StorageAwayError,
+    StorageLostError,
+    failure_line,
+    is_disk_full,
+    is_outage,
+    through_outages,
+)
 from studies.spec import StudySpec
-from studies.storage import engine_of, study_lock
+from studies.storage import engine_of, open_storage, sqlite_file, study_lock
 from studies.study import Claim, ask, create_or_open
 from tests.postgres import PostgresServer
 
@@ -199,25 +209,29 @@ def test_postgres_stopped_and_started_in_the_middle(
 
 
 def test_a_lease_that_could_not_be_renewed_gets_its_whole_time_again(
-    server: PostgresServer, database: str, spec_of: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own_server: PostgresServer, spec_of: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The server recovered for longer than a lease: to whoever asks first, everybody seems dead."""
+    """The server was down for longer than a lease: to whoever asks first, everybody seems dead."""
     assert callable(spec_of)
-    monkeypatch.setenv("MMTUNA_STORAGE", server.url(database))
+    monkeypatch.setenv("MMTUNA_STORAGE", own_server.create("s"))
     spec: StudySpec = spec_of(space="[space.params.crop]\nchoices = [64, 96]")
     study = create_or_open(spec, {})
-    leases = Leases(study=study, folder=tmp_path / "a", seconds=1.0)
-    claim_from(study, spec, leases)
-    before_the_start = sqlalchemy.text(
-        "UPDATE mmtuna_leases SET expires = extract(epoch from pg_postmaster_start_time()) + seconds - 0.1"
-    )
-    with engine_of(study).begin() as connection:
-        connection.execute(before_the_start)
-    time.sleep(1)
-    assert reap(study, tmp_path / "b", 3) == []
-    time.sleep(1.1)
-    assert [reaped.number for reaped in reap(study, tmp_path / "b", 3)] == [0]
-    leases.close()
+    cut, back = (Leases(study=study, folder=tmp_path / name, seconds=2.0) for name in "ab")
+    cut._renew()
+    claim_from(study, spec, cut)
+    own_server.stop()
+    time.sleep(2.2)
+    own_server.start()
+    through_outages(back._renew)
+    began = time.monotonic()
+    assert back.reap() == []
+    while not (found := back.reap()) and time.monotonic() < began + 20:
+        back._renew()
+        time.sleep(0.2)
+    assert [reaped.number for reaped in found] == [0]
+    assert time.monotonic() - began >= 1.9
+    cut._registration.release()
+    back.close()
 
 
 def test_a_claim_under_a_lost_lock_is_none(
@@ -246,3 +260,35 @@ def test_a_claim_under_a_lost_lock_is_none(
     assert claim_from(study, spec, leases).trial.number == 0
     assert [trial.state for trial in study.get_trials()] == [TrialState.RUNNING]
     leases.close()
+
+
+def test_a_lock_that_another_process_holds_is_waited_for(
+    stored_spec: StudySpec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    if not stored_spec.study.storage.startswith("sqlite"):
+        pytest.skip("the lock file is SQLite's")
+    monkeypatch.setattr("studies.storage.BUSY_SECONDS", 0.05)
+    create_or_open(stored_spec, {})
+    stopped = filelock.FileLock(
+        sqlite_file(stored_spec.study.storage).with_name(".study.db.s.lock"), thread_local=False
+    )
+    stopped.acquire()
+    threading.Timer(0.5, stopped.release).start()
+
+    def ask_for_it() -> str:
+        with study_lock(stored_spec.study.storage, "s"):
+            return "got"
+
+    with pytest.raises(InputError, match="held by another process for 0 s; end that one and start again"):
+        ask_for_it()
+    assert through_outages(ask_for_it, limit=10) == "got"
+
+
+def test_which_servers_are_worth_waiting_for(server: PostgresServer, database: str) -> None:
+    url = server.url(database)
+    with pytest.raises(StorageAwayError, match="does not open"):
+        open_storage(url.replace(f":{server.port}/", ":1/"))
+    for wrong in (url.replace("canary", "other"), url + "-not-there", url.replace("127.0.0.1", "no.such.host.invalid")):
+        with pytest.raises(InputError, match="does not open") as found:
+            open_storage(wrong)
+        assert not isinstance(found.value, StorageAwayError)

@@ -3,14 +3,16 @@ import io
 import json
 import math
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import optuna
 import pytest
+import sqlalchemy
 from optuna.trial import TrialState
 
 from spaces.presets import paper
 from spaces.table2 import TABLE2
-from studies.ending import End
+from studies.ending import TRIALS, End
 from studies.results import (
     best,
     cause_attrs,
@@ -24,6 +26,7 @@ from studies.results import (
     rows,
 )
 from studies.spec import StudySpec
+from studies.storage import engine_of
 from studies.study import create_or_open, enqueue_table2
 from studies.table2 import Spread, table2, to_csv, to_latex, to_markdown
 from tests.studies.finishing import finish
@@ -125,6 +128,21 @@ def test_repeated_cause(study: optuna.Study, history: list[str], cause: str | No
     study.ask()  # one that runs has not ended
     assert repeated_cause(study) == cause
     assert repeated_cause(study, limit=100) is None
+
+
+def test_the_last_trials_are_the_last_by_the_databases_clock(study: optuna.Study) -> None:
+    """Not by that of a worker whose machine is an hour ahead."""
+    for _ in range(3):
+        fail(study, "out of memory")
+        ahead = engine_of(study).connect()
+        with ahead, ahead.begin():
+            later = datetime.now(UTC).replace(tzinfo=None) + timedelta(hours=1)
+            ahead.execute(sqlalchemy.update(TRIALS).values(datetime_complete=later))
+        finish(study, study.ask(), End(state=TrialState.COMPLETE, value=0.5))
+    assert repeated_cause(study) is None
+    for _ in range(3):
+        fail(study, "hung")
+    assert repeated_cause(study) == "hung"
 
 
 def _train(study: optuna.Study, params: dict[str, object], miou: float | None) -> None:
