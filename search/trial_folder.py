@@ -16,6 +16,9 @@ from studies.spec import StudySpec
 from studies.trial_store import TrialFiles, trial_files
 
 CHECKPOINTS = (LAST, BEST)
+"""In the order in which they are sent. A training writes the best before the last, which tells that an evaluation is
+written: a set whose best is older than its last would be resumed with a best value that has no weights. Where the best
+is the newer one the resumed training comes to its evaluation again, and writes it again."""
 STUDY = "study"
 """The set of what trials share: the split's lists and the manifest."""
 _LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")

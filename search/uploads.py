@@ -142,7 +142,7 @@ class Uploads:
         assert files is not None
         folder = self._spec.study.folder / name
         # A replayed trial has no folder.
-        return lambda: folder.is_dir() and files.push(folder, name, attempt, hold_back=hold_back)
+        return lambda: folder.is_dir() and files.push(folder, name, attempt, hold_back=hold_back, first=CHECKPOINTS)
 
     def _owe(self) -> None:
         """Sends what an earlier worker on this machine could not."""

@@ -17,16 +17,17 @@ import os
 import secrets
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 import optuna
 
 from spaces.errors import InputError
 from spaces.files import whole_folder
 from studies.file_list import FileList, Marks, StoredFile, is_safe
+from studies.file_reading import Head, open_files, sha256_of
 from studies.object_store import Bucket, S3Error
 from studies.s3_location import parse_location
 from studies.spec_tables import StudyTable
@@ -74,10 +75,20 @@ class TrialFiles:
         self._read: dict[tuple[str, str], tuple[tuple[int, int, int], StoredFile]] = {}
         self._sent: dict[tuple[str, int], set[str]] = defaultdict(set)
 
-    def push(self, folder: Path, name: str, attempt: int, *, hold_back: Collection[str] = ()) -> bool:
+    def push(
+        self,
+        folder: Path,
+        name: str,
+        attempt: int,
+        *,
+        hold_back: Collection[str] = (),
+        first: Sequence[str] = (),
+    ) -> bool:
         """Makes the files of `folder` the set; False, and nothing changed, where a later attempt has one already.
 
-        Hidden names and links are left out. Files `hold_back` are not sent: the set keeps those that it has.
+        Hidden names and links are left out. Files `hold_back` are not sent: the set keeps those that it has. Files
+        `first` are opened at once before all others, and sent as they were then, however long the sending takes: to
+        be given in the order opposite to that in which they are written, so that none is older than one before it.
         """
         with self._lock_of(name):
             self._marks.trained(name, attempt)
@@ -86,7 +97,7 @@ class TrialFiles:
                 if before is not None and before.attempt > attempt:
                     return False
                 files = {file.name: file for file in before.files if file.name in hold_back} if before else {}
-                files |= {file.name: file for file in self._send_all(folder, name, attempt, before, hold_back)}
+                files |= {file.name: file for file in self._send_all(folder, name, attempt, before, hold_back, first)}
                 now = FileList(attempt, tuple(files[key] for key in sorted(files)))
                 if now != before and not self._put(name, now, before):
                     continue
@@ -171,19 +182,19 @@ class TrialFiles:
         return self._bucket.put_over(self._key(name, LIST), now.text(), before.etag if before else None)
 
     def _send_all(
-        self, folder: Path, name: str, attempt: int, before: FileList | None, hold_back: Collection[str]
+        self,
+        folder: Path,
+        name: str,
+        attempt: int,
+        before: FileList | None,
+        hold_back: Collection[str],
+        first: Sequence[str],
     ) -> Iterator[StoredFile]:
         """Sends what is not there yet and yields every file. Whatever trains here meanwhile replaces files whole."""
         there = dict.fromkeys(self._sent[name, attempt], attempt)
         there |= {file.sha256: file.attempt for file in (before.files if before else ())}
-        for relative, path in _files_of(folder):
-            if relative in hold_back:
-                continue
-            try:
-                with path.open("rb") as file:
-                    yield self._send(file, name, relative, attempt, there)
-            except FileNotFoundError:
-                continue  # replaced by others just now, which the next push sends
+        for relative, file in open_files(folder, first, hold_back):
+            yield self._send(file, name, relative, attempt, there)
 
     def _send(self, file: BinaryIO, name: str, relative: str, attempt: int, there: dict[str, int]) -> StoredFile:
         found = os.fstat(file.fileno())
@@ -193,11 +204,11 @@ class TrialFiles:
             return replace(known[1], attempt=there[known[1].sha256])
         # A log may grow in place: a small file is sent from memory, of a large one only what was hashed.
         body = io.BytesIO(file.read(found.st_size)) if found.st_size <= _SMALL else file
-        size, digest = _sha256(body, found.st_size)
+        size, digest = sha256_of(body, found.st_size)
         sent = StoredFile(relative, size, digest, there.get(digest, attempt))
         if digest not in there:
             body.seek(0)
-            head = body if isinstance(body, io.BytesIO) else cast(BinaryIO, _Head(body, size))
+            head = body if isinstance(body, io.BytesIO) else cast(BinaryIO, Head(body, size))
             self._bucket.put(self._key(name, OBJECTS, sent.object), head)
             there[digest] = attempt
             self._sent[name, attempt].add(digest)
@@ -246,36 +257,3 @@ class TrialFiles:
 
 class _MissingError(Exception):
     """An object that the list names is not there; the message is the file's name."""
-
-
-class _Head:
-    """The first `size` bytes of a file, for boto3, which sends what it cannot seek in part by part."""
-
-    def __init__(self, file: BinaryIO, size: int) -> None:
-        self._file, self._left = file, size
-
-    def read(self, size: int = -1) -> bytes:
-        """The next bytes, up to `size` of them."""
-        data = self._file.read(self._left if size < 0 else min(size, self._left))
-        self._left -= len(data)
-        return data
-
-
-def _sha256(body: Any, size: int) -> tuple[int, str]:
-    """How many bytes there are up to `size`, and their sha256."""
-    digest, left = hashlib.sha256(), size
-    while left and (piece := body.read(min(_CHUNK, left))):
-        digest.update(piece)
-        left -= len(piece)
-    return size - left, digest.hexdigest()
-
-
-def _files_of(folder: Path) -> Iterator[tuple[str, Path]]:
-    """The files in `folder` and below, by name relative to it; no links, and nothing hidden or in the making."""
-    for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if is_safe(name))
-        for name in sorted(names):
-            path = Path(place) / name
-            relative = path.relative_to(folder).as_posix()
-            if is_safe(relative) and path.is_file() and not path.is_symlink():
-                yield relative, path

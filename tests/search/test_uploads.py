@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +20,7 @@ from search.dashboard_content import refresh
 from search.progress import Board
 from search.trial_folder import local_folder
 from search.worker import Slot, Worker
+from spaces.files import write_whole
 from studies import artifacts, object_store, results
 from studies.object_store import Bucket, client
 from studies.s3_location import parse_location
@@ -73,8 +76,8 @@ class FileWriter:
         (folder / "config.py").write_text(f"number = {order.number}\n")
         value, curve, ending = [0.5, 0.9, 0.7, 0.6][order.number], [], Ending.FINISHED
         for step in (50, 100):
-            last.write_text(f"trial {order.number} at {step}")
-            (folder / "best.pth").write_text(f"best of {order.number} at {step}")
+            write_whole(folder / "best.pth", f"best of {order.number} at {step}")
+            write_whole(last, f"trial {order.number} at {step}")
             curve.append(Evaluation(step=step, iteration=step, seconds=1.0, metrics={"mIoU": value}))
             stopped = watch.evaluated(curve[-1])
             self.at(order.number, step)
@@ -221,6 +224,38 @@ def test_a_training_never_waits_for_s3(machine: Callable[[str], StudySpec], monk
     monkeypatch.setattr(Bucket, "put_over", slow)
     work(spec, FileWriter(spec, at), 1)
     assert seen == [50, 100]
+
+
+def test_checkpoints_that_are_sent_while_a_trial_trains_are_of_one_evaluation(
+    machine: Callable[[str], StudySpec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, put, put_over = machine("a"), Bucket.put, Bucket.put_over
+    sending, evaluated = threading.Event(), threading.Event()
+    lists: list[dict[str, str]] = []
+
+    def slow(self: Bucket, key: str, body: Any) -> None:
+        put(self, key, body)
+        if "/trials/" in key:
+            sending.set()
+            assert evaluated.wait(20)
+
+    def remembering(self: Bucket, key: str, content: bytes, etag: str | None) -> bool:
+        if "/trials/" in key:
+            lists.append({file["name"]: file["sha256"] for file in json.loads(content)["files"]})
+        return put_over(self, key, content, etag)
+
+    def at(number: int, step: int) -> None:
+        if step == 50:
+            assert sending.wait(20)
+        else:
+            evaluated.set()
+
+    monkeypatch.setattr(Bucket, "put", slow)
+    monkeypatch.setattr(Bucket, "put_over", remembering)
+    work(spec, FileWriter(spec, at), 1)
+    for found, step in ((lists[0], 50), (lists[-1], 100)):
+        assert found["last.pth"] == hashlib.sha256(f"trial 0 at {step}".encode()).hexdigest()
+        assert found["best.pth"] == hashlib.sha256(f"best of 0 at {step}".encode()).hexdigest()
 
 
 def test_a_trial_that_another_worker_took_is_not_covered(machine: Callable[[str], StudySpec]) -> None:

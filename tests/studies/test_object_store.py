@@ -16,8 +16,10 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from urllib3 import HTTPResponse
 
 from spaces.errors import InputError
+from spaces.files import write_whole
 from studies import artifacts, object_store
 from studies.file_list import FileList, StoredFile, is_safe
+from studies.file_reading import open_files
 from studies.object_store import Bucket, S3Error, client, patiently, prove
 from studies.s3_artifacts import S3ArtifactStore
 from studies.s3_location import parse_location
@@ -224,6 +226,44 @@ def test_a_list_that_came_between_reading_and_putting_is_not_covered(
     reader = tmp_path / "c" / NAME
     on_machine(location, tmp_path / "c").fetch(NAME, reader)
     assert held(reader) == SECOND
+
+
+def test_an_evaluation_that_comes_while_files_are_sent_leaves_them_of_one_evaluation(
+    files: TrialFiles, location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, put = (
+        write(tmp_path / "a" / NAME, {"best.pth": b"best 1", "config.py": b"", "last.pth": b"last 1"}),
+        Bucket.put,
+    )
+
+    def put_while_training(self: Bucket, key: str, body: Any) -> None:
+        monkeypatch.setattr(Bucket, "put", put)
+        put(self, key, body)
+        for name in ("best.pth", "last.pth"):
+            write_whole(folder / name, f"{name[:4]} 2")
+
+    monkeypatch.setattr(Bucket, "put", put_while_training)
+    assert files.push(folder, NAME, 1, first=("last.pth", "best.pth"))
+    reader = tmp_path / "b" / NAME
+    on_machine(location, tmp_path / "b").fetch(NAME, reader)
+    assert held(reader) == {"best.pth": b"best 1", "config.py": b"", "last.pth": b"last 1"}
+    assert files.push(folder, NAME, 1, first=("last.pth", "best.pth"))
+    on_machine(location, tmp_path / "b").fetch(NAME, reader)
+    assert held(reader) == {"best.pth": b"best 2", "config.py": b"", "last.pth": b"last 2"}
+
+
+def test_a_file_that_is_opened_first_is_not_newer_than_the_next(tmp_path: Path) -> None:
+    for name in ("best.pth", "config.py", "last.pth"):
+        (tmp_path / name).write_text(f"{name[:4]} 1")
+    (tmp_path / "link.pth").symlink_to(tmp_path / "best.pth")
+    first = ("last.pth", "no.pth", "link.pth", "config.py")
+    assert [name for name, _ in open_files(tmp_path, first, ())] == ["last.pth", "config.py", "best.pth"]
+    found = {}
+    for name, file in open_files(tmp_path, ("last.pth",), ("config.py",)):
+        found[name] = file.read()
+        for written in ("best.pth", "last.pth"):
+            write_whole(tmp_path / written, f"{written[:4]} 2")
+    assert found == {"last.pth": b"last 1", "best.pth": b"best 2"}
 
 
 def test_a_server_that_compares_etags_without_their_quotes(files: TrialFiles, location: str, tmp_path: Path) -> None:
