@@ -3,10 +3,12 @@
     PREFIX/NAME/ID/trials/00007/FILES.json          the set: name, size, sha256 and object of every file
     PREFIX/NAME/ID/trials/00007/objects/2-SHA256    a file's bytes, as attempt 2 at the trial sent them
 
-Objects are sent first and never changed. The one put of the list makes them the trial's files; what no list names is
-deleted after that. A list is only put over the one that was read before (If-Match), and never over that of a later
-attempt: a worker that lost the trial and does not know it yet is refused. A server that knows no conditional writes
-leaves a race: a later attempt's list may come between reading and putting, and stays hidden until its next push.
+Objects are sent first and never changed. The one put of the list makes them the trial's files; what it no longer names
+is deleted after that. What no list names may be another process's of the same attempt, which sends what an earlier
+worker on its machine could not, and is about to list it: that is left to the next attempt. A list is only put over the
+one that was read before (If-Match), and never over that of a later attempt: a worker that lost the trial and does not
+know it yet is refused. A server that knows no conditional writes leaves a race: a later attempt's list may come between
+reading and putting, and stays hidden until its next push.
 """
 
 from __future__ import annotations
@@ -70,10 +72,12 @@ class TrialFiles:
         self._marks = Marks(folder)
         self._mutex = threading.Lock()
         self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
-        # What spares reading and sending a file again: each file as it was last read, and the objects of an attempt
-        # that are there though no list may name them yet.
+        # What spares reading and sending a file again: each file as it was last read, and the objects that this process
+        # sent though no list may name them yet. Each with the list that it was sent beside (its etag, "" for none), or
+        # None where it is being sent or deleted: it is surely there for as long as that list is, since whoever puts
+        # another may delete what that one does not name.
         self._read: dict[tuple[str, str], tuple[tuple[int, int, int], StoredFile]] = {}
-        self._sent: dict[tuple[str, int], set[str]] = defaultdict(set)
+        self._sent: dict[tuple[str, int], dict[str, str | None]] = defaultdict(dict)
 
     def push(
         self,
@@ -92,16 +96,18 @@ class TrialFiles:
         """
         with self._lock_of(name):
             self._marks.trained(name, attempt)
+            named: set[StoredFile] = set()
             for _ in range(_TRIES):
                 before = self._list(name)
                 if before is not None and before.attempt > attempt:
                     return False
+                named |= set(before.files) if before else set()
                 files = {file.name: file for file in before.files if file.name in hold_back} if before else {}
                 files |= {file.name: file for file in self._send_all(folder, name, attempt, before, hold_back, first)}
                 now = FileList(attempt, tuple(files[key] for key in sorted(files)))
                 if now != before and not self._put(name, now, before):
                     continue
-                self._sweep(name, now)
+                self._sweep(name, now, named)
                 self._marks.sent(name, attempt)
                 return True
         raise self._error(name, "its list is changed by others again and again; let one worker train a trial")
@@ -191,10 +197,14 @@ class TrialFiles:
         first: Sequence[str],
     ) -> Iterator[StoredFile]:
         """Sends what is not there yet and yields every file. Whatever trains here meanwhile replaces files whole."""
-        there = dict.fromkeys(self._sent[name, attempt], attempt)
+        beside, own = before.etag if before else "", self._sent[name, attempt]
+        there = {digest: attempt for digest, etag in own.items() if etag == beside}
         there |= {file.sha256: file.attempt for file in (before.files if before else ())}
         for relative, file in open_files(folder, first, hold_back):
-            yield self._send(file, name, relative, attempt, there)
+            sent = self._send(file, name, relative, attempt, there)
+            if sent.attempt == attempt and sent.sha256 in own:
+                own[sent.sha256] = beside
+            yield sent
 
     def _send(self, file: BinaryIO, name: str, relative: str, attempt: int, there: dict[str, int]) -> StoredFile:
         found = os.fstat(file.fileno())
@@ -209,20 +219,27 @@ class TrialFiles:
         if digest not in there:
             body.seek(0)
             head = body if isinstance(body, io.BytesIO) else cast(BinaryIO, Head(body, size))
+            self._sent[name, attempt][digest] = None
             self._bucket.put(self._key(name, OBJECTS, sent.object), head)
             there[digest] = attempt
-            self._sent[name, attempt].add(digest)
         self._read[name, relative] = (signature, sent)
         return sent
 
-    def _sweep(self, name: str, now: FileList) -> None:
-        """Deletes the objects that no list names, of this and of earlier attempts: a later one may just be sending."""
-        named = {file.object for file in now.files}
+    def _sweep(self, name: str, now: FileList, named: Collection[StoredFile]) -> None:
+        """Deletes objects that `now` does not name: all of earlier attempts, and of this one what is nobody else's.
+
+        That is what was `named` by a list before it, and what this process sent.
+        """
+        kept, own = {file.object for file in now.files}, self._sent[name, now.attempt]
+        idle = {*own, *(file.sha256 for file in named if file.attempt == now.attempt)}
+        idle -= {file.sha256 for file in now.files if file.attempt == now.attempt}
+        own |= dict.fromkeys(idle)  # so that the next push deletes what this one does not, where S3 goes away
         try:
             for key in self._bucket.keys(self._key(name, OBJECTS, "")):
                 found = key.rpartition("/")[2]
-                number = found.partition("-")[0]
-                if found not in named and number.isdecimal() and int(number) <= now.attempt:
+                number, _, digest = found.partition("-")
+                attempt = int(number) if number.isdecimal() else now.attempt + 1
+                if found not in kept and (attempt < now.attempt or (attempt == now.attempt and digest in idle)):
                     self._delete(name, found)
         except S3Error as error:
             if not error.passing:
@@ -231,8 +248,8 @@ class TrialFiles:
 
     def _delete(self, name: str, stored: str) -> None:
         attempt, _, digest = stored.partition("-")
-        self._sent[name, int(attempt)].discard(digest)
         self._bucket.delete(self._key(name, OBJECTS, stored))
+        self._sent[name, int(attempt)].pop(digest, None)
 
     def _fetch_all(self, name: str, found: FileList, part: Path, without: Collection[str]) -> None:
         for file in found.files:

@@ -228,6 +228,74 @@ def test_a_list_that_came_between_reading_and_putting_is_not_covered(
     assert held(reader) == SECOND
 
 
+def both_checkpoints(location: str, folder: Path) -> bool:
+    """Whether the set can be fetched whole, and holds both checkpoints as `SECOND` has them."""
+    on_machine(location, folder).fetch(NAME, folder / NAME)
+    return {name: data for name, data in held(folder / NAME).items() if name.endswith(".pth")} == {
+        name: data for name, data in SECOND.items() if name.endswith(".pth")
+    }
+
+
+@pytest.mark.parametrize("changed", [{}, {"train.log": b"one\ntwo\nthree\n"}])
+def test_what_another_process_has_sent_and_not_listed_yet_is_not_swept(
+    files: TrialFiles, location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: dict[str, bytes]
+) -> None:
+    """Of the same attempt: one worker trained it, another on its machine sends what the first could not."""
+    checkpoints = ("last.pth", "best.pth")
+    folder, put = write(tmp_path / "a" / NAME, SECOND), Bucket.put_over
+    files.push(folder, NAME, 2, hold_back=checkpoints)
+    other = on_machine(location, tmp_path / "a")
+
+    def put_after_the_first_has_pushed(self: Bucket, *what: Any) -> bool:
+        monkeypatch.setattr(Bucket, "put_over", put)
+        write(folder, SECOND | changed)
+        assert files.push(folder, NAME, 2, hold_back=checkpoints)
+        assert len(objects(location)) == len(SECOND)  # what is no longer named goes, what the other sent stays
+        return put(self, *what)
+
+    monkeypatch.setattr(Bucket, "put_over", put_after_the_first_has_pushed)
+    assert other.push(folder, NAME, 2)
+    assert both_checkpoints(location, tmp_path / "b")
+    assert len(objects(location)) == len(SECOND)
+
+
+def test_what_another_process_has_deleted_is_sent_again(files: TrialFiles, location: str, tmp_path: Path) -> None:
+    folder = write(tmp_path / "a" / NAME, SECOND)
+    files.push(folder, NAME, 1)
+    on_machine(location, tmp_path / "a").forget(NAME, ("last.pth", "best.pth"))
+    assert not both_checkpoints(location, tmp_path / "b")
+    files.push(folder, NAME, 1)
+    assert both_checkpoints(location, tmp_path / "b")
+
+
+def test_what_cut_pushes_leave_is_deleted(
+    files: TrialFiles, location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the next push of the same process, and what a killed process left by the next attempt."""
+    folder = write(tmp_path / "a" / NAME, FIRST)
+
+    def cut(*_: Any) -> bool:
+        raise S3Error("away", passing=True)
+
+    def push_in_vain(line: bytes) -> None:
+        write(folder, FIRST | {"train.log": line})
+        with monkeypatch.context() as patch:
+            patch.setattr(Bucket, "put_over", cut)
+            with pytest.raises(S3Error, match="away"):
+                files.push(folder, NAME, 1)
+
+    push_in_vain(b"1")
+    push_in_vain(b"2")
+    assert files.push(write(folder, FIRST), NAME, 1)
+    assert len(objects(location)) == len(FIRST)
+    push_in_vain(b"3")
+    files = on_machine(location, tmp_path / "a")
+    assert files.push(write(folder, SECOND), NAME, 1)
+    assert len(objects(location)) == len(SECOND) + 1
+    assert files.push(folder, NAME, 2)
+    assert len(objects(location)) == len(SECOND)
+
+
 def test_an_evaluation_that_comes_while_files_are_sent_leaves_them_of_one_evaluation(
     files: TrialFiles, location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
