@@ -18,9 +18,11 @@ from spaces.errors import InputError
 from spaces.search_space import SearchSpace
 from studies import dashboard_plots, notes, results
 from studies.artifacts import JSON, LARGEST, PNG, TEXT, Attachments, artifact_files
+from studies.file_list import Marks
 from studies.object_store import S3Error
 from studies.report.facts import Reading, ReportFacts
 from studies.spec import StudySpec
+from studies.trial_store import trial_marks
 
 OVERLAYS = "overlays"
 CURVE = "learning_curve"
@@ -45,7 +47,8 @@ def refresh(spec: StudySpec, study: optuna.Study, stop: Callable[[], bool] = lam
     trials = study.get_trials(deepcopy=False)
     ended = [trial for trial in trials if trial.state.is_finished()]
     attachments = Attachments(study, artifact_files(spec.study), trials)
-    files = sum(_attach_all(spec, study, attachments, trial) for trial in ended if not stop())
+    marks = trial_marks(spec.study, study)
+    files = sum(_attach_all(spec, study, attachments, trial, marks) for trial in ended if not stop())
     name_metric(study, spec.study.metric)
     reading = Reading(study, spec.search_space(), ReportFacts(asked=spec.study.trials))
     bodies: dict[int | None, str] = {}
@@ -74,7 +77,7 @@ def _refresh_trial(spec: StudySpec, study: optuna.Study, number: int) -> Refresh
     trials = study.get_trials(deepcopy=False)
     trial = trials[number]
     attachments = Attachments(study, artifact_files(spec.study), trials)
-    files = _attach_all(spec, study, attachments, trial)
+    files = _attach_all(spec, study, attachments, trial, trial_marks(spec.study, study))
     if not trial.state.is_finished():
         return Refreshed(files=files)
     body = _note(spec, spec.search_space(), trial, attachments.pictures(number))
@@ -101,9 +104,11 @@ def _note(spec: StudySpec, space: SearchSpace, trial: FrozenTrial, pictures: dic
     )
 
 
-def _attach_all(spec: StudySpec, study: optuna.Study, attachments: Attachments, trial: FrozenTrial) -> int:
+def _attach_all(
+    spec: StudySpec, study: optuna.Study, attachments: Attachments, trial: FrozenTrial, marks: Marks | None
+) -> int:
     attached = 0
-    for name, content, mimetype in _files(spec, study, attachments, trial):
+    for name, content, mimetype in _files(spec, study, attachments, trial, marks):
         try:
             attached += attachments.attach(trial.number, content, name=name, mimetype=mimetype)
         except S3Error:
@@ -114,10 +119,12 @@ def _attach_all(spec: StudySpec, study: optuna.Study, attachments: Attachments, 
 
 
 def _files(
-    spec: StudySpec, study: optuna.Study, attachments: Attachments, trial: FrozenTrial
+    spec: StudySpec, study: optuna.Study, attachments: Attachments, trial: FrozenTrial, marks: Marks | None
 ) -> Iterator[tuple[str, Path | bytes, str]]:
     row = results.row(trial)
     folder = _folder(spec, row.folder)
+    if row.folder and marks is not None and marks.left_over(row.folder):
+        folder = None  # an earlier study's
     if folder is None and row.folder and spec.study.artifacts and not attachments.has(trial.number, CONFIG):
         # Its worker is to have attached them; another machine can do it from the files in S3.
         folder_to_look(spec, study, row.folder)

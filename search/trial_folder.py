@@ -102,7 +102,9 @@ def push_shared(files: TrialFiles, spec: StudySpec, attempt: int) -> None:
 
 
 def _fetch_shared(files: TrialFiles, spec: StudySpec) -> None:
-    if all((spec.study.folder / name).is_file() for name in _shared()):
+    from search.preparation import MANIFEST
+
+    if files.known(STUDY) and all((spec.study.folder / name).is_file() for name in _shared()):
         return
     spec.study.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".study-", dir=spec.study.folder) as scratch:
@@ -110,9 +112,11 @@ def _fetch_shared(files: TrialFiles, spec: StudySpec) -> None:
         if not files.fetch(STUDY, part):
             return
         for name in _shared():
-            if (part / name).is_file() and not (spec.study.folder / name).is_file():
-                (spec.study.folder / name).parent.mkdir(parents=True, exist_ok=True)
-                os.replace(part / name, spec.study.folder / name)
+            there = spec.study.folder / name
+            # Lists may be of an earlier study with another split; a manifest tells of this machine's own files.
+            if (part / name).is_file() and (name != MANIFEST or not there.is_file()):
+                there.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(part / name, there)
 
 
 def _shared() -> tuple[str, ...]:

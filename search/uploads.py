@@ -6,6 +6,7 @@ folder, and this worker, or the next one on this machine, sends them when S3 is 
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Collection
 from types import TracebackType
@@ -81,6 +82,13 @@ class Uploads:
             self._say(
                 f"not in S3 yet: files of trial {shown}; they lie in {place}, and the next worker here sends them"
             )
+
+    def clear(self, number: int) -> None:
+        """Removes the folder that a trial finds where its study was begun anew: from now on it is this trial's."""
+        if self._files is not None:
+            name = trial_name(number)
+            with contextlib.suppress(OSError):  # the training will tell, which is to write there
+                self._files.clear_left_over(name, self._spec.study.folder / name)
 
     def fetch(self, number: int) -> None:
         """Brings the folder of a trial that another machine began up to date; where that fails, it says so."""

@@ -28,6 +28,7 @@ def summary(spec: StudySpec, study: optuna.Study) -> dict[str, Any]:
 
     from search.trial_folder import folder_to_look
     from studies import results
+    from studies.trial_store import trial_marks
 
     entries = results.rows(study)
     best = results.best(study)
@@ -44,7 +45,8 @@ def summary(spec: StudySpec, study: optuna.Study) -> dict[str, Any]:
     }
     if best is not None:
         config = spec.study.folder / (best.folder or "") / "config.py"
-        if best.folder and spec.study.artifacts and not config.is_file():
+        marks = trial_marks(spec.study, study)
+        if best.folder and marks is not None and (marks.left_over(best.folder) or not config.is_file()):
             config = folder_to_look(spec, study, best.folder) / "config.py"
         document["best"] = {
             "trial": best.number,

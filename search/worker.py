@@ -183,6 +183,8 @@ class Worker:
         )
         if order.resume:
             self._uploads.fetch(order.number)
+        else:
+            self._uploads.clear(order.number)
         outcome = self.objective.run(order, watch)
         held = self._uploads.held_back(outcome)
         if not watch.lost():

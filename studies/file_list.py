@@ -80,10 +80,14 @@ def _is_count(value: object) -> bool:
 
 
 class Marks:
-    """Which set each folder of a study holds on this machine, in small files in `.s3/` of the study's folder."""
+    """Which set each folder of a study holds on this machine, in small files in `.s3/` of the study's folder.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder / MARKS
+    `study` is the study's ID. A study that is begun anew under an old name may find the old one's folders and marks
+    here: these tell nothing of its own sets.
+    """
+
+    def __init__(self, folder: Path, study: str) -> None:
+        self._folder, self._study = folder / MARKS, study
 
     def trained(self, name: str, attempt: int) -> None:
         """The folder's files are of `attempt`, which was trained here, and were not sent yet."""
@@ -97,14 +101,26 @@ class Marks:
         """The folder's files were fetched, but for those `without`."""
         self._write(name, {"name": name, "fetched": found.digest(), "without": sorted(without)})
 
+    def known(self, name: str) -> bool:
+        """Whether the folder's files were trained or fetched here for this very study."""
+        return bool(self._mark(self._path(name)))
+
+    def left_over(self, name: str) -> bool:
+        """Whether the folder's files are an earlier study's."""
+        return bool(_read(self._path(name)).get("study", self._study) != self._study)
+
+    def forget(self, name: str) -> None:
+        """The folder holds nothing now."""
+        self._path(name).unlink(missing_ok=True)
+
     def unsent(self) -> dict[str, int]:
         """The sets whose files were trained here and never sent whole, with the attempt that they are of."""
-        marks = [_read(path) for path in sorted(self._folder.glob("[!.]*.json"))]
+        marks = [self._mark(path) for path in sorted(self._folder.glob("[!.]*.json"))]
         return {mark["name"]: int(mark["trained"]) for mark in marks if not mark.get("sent", True)}
 
     def holds(self, name: str, folder: Path, found: FileList, without: Collection[str]) -> bool:
         """Whether `folder` holds the set `found` but for the files `without`, or a newer one that was trained here."""
-        mark = _read(self._path(name))
+        mark = self._mark(self._path(name))
         if "trained" in mark:
             current = int(mark["trained"]) >= found.attempt
         else:
@@ -115,8 +131,12 @@ class Marks:
     def _path(self, name: str) -> Path:
         return self._folder / (name.replace("/", "-") + ".json")
 
+    def _mark(self, path: Path) -> dict[str, Any]:
+        mark = _read(path)
+        return mark if mark.get("study") == self._study else {}
+
     def _write(self, name: str, mark: dict[str, Any]) -> None:
-        write_json_whole(self._path(name), mark)
+        write_json_whole(self._path(name), {"study": self._study, **mark})
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -13,10 +13,12 @@ reading and putting, and stays hidden until its next push.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
 import secrets
+import shutil
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -60,16 +62,22 @@ def trial_files(table: StudyTable, study: optuna.Study) -> TrialFiles | None:
     return TrialFiles(Bucket(location), location.key(table.name, str(known)), table.folder)
 
 
+def trial_marks(table: StudyTable, study: optuna.Study) -> Marks | None:
+    """What this machine has noted of the folders of such a study; None as for `trial_files`. Asks S3 for nothing."""
+    known = study.user_attrs.get(_ATTR) if table.artifacts is not None else None
+    return None if known is None else Marks(table.folder, str(known))
+
+
 class TrialFiles:
     """The sets of files below `prefix`, each under a name such as "trials/00007"; safe to call from several threads.
 
-    `folder` is the study's: there is noted which of its folders holds which set. All methods raise S3Error, and
-    OSError for files of this machine.
+    The last part of `prefix` is the study's ID. `folder` is the study's: there is noted which of its folders holds
+    which set. All methods raise S3Error, and OSError for files of this machine.
     """
 
     def __init__(self, bucket: Bucket, prefix: str, folder: Path) -> None:
         self._bucket, self._prefix = bucket, prefix
-        self._marks = Marks(folder)
+        self._marks = Marks(folder, prefix.rpartition("/")[2])
         self._mutex = threading.Lock()
         self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
         # What spares reading and sending a file again: each file as it was last read, and the objects that this process
@@ -124,8 +132,9 @@ class TrialFiles:
 
         The files come into a folder beside it, are compared with their sha256 and given to `prepare`; then that folder
         takes the place of `folder`, which on any error stays as it is. What was trained on this machine and is not
-        older than the set stays too.
+        older than the set stays too. What an earlier study left there goes in any case (`clear_left_over`).
         """
+        self.clear_left_over(name, folder)
         with self._lock_of(name):
             before = None
             while (found := self._list(name)) is not None:
@@ -160,6 +169,19 @@ class TrialFiles:
                     for gone in {file.object for file in before.files} - {file.object for file in now.files}:
                         self._delete(name, gone)
                     return
+
+    def clear_left_over(self, name: str, folder: Path) -> None:
+        """Removes `folder` where an earlier study of this name trained or fetched it: nothing may go on from it."""
+        self._key(name)  # InputError for a name that leads elsewhere
+        with self._lock_of(name):
+            if self._marks.left_over(name):
+                with contextlib.suppress(FileNotFoundError):
+                    shutil.rmtree(folder)
+                self._marks.forget(name)  # last, since a folder without a mark is taken for this study's
+
+    def known(self, name: str) -> bool:
+        """Whether what lies in the folder of this name was trained or fetched on this machine for this study."""
+        return self._marks.known(name)
 
     def unsent(self) -> dict[str, int]:
         """The sets that were trained on this machine and never sent whole, with the attempt that they are of."""

@@ -11,14 +11,17 @@ from typing import Any
 
 import optuna
 import pytest
+from PIL import Image
 from rich.console import Console
 
 from objectives.outcome import Ending, Evaluation, Outcome, TrialOrder, Watch
 from objectives.trial_files import trial_name
 from search import uploads
 from search.dashboard_content import refresh
+from search.preparation import LISTS, MANIFEST
 from search.progress import Board
 from search.trial_folder import local_folder
+from search.views import summary
 from search.worker import Slot, Worker
 from spaces.files import write_whole
 from studies import artifacts, object_store, results
@@ -64,8 +67,10 @@ class RememberingBoard(Board):
 class FileWriter:
     """An objective whose trials write a few files at every evaluation; `at` is called at each (trial, step)."""
 
-    def __init__(self, spec: StudySpec, at: Callable[[int, int], None] = lambda *_: None) -> None:
-        self.folder, self.at = spec.study.folder, at
+    def __init__(
+        self, spec: StudySpec, at: Callable[[int, int], None] = lambda *_: None, *, word: str = "trial"
+    ) -> None:
+        self.folder, self.at, self.word = spec.study.folder, at, word
         self.found: dict[int, str] = {}
 
     def run(self, order: TrialOrder, watch: Watch) -> Outcome:
@@ -77,7 +82,7 @@ class FileWriter:
         value, curve, ending = [0.5, 0.9, 0.7, 0.6][order.number], [], Ending.FINISHED
         for step in (50, 100):
             write_whole(folder / "best.pth", f"best of {order.number} at {step}")
-            write_whole(last, f"trial {order.number} at {step}")
+            write_whole(last, f"{self.word} {order.number} at {step}")
             curve.append(Evaluation(step=step, iteration=step, seconds=1.0, metrics={"mIoU": value}))
             stopped = watch.evaluated(curve[-1])
             self.at(order.number, step)
@@ -176,6 +181,94 @@ def test_an_s3_that_is_away_costs_no_trial_and_gets_its_files_later(
     study, said = work(spec, FileWriter(spec), 2)
     assert {"config.py", "last.pth"} <= listed(spec, study, 1)
     assert said == []
+
+
+@pytest.fixture
+def old(machine: Callable[[str], StudySpec], monkeypatch: pytest.MonkeyPatch) -> StudySpec:
+    """A machine where a study was trained that is no more; the files of its trial 1 were never sent."""
+    monkeypatch.setattr(uploads, "PATIENCE", 0.2)
+    monkeypatch.setattr(object_store, "_TRIES", 1)
+    forget_client()
+    spec, wire = machine("a"), Wire(client())
+    study, _ = work(spec, FileWriter(spec, lambda number, _: wire.cut(0) if number == 1 else None, word="old"), 2)
+    wire.mend()
+    files = trial_files(spec.study, study)
+    assert files is not None
+    assert files.unsent() == {trial_name(1): 1}
+    write_whole(spec.study.folder / trial_name(0) / "last.pth", "old 0 at 100")  # as a worker that was killed left it
+    optuna.delete_study(study_name="s", storage=study._storage)
+    return spec
+
+
+def test_where_a_study_was_begun_anew_its_own_files_are_seen(
+    old: StudySpec, machine: Callable[[str], StudySpec]
+) -> None:
+    other, folder = machine("b"), old.study.folder / trial_name(1)
+    shared = (MANIFEST, f"{LISTS}/train.txt", f"{LISTS}/val.txt")
+    for spec in (old, other):
+        for name in shared:
+            write_whole(spec.study.folder / name, "old" if spec is old else "new")
+    study, said = work(other, FileWriter(other, word="new"), 2)
+    assert said == []
+    assert (folder / "last.pth").is_file()
+    assert summary(old, study)["best"]["config"] == str(folder / "config.py")
+    assert not (folder / "last.pth").exists()  # what is there was fetched without
+    assert local_folder(old, study, trial_name(1), checkpoints=True) == folder
+    assert (folder / "last.pth").read_text() == "new 1 at 100"
+    assert [(old.study.folder / name).read_text() for name in shared] == ["old", "new", "new"]
+
+
+def test_what_an_earlier_study_could_not_send_is_never_sent(
+    old: StudySpec, machine: Callable[[str], StudySpec]
+) -> None:
+    other = machine("b")
+    study, _ = work(other, FileWriter(other, word="new"), 2)
+    work(old, FileWriter(old, word="more"), 3)
+    there = local_folder(machine("c"), study, trial_name(1), checkpoints=True)
+    assert (there / "last.pth").read_text() == "new 1 at 100"
+
+
+def test_a_trial_does_not_go_on_from_an_earlier_study_s_folder(
+    old: StudySpec, machine: Callable[[str], StudySpec]
+) -> None:
+    other, wire = machine("b"), Wire(client())
+
+    def stop_unsent(number: int, step: int) -> None:
+        wire.cut(0)
+        begun.stop()  # type: ignore[attr-defined]
+
+    begun = FileWriter(other, stop_unsent, word="new")
+    study, _ = work(other, begun, 1)
+    wire.mend()
+    assert listed(other, study, 0) == set()
+    going_on = FileWriter(old)
+    work(old, going_on, 1)
+    assert going_on.found == {0: ""}
+
+
+def test_a_trial_that_begins_in_an_earlier_study_s_folder_goes_on_from_its_own(old: StudySpec) -> None:
+    wire = Wire(client())
+
+    def stop_before_anything_is_sent(number: int, step: int) -> None:
+        wire.cut(0)
+        begun.stop()  # type: ignore[attr-defined]
+
+    begun = FileWriter(old, stop_before_anything_is_sent, word="new")
+    work(old, begun, 1)
+    assert begun.found == {0: ""}
+    wire.mend()
+    going_on = FileWriter(old)
+    work(old, going_on, 1)
+    assert going_on.found == {0: "new 0 at 50"}
+
+
+def test_the_dashboard_shows_nothing_of_an_earlier_study(old: StudySpec, machine: Callable[[str], StudySpec]) -> None:
+    pictures = old.study.folder / trial_name(0) / "overlays"
+    pictures.mkdir()
+    Image.new("RGB", (4, 4)).save(pictures / "0.png")
+    other = machine("b")
+    study, _ = work(other, FileWriter(other, word="new"), 1)
+    assert refresh(old, study).files == 0
 
 
 def test_the_dashboard_of_any_machine_shows_the_files(

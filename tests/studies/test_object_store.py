@@ -403,25 +403,68 @@ def test_checkpoints_are_forgotten_and_held_back(files: TrialFiles, location: st
     assert len(objects(location)) == len(SECOND) - 2 + 1
 
 
-def test_a_study_begun_anew_finds_nothing_of_the_old_one(location: str, tmp_path: Path) -> None:
+def unavailable(*_: Any) -> None:
+    raise OSError("away")
+
+
+def test_a_study_begun_anew_finds_nothing_of_the_old_one(
+    location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import optuna
 
-    from studies.trial_store import begin, trial_files
+    from studies.trial_store import begin, trial_files, trial_marks
 
-    text = f'[study]\nname = "s"\nartifacts = "{location}"\n[data]\nroot = "."\n[space]\npreset = "paper"\n'
+    text = f'[study]\nname = "s"\nfolder = "{tmp_path}/a"\nartifacts = "{location}"\n'
+    text += '[data]\nroot = "."\n[space]\npreset = "paper"\n'
     table = StudySpec.parse(text, tmp_path / "study.toml").study
     studies = [optuna.create_study() for _ in range(2)]
     assert trial_files(table, studies[0]) is None
+    assert trial_marks(table, studies[0]) is None
     for study in studies:
         begin(study)
     begin(studies[0])
     old, new = (trial_files(table, study) for study in studies)
     assert old is not None
     assert new is not None
-    old.push(write(tmp_path / NAME, FIRST), NAME, 3)
+    folder, unsent = table.folder / NAME, "trials/00008"
+    old.push(write(folder, FIRST), NAME, 3)
+    write(table.folder / unsent, FIRST)
+    with monkeypatch.context() as patch:
+        patch.setattr(Bucket, "put", unavailable)
+        with pytest.raises(OSError, match="away"):
+            old.push(table.folder / unsent, unsent, 3)
     assert trial_files(table, studies[0]).holds(NAME)  # type: ignore[union-attr]
-    assert not new.fetch(NAME, tmp_path / "fetched")
-    assert new.push(tmp_path / NAME, NAME, 1)
+    assert old.unsent() == {unsent: 3}
+
+    # Where the old one was trained nothing of it is sent, kept or gone on from.
+    assert new.unsent() == {}
+    assert not new.known(NAME)
+    assert trial_marks(table, studies[1]).left_over(NAME)  # type: ignore[union-attr]
+    assert not new.fetch(NAME, folder)
+    assert not folder.exists()
+    elsewhere = trial_files(table.model_copy(update={"folder": tmp_path / "b"}), studies[1])
+    assert elsewhere is not None
+    for name in (NAME, unsent):
+        assert elsewhere.push(write(tmp_path / "b" / name, SECOND | {"config.py": b"new"}), name, 1)
+        assert new.fetch(name, table.folder / name)
+        assert held(table.folder / name) == SECOND | {"config.py": b"new"}
+        assert new.known(name)
+    assert old.unsent() == {}
+
+
+def test_what_an_earlier_study_left_goes_even_where_s3_is_away(
+    files: TrialFiles, location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, place = write(tmp_path / "a" / NAME, FIRST), parse_location(location)
+    files.push(folder, NAME, 1)
+    new = TrialFiles(Bucket(place), place.key("s", "new"), tmp_path / "a")
+    other = write(tmp_path / "a" / "trials/00008", FIRST)
+    monkeypatch.setattr(Bucket, "get", unavailable)
+    for name, kept in ((NAME, False), ("trials/00008", True)):  # nothing tells whose the second is
+        with pytest.raises(OSError, match="away"):
+            new.fetch(name, tmp_path / "a" / name)
+        assert (tmp_path / "a" / name).exists() == kept
+    assert held(other) == FIRST
 
 
 def test_names_that_leave_the_folder_are_refused(files: TrialFiles, location: str, tmp_path: Path) -> None:
