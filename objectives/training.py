@@ -45,13 +45,12 @@ with (
 from objectives.causes import TrainingFailure, name_cause
 from objectives.config import read_config
 from objectives.focal import repair_focal_loss
+from objectives.loader_deaths import error_of
 from objectives.outcome import Cause
 from objectives.readback import check_readback
 from objectives.resuming import KEY, random_state, remembered, restore_before_the_next_batch
 from objectives.trial_files import BEST, CONFIG, EVALUATION, LAST, PREDICTIONS
 from spaces.files import whole_file
-
-_SIGNAL_SECONDS = 2.0
 
 
 class Channel(Protocol):
@@ -208,44 +207,30 @@ def train(plan: dict[str, Any], channel: Channel) -> None:
     built Runner), resume (whether to go on from last.pth where there is one), value (last or best), pictured
     (validation images whose masks are kept, relative to the image folder).
     """
-    try:
-        prepare_process(plan["threads"], plan["visible"])
-        _require_gpu(plan["visible"])
-        channel.tell("alive")
-        last = Path(plan["folder"]) / LAST
-        before = remembered(last, load_strictly) if plan.get("resume") else None
-        runner = _runner_of(plan, last if before else None)
-        channel.tell("alive")
-        hook = TrialHook(channel, plan, before)
-        runner.register_hook(hook)
-        runner.train()
-        channel.tell("finished", stopped=hook.stopped)
-    except Interrupted:
+    error = error_of(lambda: _train(plan, channel))
+    if isinstance(error, Interrupted):
         channel.tell("interrupted")
-    except Exception as error:
+    elif error is not None:
         import traceback
 
         with contextlib.suppress(OSError):  # the log may lie on the disk that is full
-            traceback.print_exc()  # into the trial's log
-        cause, message = name_cause(_death_of_a_loader(error) or error)
+            traceback.print_exception(error)  # into the trial's log
+        cause, message = name_cause(error)
         channel.tell("failed", cause=cause, message=message)
 
 
-def _death_of_a_loader(error: Exception) -> Exception | None:
-    """What torch says of a process that loads images and died, where `error` is only that its pipe has ended.
-
-    torch tells of such a death on the system's signal, which may come after the end of the pipe was met.
-    """
-    if not isinstance(error, EOFError | ConnectionError):
-        return None
-    end = time.monotonic() + _SIGNAL_SECONDS
-    while time.monotonic() < end:
-        try:
-            torch._C._error_if_any_worker_fails()
-            time.sleep(0.05)
-        except RuntimeError as found:
-            return found
-    return None
+def _train(plan: dict[str, Any], channel: Channel) -> None:
+    prepare_process(plan["threads"], plan["visible"])
+    _require_gpu(plan["visible"])
+    channel.tell("alive")
+    last = Path(plan["folder"]) / LAST
+    before = remembered(last, load_strictly) if plan.get("resume") else None
+    runner = _runner_of(plan, last if before else None)
+    channel.tell("alive")
+    hook = TrialHook(channel, plan, before)
+    runner.register_hook(hook)
+    runner.train()
+    channel.tell("finished", stopped=hook.stopped)
 
 
 def _require_gpu(visible: str) -> None:

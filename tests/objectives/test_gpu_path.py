@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -156,32 +155,3 @@ def test_counts_are_exact_beyond_what_float32_holds(torch: ModuleType) -> None:
     theirs = IoUMetric.intersect_and_union(predicted, labels, 4, 255)
     for ours, other in zip(CountingIoUMetric.intersect_and_union(predicted, labels, 4, 255), theirs, strict=True):
         assert ours.tolist() == other.tolist()
-
-
-class Dying:
-    """A data set whose process dies as the kernel ends one for memory."""
-
-    def __len__(self) -> int:
-        return 8
-
-    def __getitem__(self, _: int) -> int:
-        os.kill(os.getpid(), signal.SIGKILL)
-        return 0
-
-
-def test_a_loader_that_died_is_named_where_only_its_pipe_was_seen_to_end(torch: ModuleType) -> None:
-    from torch.utils.data import DataLoader
-
-    from objectives.causes import name_cause
-    from objectives.training import _death_of_a_loader
-
-    batches = iter(DataLoader(Dying(), num_workers=1, batch_size=1))  # type: ignore[arg-type, var-annotated]
-    try:
-        found = _death_of_a_loader(EOFError())
-    except RuntimeError as error:  # the signal itself came in between
-        found = error
-    assert found is not None
-    assert name_cause(found)[0] is Cause.CRASHED
-    assert "is killed by signal: Killed" in str(found)
-    del batches
-    assert _death_of_a_loader(ValueError("no pipe")) is None
