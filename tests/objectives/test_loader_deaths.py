@@ -29,12 +29,17 @@ class Dying:
 
 
 @pytest.fixture
-def begin_to_load(torch: ModuleType) -> Iterator[Callable[[], Any]]:
+def begin_to_load(torch: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Any]]:
     """Starts a process that dies at its first image, and gives what has to be kept for torch to tell of it."""
-    before = signal.getsignal(signal.SIGCHLD)
     from torch.utils.data import DataLoader
+    from torch.utils.data._utils import signal_handling
 
-    yield lambda: iter(DataLoader(Dying(), num_workers=1, batch_size=1))  # type: ignore[arg-type, var-annotated]
+    def begin() -> Any:
+        monkeypatch.setattr(signal_handling, "_SIGCHLD_handler_set", False)  # in a process of its own it is the first
+        return iter(DataLoader(Dying(), num_workers=1, batch_size=1))  # type: ignore[arg-type, var-annotated]
+
+    before = signal.getsignal(signal.SIGCHLD)
+    yield begin
     signal.signal(signal.SIGCHLD, before)
 
 
