@@ -11,7 +11,11 @@ import typer
 from spaces.errors import InputError
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, help="Hyperparameter search for MMSegmentation.", rich_markup_mode=None
+    no_args_is_help=True,
+    add_completion=False,
+    help="Hyperparameter search for MMSegmentation.",
+    rich_markup_mode=None,
+    pretty_exceptions_show_locals=False,  # a local variable may hold a password
 )
 data = typer.Typer(no_args_is_help=True, help="Make, convert and check data sets.", rich_markup_mode=None)
 app.add_typer(data, name="data")

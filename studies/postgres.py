@@ -14,6 +14,13 @@ import sqlalchemy.exc
 from spaces.errors import InputError
 
 POSTGRES = "postgresql+psycopg://"
+UNREADABLE = (
+    "[study] storage, MMTUNA_STORAGE or --to cannot be read as a URL; write sqlite:///FILE or "
+    f"{POSTGRES}USER@HOST/NAME, special signs percent-encoded"
+)
+_SECRETS = ("password", "sslpassword", "passwd", "pwd")
+_SECRET_OPTION = re.compile(rf"(?:{'|'.join(_SECRETS)})=", re.IGNORECASE)
+_HARMLESS = ("user", "host", "hostaddr", "port", "dbname", "service", "sslmode", "connect_timeout", "application_name")
 CONNECT_SECONDS = 10
 CONNECTIONS = 2
 """Connections that one process keeps at most: one that holds the study's lock, one that reads and writes."""
@@ -76,23 +83,57 @@ def create_engine(url: str) -> sqlalchemy.Engine:
     return sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool, connect_args=dict(_CONNECT_ARGS))
 
 
+def read_url(url: str) -> sqlalchemy.URL:
+    """The parts of a database URL; InputError, which repeats nothing of it, where they are in doubt.
+
+    A URL that was mistyped may hold its password anywhere: as the port where the host was forgotten, within the host
+    where the password has an @ of its own.
+    """
+    try:
+        parsed = sqlalchemy.make_url(url)
+    except (sqlalchemy.exc.ArgumentError, ValueError):
+        raise InputError(UNREADABLE) from None
+    options = [text for _, values in _options(parsed) for text in values]
+    shown = [text for text in (parsed.username, parsed.host, parsed.database, *options) if text]
+    if (
+        "@" in (parsed.host or "") + (parsed.database or "")
+        or any(_SECRET_OPTION.search(text) for text in shown)
+        or not url.isprintable()
+    ):
+        raise InputError(UNREADABLE)
+    return parsed
+
+
+def _options(url: sqlalchemy.URL) -> list[tuple[str, list[str]]]:
+    return [(name, [values] if isinstance(values, str) else list(values)) for name, values in url.query.items()]
+
+
+def masked(url: str) -> str:
+    """`url` with `***` in the place of its password and of options that may hold one; `***` where it is no URL."""
+    try:
+        parsed = read_url(url)
+    except InputError:
+        return "***"
+    # An option's name may be mistyped too, so only those that are known to be harmless are shown.
+    options = [f"{name}={text if name in _HARMLESS else '***'}" for name, values in _options(parsed) for text in values]
+    bare = parsed.set(query={}).render_as_string()
+    return f"{bare}?{'&'.join(options)}" if options else bare
+
+
 def holds_password(url: str) -> bool:
     """Whether a password stands in `url`, before the @ or among the options."""
     return bool(re.search(r"://[^/@:]*:[^@]+@", url) or re.search(r"[?&](?:ssl)?password=[^&]", url, re.IGNORECASE))
 
 
 def without_password(url: str) -> str:
-    """`url` without a password, for a place where the password comes from the environment; others are as they were.
+    """`url` without a password, for a place where the password comes from the environment; SQLite's as they were.
 
     InputError, which does not repeat it, for one that is no URL.
     """
-    if not url.startswith(POSTGRES):
+    if not url or url.startswith("sqlite:///"):
         return url
-    try:
-        parsed = sqlalchemy.make_url(url)
-    except (sqlalchemy.exc.ArgumentError, ValueError):
-        raise InputError(f"[study] storage is no URL; write {POSTGRES}USER@HOST/NAME") from None
-    secret = [name for name in parsed.query if name.lower() in ("password", "sslpassword", "passwd", "pwd")]
+    parsed = read_url(url)
+    secret = [name for name in parsed.query if name.lower() in _SECRETS]
     bare = parsed._replace(password=None).difference_update_query(secret)  # set(password=None) changes nothing
     return bare.render_as_string(hide_password=False)
 
@@ -100,5 +141,8 @@ def without_password(url: str) -> str:
 def first_line(error: sqlalchemy.exc.DBAPIError, url: str) -> str:
     """What the server or the driver said, without the password of `url`."""
     line = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else "no answer"
-    password = sqlalchemy.make_url(url).password
-    return line.replace(str(password), "***") if password else line
+    parsed = read_url(url)
+    options = [text for name, values in _options(parsed) for text in values if name not in _HARMLESS]
+    for secret in (str(parsed.password or ""), *options):
+        line = line.replace(secret, "***") if secret else line
+    return line

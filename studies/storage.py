@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import sqlite3
 import threading
 import weakref
@@ -25,7 +24,17 @@ from optuna.storages._rdb import storage as optuna_rdb
 from spaces.errors import InputError
 from studies import lease_tables
 from studies.outages import StorageAwayError, is_disk_full, is_outage
-from studies.postgres import POSTGRES, advisory_lock, create_engine, engine_options, first_line, limit_waits
+from studies.postgres import (
+    POSTGRES,
+    UNREADABLE,
+    advisory_lock,
+    create_engine,
+    engine_options,
+    first_line,
+    limit_waits,
+    masked,
+    read_url,
+)
 
 SQLITE = "sqlite:///"
 BUSY_SECONDS = 60.0
@@ -37,10 +46,8 @@ _opening = threading.Lock()
 
 
 def hide_password(url: str) -> str:
-    """`url` with `***` in the place of its password, whether it stands before the @ or among the options."""
-    # Greedy up to the last @: a password that was not percent-encoded may hold one, or a slash.
-    url = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url)
-    return re.sub(r"((?:password|sslpassword|passwd|pwd)=)[^&]*", r"\1***", url, flags=re.IGNORECASE)
+    """`url` with `***` in the place of its password; `***` alone where it cannot be told where that stands."""
+    return url if url.startswith(SQLITE) else masked(url)
 
 
 def open_storage(url: str, *, check_version: bool = True) -> RDBStorage:
@@ -76,6 +83,7 @@ def _unchecked_version() -> Iterator[None]:
 def _open_by_scheme(url: str) -> RDBStorage:
     if url.startswith(SQLITE):
         return _open_sqlite(url)
+    read_url(url)
     if url.startswith(POSTGRES):
         return _open_postgres(url)
     raise InputError(
@@ -171,11 +179,8 @@ def _open_new_postgres(url: str) -> RDBStorage:
         raise InputError(
             "[study] storage is on Postgres, whose driver is not installed; pip install 'mmtuna[postgres]'"
         ) from None
-    except sqlalchemy.exc.ArgumentError:
-        raise InputError(
-            f"[study] storage {hide_password(url)} cannot be read as a URL; write {POSTGRES}USER:PASSWORD@HOST/NAME "
-            "with special signs of the password percent-encoded"
-        ) from None
+    except (sqlalchemy.exc.ArgumentError, UnicodeError):  # the latter for a host that no name server could know
+        raise InputError(UNREADABLE) from None
     except sqlalchemy.exc.DBAPIError as error:
         reason = first_line(error, url)
         raise _kind(error, reason)(f"[study] storage {hide_password(url)} does not open: {reason}") from None

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
+from search import cli
 from spaces.errors import InputError
+from studies.spec import StudySpec
 from studies.storage import open_storage
+from studies.study import create_or_open
 from tests.postgres import PASSWORD, PostgresServer
 
 
@@ -51,3 +55,51 @@ def test_a_service_file(server: PostgresServer, database: str, tmp_path: Path, m
     )
     monkeypatch.setenv("PGSERVICEFILE", str(file))
     assert open_storage("postgresql+psycopg:///?service=mmtuna").get_all_studies() == []
+
+
+CANARY = "S3cret"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"postgresql+psycopg://a:{CANARY}",
+        f"postgresql+psycopg:/a:{CANARY}@h/c",
+        f"a:{CANARY}@h/c",
+        f"postgresql:a:{CANARY}@h/c",
+        f"postgresql+psycopg//a:{CANARY}@h/c",
+        f"postgresql+psycopg://a:x@{CANARY}@127.0.0.1:1/c",
+        f"postgresql+psycopg://a/{CANARY}@h/c",
+        f"postgresql+psycopg://a:{CANARY}@127.0.0.1:port/c",
+        f"postgresql+psycopg://a:{CANARY}@[::1/c",
+        f"postgresql+psycopg://a@h/c&password={CANARY}",
+        f"postgresql+psycopg://h/c?user=a?password={CANARY}",
+        f"postgresql+psycopg://a:{CANARY}@h..i/c",
+        f"postgresql://a:{CANARY}",
+        f"mysql://a:x@{CANARY}@h/c",
+        f" postgresql+psycopg://a:{CANARY}@h/c",
+    ],
+)
+@pytest.mark.parametrize("place", ["MMTUNA_STORAGE", "[study] storage", "--to"])
+def test_a_mistyped_url_is_refused_and_not_repeated(
+    place: str, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("psycopg", reason="needs mmtuna[postgres]")
+    spec = tmp_path / "study.toml"
+    storage = f'storage = "{url}"' if place == "[study] storage" else ""
+    spec.write_text(f'[study]\nname = "s"\n{storage}\n[data]\nroot = "."\n[space]\npreset = "paper"\n')
+    if place == "MMTUNA_STORAGE":
+        monkeypatch.setenv(place, url)
+    if place == "--to":
+        create_or_open(StudySpec.load(spec), {})
+    command = ["copy", str(spec), "--to", url] if place == "--to" else ["status", str(spec)]
+    monkeypatch.setattr(sys, "argv", ["mmtuna", *command])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    said = capfd.readouterr()
+    assert ended.value.code == 2
+    assert CANARY not in said.out + said.err
+    (line,) = said.err.splitlines()
+    assert "cannot be read as a URL; write sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME" in line or (
+        place == "--to" and line.startswith("mmtuna: --to ") and "a password on a command line" in line
+    )

@@ -117,7 +117,7 @@ def test_sqlite_file_of_any_name(tmp_path: Path, name: str) -> None:
     ("url", "message"),
     [
         ("mysql://u:pw@h/db", "storage mysql://u:***@h/db is no database mmtuna knows; use sqlite:///FILE or"),
-        ("study.db", "storage study.db is no database mmtuna knows"),
+        ("study.db", "cannot be read as a URL; write sqlite:///FILE or"),
         ("sqlite:///:memory:", "lives in memory and dies with the command; use sqlite:///FILE"),
         ("sqlite:///", "lives in memory"),
         ("sqlite:////tmp/a.db?mode=ro", "options and question marks are not supported"),
@@ -163,8 +163,13 @@ def test_a_server_that_does_not_answer_and_a_password_with_braces() -> None:
     ("url", "shown"),
     [
         ("postgresql+psycopg://u:pw@h/db", "postgresql+psycopg://u:***@h/db"),
-        ("postgresql+psycopg://u:p@w/x:y@h/db", "postgresql+psycopg://u:***@h/db"),
-        ("postgresql+psycopg://h/db?user=u&password=pw&x=1", "postgresql+psycopg://h/db?user=u&password=***&x=1"),
+        ("postgresql+psycopg://u:p/w@h/db", "postgresql+psycopg://u:***@h/db"),
+        ("postgresql+psycopg://u:p@w/x:y@h/db", "***"),
+        ("postgresql+psycopg://h/db?user=u&password=pw", "postgresql+psycopg://h/db?user=u&password=***"),
+        (
+            "postgresql+psycopg://u@h/db?sslmode=allow&pasword=pw",
+            "postgresql+psycopg://u@h/db?sslmode=allow&pasword=***",
+        ),
         ("postgresql+psycopg://u@h/db", "postgresql+psycopg://u@h/db"),
         ("postgresql+psycopg://:pw@h/db", "postgresql+psycopg://:***@h/db"),
         ("sqlite:////a/b.db", "sqlite:////a/b.db"),
