@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -15,21 +16,38 @@ from spaces.errors import InputError
 
 ASIDE = "."
 """How names begin of what is being written."""
+_WRONG_PLACE = (
+    errno.EACCES,
+    errno.EEXIST,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
+)
+"""What the system says of a place that was chosen badly; a disk that is full or broken is no person's mistake."""
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a new name beside `path` to write to; that file becomes `path` when the block ends without an error.
 
-    Parent folders are made.
+    Parent folders are made. InputError where `path` is a folder or cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with _refusing(path):
+        if path.is_dir():
+            raise InputError(f"{path}: is a folder and should be a file; name a file, such as {path / 'NAME'}")
+        path.parent.mkdir(parents=True, exist_ok=True)
     part = _beside(path)
     try:
-        yield part
-        os.replace(part, path)
+        with _refusing(path, only=part):
+            yield part
+            os.replace(part, path)
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a disk that takes no file says so here once more
+            part.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -47,14 +65,15 @@ def write_json_whole(path: Path, value: object) -> None:
 def whole_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
     """Yield an empty sibling of `folder` to fill; it becomes `folder` when the block ends without an error.
 
-    Raises InputError if `folder` exists and is not an empty folder, unless it is to be replaced. Of several that
-    replace it at the same time one comes last, and its files are all there. A process that is killed in the moment
-    between two renames leaves no `folder`, and the old one beside it under a hidden name.
+    Raises InputError if `folder` exists and is not an empty folder, unless it is to be replaced, and where it cannot be
+    written. Of several that replace it at the same time one comes last, and its files are all there. A process that is
+    killed in the moment between two renames leaves no `folder`, and the old one beside it under a hidden name.
     """
-    if not replace and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder}: exists and is not an empty folder; name a new or an empty one")
-    part = _beside(folder)
-    part.mkdir(parents=True)
+    with _refusing(folder):
+        if not replace and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise InputError(f"{folder}: exists and is not an empty folder; name a new or an empty one")
+        part = _beside(folder)
+        part.mkdir(parents=True)
     try:
         yield part
         if replace:
@@ -75,6 +94,19 @@ def remove_unfinished(folder: Path) -> None:
                 shutil.rmtree(path)
             else:
                 path.unlink()
+
+
+@contextmanager
+def _refusing(path: Path, only: Path | None = None) -> Iterator[None]:
+    """Turns the system's refusal to write at `path` into an InputError; with `only`, its refusal of that file alone."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _WRONG_PLACE or (only is not None and str(error.filename) != str(only)):
+            raise
+        taken = next((place for place in path.absolute().parents if place.is_file()), None)
+        why = error.strerror if taken is None else f"{taken} is a file"
+        raise InputError(f"{path}: cannot be written ({why}); name a place in a folder that can be written") from None
 
 
 def _swap(part: Path, folder: Path) -> None:

@@ -102,6 +102,24 @@ def test_data_commands(tmp_path: Path) -> None:
     assert "Subject_01.mat" in nothing.stderr
 
 
+def test_targets_that_cannot_be_written_are_named(tmp_path: Path, phantom: Path) -> None:
+    spec = replayed(tmp_path)
+    file = tmp_path / "taken"
+    file.write_text("")
+    cases: list[tuple[list[object], str]] = [
+        (["report", spec, "-o", tmp_path], f"{tmp_path}: is a folder and should be a file"),
+        (["report", spec, "-o", file / "r.html"], f"{file}/r.html: cannot be written ({file} is a file); name a place"),
+        (["init", file, "--data", phantom], f"{file}/study.toml: cannot be written ({file} is a file); name a place"),
+        (["init", "/proc/zz", "--data", phantom], "/proc/zz/study.toml: cannot be written (No such file or directory)"),
+        (["data", "phantom", file / "x", "--subjects", 2], f"{file}/x: cannot be written ({file} is a file)"),
+    ]
+    for command, said in cases:
+        done = mmtuna(*command)
+        assert done.returncode == 2, done.stderr
+        (line,) = done.stderr.splitlines()
+        assert line.startswith(f"mmtuna: {said}"), line
+
+
 def test_table_2_of_a_replayed_study_in_every_format(tmp_path: Path) -> None:
     spec = replayed(tmp_path)
     for style, begins in (("markdown", "| row |"), ("csv", "row,settings"), ("latex", "\\begin{tabular}")):

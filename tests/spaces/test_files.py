@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -39,6 +41,37 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert (tmp_path / "out/one").read_text() == "1"
     with pytest.raises(InputError, match=r"out: exists and is not an empty folder"), whole_folder(tmp_path / "out"):
         pass
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("sub", "sub: is a folder and should be a file; name a file, such as "),
+        ("file/x", "x: cannot be written (TMP/file is a file); name a place in a folder that can be written"),
+        ("file/x/y", "y: cannot be written (TMP/file is a file); name a place in a folder that can be written"),
+        ("/proc/zz", "/proc/zz: cannot be written (No such file or directory); name a place in a folder"),
+        ("/proc/zz/x", "/proc/zz/x: cannot be written (No such file or directory); name a place in a folder"),
+        ("n" * 250, "n: cannot be written (File name too long); name a place in a folder"),
+        ("n" * 300, "n: cannot be written (File name too long); name a place in a folder"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, place: str, said: str) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "file").write_text("")
+    said = re.escape(said.replace("TMP", str(tmp_path)))
+    with pytest.raises(InputError, match=said):
+        write_whole(tmp_path / place, "text")
+    if place != "sub":
+        with pytest.raises(InputError, match=said), whole_folder(tmp_path / place):
+            pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "sub"]
+
+
+def test_what_else_a_writer_opens_and_a_full_disk_stay_the_systems_errors(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), whole_file(tmp_path / "out"):
+        (tmp_path / "another").read_text()
+    with pytest.raises(OSError, match="No space left"), whole_file(tmp_path / "out") as part:
+        raise OSError(errno.ENOSPC, "No space left", str(part))
 
 
 def test_a_folder_is_replaced_whole_or_stays(tmp_path: Path) -> None:
