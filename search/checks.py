@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +102,15 @@ def check_artifacts(table: StudyTable) -> None:
     """Whether the place in S3 that the spec names can be written, read, listed and cleared; leaves nothing there."""
     if table.artifacts is not None:
         prove(parse_location(table.artifacts), table.name)
+
+
+def check_mixed_precision(cfgs: Iterable[Mapping[str, Any]], devices: Sequence[str], said_by: str) -> None:
+    """Whether no config asks for mixed precision on the CPU; `said_by` is what a person wrote to ask for it."""
+    if "cpu" in devices and any(cfg["optim_wrapper"].get("type") == "AmpOptimWrapper" for cfg in cfgs):
+        raise InputError(
+            f"{said_by}: mixed precision needs a GPU and trials would train on the CPU; turn it off, or set "
+            "[resources] devices to GPUs"
+        )
 
 
 def check_disk(folder: Path, model_bytes: int, keep: int, slots: int) -> None:

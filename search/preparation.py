@@ -19,6 +19,7 @@ from spaces.errors import InputError
 from spaces.parameter import Categorical
 from spaces.search_space import SearchSpace
 from spaces.settings import DEFAULTS
+from studies.sampling import check_sampler
 from studies.spec import StudySpec
 
 MANIFEST, LISTS = "manifest.json", "splits"
@@ -118,12 +119,12 @@ def prepare(
         lambda: checks.check_sizes(ready.space, spec.train, spec.model.base, shapes_of(ready)),
         lambda: checks.check_storage(spec.study.storage, spec.study.folder),
         lambda: checks.check_artifacts(spec.study),
+        lambda: check_sampler(spec),
     ]
     for step in steps:
         _gather(ready, step)
     if not ready.problems:
-        _gather(ready, lambda: _check_configs(ready))
-        _gather(ready, lambda: _check_in_child(ready, slots))
+        _gather(ready, lambda: _check_models(ready, slots))
     return ready
 
 
@@ -229,24 +230,27 @@ def _find_weights(ready: Preparation, on_download: OnProgress | None) -> None:
             ready.weights[decoder] = path
 
 
-def _check_configs(ready: Preparation) -> None:
+def _check_models(ready: Preparation, slots: int) -> None:
+    """Configs that can be written, and what needs torch: devices, models that build, weights that fit, room on disk."""
     objective = ready.dry_objective()
-    for params in checks.covering(ready.space):
-        objective.config(params, seed=0)
-
-
-def _check_in_child(ready: Preparation, slots: int) -> None:
-    """What needs torch: devices, models that build, weights that fit, and from the models' size the room on disk."""
-    objective = ready.dry_objective()
+    cfgs = []
     first: dict[str, dict[str, Any]] = {}
     for params in checks.covering(ready.space):
         decoder = str(objective.settings(params).get("decoder", "")) if ready.spec.model.base == UNET else ""
-        first.setdefault(decoder, objective.config(params, seed=0))
+        cfgs.append(objective.config(params, seed=0))
+        first.setdefault(decoder, cfgs[-1])
     models = {decoder: {"model": cfg["model"]} for decoder, cfg in first.items()}
     weights = {decoder: str(path) for decoder, path in ready.weights.items()}
     found = checks.look_with_torch(models, weights, ready.spec.resources.devices)
     ready.devices = tuple(found["devices"])
+    checks.check_mixed_precision(cfgs, ready.devices, _amp_place(ready))
     for decoder, names in found["replaced"].items():
         file, layers = ready.weights[decoder].name, ", ".join(names)
         ready.notes.append(f"weights {file}: made for other classes, the last layers start anew ({layers})")
     checks.check_disk(ready.spec.study.folder, found["bytes"], ready.spec.resources.keep_checkpoints, slots)
+
+
+def _amp_place(ready: Preparation) -> str:
+    if "amp" in ready.space:
+        return "[space.params.amp]"
+    return "[train] amp = true" if ready.spec.train.get("amp") else "[model] base has the AmpOptimWrapper"

@@ -22,6 +22,7 @@ from spaces.errors import InputError
 from studies import results
 from studies import study as study_room
 from studies.outages import through_outages
+from studies.sampling import check_sampler
 from studies.spec import StudySpec
 from studies.storage import study_lock
 
@@ -108,6 +109,7 @@ def replay_study(spec: StudySpec, console: Console, *, trials: int | None, slots
     """Works on a study of replayed curves: real storage, sampler and pruner, no training and no data."""
     if spec.replay is None:
         raise InputError('[replay] is missing; add it with curves = "generated" or the path of recorded trials')
+    check_sampler(spec)
     recorded = () if spec.replay.curves == "generated" else load_recorded(Path(spec.replay.curves))
     objective = ReplayObjective(metric=spec.study.metric, recorded=recorded, pause=spec.replay.pause)
     study = study_room.create_or_open(spec, {"replay": {"curves": Path(spec.replay.curves).name}})

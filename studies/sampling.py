@@ -15,6 +15,7 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from spaces.errors import InputError
 from spaces.parameter import Params, Value
 from spaces.search_space import SearchSpace
 from studies.spec import StudySpec
@@ -28,6 +29,23 @@ def sampler_name(spec: StudySpec, space: SearchSpace) -> str:
         return spec.study.sampler
     count = space.count()
     return "grid" if count is not None and count <= spec.study.trials else "tpe"
+
+
+def check_sampler(spec: StudySpec) -> None:
+    """InputError where the spec asks for a grid and its space has none."""
+    space = spec.search_space()
+    if sampler_name(spec, space) == "grid":
+        grid_cells(space)
+
+
+def grid_cells(space: SearchSpace) -> list[Params]:
+    """Every combination of `space`; InputError where it cannot be listed."""
+    cells = space.cells() if space.count() is not None else None
+    if cells is None:
+        raise InputError(
+            '[study] sampler = "grid": the space is continuous or beyond 100,000 cells; take tpe, or choices'
+        )
+    return cells
 
 
 def build_sampler(spec: StudySpec, space: SearchSpace, trials_so_far: int, worker: int = 0) -> BaseSampler:

@@ -19,7 +19,7 @@ from studies.ending import Lease
 from studies.fingerprints import first_difference, merged, short
 from studies.leases import Leases
 from studies.outages import is_disk_full, is_outage
-from studies.sampling import params_key, params_of
+from studies.sampling import grid_cells, params_key, params_of
 from studies.spec import StudySpec
 from studies.storage import SQLITE, StudyLock, open_storage, sqlite_file, study_lock
 
@@ -191,11 +191,7 @@ def enqueue_grid(study: optuna.Study, space: SearchSpace, seed: int) -> int:
 
     The caller holds the study's lock. InputError where the space cannot be listed.
     """
-    cells = space.cells() if space.count() is not None else None
-    if cells is None:
-        raise InputError(
-            '[study] sampler = "grid": the space is continuous or beyond 100,000 cells; take tpe, or choices'
-        )
+    cells = grid_cells(space)
     present = {params_key(params_of(trial)) for trial in study.get_trials(deepcopy=False)}
     random.Random(seed).shuffle(cells)
     fresh = [cell for cell in cells if params_key(cell) not in present]
