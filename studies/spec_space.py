@@ -11,7 +11,7 @@ from spaces.errors import InputError
 from spaces.parameter import Categorical, Float, Int, Parameter, parameter
 from spaces.presets import preset
 from spaces.search_space import SearchSpace
-from spaces.settings import DEFAULTS, UNET_ONLY, check_settings
+from spaces.settings import DEFAULTS, SETTINGS, UNET_ONLY, check_settings
 from studies.spec_tables import SpaceTable
 
 
@@ -53,9 +53,20 @@ def _own_parameter(name: str, fields: Mapping[str, Any]) -> Parameter:
     else:
         assert isinstance(made, Int | Float)
         limits = [made.low, made.high]
+        if isinstance(made, Int) and "type" not in fields and name in SETTINGS:
+            _refuse_whole_numbers(made, where)
     for value in limits:
         check_settings({name: value}, where)
     return made
+
+
+def _refuse_whole_numbers(made: Int, where: str) -> None:
+    # low = 0, high = 1 would try these two and nothing between, which is hardly what was meant.
+    if isinstance(SETTINGS[made.name].allowed, Float):
+        raise InputError(
+            f"{where}: {made.name} takes real numbers; write low = {float(made.low)}, high = {float(made.high)}, or "
+            'add type = "int" to try whole ones alone'
+        )
 
 
 def _preset_parameters(

@@ -147,6 +147,11 @@ def test_own_parameters_override_and_add(spec_of: Make) -> None:
         ('preset = "paper"\ndrop = ["corp"]', "", "[space] drop: preset paper has no corp; did you mean crop?"),
         ('preset = "paper"', "crop = 192", '[train] crop is fixed and [space] samples it too; add drop = ["crop"]'),
         ("[space.params.crop]\nchoices = [64]", "crop = 64", "remove [space.params.crop], or remove it from [train]"),
+        (
+            "[space.params.lr_sgd]\nlow = 0\nhigh = 1",
+            "",
+            "[space.params.lr_sgd]: lr_sgd takes real numbers; write low = 0.0, high = 1.0, or add type =",
+        ),
         ("[space.params.corp]\nchoices = [64]", "", "[space.params.corp]: corp is no setting; did you mean crop?"),
         ("[space.params.crop]\nchoices = [1]", "", "[space.params.crop]: crop = 1 is not allowed; it takes"),
         ("[space.params.lr_sgd]\nlow = 0.1\nhigh = 100.0", "", "lr_sgd = 100.0 is not allowed"),
@@ -188,6 +193,11 @@ def test_children_of_narrowed_parents(spec_of: Make) -> None:
     assert space.parameter("lr_adam").when == {"optimizer": ("Adam",)}
     space = spec_of(space='preset = "extended"\n[space.params.optimizer]\nchoices = ["SGD"]').search_space()
     assert "lr_adam" not in space
+
+
+def test_whole_numbers_alone_are_tried_where_that_is_said(spec_of: Make) -> None:
+    space = spec_of(space='[space.params.foreground_weight]\ntype = "int"\nlow = 1\nhigh = 3').search_space()
+    assert space.parameter("foreground_weight").values() == [1, 2, 3]
 
 
 def test_describe_is_plain_and_free_of_machine_paths(spec_of: Make, tmp_path: Path) -> None:
