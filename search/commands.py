@@ -23,8 +23,11 @@ from studies.spec import StudySpec
 def init(folder: Path, root: Path, classes: list[str], preset: str) -> None:
     """Writes DIR/study.toml for a data set, its folders as they lie."""
     from objectives.dataset import Dataset
+    from spaces.presets import PRESETS
     from studies.spec_template import write_commented
 
+    if preset not in PRESETS:
+        raise InputError(f"--preset {preset} is unknown; use {' or '.join(PRESETS)}")
     found = Dataset.open(root, classes=classes)
     values: dict[str, dict[str, Any]] = {"data": {}}
     if (root / "subjects.csv").is_file():

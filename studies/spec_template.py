@@ -22,7 +22,7 @@ _HEAD = """\
 _SHOWN = {
     "folder": '"runs/NAME"',
     "storage": '"sqlite:///runs/NAME/study.db"',
-    "artifacts": '"s3://BUCKET/PREFIX"',
+    "artifacts": '"s3://bucket/prefix"',
     "image_suffix": '".png"',
     "mask_suffix": '".png"',
     "subjects": '"subjects.csv"',
@@ -38,8 +38,9 @@ _SPACE_EXAMPLES = """\
 # when = { optimizer = ["SGD"] }
 #
 # Any key of the MMSegmentation config, in quotes:
-# [space.params."model.backbone.base_channels"]
-# choices = [32, 64]
+# [space.params."model.decode_head.dropout_ratio"]
+# low = 0.0
+# high = 0.5
 """
 _TRAIN = """\
 # Settings that are the same in every trial; those that are neither here nor in [space] are the paper's.
@@ -47,8 +48,8 @@ _TRAIN = """\
 """
 _TRAIN_EXAMPLES = """\
 # evaluations = 5
-# amp = true
-# "model.decode_head.dropout_ratio" = 0.1
+# amp = true  # needs a GPU
+# "model.auxiliary_head.dropout_ratio" = 0.2
 """
 
 

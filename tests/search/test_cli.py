@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -11,6 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from search.checks import covering
+from search.preparation import reopen
+from studies.spec import StudySpec
+from studies.spec_template import write_commented
 from tests.search.conftest import ENVIRONMENT, mmtuna
 
 WriteSpec = Callable[..., Path]
@@ -73,6 +78,26 @@ def test_init_writes_a_spec_that_is_ready(tmp_path: Path, phantom: Path) -> None
     again = mmtuna("init", tmp_path / "mine", "--data", phantom)
     assert again.returncode == 2
     assert "exists already" in again.stderr
+
+
+def test_every_example_of_a_new_spec_may_be_uncommented(tmp_path: Path, phantom: Path) -> None:
+    write_commented(tmp_path / "study.toml", data_root=phantom)
+    text = (tmp_path / "study.toml").read_text().replace('pretrained = "auto"', 'pretrained = "none"')
+    examples = re.compile(r"^# (?=\[space\.params|[a-z_]+ = |\")", re.MULTILINE)
+    spec = StudySpec.parse(examples.sub("", text), tmp_path / "study.toml")
+    assert spec.train == {"evaluations": 5, "amp": True, "model.auxiliary_head.dropout_ratio": 0.2}
+    assert {"lr_sgd", "model.decode_head.dropout_ratio"} <= set(spec.search_space().names)
+    assert spec.resources.deadline == 3600
+    ready = reopen(spec)
+    for params in covering(ready.space):
+        cfg = ready.dry_objective().config(params, seed=0)
+        assert cfg["model"]["auxiliary_head"]["dropout_ratio"] == 0.2
+
+
+def test_init_refuses_a_preset_that_is_not_there(tmp_path: Path, phantom: Path) -> None:
+    done = mmtuna("init", tmp_path / "mine", "--data", phantom, "--preset", "papr")
+    assert (done.returncode, done.stderr) == (2, "mmtuna: --preset papr is unknown; use paper or extended\n")
+    assert not (tmp_path / "mine").exists()
 
 
 def test_init_splits_by_subject_where_no_lists_lie(tmp_path: Path, phantom: Path) -> None:
