@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -147,6 +148,13 @@ class ModelTable(Table):
     """auto (the weights that belong to the base), a path, a URL, or none; {decoder} stands for the decoder's name."""
     trust_code: bool = False
     """Whether a base config of your own may run Python code: true only for files you trust."""
+
+    @field_validator("base")
+    @classmethod
+    def _check_base(cls, name: str) -> str:
+        if name != "unet" and difflib.get_close_matches(name.lower(), ["unet"]):
+            raise InputError("did you mean unet?")
+        return name
 
 
 class SpaceTable(Table):

@@ -52,6 +52,8 @@ def test_environment_replaces_storage_which_is_never_shown(spec_of: Make, monkey
         ("pruner_warmup = 2.0", "study.toml: [study] pruner_warmup = 2.0 is wrong: Input should be less than"),
         ('metric = "IoU.cyst"', 'study.toml: [study] metric = "IoU.cyst" is unknown; use mIoU, mDice, IoU.background,'),
         ('enqueue = ["table1"]', "study.toml: [study] enqueue.0 = \"table1\" is wrong: Input should be 'table2'"),
+        ('enqueue = "table2"', 'study.toml: [study] enqueue = "table2" is wrong: give a list: ["table2"]'),
+        ("folder = 3", "study.toml: [study] folder = 3 is wrong: give text: a path, such as"),
         ("storage = 3", "study.toml: [study] storage is wrong: Input should be a valid string"),
     ],
 )
@@ -65,7 +67,14 @@ def test_wrong_study(spec_of: Make, study: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ('classes = ["one"]', '[data] classes = ["one"] is wrong'),
+        (
+            'classes = ["one"]',
+            '[data] classes = ["one"] is wrong: give a list of at least 2 names, the background first',
+        ),
+        (
+            'classes = "fluid"',
+            '[data] classes = "fluid" is wrong: give a list of at least 2 names, the background first',
+        ),
         ('classes = ["a", "a"]', '[data] classes = ["a", "a"] is wrong: each class needs a name of its own'),
         ("ignore_index = 1", "[data] ignore_index = 1 is wrong: it is the mask value of class fluid; use 2 to 255"),
         ("val_share = 1.0", "[data] val_share = 1.0 is wrong"),
@@ -81,8 +90,22 @@ def test_wrong_data(spec_of: Make, data: str, message: str) -> None:
     [
         ("[study]\nname = \n", r"study.toml: not TOML: Invalid value \(at line 2"),
         ('[study]\nname = "a"\n', r"study.toml: \[data\] is missing; add it"),
-        ('[study]\n[data]\nroot = "d"\n[space]\npreset = "paper"', r"study.toml: \[study\] name is missing; add it"),
+        ('[study]\n[data]\nroot = "d"\n[space]\npreset = "paper"', r"study.toml: \[study\] name is missing; add it$"),
         ('[study]\nname = "a/b"\n[data]\nroot = "d"\n[space]\npreset = "paper"', r"\[study\] name = .a/b. is wrong"),
+        (
+            '[study]\nname = "my study"\n[data]\nroot = "d"\n[space]\npreset = "paper"',
+            r'\[study\] name = "my study" is wrong: use letters, digits, dot, hyphen, underscore, and begin with no',
+        ),
+        ("data = \"eyes\"\n[study]\nname = 's'", r'\[data\] = "eyes" is wrong: it is a table; write .* root = "eyes"$'),
+        ("[study]\nname = 's'\n[data]\nroot = 3", r"\[data\] root = 3 is wrong: give text: a path, such as "),
+        (
+            "[study]\nname = 's'\n[data]\nroot = 'd'\n[space.params]\ncrop = [1]",
+            r"\[space.params.crop\] = \[1\] is wrong: it is a table; give choices",
+        ),
+        (
+            "[study]\nname = 's'\n[data]\nroot = 'd'\n[model]\nbase = 'unett'\n[space]\npreset = 'paper'",
+            r'\[model\] base = "unett" is wrong: did you mean unet\?$',
+        ),
         ('[stduy]\nname = "a"\n', r"study.toml: \[stduy\] is unknown; did you mean study\?"),
         ("study = 3\n", r"study.toml: \[study\] = 3 is wrong"),
     ],
