@@ -13,7 +13,7 @@ from objectives.dataset import Dataset
 from objectives.manifest import Manifest, data_fingerprint, inspect, mask_file, shapes
 from objectives.objective import SegmentationObjective
 from objectives.split import Split, by_image, by_subject, published, write_lists
-from objectives.weights import OnProgress, resolve_weights
+from objectives.weights import OnProgress, file_sha256, resolve_weights
 from search import checks
 from spaces.errors import InputError
 from spaces.parameter import Categorical
@@ -91,8 +91,17 @@ class Preparation:
             "data": {"sha256": data_fingerprint(self.manifest), "files": len(self.manifest.records)},
             "split": {"sha256": self.split.fingerprint(), "train": len(self.split.train), "val": len(self.split.val)},
             "base": {base.name: base.fingerprint() for base in self.bases.values()},
-            "weights": {decoder or "base": path.name for decoder, path in self.weights.items()},
+            "weights": self._weights_fingerprints(),
         }
+
+    def _weights_fingerprints(self) -> dict[str, str]:
+        # Names alone do not tell: a training of one's own writes iter_400.pth again and again. One file may serve all.
+        sums = {path: file_sha256(path) for path in set(self.weights.values())}
+        found: dict[str, str] = {}
+        for decoder, path in self.weights.items():
+            name = decoder or "base"
+            found |= {name: path.name, f"{name}.sha256": sums[path]}
+        return found
 
     def save(self) -> None:
         """Remembers what was read, so that the next run reads only what changed."""

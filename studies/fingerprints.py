@@ -18,6 +18,13 @@ def merged(described: Mapping[str, Any], fingerprints: Mapping[str, Mapping[str,
     return plain
 
 
+def as_kept(was: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """`now` without sums of start weights that `was` does not have: it was kept before there were any."""
+    known, weights = was.get("weights", {}), now.get("weights", {})
+    kept = {key: value for key, value in weights.items() if key in known or not key.endswith(".sha256")}
+    return {**now, "weights": kept} if "weights" in now else dict(now)
+
+
 def first_difference(was: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, object, object] | None:
     """(dotted place, old value, new value) of the first leaf that differs, or None where all are equal."""
     for name in sorted({*was, *now}):

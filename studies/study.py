@@ -16,7 +16,7 @@ from spaces.parameter import Params, Value
 from spaces.search_space import SearchSpace
 from spaces.table2 import TABLE2
 from studies.ending import Lease
-from studies.fingerprints import first_difference, merged, short
+from studies.fingerprints import as_kept, first_difference, merged, short
 from studies.leases import Leases
 from studies.outages import is_disk_full, is_outage
 from studies.sampling import grid_cells, params_key, params_of
@@ -88,7 +88,7 @@ def check_fingerprints(spec: StudySpec, fingerprints: Mapping[str, Mapping[str, 
 
 
 def _refuse_difference(name: str, was: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    difference = first_difference(was, now)
+    difference = first_difference(was, as_kept(was, now))
     if difference:
         place, old, new = difference
         raise InputError(

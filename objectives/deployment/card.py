@@ -52,7 +52,8 @@ def _data(document: dict[str, Any]) -> str:
     lines.append(
         f"- sha256 of the data {data.get('sha256', 'unknown')}, of the split {split.get('sha256', 'unknown')}."
     )
-    names = sorted(set((prints.get("weights") or {}).values()))
+    weights = prints.get("weights") or {}
+    names = sorted({name for key, name in weights.items() if not key.endswith(".sha256")})
     lines.append(
         f"- Started from {', '.join(names)}, unless the params say none." if names else "- Started from random weights."
     )

@@ -120,7 +120,9 @@ def oblong(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 def facts_of(trial: Path, **more: Any) -> dict[str, Any]:
     found = json.loads((trial / EVALUATION).read_text())["metrics"]
     facts = {"study": "tiny", "trial": 0, "seed": 0, "params": {"lr": 0.05}, "metric": "mIoU", "value": found["mIoU"]}
-    facts |= {"value_of": "last", "metrics": found, "fingerprints": {"split": {"kind": "lists", "train": 3, "val": 3}}}
+    facts |= {"value_of": "last", "metrics": found}
+    weights = {"fcn": "iter_400.pth", "fcn.sha256": "ab12"}
+    facts["fingerprints"] = {"split": {"kind": "lists", "train": 3, "val": 3}, "weights": weights}
     return {**facts, "versions": {"python": "3"}, "retrained": False, **more}
 
 
@@ -265,6 +267,7 @@ def test_the_card_says_what_it_must(make: Callable[[str], Made]) -> None:
     card = (made.bundle / "README.md").read_text()
     for text in ("Not a medical device", "guided the search", "optimistic", f"| mIoU | {made.metrics['mIoU']:.4f} |"):
         assert text in card
+    assert "- Started from iter_400.pth, unless the params say none." in card
     assert "windows of 48 x 48, every 20 x 20 pixels" in card
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -13,6 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from search.preparation import reopen
+from studies.spec import StudySpec
 from tests.search.conftest import mmtuna
 
 WriteSpec = Callable[..., Path]
@@ -158,6 +161,22 @@ def test_weights_that_cannot_be_used_are_refused(write_spec: WriteSpec, pretrain
         (spec.parent / name).write_bytes(b"these are no weights")
     (line,) = refused(spec)
     assert said in line
+
+
+def test_start_weights_are_known_by_their_bytes(write_spec: WriteSpec, tmp_path: Path) -> None:
+    def fingerprints(folder: str, content: bytes) -> dict[str, str]:
+        file = tmp_path / folder / "iter_400.pth"
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(content)
+        spec = write_spec()
+        spec.write_text(spec.read_text().replace('pretrained = "none"', f'pretrained = "{file}"'))
+        found: dict[str, str] = reopen(StudySpec.load(spec)).fingerprints()["weights"]
+        return found
+
+    first = fingerprints("here", b"one")
+    assert first == {"fcn": "iter_400.pth", "fcn.sha256": hashlib.sha256(b"one").hexdigest()}
+    assert fingerprints("there", b"one") == first
+    assert fingerprints("here", b"two") != first
 
 
 def test_a_replay_is_refused_before_its_study_is_made(write_spec: WriteSpec) -> None:

@@ -22,6 +22,7 @@ from studies.study import (
     Budget,
     Claim,
     ask,
+    check_fingerprints,
     create_or_open,
     enqueue_grid,
     enqueue_start,
@@ -76,6 +77,27 @@ def test_reopening_with_something_else(
     create_or_open(spec_of(), DATA)
     with pytest.raises(InputError, match=message):
         create_or_open(spec_of(**changes), fingerprints)
+
+
+def weights(**leaves: str) -> dict[str, dict[str, Any]]:
+    return {"weights": {"fcn": "iter_400.pth", **{f"fcn.{key}": value for key, value in leaves.items()}}}
+
+
+def test_other_start_weights_of_the_same_name_are_refused(spec_of: Make) -> None:
+    create_or_open(spec_of(), weights(sha256="ab12"))
+    assert create_or_open(spec_of(), weights(sha256="ab12")).study_name == "s"
+    for change in (create_or_open, check_fingerprints):
+        with pytest.raises(
+            InputError, match=r"study s: weights\.fcn\.sha256 was ab12 and is cd34; its trials would not"
+        ):
+            change(spec_of(), weights(sha256="cd34"))
+
+
+def test_a_study_that_kept_names_of_weights_alone_goes_on(spec_of: Make) -> None:
+    create_or_open(spec_of(), weights())
+    assert create_or_open(spec_of(), weights(sha256="ab12")).study_name == "s"
+    with pytest.raises(InputError, match=r"weights\.fcn was iter_400\.pth and is other\.pth"):
+        create_or_open(spec_of(), {"weights": {"fcn": "other.pth", "fcn.sha256": "ab12"}})
 
 
 def test_a_study_of_someone_else_is_left_alone(spec_of: Make) -> None:
