@@ -30,15 +30,19 @@ _WRONG_PLACE = (
 """What the system says of a place that was chosen badly; a disk that is full or broken is no person's mistake."""
 
 
+class PlaceError(InputError, OSError):
+    """A place that cannot be written: a person's mistake where they chose it, else an error of the system as any."""
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a new name beside `path` to write to; that file becomes `path` when the block ends without an error.
 
-    Parent folders are made. InputError where `path` is a folder or cannot be written.
+    Parent folders are made. PlaceError where `path` is a folder or cannot be written.
     """
     with _refusing(path):
         if path.is_dir():
-            raise InputError(f"{path}: is a folder and should be a file; name a file, such as {path / 'NAME'}")
+            raise PlaceError(f"{path}: is a folder and should be a file; name a file, such as {path / 'NAME'}")
         path.parent.mkdir(parents=True, exist_ok=True)
     part = _beside(path)
     try:
@@ -65,9 +69,10 @@ def write_json_whole(path: Path, value: object) -> None:
 def whole_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
     """Yield an empty sibling of `folder` to fill; it becomes `folder` when the block ends without an error.
 
-    Raises InputError if `folder` exists and is not an empty folder, unless it is to be replaced, and where it cannot be
-    written. Of several that replace it at the same time one comes last, and its files are all there. A process that is
-    killed in the moment between two renames leaves no `folder`, and the old one beside it under a hidden name.
+    Raises InputError if `folder` exists and is not an empty folder, unless it is to be replaced, and PlaceError where
+    it cannot be written. Of several that replace it at the same time one comes last, and its files are all there. A
+    process that is killed in the moment between two renames leaves no `folder`, and the old one beside it under a
+    hidden name.
     """
     with _refusing(folder):
         if not replace and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -98,7 +103,7 @@ def remove_unfinished(folder: Path) -> None:
 
 @contextmanager
 def _refusing(path: Path, only: Path | None = None) -> Iterator[None]:
-    """Turns the system's refusal to write at `path` into an InputError; with `only`, its refusal of that file alone."""
+    """Turns the system's refusal to write at `path` into a PlaceError; with `only`, its refusal of that file alone."""
     try:
         yield
     except OSError as error:
@@ -106,7 +111,7 @@ def _refusing(path: Path, only: Path | None = None) -> Iterator[None]:
             raise
         taken = next((place for place in path.absolute().parents if place.is_file()), None)
         why = error.strerror if taken is None else f"{taken} is a file"
-        raise InputError(f"{path}: cannot be written ({why}); name a place in a folder that can be written") from None
+        raise PlaceError(f"{path}: cannot be written ({why}); name a place in a folder that can be written") from None
 
 
 def _swap(part: Path, folder: Path) -> None:

@@ -61,6 +61,8 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, place: str, sai
     said = re.escape(said.replace("TMP", str(tmp_path)))
     with pytest.raises(InputError, match=said):
         write_whole(tmp_path / place, "text")
+    with pytest.raises(OSError, match=said):  # for who goes on without the file
+        write_whole(tmp_path / place, "text")
     if place != "sub":
         with pytest.raises(InputError, match=said), whole_folder(tmp_path / place):
             pass
