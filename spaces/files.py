@@ -122,8 +122,9 @@ def _swap(part: Path, folder: Path) -> None:
             os.rename(folder, aside)
         try:
             os.rename(part, folder)
-        except OSError:
-            if not folder.is_dir():
+        except OSError as error:
+            # Not by a look at `folder`: a third one may have moved it aside by now.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
             continue  # another one put theirs there between the two
         finally:

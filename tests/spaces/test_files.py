@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -100,6 +101,23 @@ def test_of_several_that_replace_a_folder_one_comes_last_and_is_whole(tmp_path: 
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(names)
     assert len({(tmp_path / "out" / name).read_text() for name in names}) == 1
+
+
+def test_a_writer_goes_on_though_what_stood_in_its_way_has_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_the_way = [OSError(errno.ENOTEMPTY, "Directory not empty")]
+    rename = os.rename
+
+    def renamed(source: Path, target: Path) -> None:
+        if target == tmp_path / "out" and in_the_way:
+            raise in_the_way.pop()
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", renamed)
+    with whole_folder(tmp_path / "out", replace=True) as part:
+        (part / "new").write_text("new")
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "new"]
 
 
 def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
