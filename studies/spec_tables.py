@@ -152,7 +152,8 @@ class ModelTable(Table):
     @field_validator("base")
     @classmethod
     def _check_base(cls, name: str) -> str:
-        if name != "unet" and difflib.get_close_matches(name.lower(), ["unet"]):
+        is_file = name.endswith(".py") or "/" in name
+        if name != "unet" and not is_file and difflib.get_close_matches(name.lower(), ["unet"]):
             raise InputError("did you mean unet?")
         return name
 

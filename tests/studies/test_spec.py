@@ -283,3 +283,10 @@ def test_replay(spec_of: Make, tmp_path: Path) -> None:
     assert (replay.curves, replay.pause) == (str(tmp_path / "old" / "trials.json"), 0.0)
     with pytest.raises(InputError, match=r"\[replay\] paus is unknown; did you mean pause\?"):
         spec_of(train="[replay]\npaus = 1.0")
+
+
+@pytest.mark.parametrize("base", ["unet.py", "configs/unett", "my/unet.py"])
+def test_a_base_config_may_be_a_file_of_nearly_that_name(tmp_path: Path, base: str) -> None:
+    text = f"[study]\nname = 's'\n[data]\nroot = 'd'\n[model]\nbase = '{base}'\n"
+    (tmp_path / "study.toml").write_text(text + "[space.params.lr_sgd]\nlow = 0.1\nhigh = 1.0\n")
+    assert StudySpec.load(tmp_path / "study.toml").model.base.endswith(base)
