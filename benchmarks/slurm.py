@@ -112,7 +112,10 @@ def _search(folder: Path, environment: dict[str, str]) -> dict[str, Any]:
         ).stdout.strip()
 
     def trials() -> list[dict[str, Any]]:
-        return list(json.loads(call("mmtuna", "status", spec, "--json"))["trials"])
+        try:
+            return list(json.loads(call("mmtuna", "status", spec, "--json"))["trials"])
+        except subprocess.CalledProcessError:  # no worker has begun the study yet
+            return []
 
     def running() -> int:
         return sum(trial["state"] == "RUNNING" for trial in trials())
@@ -124,7 +127,6 @@ def _search(folder: Path, environment: dict[str, str]) -> dict[str, Any]:
     def gone(array: str) -> bool:
         return not call("squeue", "--noheader", f"--jobs={array}", "--states=all", "--format=%T").count("RUNNING")
 
-    call("mmtuna", "run", spec, "--trials", 1)  # it begins the study
     first = submit()
     _until(lambda: running() == 2, 120, "two trials that train")
     warned = time.monotonic()

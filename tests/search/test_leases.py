@@ -176,7 +176,7 @@ def test_the_slurm_script_puts_back_on_the_signal_it_asks_for(site: Site) -> Non
 def test_the_kubernetes_manifest_lets_the_worker_end_in_order() -> None:
     pod = yaml.safe_load((DEPLOY / "kubernetes.yaml").read_text(encoding="utf-8"))["spec"]["template"]["spec"]
     (container,) = pod["containers"]
-    assert container["command"][:2] == ["mmtuna", "worker"]
+    assert container["command"][:2] == ["mmtuna", "run"]
     assert pod["terminationGracePeriodSeconds"] >= 30
     values = {entry["name"]: entry for entry in container["env"]}
     assert "secretKeyRef" in values["PGPASSWORD"]["valueFrom"]

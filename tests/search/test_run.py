@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.search.conftest import mmtuna, status
+from tests.search.conftest import mmtuna, start, status
 
 WriteSpec = Callable[..., Path]
 
@@ -43,6 +43,16 @@ def test_a_study_runs_goes_on_and_counts_exactly(write_spec: WriteSpec) -> None:
         assert {"config.py", "train.log", "evaluation.json"} <= files
         assert trial["curve"][-1]["step"] == 100 or trial["state"] == "PRUNED"
         assert trial["seconds"] > 0
+
+
+def test_several_runs_may_begin_one_study_at_once(write_spec: WriteSpec) -> None:
+    """As deploy/worker.sbatch and deploy/kubernetes.yaml do."""
+    spec = write_spec()
+    runs = [start("run", spec, "--slots", "1") for _ in range(3)]
+    said = [run.communicate(timeout=240)[0] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0, 0], said
+    assert all("best: trial" in text for text in said)
+    assert [trial["state"] in ("COMPLETE", "PRUNED") for trial in status(spec)["trials"]] == [True] * 3
 
 
 def test_checkpoints_of_all_but_the_best_are_deleted(write_spec: WriteSpec) -> None:
