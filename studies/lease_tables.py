@@ -62,8 +62,12 @@ def keep_contact(connection: sqlalchemy.Connection, study_id: int, seconds: floa
     at = now(connection.engine)
     # Every worker renews each third of a lease: after half of one nobody did, and then all must have missed theirs.
     resumed = case((at - CONTACT.c.last > seconds / 2, at), else_=CONTACT.c.since)
-    known = update(CONTACT).where(CONTACT.c.study_id == study_id).values(since=resumed, last=at)
-    if connection.execute(known).rowcount == 0:
+    here = CONTACT.c.study_id == study_id
+    last = select(CONTACT.c.last).where(here)
+    # Who holds the row notes the same. None waits for another, who may have been stopped with it.
+    if connection.scalar(last.with_for_update(skip_locked=True)) is not None:
+        connection.execute(update(CONTACT).where(here).values(since=resumed, last=at))
+    elif connection.scalar(last) is None:
         dialect: Any = sqlite if connection.dialect.name == "sqlite" else postgresql
         first = dialect.insert(CONTACT).values(study_id=study_id, since=at, last=at)
         connection.execute(first.on_conflict_do_nothing())

@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from studies.crew import crew_of
 from studies.ending import End
-from studies.lease_tables import CONTACT, LEASES, now
+from studies.lease_tables import CONTACT, LEASES, keep_contact, now
 from studies.leases import Leases, reap
 from studies.spec import StudySpec
 from studies.storage import engine_of, study_lock
@@ -383,6 +383,23 @@ def test_contact_is_kept_by_all_workers_together(study: optuna.Study, stored_spe
         time.sleep(LONG / 2 + 0.2)
         other._renew()
         assert since() > began
+
+
+def test_a_worker_that_was_stopped_while_it_renewed_holds_up_nobody(
+    study: optuna.Study, stored_spec: StudySpec, tmp_path: Path
+) -> None:
+    if engine_of(study).dialect.name == "sqlite":
+        pytest.skip("on SQLite every transaction waits for every other")
+    with worker(study, tmp_path) as stopped, worker(study, tmp_path / "b") as other:
+        taken = claim(study, stored_spec, other)
+        stopped._renew()
+        with engine_of(study).connect() as connection, connection.begin():
+            keep_contact(connection, study._study_id, 60.0)
+            began = time.monotonic()
+            other._renew()
+            assert time.monotonic() - began < 5
+        assert taken.lease is not None
+        assert other.end(taken.lease, COMPLETE)
 
 
 def test_what_a_deleted_study_left_is_in_nobodys_way(
