@@ -17,6 +17,7 @@ from objectives.trial_files import BEST, CONFIG, LAST
 from search.report_facts import machine, versions
 from search.trial_folder import local_folder
 from spaces.errors import InputError
+from spaces.files import require_new_folder
 from studies import results
 from studies.results import TrialRow
 from studies.spec import StudySpec
@@ -33,11 +34,10 @@ def export_trial(spec: StudySpec, out: Path, trial: int | None, retrain: bool = 
             are then the trial's own, measured before, and are labelled so.
 
     Raises InputError for a trial that does not exist, is not complete or has lost its weights, an `out` that is not
-    empty, a package that is missing, and a verification that fails; then nothing is written.
+    empty or cannot be written, a package that is missing, and a verification that fails; then nothing is written.
     """
     check_installed()
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out}: exists and is not an empty folder; name a new or an empty one")
+    require_new_folder(out)
     study = open_existing(spec)
     entry = find_complete(spec, study, trial)
     facts = gather(spec, study, entry, retrained=retrain)

@@ -75,8 +75,8 @@ def whole_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
     hidden name.
     """
     with _refusing(folder):
-        if not replace and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise InputError(f"{folder}: exists and is not an empty folder; name a new or an empty one")
+        if not replace:
+            _require_empty(folder)
         part = _beside(folder)
         part.mkdir(parents=True)
     try:
@@ -89,6 +89,16 @@ def whole_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
             os.replace(part, folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def require_new_folder(folder: Path) -> None:
+    """Raises what `whole_folder` would, before the hours that it takes to make what is to lie there."""
+    with _refusing(folder):
+        _require_empty(folder)
+        above = next(place for place in folder.absolute().parents if place.exists())
+        part = above / _beside(folder).name
+        part.mkdir()
+        part.rmdir()
 
 
 def remove_unfinished(folder: Path) -> None:
@@ -112,6 +122,11 @@ def _refusing(path: Path, only: Path | None = None) -> Iterator[None]:
         taken = next((place for place in path.absolute().parents if place.is_file()), None)
         why = error.strerror if taken is None else f"{taken} is a file"
         raise PlaceError(f"{path}: cannot be written ({why}); name a place in a folder that can be written") from None
+
+
+def _require_empty(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder}: exists and is not an empty folder; name a new or an empty one")
 
 
 def _swap(part: Path, folder: Path) -> None:

@@ -126,6 +126,8 @@ def test_a_full_folder_a_missing_package_and_an_empty_study_are_refused(
 ) -> None:
     with pytest.raises(InputError, match="exists and is not an empty folder; name a new or an empty one"):
         export_trial(spec, spec.study.folder, None)
+    with pytest.raises(InputError, match="/proc/zz: cannot be written"):  # and not after an hour of training
+        export_trial(spec, Path("/proc/zz"), None, retrain=True)
     study = open_existing(spec)
     optuna.create_study(study_name="empty", storage=study._storage, direction="maximize")
     empty = spec.model_copy(update={"study": spec.study.model_copy(update={"name": "empty"})})

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from spaces.errors import InputError
-from spaces.files import remove_unfinished, whole_file, whole_folder, write_json_whole, write_whole
+from spaces.files import remove_unfinished, require_new_folder, whole_file, whole_folder, write_json_whole, write_whole
 
 
 def half_way(path: Path) -> None:
@@ -40,6 +40,10 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         (part / "one").write_text("1")
         assert not (tmp_path / "out/one").exists()
     assert (tmp_path / "out/one").read_text() == "1"
+    with pytest.raises(InputError, match=r"out: exists and is not an empty folder"):
+        require_new_folder(tmp_path / "out")
+    require_new_folder(tmp_path / "later/out")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
     with pytest.raises(InputError, match=r"out: exists and is not an empty folder"), whole_folder(tmp_path / "out"):
         pass
 
@@ -67,6 +71,8 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, place: str, sai
     if place != "sub":
         with pytest.raises(InputError, match=said), whole_folder(tmp_path / place):
             pass
+        with pytest.raises(InputError, match=said):
+            require_new_folder(tmp_path / place)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "sub"]
 
 
