@@ -15,6 +15,7 @@ from sqlalchemy import update
 from spaces.errors import InputError
 from studies.fingerprints import short
 from studies.leases import reap
+from studies.outages import OUTAGE_SECONDS
 from studies.postgres import holds_password
 from studies.spec import StudySpec
 from studies.storage import engine_of, hide_password, open_storage, study_lock
@@ -77,8 +78,9 @@ def _refuse_running(source: optuna.Study, spec: StudySpec) -> None:
     running = [trial.number for trial in source.get_trials(deepcopy=False, states=(TrialState.RUNNING,))]
     if running:
         raise InputError(
-            f"study {spec.study.name}: trial {running[0]} is running; stop its worker first, or if that is gone, wait "
-            f"{spec.resources.lease:.0f} s for its lease to expire"
+            f"study {spec.study.name}: trial {running[0]} is running; stop its worker first; one that is gone "
+            f"is noticed by the study's other workers after {spec.resources.lease:.0f} s, and by this command after "
+            f"{(spec.resources.lease + OUTAGE_SECONDS) / 60:.0f} min"
         )
 
 

@@ -77,10 +77,14 @@ def has_had_its_chance(engine: sqlalchemy.Engine, patience: float) -> sqlalchemy
     """The condition that whoever holds a lease that has expired could have renewed it, if there.
 
     Not so where nobody reached the database while it expired: the server was down, the network cut, the only machine
-    asleep. Then it gets a whole lease's time from the moment at which the first one did. After `patience` seconds its
-    worker has given up the database by itself.
+    asleep. Then it gets a whole lease's time from the moment at which the first one did. What counts is the contact
+    that was noted, not that of who asks: it may be the first one back, and not have noted its own yet. After `patience`
+    seconds the lease's worker has given up the database by itself.
     """
-    since = select(CONTACT.c.since).where(CONTACT.c.study_id == LEASES.c.study_id).scalar_subquery()
-    always = func.coalesce(since, 0.0) < LEASES.c.expires - LEASES.c.seconds / 2
-    again = since + LEASES.c.seconds < now(engine)
-    return sqlalchemy.or_(always, again, LEASES.c.expires + patience < now(engine))
+    here = CONTACT.c.study_id == LEASES.c.study_id
+    since = select(CONTACT.c.since).where(here).scalar_subquery()
+    last = select(CONTACT.c.last).where(here).scalar_subquery()
+    never = last.is_(None)  # a study of before contact was noted
+    early = since < LEASES.c.expires - LEASES.c.seconds / 2
+    lasted = last >= case((early, LEASES.c.expires), else_=since + LEASES.c.seconds)
+    return sqlalchemy.or_(never, lasted, LEASES.c.expires + patience < now(engine))

@@ -368,6 +368,26 @@ def test_nobody_is_taken_for_dead_who_could_not_reach_the_database(
         assert [reaped.number for reaped in back.reap()] == [0] * taken
 
 
+@pytest.mark.parametrize(
+    ("expired", "since", "last", "taken"),
+    [
+        (5, 9999, 1, True),
+        (5, 9999, 70, False),
+        (70, 140, 75, False),  # nobody reached the database since, or for whole minutes before
+        (70, 140, 72, False),
+        (70, 140, 60, True),  # the lease is 60 s: half of one before it expired there was contact, and there is since
+        (601, 9999, 700, True),
+    ],
+)
+def test_who_is_back_first_and_asks_before_it_renews_takes_nobody_for_dead(
+    study: optuna.Study, stored_spec: StudySpec, tmp_path: Path, expired: float, since: float, last: float, taken: bool
+) -> None:
+    with worker(study, tmp_path / "elsewhere") as cut, worker(study, tmp_path) as back:
+        claim(study, stored_spec, cut)
+        set_times(study, expired=expired, since=since, last=last)
+        assert [reaped.number for reaped in back.reap()] == [0] * taken
+
+
 def test_contact_is_kept_by_all_workers_together(study: optuna.Study, stored_spec: StudySpec, tmp_path: Path) -> None:
     def since() -> float:
         with engine_of(study).begin() as connection:
