@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy
-from sqlalchemy import Column, Double, Integer, MetaData, String, Table, case, func, select, update
+from sqlalchemy import Column, Double, Integer, MetaData, String, Table, case, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 METADATA = MetaData()
@@ -57,20 +57,20 @@ def has_expired(engine: sqlalchemy.Engine, table: Table) -> sqlalchemy.ColumnEle
     return table.c.expires < now(engine)
 
 
-def keep_contact(connection: sqlalchemy.Connection, study_id: int, seconds: float) -> None:
+def keep_contact(engine: sqlalchemy.Engine, study_id: int, seconds: float) -> None:
     """Notes that a worker, whose leases last `seconds`, has reached the database."""
-    at = now(connection.engine)
+    at = now(engine)
     # Every worker renews each third of a lease: after half of one nobody did, and then all must have missed theirs.
     resumed = case((at - CONTACT.c.last > seconds / 2, at), else_=CONTACT.c.since)
-    here = CONTACT.c.study_id == study_id
-    last = select(CONTACT.c.last).where(here)
-    # Who holds the row notes the same. None waits for another, who may have been stopped with it.
-    if connection.scalar(last.with_for_update(skip_locked=True)) is not None:
-        connection.execute(update(CONTACT).where(here).values(since=resumed, last=at))
-    elif connection.scalar(last) is None:
-        dialect: Any = sqlite if connection.dialect.name == "sqlite" else postgresql
-        first = dialect.insert(CONTACT).values(study_id=study_id, since=at, last=at)
-        connection.execute(first.on_conflict_do_nothing())
+    postgres = engine.dialect.name == "postgresql"
+    dialect: Any = postgresql if postgres else sqlite
+    note = dialect.insert(CONTACT).values(study_id=study_id, since=at, last=at)
+    note = note.on_conflict_do_update(index_elements=[CONTACT.c.study_id], set_={"since": resumed, "last": at})
+    # All workers write this one row. On Postgres in a single statement that the server ends by itself: whoever is
+    # stopped within a transaction would hold up the others, or keep them from noting theirs.
+    options = {"isolation_level": "AUTOCOMMIT"} if postgres else {}
+    with engine.connect().execution_options(**options) as connection, connection.begin():
+        connection.execute(note)
 
 
 def has_had_its_chance(engine: sqlalchemy.Engine, patience: float) -> sqlalchemy.ColumnElement[bool]:

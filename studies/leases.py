@@ -211,16 +211,15 @@ class Leases:
                 row = {"worker": self.worker, "study_id": self.study._study_id, "slots": self.slots}
                 times = {"started": now(self.engine), "seconds": self.seconds, "expires": until}
                 connection.execute(insert(WORKERS).values(**row, **times))
-            keep_contact(connection, self.study._study_id, self.seconds)
-            if not held:
-                return
             tokens = LEASES.c.token.in_(list(held))
-            if connection.execute(update(LEASES).where(tokens).values(expires=until)).rowcount == len(held):
-                return
-            there = set(connection.scalars(select(LEASES.c.token).where(tokens)))
+            there = set(held)
+            if connection.execute(update(LEASES).where(tokens).values(expires=until)).rowcount != len(held):
+                there = set(connection.scalars(select(LEASES.c.token).where(tokens)))
         for token in held.keys() - there:
             self._lost.add(token)
             self.drop(held[token])
+        # Last: who asks between the two finds leases that were renewed.
+        keep_contact(self.engine, self.study._study_id, self.seconds)
 
 
 def reap(study: optuna.Study, folder: Path, retries: int, *, but_not: str = "") -> list[Reaped]:

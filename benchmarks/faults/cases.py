@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,14 +46,16 @@ def killed_workers(ground: Ground) -> Outcome:
 
 
 def kill_some(ground: Ground, *, workers: int, trials: int, kills: int) -> Outcome:
-    """`workers` work on `trials`, half of them enqueued; `kills` of them are killed while they train."""
+    """`workers` work on `trials`, half of them enqueued; `kills` of them are killed, the first while it trains."""
     site, draw = ground.site, random.Random(ground.seed)
     site.write(trials=trials, seed=ground.seed, pause=0.1)
     enqueue(site, trials // 2)
     crew = [site.start() for _ in range(workers)]
     until(lambda: _running(site) > 0, 60)
-    for worker in draw.sample(crew, kills):
+    for place, worker in enumerate(draw.sample(crew, kills)):
         time.sleep(draw.uniform(0.3, 3.0))
+        if place == 0:  # the others whenever it comes, also while they start or are between two trials
+            until(partial(_trains, site, worker.pid), 60)
         worker.kill()
     ended = site.wait(300)
     found = account(site, trials, trials // 2)
@@ -107,6 +110,13 @@ reap(study, spec.study.folder, 99)
 def _running(site: Site) -> int:
     with opened(site) as study:
         return sum(trial.state.name == "RUNNING" for trial in study.get_trials(deepcopy=False))
+
+
+def _trains(site: Site, pid: int) -> bool:
+    from studies.crew import crew_of
+
+    with opened(site) as study:
+        return any(life.trials for life in crew_of(study).workers if life.worker.split(":")[1] == str(pid))
 
 
 def restarted_server(down: float) -> Callable[[Ground], Outcome]:

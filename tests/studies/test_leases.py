@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from studies.crew import crew_of
 from studies.ending import End
-from studies.lease_tables import CONTACT, LEASES, keep_contact, now
+from studies.lease_tables import CONTACT, LEASES, now
 from studies.leases import Leases, reap
 from studies.spec import StudySpec
 from studies.storage import engine_of, study_lock
@@ -348,6 +349,14 @@ def set_times(study: optuna.Study, *, expired: float, since: float, last: float)
         connection.execute(sqlalchemy.insert(CONTACT).values(**values))
 
 
+def contact(study: optuna.Study) -> tuple[float, float]:
+    """How many seconds ago the workers' contact with the database began, and was last renewed."""
+    at = now(engine_of(study))
+    with engine_of(study).begin() as connection:
+        row = connection.execute(sqlalchemy.select(at - CONTACT.c.since, at - CONTACT.c.last)).one()
+    return row[0], row[1]
+
+
 @pytest.mark.parametrize(
     ("expired", "since", "last", "taken"),
     [
@@ -389,35 +398,50 @@ def test_who_is_back_first_and_asks_before_it_renews_takes_nobody_for_dead(
 
 
 def test_contact_is_kept_by_all_workers_together(study: optuna.Study, stored_spec: StudySpec, tmp_path: Path) -> None:
-    def since() -> float:
-        with engine_of(study).begin() as connection:
-            return float(connection.scalar(sqlalchemy.select(CONTACT.c.since)) or 0.0)
-
     with worker(study, tmp_path, seconds=LONG) as one, worker(study, tmp_path / "b", seconds=LONG) as other:
         one._renew()
-        began = since()
         for leases in (other, one, other):
             time.sleep(LONG / 3)
             leases._renew()
-            assert since() == began
+        since, last = contact(study)
+        assert since > LONG * 0.9
+        assert last < LONG / 3
         time.sleep(LONG / 2 + 0.2)
         other._renew()
-        assert since() > began
+        assert contact(study)[0] < LONG / 3
 
 
 def test_a_worker_that_was_stopped_while_it_renewed_holds_up_nobody(
     study: optuna.Study, stored_spec: StudySpec, tmp_path: Path
 ) -> None:
-    if engine_of(study).dialect.name == "sqlite":
+    engine = engine_of(study)
+    if engine.dialect.name == "sqlite":
         pytest.skip("on SQLite every transaction waits for every other")
+    stops: queue.Queue[str] = queue.Queue()
+    go_on: queue.Queue[str] = queue.Queue()
+
+    def stop_before_its_commit(_connection: object) -> None:
+        if threading.current_thread().name == "stopped":
+            stops.put("")
+            go_on.get(timeout=20)
+
     with worker(study, tmp_path) as stopped, worker(study, tmp_path / "b") as other:
         taken = claim(study, stored_spec, other)
-        stopped._renew()
-        with engine_of(study).connect() as connection, connection.begin():
-            keep_contact(connection, study._study_id, 60.0)
+        claim(study, stored_spec, stopped)
+        other._renew()
+        sqlalchemy.event.listen(engine, "commit", stop_before_its_commit)
+        thread = threading.Thread(target=stopped._renew, name="stopped")
+        thread.start()
+        for _ in ("its leases", "its contact"):
+            stops.get(timeout=20)
+            time.sleep(0.5)
             began = time.monotonic()
             other._renew()
             assert time.monotonic() - began < 5
+            assert contact(study)[1] < 0.5
+            go_on.put("")
+        thread.join()
+        sqlalchemy.event.remove(engine, "commit", stop_before_its_commit)
         assert taken.lease is not None
         assert other.end(taken.lease, COMPLETE)
 
