@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -90,23 +91,27 @@ def test_a_second_ctrl_c_stops_at_once(site: Site) -> None:
 def test_status_tells_of_workers_slots_and_speed(site: Site) -> None:
     site.write(trials=40, pause=0.3, lease=30.0)
     worker = site.start("--slots", "3")
-    assert until(lambda: training(site) and site.status()["finished"] > 0, 60)
-    found = site.status()
+    found: dict[str, Any] = {}
+
+    def under_way() -> bool:  # a look may fall between two trials
+        found.update(site.status() if training(site) else {})
+        return found.get("finished", 0) > 0 and any(life["trials"] for life in found["workers"])
+
+    assert until(under_way, 60)
     (alive,) = found["workers"]
     assert (alive["alive"], alive["slots"], found["slots"]) == (True, 3, 3)
     assert 1 <= len(alive["trials"]) <= 3
     assert 10 < alive["seconds_left"] <= 30
     assert found["trials_per_hour"] > 0
     assert found["eta_seconds"] > 0
-    shown = subprocess.run(
-        [sys.executable, "-m", "search", "status", site.spec],
-        env=site.env(),
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    assert re.search(r"worker \S+: 3 slots, trains \d+", shown)
-    assert re.search(r"trials an hour; full in about \d+ ", shown)
+    command = [sys.executable, "-m", "search", "status", str(site.spec)]
+
+    def shows(line: str) -> bool:
+        done = subprocess.run(command, env=site.env(), capture_output=True, text=True, check=True)
+        return re.search(line, done.stdout) is not None
+
+    assert until(lambda: shows(r"worker \S+: 3 slots, trains \d+"), 20)
+    assert shows(r"trials an hour; full in about \d+ ")
     worker.terminate()
     worker.wait(20)
 
