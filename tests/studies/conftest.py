@@ -3,8 +3,11 @@ from pathlib import Path
 
 import pytest
 
+from studies import object_store
 from studies.spec import StudySpec
+from studies.trial_store import TrialFiles
 from tests.postgres import PostgresServer
+from tests.studies.stored_files import on_machine
 
 SPEC = """
 [study]
@@ -51,3 +54,14 @@ def stored_spec(spec_of: Callable[..., StudySpec], url: str, monkeypatch: pytest
     """A spec whose study lies in `url`."""
     monkeypatch.setenv("MMTUNA_STORAGE", url)
     return spec_of(space="[space.params.crop]\nchoices = [64, 96]")
+
+
+@pytest.fixture
+def once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests are not repeated by boto3, so that a cut connection is told at once. Comes before `location`."""
+    monkeypatch.setattr(object_store, "_TRIES", 1)
+
+
+@pytest.fixture
+def files(location: str, tmp_path: Path) -> TrialFiles:
+    return on_machine(location, tmp_path / "a")
