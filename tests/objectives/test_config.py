@@ -1,55 +1,18 @@
-"""build_config: pure, one edit a setting, and every row of Table 2 key by key as the notebooks set it."""
+"""build_config is pure, and a setting edits its own keys and no other."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
-from mmengine.config import Config
 
-from objectives.config import BaseConfig, build_config, config_text, effective, load_base, read_config, write_config
+from objectives.config import effective
 from objectives.dataset import Dataset
-from spaces.errors import InputError
 from spaces.parameter import Value
 from spaces.settings import DEFAULTS, SETTINGS
-from spaces.table2 import TABLE2, Row
-
-SEGFORMER = "segformer_mit-b0_8xb2-160k_ade20k-512x512"
-BASES = {decoder: load_base("unet", decoder=decoder) for decoder in ("fcn", "pspnet", "deeplabv3")}
-
-
-def build(
-    dataset: Dataset,
-    settings: Mapping[str, Value] | None = None,
-    base: BaseConfig | None = None,
-    shapes: set[tuple[int, int]] | None = None,
-    weights: Path | None = Path("/weights/w.pth"),
-    seed: int = 0,
-) -> dict[str, Any]:
-    settings = settings or {}
-    return build_config(
-        base or BASES[str(settings.get("decoder", "pspnet"))],
-        settings,
-        dataset=dataset,
-        lists=(Path("/lists/train.txt"), Path("/lists/val.txt")),
-        shapes=shapes or {(256, 256)},
-        weights=weights,
-        seed=seed,
-    )
-
-
-def at(cfg: Any, path: str) -> Any:
-    for part in path.split("."):
-        cfg = cfg[int(part) if isinstance(cfg, list) else part]
-    return cfg
-
-
-def kinds(pipeline: list[dict[str, Any]]) -> list[str]:
-    return [step["type"] for step in pipeline]
+from tests.objectives.configs import AUX, BASES, CE, CROPPED, DICE, HEAD, LOVASZ, TRAIN, TVERSKY, at, build, kinds
 
 
 def changed_paths(one: Any, other: Any, path: str = "") -> set[str]:
@@ -84,16 +47,6 @@ def test_what_a_config_holds_twice_is_no_shared_object(phantom: Dataset) -> None
     cfg["model"]["decode_head"]["loss_decode"]["loss_weight"] = 7
     assert cfg["model"]["auxiliary_head"]["loss_decode"]["loss_weight"] == 0.4
 
-
-TRAIN = "train_dataloader.dataset.pipeline"
-CROPPED: Mapping[str, Value] = {"crop": 320, "flip": "horizontal", "optimizer": "SGD"}
-CE = {"type": "CrossEntropyLoss", "use_sigmoid": False}
-DICE = {"type": "DiceLoss", "use_sigmoid": False}
-TVERSKY = {"type": "TverskyLoss", "alpha": 0.5, "beta": 0.5}
-LOVASZ = {"type": "LovaszLoss", "per_image": False, "reduction": "none"}
-HEAD, AUX = "model.decode_head.loss_decode", "model.auxiliary_head.loss_decode"
-RESIZE = {"type": "Resize", "scale": (384, 384), "keep_ratio": True}
-ADAM = {"type": "Adam", "lr": 0.01, "weight_decay": 5e-4}
 
 # (settings beside CROPPED) -> {path: value}: these paths change, and no other.
 EDITS: list[tuple[dict[str, Value], dict[str, Any]]] = [
@@ -267,160 +220,6 @@ def test_loader_workers_stay_between_epochs(phantom: Dataset) -> None:
         assert build(phantom)[loader]["persistent_workers"] is False
 
 
-# facts.md, "Training (every row of Table 2)", and the rows themselves as the paper prints them.
-NORM = {"type": "BN", "requires_grad": True}
-# number: (iterations, crop, flip, loss of the decode head, of the auxiliary head, optimizer)
-SGD = {"type": "SGD", "lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4}
-CE_PAIR = ({**CE, "loss_weight": 1.0}, {**CE, "loss_weight": 0.4})
-DICE_PAIR = ({**DICE, "loss_weight": 1.0},) * 2
-FOCAL_PAIR = ({"type": "FocalLoss", "loss_weight": 1.0},) * 2
-PAPER: dict[int, tuple[int, int | None, bool, tuple[Any, Any], dict[str, Any]]] = {
-    1: (200, None, False, CE_PAIR, SGD),
-    2: (400, None, False, CE_PAIR, SGD),
-    3: (400, None, True, CE_PAIR, SGD),
-    4: (400, 192, False, CE_PAIR, SGD),
-    5: (400, 224, False, CE_PAIR, SGD),
-    6: (400, 320, False, CE_PAIR, SGD),
-    7: (400, 320, False, DICE_PAIR, SGD),
-    8: (400, 320, False, FOCAL_PAIR, SGD),
-    9: (400, 320, False, CE_PAIR, {"type": "Adam", "lr": 0.01, "weight_decay": 5e-4}),
-    10: (400, 320, False, CE_PAIR, {**SGD, "weight_decay": 1e-4}),
-    11: (400, 320, False, CE_PAIR, {**SGD, "weight_decay": 1e-3}),
-}
-
-
-def paper_config(number: int, dataset: Dataset) -> dict[str, Any]:
-    """A row's whole config, written out from the notebooks' facts and the base config's text."""
-    iterations, crop, flip, losses, optimizer = PAPER[number]
-    resize = {"type": "Resize", "scale": (512, 512), "keep_ratio": True}
-    crops = [{"type": "RandomCrop", "crop_size": (crop, crop), "cat_max_ratio": 0.75}] if crop else []
-    flips = [{"type": "RandomFlip", "prob": 0.5, "direction": "horizontal"}] if flip else []
-    load, labels, pack = ({"type": t} for t in ("LoadImageFromFile", "LoadAnnotations", "PackSegInputs"))
-    side = crop or 256
-    test = [load, resize, labels, pack]
-
-    def loader(names: str, pipeline: list[Any], batch: int, sampler: dict[str, Any]) -> dict[str, Any]:
-        data = {
-            "type": "BaseSegDataset",
-            "data_root": str(dataset.root),
-            "data_prefix": {"img_path": "images", "seg_map_path": "masks"},
-            "ann_file": names,
-            "img_suffix": ".png",
-            "seg_map_suffix": ".png",
-            "metainfo": {"classes": ["background", "fluid"], "palette": [[0, 0, 0], [230, 159, 0]]},
-            "reduce_zero_label": False,
-            "pipeline": pipeline,
-        }
-        return {"batch_size": batch, "num_workers": 0, "persistent_workers": False, "sampler": sampler, "dataset": data}
-
-    validation = loader("/lists/val.txt", test, 1, {"type": "DefaultSampler", "shuffle": False})
-    head = {"num_classes": 2, "dropout_ratio": 0.1, "norm_cfg": NORM, "align_corners": False}
-    psp = {"type": "PSPHead", "in_channels": 64, "in_index": 4, "channels": 16, "pool_scales": (1, 2, 3, 6)}
-    fcn = {"type": "FCNHead", "in_channels": 128, "in_index": 3, "channels": 64, "num_convs": 1, "concat_input": False}
-    return {
-        "model": {
-            "type": "EncoderDecoder",
-            "pretrained": None,
-            "data_preprocessor": {
-                "type": "SegDataPreProcessor",
-                "mean": [123.675, 116.28, 103.53],
-                "std": [58.395, 57.12, 57.375],
-                "bgr_to_rgb": True,
-                "pad_val": 0,
-                "seg_pad_val": 255,
-                "size": (side, side),
-            },
-            "backbone": {
-                "type": "UNet",
-                "in_channels": 3,
-                "base_channels": 64,
-                "num_stages": 5,
-                "strides": (1, 1, 1, 1, 1),
-                "enc_num_convs": (2, 2, 2, 2, 2),
-                "dec_num_convs": (2, 2, 2, 2),
-                "downsamples": (True, True, True, True),
-                "enc_dilations": (1, 1, 1, 1, 1),
-                "dec_dilations": (1, 1, 1, 1),
-                "with_cp": False,
-                "conv_cfg": None,
-                "norm_cfg": NORM,
-                "act_cfg": {"type": "ReLU"},
-                "upsample_cfg": {"type": "InterpConv"},
-                "norm_eval": False,
-            },
-            "decode_head": {**psp, **head, "loss_decode": losses[0]},
-            "auxiliary_head": {**fcn, **head, "loss_decode": losses[1]},
-            "train_cfg": {},
-            "test_cfg": {"mode": "slide", "crop_size": (256, 256), "stride": (170, 170)},
-        },
-        "train_dataloader": loader(
-            "/lists/train.txt",
-            [load, labels, resize, *crops, *flips, pack],
-            2,
-            {"type": "InfiniteSampler", "shuffle": True},
-        ),
-        "val_dataloader": validation,
-        "test_dataloader": validation,
-        "test_pipeline": test,
-        "val_evaluator": {"type": "IoUMetric", "iou_metrics": ["mIoU", "mDice"]},
-        "test_evaluator": {"type": "IoUMetric", "iou_metrics": ["mIoU", "mDice"]},
-        "train_cfg": {"type": "IterBasedTrainLoop", "max_iters": iterations, "val_interval": iterations // 5},
-        "val_cfg": {"type": "ValLoop"},
-        "test_cfg": {"type": "TestLoop"},
-        "optim_wrapper": {"type": "OptimWrapper", "optimizer": optimizer, "clip_grad": None},
-        "param_scheduler": [
-            {"type": "PolyLR", "power": 0.9, "eta_min": 1e-4, "begin": 0, "end": 40_000, "by_epoch": False}
-        ],
-        "default_hooks": {
-            "timer": {"type": "IterTimerHook"},
-            "logger": {"type": "LoggerHook", "interval": 50, "log_metric_by_epoch": False},
-            "param_scheduler": {"type": "ParamSchedulerHook"},
-            "checkpoint": {
-                "type": "CheckpointHook",
-                "by_epoch": False,
-                "interval": iterations // 5,
-                "max_keep_ckpts": 1,
-                "save_best": "mIoU",
-                "rule": "greater",
-            },
-            "sampler_seed": {"type": "DistSamplerSeedHook"},
-            "visualization": {"type": "SegVisualizationHook"},
-        },
-        "env_cfg": {
-            "cudnn_benchmark": True,
-            "mp_cfg": {"mp_start_method": "fork", "opencv_num_threads": 0},
-            "dist_cfg": {"backend": "nccl"},
-        },
-        "log_processor": {"by_epoch": False},
-        "log_level": "INFO",
-        "visualizer": {
-            "type": "SegLocalVisualizer",
-            "vis_backends": [{"type": "LocalVisBackend"}],
-            "name": "visualizer",
-        },
-        "default_scope": "mmseg",
-        "load_from": "/weights/w.pth",
-        "resume": False,
-        "randomness": {"seed": 0},
-    }
-
-
-@pytest.mark.parametrize("row", TABLE2, ids=lambda row: f"row{row.number}")
-def test_every_row_of_table_2_is_the_notebooks_config_key_by_key(phantom: Dataset, row: Row) -> None:
-    cfg, wanted = build(phantom, row.settings), paper_config(row.number, phantom)
-    assert cfg.keys() == wanted.keys()
-    for key, value in wanted.items():
-        if key == "param_scheduler":
-            assert cfg[key][0].pop("eta_min") == pytest.approx(1e-4, rel=1e-12)
-            value[0].pop("eta_min")
-        assert cfg[key] == value, key
-
-
-def test_the_rows_of_the_paper_are_all_there() -> None:
-    assert [row.number for row in TABLE2] == sorted(PAPER)
-    assert BASES["pspnet"].name == "unet-s5-d16_pspnet_4xb4-40k_hrf-256x256"
-
-
 def test_settings_left_out_are_the_papers(phantom: Dataset) -> None:
     assert build(phantom) == build(phantom, DEFAULTS)
 
@@ -472,123 +271,3 @@ def test_batches_are_padded_to_one_shape_that_the_unet_can_halve(
     preprocessor = build(phantom, settings, shapes=shapes)["model"]["data_preprocessor"]
     assert preprocessor["size"] == size
     assert preprocessor.get("test_cfg") == test_cfg
-
-
-def test_another_base_keeps_its_own_values(phantom: Dataset) -> None:
-    base = load_base(SEGFORMER)
-    cfg = build(phantom, {"iterations": 100}, base, weights=None)
-    for key in ("optim_wrapper", "param_scheduler", "env_cfg"):
-        assert cfg[key] == base.cfg[key], key
-    assert cfg["train_dataloader"]["batch_size"] == base.cfg["train_dataloader"]["batch_size"]
-    theirs = [step for step in base.cfg["train_dataloader"]["dataset"]["pipeline"] if step["type"] != "LoadAnnotations"]
-    ours = [step for step in at(cfg, TRAIN) if step["type"] != "LoadAnnotations"]
-    assert ours == theirs
-    assert {"type": "LoadAnnotations"} in at(cfg, TRAIN)  # reduce_zero_label is gone: class 0 is a class
-    assert cfg["model"]["decode_head"]["num_classes"] == 2
-    assert cfg["model"]["decode_head"]["norm_cfg"]["type"] == "BN"
-    assert cfg["model"]["backbone"]["init_cfg"] is None  # the backbone's own download is neither verified nor recorded
-    assert cfg["model"]["data_preprocessor"]["size"] == (512, 512)
-    assert cfg["train_cfg"] == {"type": "IterBasedTrainLoop", "max_iters": 100, "val_interval": 20}
-    assert cfg["load_from"] is None
-
-
-def test_another_base_takes_the_settings_that_are_named(phantom: Dataset) -> None:
-    base = load_base(SEGFORMER)
-    settings: dict[str, Value] = {
-        "iterations": 100,
-        "lr_adam": 0.002,
-        "crop": 128,
-        "loss": "ce_dice",
-        "schedule": "poly",
-    }
-    cfg = build(phantom, settings, base)
-    ours, theirs = (c["optim_wrapper"]["optimizer"] for c in (cfg, base.cfg))
-    assert ours == {**theirs, "lr": 0.002}
-    assert cfg["optim_wrapper"]["paramwise_cfg"] == base.cfg["optim_wrapper"]["paramwise_cfg"]
-    assert {s["type"]: s for s in at(cfg, TRAIN)}["RandomCrop"]["crop_size"] == (128, 128)
-    assert [term["type"] for term in cfg["model"]["decode_head"]["loss_decode"]] == ["CrossEntropyLoss", "DiceLoss"]
-    assert [s["type"] for s in cfg["param_scheduler"]] == ["PolyLR"]
-    assert cfg["param_scheduler"][0]["end"] == 100
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"decoder": "fcn"}, r"decoder: base config segformer.* has a decoder of its own; drop it from the space"),
-        ({"base_channels": 8}, r"base_channels: base config segformer.* has a decoder of its own"),
-        ({"lr_sgd": 0.1}, r"lr_sgd: the base config's optimizer is AdamW; use lr_adam, or set optimizer"),
-        ({"momentum": 0.1}, r"momentum: the base config's optimizer is AdamW; drop it, or set optimizer"),
-        ({"stride": 8}, r"stride: without inference base config segformer.* keeps its own; set inference too"),
-        ({"cat_max_ratio": 0.5}, r"cat_max_ratio: without crop .* set crop too"),
-        ({"foreground_weight": 2.0}, r"foreground_weight: without loss .* set loss too"),
-    ],
-)
-def test_another_base_refuses_what_would_have_no_effect(
-    phantom: Dataset, settings: dict[str, Value], message: str
-) -> None:
-    with pytest.raises(InputError, match=message):
-        build(phantom, {"iterations": 100, **settings}, load_base(SEGFORMER))
-
-
-def test_a_base_that_counts_epochs_needs_iterations(phantom: Dataset) -> None:
-    base = load_base(SEGFORMER)
-    epochs = replace(base, cfg={**base.cfg, "train_cfg": {"type": "EpochBasedTrainLoop", "max_epochs": 3}})
-    with pytest.raises(InputError, match=r"iterations: the base config counts epochs; set iterations in \[train\]"):
-        build(phantom, {}, epochs)
-    assert build(phantom, {"iterations": 7}, epochs)["train_cfg"]["max_iters"] == 7
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"crpo": 320}, r"settings: crpo is no setting; did you mean crop\?"),
-        ({"zzz": 1}, r"settings: zzz is no setting; known: decoder, .*, or a dotted config key"),
-        ({"crop": 8}, r"settings: crop = 8 is not allowed; it takes 'none' or a whole number from 16 to 8192"),
-        ({"loss": "hinge"}, r"settings: loss = 'hinge' is not allowed; it takes cross_entropy \| dice"),
-        (
-            {"model.decode_head.dropuot_ratio": 0.1},
-            r"no key model.decode_head.dropuot_ratio; did you mean dropout_ratio\?",
-        ),
-        ({"model.nose": 1}, r"base config unet-s5.*: no key model.nose; model has type, data_preprocessor"),
-        (
-            {"optim_wrapper.optimizer.lr": 0.1},
-            r"optim_wrapper.optimizer.lr: is what lr_sgd or lr_adam sets; use lr_sgd or",
-        ),
-        (
-            {"train_dataloader.batch_size": 4},
-            r"train_dataloader.batch_size: is what batch_size sets; use batch_size in",
-        ),
-    ],
-)
-def test_an_unknown_setting_or_key_is_an_error_with_a_hint(
-    phantom: Dataset, settings: dict[str, Value], message: str
-) -> None:
-    with pytest.raises(InputError, match=message):
-        build(phantom, settings)
-
-
-def test_a_dotted_key_takes_what_no_setting_of_another_base_claims(phantom: Dataset) -> None:
-    cfg = build(phantom, {"iterations": 9, "optim_wrapper.optimizer.lr": 0.5}, load_base(SEGFORMER))
-    assert cfg["optim_wrapper"]["optimizer"]["lr"] == 0.5
-
-
-@pytest.mark.parametrize("number", [1, 6, 8])
-def test_the_exported_file_is_read_back_as_it_was_by_us_and_by_mmengine(
-    phantom: Dataset, tmp_path: Path, number: int
-) -> None:
-    cfg = build(phantom, TABLE2[number - 1].settings)
-    path = tmp_path / "config.py"
-    write_config(cfg, path, "trial 3, seed 7\ncrop = 320")
-    assert path.read_text().splitlines()[:2] == ["# trial 3, seed 7", "# crop = 320"]
-    assert read_config(path) == cfg
-    assert Config.fromfile(str(path)).to_dict() == cfg
-    assert config_text(read_config(path)) == config_text(cfg)
-    assert "mmtuna" not in config_text(cfg)
-
-
-def test_reading_a_config_back_runs_nothing(tmp_path: Path) -> None:
-    path, canary = tmp_path / "config.py", tmp_path / "canary"
-    path.write_text(f"import os\nos.mkdir({str(canary)!r})\nmodel = dict(type=open({str(canary)!r}, 'w'))\n")
-    with pytest.raises(ValueError, match="malformed node"):
-        read_config(path)
-    assert not canary.exists()

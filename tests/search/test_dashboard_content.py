@@ -12,14 +12,7 @@ import pytest
 from search.dashboard_content import Refreshed, refresh, refresh_trial
 from studies import study as study_room
 from studies.spec import StudySpec
-from tests.search.dashboard_study import (
-    MESSAGE,
-    Client,
-    end_trial,
-    make_study,
-    served,
-    trials,
-)
+from tests.search.dashboard_study import MESSAGE, Client, end_trial, make_study, served, trials
 
 
 @pytest.fixture(scope="module")
