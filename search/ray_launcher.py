@@ -116,7 +116,7 @@ class Launch:
             raise NotReadyError(problems)
         for note in answer.found["notes"]:
             self.console.print(f"note: {note}", highlight=False, markup=False, style="dim", soft_wrap=True)
-        return replace(order, trials=answer.found["trials"], patient=True)
+        return replace(order, patient=True)
 
     def _train(self, study: optuna.Study, order: Order) -> None:
         try:
@@ -128,8 +128,11 @@ class Launch:
                     return
                 self._send(order, left)
                 self._watch_nodes(order)
-                for task in self.cluster.ended([*self._flying, *self._looks], _LISTEN):
+                tasks = [*self._flying, *self._looks]
+                for task in self.cluster.ended(tasks, _LISTEN):
                     self._take(task, study)
+                if not tasks:  # all that is left trains elsewhere
+                    self._stop.wait(_LISTEN)
         except (DiskFullError, StorageLostError) as error:
             raise StoppedError(str(error)) from None
         finally:

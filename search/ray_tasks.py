@@ -141,19 +141,19 @@ def _check_data(spec: StudySpec) -> str:
 def prepare_study(order_text: str) -> str:
     """Checks all that can be known to fail before trial 1, as `check` does, and begins the study if nothing does.
 
-    Returns JSON: problems, notes, trials (that the study is to hold).
+    Returns JSON: problems, notes.
     """
     order = Order(**json.loads(order_text))
     quiet_optuna()
     spec = order.study_spec()
     ready = prepare(spec, slots=1)
-    problems, trials = ready.problems, order.trials
+    problems = ready.problems
     if not problems:
         try:
-            _, trials = begin(spec, ready, order.trials)
+            begin(spec, ready)
         except InputError as error:
             problems = [str(error)]
-    return json.dumps({"problems": problems, "notes": ready.notes, "trials": trials})
+    return json.dumps({"problems": problems, "notes": ready.notes})
 
 
 def train_one(order_text: str) -> str:
@@ -202,7 +202,8 @@ def _train_one(place: _Place, console: Console) -> dict[str, Any]:
         slots = [Slot(0, order.device, order.threads)]
         space = spec.search_space()
         worker = Worker(spec=spec, study=study, space=space, objective=place.objective, slots=slots, board=board)
-        budget = worker.work_once(order.trials)
+        # Twice the time in which a lost trial comes back: a worker that only asked would be gone before it could tell.
+        budget = worker.work_once(order.trials, patience=2 * spec.resources.lease)
     except KeyboardInterrupt:  # how Ray cancels a task; the trial has been put back
         return {"stopped": "interrupted"}
     except (InputError, StoppedError, StorageLostError, DiskFullError) as error:

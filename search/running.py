@@ -19,7 +19,8 @@ from search.preparation import Preparation, prepare
 from search.progress import Board
 from search.worker import Slot, StoppedError, Worker, make_slots
 from spaces.errors import InputError
-from studies import results
+from spaces.table2 import TABLE2
+from studies import enqueuing, results
 from studies import study as study_room
 from studies.outages import through_outages
 from studies.sampling import check_sampler
@@ -87,22 +88,32 @@ def run_study(
             raise NotReadyError(ready.problems)
     for note in ready.notes:
         console.print(f"note: {note}", highlight=False, markup=False, style="dim", soft_wrap=True)
-    study, budget = begin(spec, ready, trials, replicates)
+    study = begin(spec, ready, replicates)
     places = make_slots(ready.devices, resources.trials_per_device, cores(), resources.threads, slots)
-    work(spec, study, ready.objective(), places, console, budget)
+    work(spec, study, ready.objective(), places, console, None if replicates else trials or spec.study.trials)
+    if replicates is not None:
+        _tell_failed_rows(spec, study, replicates)
     return study
 
 
-def begin(
-    spec: StudySpec, ready: Preparation, trials: int | None = None, replicates: int | None = None
-) -> tuple[optuna.Study, int]:
+def _tell_failed_rows(spec: StudySpec, study: optuna.Study, replicates: int) -> None:
+    failed = enqueuing.missing_table2(study, spec.search_space(), replicates, spec.train)
+    if failed:
+        raise StoppedError(
+            f"row {failed[0][0]} of Table 2 failed, {len(failed)} of {replicates * len(TABLE2)} trainings in all; "
+            "`mmtuna status SPEC` names the causes, the same command trains them again"
+        )
+
+
+def begin(spec: StudySpec, ready: Preparation, replicates: int | None = None) -> optuna.Study:
     """Creates or opens a study that was prepared without problems and enqueues what the spec asks for.
 
-    Returns it with the number of finished trials that it is to hold. InputError for one that cannot be continued.
+    InputError for one that cannot be continued.
     """
     study = study_room.create_or_open(spec, ready.fingerprints())
     ready.save()
-    return study, _enqueue(spec, study, trials or spec.study.trials, replicates)
+    through_outages(lambda: _enqueue(spec, study, replicates))
+    return study
 
 
 def replay_study(spec: StudySpec, console: Console, *, trials: int | None, slots: int | None) -> optuna.Study:
@@ -113,32 +124,29 @@ def replay_study(spec: StudySpec, console: Console, *, trials: int | None, slots
     recorded = () if spec.replay.curves == "generated" else load_recorded(Path(spec.replay.curves))
     objective = ReplayObjective(metric=spec.study.metric, recorded=recorded, pause=spec.replay.pause)
     study = study_room.create_or_open(spec, {"replay": {"curves": Path(spec.replay.curves).name}})
-    budget = _enqueue(spec, study, trials or spec.study.trials, None)
-    work(spec, study, objective, make_slots(["cpu"], slots or 1, cores(), None, None), console, budget)
+    through_outages(lambda: _enqueue(spec, study, None))
+    places = make_slots(["cpu"], slots or 1, cores(), None, None)
+    work(spec, study, objective, places, console, trials or spec.study.trials)
     return study
 
 
-def _enqueue(spec: StudySpec, study: optuna.Study, trials: int, replicates: int | None) -> int:
-    """Puts what the spec asks for in the queue and returns the budget that it belongs to."""
-    return through_outages(lambda: _enqueue_once(spec, study, trials, replicates))
-
-
-def _enqueue_once(spec: StudySpec, study: optuna.Study, trials: int, replicates: int | None) -> int:
+def _enqueue(spec: StudySpec, study: optuna.Study, replicates: int | None) -> None:
+    """Puts what the spec asks for in the queue; with `replicates`, that much of Table 2 and nothing else."""
     with study_lock(spec.study.storage, spec.study.name):
         if replicates is not None:
-            study_room.enqueue_table2(study, spec.search_space(), replicates, spec.train)
-            return study_room.finished(study) + study_room.running(study) + study_room.waiting(study)
-        study_room.enqueue_start(study, spec.space.start)
+            enqueuing.enqueue_table2(study, spec.search_space(), replicates, spec.train)
+            return
+        enqueuing.enqueue_start(study, spec.space.start)
         if "table2" in spec.study.enqueue:
-            study_room.enqueue_table2(study, spec.search_space(), 1, spec.train)
-    return trials
+            enqueuing.enqueue_table2(study, spec.search_space(), 1, spec.train)
 
 
 def work(
-    spec: StudySpec, study: optuna.Study, objective: Objective, slots: list[Slot], console: Console, trials: int
+    spec: StudySpec, study: optuna.Study, objective: Objective, slots: list[Slot], console: Console, trials: int | None
 ) -> None:
     """Runs one worker on this process's main thread, with signals that end it in order."""
-    board = Board(console, [slot.device for slot in slots], spec.study.metric, trials)
+    full = study_room.finished(study) + study_room.left(study, trials)
+    board = Board(console, [slot.device for slot in slots], spec.study.metric, full)
     best = results.best(study)
     board.counted(study_room.finished(study), (best.value, best.number) if best and best.value is not None else None)
     worker = Worker(spec=spec, study=study, space=spec.search_space(), objective=objective, slots=slots, board=board)

@@ -17,7 +17,7 @@ from search.showing import show_trial
 from search.uploads import Uploads
 from spaces.errors import InputError
 from spaces.search_space import SearchSpace
-from studies import results
+from studies import enqueuing, results
 from studies import study as study_room
 from studies.ending import HISTORY, Lease
 from studies.leases import Leases
@@ -87,7 +87,7 @@ class Worker:
             so_far = len(self.study.get_trials(deepcopy=False))
             self.study.sampler = build_sampler(self.spec, self.space, so_far, ordinal)
             if sampler_name(self.spec, self.space) == "grid":
-                study_room.enqueue_grid(self.study, self.space, self.spec.study.seed)
+                enqueuing.enqueue_grid(self.study, self.space, self.spec.study.seed)
         return ordinal
 
     def _through(self, call: Callable[[], Result]) -> Result:
@@ -98,23 +98,32 @@ class Worker:
         """Ends the running trainings; their trials wait to be trained again."""
         self._stop.set()
 
-    def work(self, trials: int) -> None:
-        """Trains until the study holds `trials` finished trials.
+    def work(self, trials: int | None) -> None:
+        """Trains until the study holds `trials` finished trials; None: until nothing is left in its queue.
 
         Raises StoppedError where the same cause ends every trial, where the database is lost or full, or after
         `request_stop`.
         """
         self._on_threads(lambda slot: self._serve(slot, trials))
-        if self._through(lambda: study_room.finished(self.study)) < trials:
+        if self._through(lambda: study_room.left(self.study, trials)):
             raise StoppedError("stopped; run the same command again to go on")
 
-    def work_once(self, trials: int) -> study_room.Budget | None:
+    def work_once(self, trials: int | None, patience: float = 0.0) -> study_room.Budget | None:
         """Trains one trial on every slot, towards `trials` finished ones, or says why there was none to train.
 
-        Raises what `work` raises.
+        For `patience` seconds it waits for those that others train, one of which may be lost to it. Raises what `work`
+        raises.
         """
+        end = time.monotonic() + patience
         found: list[study_room.Budget | None] = []
-        self._on_threads(lambda slot: found.append(self._serve_once(slot, trials)))
+
+        def serve(slot: Slot) -> None:
+            answer = self._serve_once(slot, trials)
+            while answer is study_room.Budget.WAIT and time.monotonic() < end and not self._stop.wait(_WAIT):
+                answer = self._serve_once(slot, trials)
+            found.append(answer)
+
+        self._on_threads(serve)
         return next((answer for answer in found if answer is not None), None)
 
     def _on_threads(self, serve: Callable[[Slot], None]) -> None:
@@ -150,7 +159,7 @@ class Worker:
         self._reasons.append(reason)
         self._stop.set()
 
-    def _serve(self, slot: Slot, trials: int) -> None:
+    def _serve(self, slot: Slot, trials: int | None) -> None:
         while not self._stop.is_set():
             answer = self._serve_once(slot, trials)
             if answer is study_room.Budget.DONE:
@@ -158,7 +167,7 @@ class Worker:
             if answer is study_room.Budget.WAIT:
                 self._stop.wait(_WAIT)
 
-    def _serve_once(self, slot: Slot, trials: int) -> study_room.Budget | None:
+    def _serve_once(self, slot: Slot, trials: int | None) -> study_room.Budget | None:
         claim = self._through(
             lambda: study_room.ask(
                 self.study, self.space, self.spec, trials=trials, lock=self._lock, leases=self._leases

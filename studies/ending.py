@@ -127,7 +127,8 @@ def reap(connection: sqlalchemy.Connection, lease: Lease, retries: int, *, dead:
     The trial waits again, under its number and with all that it has; lost more than `retries` times, it fails with the
     cause "lost". None where nothing was to do, be it that another reaper was first.
     """
-    if not _lock_held(connection, lease):
+    # Whoever holds the row lives, or did a moment ago: others are not to wait for it.
+    if not _lock_held(connection, lease, skip=True):
         return None
     gone = delete(LEASES).where(LEASES.c.trial_id == lease.trial_id, LEASES.c.token == lease.token)
     if not dead:
@@ -153,11 +154,11 @@ def write_attrs(connection: sqlalchemy.Connection, trial_id: int, attrs: Mapping
     connection.execute(insert(_ATTRS), rows)
 
 
-def _lock_held(connection: sqlalchemy.Connection, lease: Lease) -> bool:
+def _lock_held(connection: sqlalchemy.Connection, lease: Lease, *, skip: bool = False) -> bool:
     # Two statements: the second must see what whoever held the row until now has committed.
     row = select(TRIALS.c.state).where(TRIALS.c.trial_id == lease.trial_id)
     # NO KEY UPDATE: Optuna's inserts of params and attributes refer to the trial and need not wait.
-    state = connection.scalar(row.with_for_update(key_share=True))
+    state = connection.scalar(row.with_for_update(key_share=True, skip_locked=skip))
     ours = (LEASES.c.trial_id == lease.trial_id) & (LEASES.c.token == lease.token)
     return state == TrialState.RUNNING and connection.scalar(select(LEASES.c.token).where(ours)) is not None
 

@@ -73,18 +73,24 @@ def keep_contact(engine: sqlalchemy.Engine, study_id: int, seconds: float) -> No
         connection.execute(note)
 
 
-def has_had_its_chance(engine: sqlalchemy.Engine, patience: float) -> sqlalchemy.ColumnElement[bool]:
+def has_had_its_chance(engine: sqlalchemy.Engine, patience: float | None) -> sqlalchemy.ColumnElement[bool]:
     """The condition that whoever holds a lease that has expired could have renewed it, if there.
 
     Not so where nobody reached the database while it expired: the server was down, the network cut, the only machine
     asleep. Then it gets a whole lease's time from the moment at which the first one did. What counts is the contact
-    that was noted, not that of who asks: it may be the first one back, and not have noted its own yet. After `patience`
-    seconds the lease's worker has given up the database by itself.
+    that was noted, not that of who asks: it may be the first one back, and not have noted its own yet. Who notes none
+    of its own has `patience`: seconds after which it takes the worker of an expired lease for gone all the same.
     """
     here = CONTACT.c.study_id == LEASES.c.study_id
     since = select(CONTACT.c.since).where(here).scalar_subquery()
     last = select(CONTACT.c.last).where(here).scalar_subquery()
     never = last.is_(None)  # a study of before contact was noted
     early = since < LEASES.c.expires - LEASES.c.seconds / 2
-    lasted = last >= case((early, LEASES.c.expires), else_=since + LEASES.c.seconds)
+    # Between two notes may lie an outage of half a lease of who notes. A lease is good for two thirds of its time even
+    # where its renewal was due at that moment; one that is shorter than the others' has not had its chance with that.
+    longest = select(func.max(WORKERS.c.seconds)).where(WORKERS.c.study_id == LEASES.c.study_id).scalar_subquery()
+    unnoticed = case((longest > LEASES.c.seconds, (longest - LEASES.c.seconds) / 2), else_=0.0)
+    lasted = last >= case((early, LEASES.c.expires), else_=since + LEASES.c.seconds) + unnoticed
+    if patience is None:
+        return sqlalchemy.or_(never, lasted)
     return sqlalchemy.or_(never, lasted, LEASES.c.expires + patience < now(engine))

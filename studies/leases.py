@@ -65,9 +65,7 @@ class Leases:
 
     def __enter__(self) -> Leases:
         through_outages(self._renew, stop=self.stop)
-        with self.engine.begin() as connection:
-            old = WORKERS.c.expires < now(self.engine) - _REMEMBERED_SECONDS
-            connection.execute(delete(WORKERS).where(WORKERS.c.study_id == self.study._study_id, old))
+        through_outages(self._forget_old_workers, stop=self.stop)
         self._thread.start()
         return self
 
@@ -88,6 +86,11 @@ class Leases:
         except Exception as error:
             self.say(f"the trials of this worker wait until their leases expire: {type(error).__name__}")
         self._registration.release()
+
+    def _forget_old_workers(self) -> None:
+        old = WORKERS.c.expires < now(self.engine) - _REMEMBERED_SECONDS
+        with self.engine.begin() as connection:
+            connection.execute(delete(WORKERS).where(WORKERS.c.study_id == self.study._study_id, old))
 
     def claim(self, trial: optuna.Trial, attrs: Mapping[str, Any], connection: sqlalchemy.Connection | None) -> Lease:
         """Takes a lease on a trial that was just made running, and sets user attributes with it.
@@ -166,7 +169,7 @@ class Leases:
 
     def reap(self) -> list[Reaped]:
         """Takes every trial from a worker that is gone, as `reap` of this module does, and says so."""
-        found = reap(self.study, self.folder, self.retries, but_not=self.worker)
+        found = reap(self.study, self.folder, self.retries, but_not=self.worker, patience=None)
         for reaped in found:
             self.say(_reaped_text(reaped))
         return found
@@ -222,15 +225,23 @@ class Leases:
         keep_contact(self.engine, self.study._study_id, self.seconds)
 
 
-def reap(study: optuna.Study, folder: Path, retries: int, *, but_not: str = "") -> list[Reaped]:
+def reap(
+    study: optuna.Study,
+    folder: Path,
+    retries: int,
+    *,
+    but_not: str = "",
+    patience: float | None = OUTAGE_SECONDS,
+) -> list[Reaped]:
     """Takes every trial whose lease has expired, or whose worker died on this machine, from its worker.
 
     It waits to be trained again, or fails after `retries` times. Any number may do this at the same time: each trial is
-    taken once. `but_not` is the caller's own name, whose leases it renews.
+    taken once. `but_not` is the caller's own name, whose leases it renews. `patience` seconds after its end a lease is
+    taken for expired also where no worker reached the database meanwhile; None for a worker, which notes that it does.
     """
     engine = engine_of(study)
     where = (LEASES.c.study_id == study._study_id) & (LEASES.c.worker != but_not)
-    over = sqlalchemy.and_(has_expired(engine, LEASES), has_had_its_chance(engine, OUTAGE_SECONDS))
+    over = sqlalchemy.and_(has_expired(engine, LEASES), has_had_its_chance(engine, patience))
     leased = select(LEASES, TRIALS.c.number, over.label("expired"))
     with engine.begin() as connection:
         rows = connection.execute(leased.join(TRIALS, TRIALS.c.trial_id == LEASES.c.trial_id).where(where)).all()
@@ -245,10 +256,16 @@ def reap(study: optuna.Study, folder: Path, retries: int, *, but_not: str = "") 
         if reaped is not None:
             found.append(reaped)
     for worker in gone:
-        with engine.begin() as connection:
-            connection.execute(delete(WORKERS).where(WORKERS.c.worker == worker))
-        recovery.forget(folder, worker)
+        _forget(engine, folder, worker)
     return found
+
+
+def _forget(engine: sqlalchemy.Engine, folder: Path, worker: str) -> None:
+    with engine.begin() as connection:
+        if connection.scalar(select(LEASES.c.token).where(LEASES.c.worker == worker)) is not None:
+            return  # one of its trials was another's at this moment
+        connection.execute(delete(WORKERS).where(WORKERS.c.worker == worker))
+    recovery.forget(folder, worker)
 
 
 def _reaped_text(reaped: Reaped) -> str:

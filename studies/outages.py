@@ -20,6 +20,7 @@ OUTAGE_SECONDS = 600.0
 STOPPING_SECONDS = 5.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _POSTGRES_DISK_FULL = "53100"
+_POSTGRES_READ_ONLY = "25006"  # a stand-in that has not taken over yet
 # sqlite.org/rescode.html; the second where the file that readers and writers of a WAL share cannot grow.
 _SQLITE_DISK_FULL = ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE")
 _DISK_FULL = "disk full: the database cannot grow; free some room and run again"
@@ -68,6 +69,8 @@ def is_outage(error: BaseException) -> bool:
         return False
     if isinstance(found.orig, sqlite3.Error):
         return any(word in str(found.orig) for word in ("locked", "busy"))
+    if getattr(found.orig, "sqlstate", None) == _POSTGRES_READ_ONLY:
+        return True
     lost = isinstance(found, sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError)
     return lost or found.connection_invalidated
 

@@ -5,6 +5,7 @@ Leases tell on every machine, after their time, that a worker is gone; on the sa
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import socket
@@ -34,19 +35,27 @@ class Registration:
 def register(folder: Path) -> Registration:
     """Makes this process a worker of the study whose files lie in `folder`."""
     worker = f"{socket.gethostname()[:200]}:{os.getpid()}:{secrets.token_hex(4)}"
-    path = _path(folder, worker)
+    path: Path | None = None
     try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = _path(folder, worker)
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(path, thread_local=False)
         lock.acquire(timeout=10)
     except (OSError, NotImplementedError):
+        with contextlib.suppress(OSError):  # a file that nobody locks would say that this worker is dead
+            if path is not None:
+                path.unlink(missing_ok=True)
         return Registration(worker, None)  # a file system without locks: the leases alone tell then
     return Registration(worker, lock)
 
 
 def is_gone(folder: Path, worker: str) -> bool:
     """Whether `worker` is known to have died on this machine; False for one of another machine, which nobody knows."""
-    path = _path(folder, worker)
+    try:
+        path = _path(folder, worker)
+    except OSError:
+        return False
     if not path.exists():
         return False
     lock = filelock.FileLock(path, thread_local=False)
@@ -64,9 +73,10 @@ def forget(folder: Path, worker: str) -> None:
 
 
 def _path(folder: Path, worker: str) -> Path:
-    # By kernel: locks of another machine, seen through a shared folder, need not be seen to be held.
+    # By kernel and by mount: locks of another machine or container, seen through a shared folder, need not be seen to
+    # be held. OSError where `folder` is not there.
     try:
         machine = _BOOT_ID.read_text(encoding="ascii").strip()[:13]
     except OSError:
         machine = socket.gethostname()
-    return folder / _FOLDER / machine / (worker.replace(":", "-") + ".lock")
+    return folder / _FOLDER / f"{machine}-{folder.stat().st_dev:x}" / (worker.replace(":", "-") + ".lock")

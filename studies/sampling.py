@@ -53,7 +53,7 @@ def build_sampler(spec: StudySpec, space: SearchSpace, trials_so_far: int, worke
 
     Its seed comes from the spec's, the number of trials the study holds at the start, and the worker's ordinal (0, 1,
     ...): a continued study and a second worker would otherwise propose the same params again. "grid" draws at random
-    among the cells not seen yet; `study.enqueue_grid` puts the cells in the queue.
+    among the cells not seen yet; `enqueuing.enqueue_grid` puts the cells in the queue.
     """
     seed = int(np.random.SeedSequence([spec.study.seed, trials_so_far, worker]).generate_state(1)[0])
     name = sampler_name(spec, space)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import enum
-import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,22 +11,19 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from spaces.errors import InputError
-from spaces.parameter import Params, Value
+from spaces.parameter import Params
 from spaces.search_space import SearchSpace
-from spaces.table2 import TABLE2
 from studies.ending import Lease
 from studies.fingerprints import as_kept, first_difference, merged, short
 from studies.leases import Leases
-from studies.outages import is_disk_full, is_outage
-from studies.sampling import grid_cells, params_key, params_of
+from studies.outages import StorageAwayError, is_disk_full, is_outage
+from studies.sampling import params_key, params_of
 from studies.spec import StudySpec
 from studies.storage import SQLITE, StudyLock, open_storage, sqlite_file, study_lock
 
 SPEC = "mmtuna:spec"
 FINGERPRINTS = "mmtuna:fingerprints"
 WORKERS = "mmtuna:workers"
-START = "start"
-"""User attribute of a trial from `[space] start`: the params that it was given."""
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -35,9 +31,9 @@ class Budget(enum.Enum):
     """Why `ask` gave no trial."""
 
     DONE = "done"
-    """The study holds the trials it shall hold."""
+    """The study holds the trials it shall hold, or nothing is left in its queue where only that was asked for."""
     WAIT = "wait"
-    """The trials that are running would fill the study; ask again when one has ended."""
+    """The trials that are running would fill the study, or may come back; ask again when one has ended."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,70 +130,13 @@ def waiting(study: optuna.Study) -> int:
     return _count(study, TrialState.WAITING)
 
 
+def left(study: optuna.Study, trials: int | None) -> int:
+    """How many trials the study lacks of `trials` finished ones; None: how many are running or in its queue."""
+    return running(study) + waiting(study) if trials is None else max(0, trials - finished(study))
+
+
 def _count(study: optuna.Study, *states: TrialState) -> int:
     return len(study.get_trials(deepcopy=False, states=states))
-
-
-def enqueue_table2(
-    study: optuna.Study, space: SearchSpace, replicates: int = 1, fixed: Mapping[str, Value] | None = None
-) -> int:
-    """Enqueues every row of Table 2 `replicates` times and returns how many trials that added.
-
-    A row's replicate that is waiting, running or ended is not enqueued again, unless it failed. `fixed` is the spec's
-    `[train]`. The caller holds the study's lock. InputError where the space does not hold a row, or `fixed` denies it.
-    """
-    rows = {row.number: row.params(space) for row in TABLE2}
-    for row in TABLE2:
-        for name, value in row.settings.items():
-            if name in _OF_A_ROW and name not in space and (fixed or {}).get(name, value) != value:
-                raise InputError(
-                    f"[train] fixes {name} = {(fixed or {})[name]!r}, row {row.number} of Table 2 has {value!r}; "
-                    f"search {name}, or take table2 out of [study] enqueue"
-                )
-        twin = next((other for other in rows if other < row.number and rows[other] == rows[row.number]), None)
-        if twin is not None:
-            raise InputError(
-                f'[space] cannot tell rows {twin} and {row.number} of Table 2 apart; take preset = "paper" whole, '
-                "or take table2 out of [study] enqueue"
-            )
-    present = {
-        (params_key(params_of(trial)), int(trial.user_attrs.get("replicate", 0)))
-        for trial in study.get_trials(deepcopy=False)
-        if trial.state != TrialState.FAIL
-    }
-    added = 0
-    for replicate in range(replicates):
-        for number, params in rows.items():
-            if (params_key(params), replicate) not in present:
-                study.enqueue_trial(dict(params), user_attrs={"table2": number, "replicate": replicate})
-                added += 1
-    return added
-
-
-_OF_A_ROW = ("decoder", "iterations", "crop", "flip", "loss", "optimizer", "weight_decay")
-
-
-def enqueue_start(study: optuna.Study, start: Sequence[Mapping[str, Value]]) -> int:
-    """Enqueues the spec's `[space] start`, each once, and returns how many that added. The caller holds the lock."""
-    present = {trial.user_attrs.get(START) for trial in study.get_trials(deepcopy=False)}
-    fresh = [(params_key(params), params) for params in start if params_key(params) not in present]
-    for key, params in fresh:
-        study.enqueue_trial(dict(params), user_attrs={START: key})
-    return len(fresh)
-
-
-def enqueue_grid(study: optuna.Study, space: SearchSpace, seed: int) -> int:
-    """Enqueues the space's combinations that no trial has yet, shuffled by `seed`; returns how many that added.
-
-    The caller holds the study's lock. InputError where the space cannot be listed.
-    """
-    cells = grid_cells(space)
-    present = {params_key(params_of(trial)) for trial in study.get_trials(deepcopy=False)}
-    random.Random(seed).shuffle(cells)
-    fresh = [cell for cell in cells if params_key(cell) not in present]
-    for cell in fresh:
-        study.enqueue_trial(dict(cell))
-    return len(fresh)
 
 
 def ask(
@@ -205,11 +144,13 @@ def ask(
     space: SearchSpace,
     spec: StudySpec,
     *,
-    trials: int,
+    trials: int | None,
     lock: StudyLock,
     leases: Leases | None = None,
 ) -> Claim | Budget:
     """A trial to train, or why there is none: the study is to hold `trials` finished ones, and no more.
+
+    None for `trials`: only what is in the study's queue.
 
     Enqueued trials come first, those that were put back among them. All of it happens under `lock`, the study's own, so
     that any number of threads and processes may ask. The trial gets the user attrs `replicate` (the lowest number that
@@ -226,6 +167,7 @@ def ask(
             if isinstance(found, Budget):
                 return found
             if leases is not None:
+                _require_stored(study, found.trial)
                 attrs = {"replicate": found.replicate, "seed": found.seed}
                 lease = leases.claim(found.trial, attrs, held.connection)
     except BaseException:
@@ -238,8 +180,18 @@ def ask(
     return replace(found, lease=lease)
 
 
+def _require_stored(study: optuna.Study, trial: optuna.Trial) -> None:
+    """Refuses, for now, a trial whose stored params are not those that were suggested here.
+
+    A process that lost the lock while it asked, to a restart of the server, may go on to suggest for a trial that was
+    put back and is this one's now. Optuna keeps what is stored first, and does not say so.
+    """
+    if study._storage.get_trial(trial._trial_id).params != trial.params:
+        raise StorageAwayError(f"trial {trial.number}: another process suggests its params as well; ask again")
+
+
 def _ask(
-    study: optuna.Study, space: SearchSpace, spec: StudySpec, trials: int, leases: Leases | None
+    study: optuna.Study, space: SearchSpace, spec: StudySpec, trials: int | None, leases: Leases | None
 ) -> Claim | Budget:
     before = study.get_trials(deepcopy=False)
     if leases is not None:
@@ -247,11 +199,16 @@ def _ask(
         reaped = leases.reap()
         if leases.put_back_unclaimed(running_ids) or reaped:
             before = study.get_trials(deepcopy=False)
-    ended = sum(trial.state in FINISHED for trial in before)
-    if ended >= trials:
-        return Budget.DONE
-    if ended + sum(trial.state == TrialState.RUNNING for trial in before) >= trials:
-        return Budget.WAIT
+    running = sum(trial.state == TrialState.RUNNING for trial in before)
+    if trials is None:
+        if not any(trial.state == TrialState.WAITING for trial in before):
+            return Budget.WAIT if running else Budget.DONE
+    else:
+        ended = sum(trial.state in FINISHED for trial in before)
+        if ended >= trials:
+            return Budget.DONE
+        if ended + running >= trials:
+            return Budget.WAIT
     trial = study.ask()
     try:
         params = space.suggest(trial)

@@ -24,6 +24,7 @@ from search import dashboard
 from search.dashboard_access import Access
 from spaces.table2 import TABLE2
 from studies import study as study_room
+from studies.enqueuing import enqueue_table2
 from studies.spec import StudySpec
 from tests.search.conftest import ENVIRONMENT
 
@@ -52,7 +53,7 @@ def make_study(folder: Path, trials: int = 12) -> StudySpec:
     study = study_room.create_or_open(spec, {})
     study.sampler = optuna.samplers.RandomSampler(seed=0)
     if trials > len(TABLE2):
-        study_room.enqueue_table2(study, spec.search_space())
+        enqueue_table2(study, spec.search_space())
     for _ in range(trials):
         trial = study.ask()
         spec.search_space().suggest(trial)

@@ -8,9 +8,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -19,7 +21,9 @@ from search import ray_tasks
 from search.ray_cluster import Answer, Node, Share
 from search.ray_launcher import Launch, misfits, share_of
 from search.ray_tasks import Order
+from search.worker import StoppedError
 from spaces.errors import InputError
+from studies import study as study_room
 from studies.outages import StorageAwayError
 from studies.postgres import without_password
 from studies.spec import StudySpec, read_text
@@ -195,6 +199,40 @@ def test_a_task_waits_for_a_database_that_is_away(write_spec: WriteSpec) -> None
     tries.clear()
     with pytest.raises(InputError, match="connection refused"):
         order(write_spec()).patiently(open_it)
+
+
+class IdleCluster:
+    """One node on which every task finds that others train all that is left."""
+
+    looks = 0
+
+    def nodes(self) -> list[Node]:
+        self.looks += 1
+        return [Node("a", "a", 2.0, 0.0)]
+
+    def submit(self, *_: object, **__: object) -> object:
+        return object()
+
+    def ended(self, tasks: list[object], _seconds: float) -> list[object]:
+        return list(tasks)
+
+    def answer(self, _task: object) -> Answer:
+        return Answer({"budget": "wait", "node": "a"})
+
+    def cancel(self, _tasks: object) -> None:
+        pass
+
+
+def test_a_launch_that_has_nothing_to_send_rests(write_spec: WriteSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec_file, cluster = write_spec(), IdleCluster()
+    study: Any = None
+    monkeypatch.setattr(study_room, "finished", lambda _study: 0)
+    launched = Launch(StudySpec.load(spec_file), spec_file, cluster, Console(quiet=True))  # type: ignore[arg-type]
+    launched._share, launched._known = Share(1, 0.0), {"a": "a"}
+    threading.Timer(4.0, launched._stop.set).start()
+    with pytest.raises(StoppedError, match="run the same command again"):
+        launched._train(study, order(spec_file))
+    assert cluster.looks <= 8
 
 
 def launch(spec: Path, cluster: str, *arguments: str, env: Mapping[str, str] = ENVIRONMENT) -> subprocess.Popen[str]:

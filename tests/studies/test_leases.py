@@ -13,15 +13,21 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import filelock
 import optuna
 import pytest
 import sqlalchemy
+from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 
+from spaces.parameter import Params
+from spaces.search_space import SearchSpace
+from studies import recovery
 from studies.crew import crew_of
-from studies.ending import End
+from studies.ending import TRIALS, End
 from studies.lease_tables import CONTACT, LEASES, now
 from studies.leases import Leases, reap
+from studies.outages import StorageAwayError
 from studies.spec import StudySpec
 from studies.storage import engine_of, study_lock
 from studies.study import Budget, Claim, ask, create_or_open
@@ -364,7 +370,7 @@ def contact(study: optuna.Study) -> tuple[float, float]:
         (5, 9999, 70, False),  # nobody did while it expired: the network was cut, and this worker is the first back
         (40, 59, 1, False),
         (40, 61, 1, True),  # a whole lease after the contact was resumed
-        (601, 9999, 700, True),  # its worker has given up the database by now
+        (9999, 99999, 10000, False),  # however long: it may train on, and has a lease's time from now
     ],
 )
 def test_nobody_is_taken_for_dead_who_could_not_reach_the_database(
@@ -385,7 +391,7 @@ def test_nobody_is_taken_for_dead_who_could_not_reach_the_database(
         (70, 140, 75, False),  # nobody reached the database since, or for whole minutes before
         (70, 140, 72, False),
         (70, 140, 60, True),  # the lease is 60 s: half of one before it expired there was contact, and there is since
-        (601, 9999, 700, True),
+        (601, 9999, 700, False),
     ],
 )
 def test_who_is_back_first_and_asks_before_it_renews_takes_nobody_for_dead(
@@ -395,6 +401,88 @@ def test_who_is_back_first_and_asks_before_it_renews_takes_nobody_for_dead(
         claim(study, stored_spec, cut)
         set_times(study, expired=expired, since=since, last=last)
         assert [reaped.number for reaped in back.reap()] == [0] * taken
+
+
+def test_who_notes_no_contact_has_patience_instead(study: optuna.Study, stored_spec: StudySpec, tmp_path: Path) -> None:
+    with worker(study, tmp_path / "elsewhere") as gone:
+        claim(study, stored_spec, gone)
+        set_times(study, expired=599, since=9999, last=700)
+        assert reap(study, tmp_path, 3) == []
+        set_times(study, expired=601, since=9999, last=700)
+        assert [reaped.number for reaped in reap(study, tmp_path, 3)] == [0]
+
+
+def test_a_lease_shorter_than_the_others_has_its_chance_too(
+    study: optuna.Study, stored_spec: StudySpec, tmp_path: Path
+) -> None:
+    """An outage of 20 s is none to a worker whose lease is 60 s; one with a lease of 6 s could not renew."""
+    with worker(study, tmp_path / "elsewhere", seconds=6.0) as short, worker(study, tmp_path) as back:
+        claim(study, stored_spec, short)
+        set_times(study, expired=16, since=9999, last=21)
+        back._renew()
+        assert back.reap() == []
+        set_times(study, expired=28, since=9999, last=19)
+        back._renew()
+        assert [reaped.number for reaped in back.reap()] == [0]
+
+
+def test_a_trial_that_another_holds_at_this_moment_holds_up_no_other(
+    study: optuna.Study, stored_spec: StudySpec, tmp_path: Path
+) -> None:
+    engine = engine_of(study)
+    if engine.dialect.name == "sqlite":
+        pytest.skip("on SQLite every transaction waits for every other")
+    with worker(study, tmp_path / "elsewhere", seconds=0.01) as dead, worker(study, tmp_path) as reaper:
+        held, _ = claim(study, stored_spec, dead), claim(study, stored_spec, dead)
+        time.sleep(0.05)
+        with engine.connect() as connection, connection.begin():
+            row = sqlalchemy.select(TRIALS).where(TRIALS.c.trial_id == held.trial._trial_id)
+            connection.execute(row.with_for_update())
+            began = time.monotonic()
+            assert [reaped.number for reaped in reaper.reap()] == [1]
+            assert time.monotonic() - began < 5
+        assert [reaped.number for reaped in reaper.reap()] == [0]
+
+
+def test_a_sign_of_life_that_could_not_be_given_is_none_of_death(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(37, "No locks available")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(filelock.FileLock, "acquire", refuse)
+        registration = recovery.register(tmp_path)
+    assert not recovery.is_gone(tmp_path, registration.worker)
+    assert not recovery.is_gone(tmp_path / "not/there", registration.worker)
+
+
+def test_params_that_another_process_stored_are_not_trained_as_others(
+    study: optuna.Study, stored_spec: StudySpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It lost the lock while it asked, the trial was put back and asked for again, and both suggest for it."""
+    real = SearchSpace.suggest
+    stored: list[object] = []
+
+    def suggest_after_another(space: SearchSpace, trial: optuna.Trial) -> Params:
+        params = real(space, trial)
+        if not stored:
+            stored.append(64 if params["crop"] == 96 else 96)
+            column = models.TrialParamModel
+            with engine_of(study).begin() as connection:
+                value = trial.distributions["crop"].to_internal_repr(stored[0])
+                change = sqlalchemy.update(column).where(column.trial_id == trial._trial_id)
+                connection.execute(change.values(param_value=value))
+        return params
+
+    monkeypatch.setattr(SearchSpace, "suggest", suggest_after_another)
+    with worker(study, tmp_path) as leases:
+        with pytest.raises(StorageAwayError, match="trial 0: another process suggests its params as well; ask again"):
+            claim(study, stored_spec, leases)
+        assert leased(study) == 0
+        found = claim(study, stored_spec, leases)
+        assert found.trial.number == 0
+        assert found.params == only_trial(study).params == {"crop": stored[0]}
 
 
 def test_contact_is_kept_by_all_workers_together(study: optuna.Study, stored_spec: StudySpec, tmp_path: Path) -> None:

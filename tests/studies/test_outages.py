@@ -68,6 +68,7 @@ class ServerGoneError(Exception):
         (with_code("SQLITE_IOERR_READ"), False, False),
         (error_of(ServerGoneError("57P01"), sqlalchemy.exc.OperationalError), True, False),
         (error_of(ServerGoneError("53100"), sqlalchemy.exc.OperationalError), False, True),
+        (error_of(ServerGoneError("25006"), sqlalchemy.exc.InternalError), True, False),  # not the leader yet
         (error_of(ServerGoneError("42601"), sqlalchemy.exc.ProgrammingError), False, False),
         (sqlalchemy.exc.TimeoutError("QueuePool limit"), True, False),
         (ValueError("not the database's"), False, False),

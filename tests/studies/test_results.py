@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 from spaces.presets import paper
 from spaces.table2 import TABLE2
 from studies.ending import TRIALS, End
+from studies.enqueuing import enqueue_table2
 from studies.results import (
     best,
     cause_attrs,
@@ -27,7 +28,7 @@ from studies.results import (
 )
 from studies.spec import StudySpec
 from studies.storage import engine_of
-from studies.study import create_or_open, enqueue_table2
+from studies.study import create_or_open
 from studies.table2 import Spread, table2, to_csv, to_latex, to_markdown
 from tests.studies.finishing import finish
 

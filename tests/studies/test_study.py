@@ -14,6 +14,7 @@ from spaces.errors import InputError
 from spaces.parameter import Categorical, Float
 from spaces.search_space import SearchSpace
 from spaces.table2 import TABLE2
+from studies.enqueuing import enqueue_grid, enqueue_start, enqueue_table2
 from studies.sampling import build_sampler, params_key
 from studies.spec import StudySpec
 from studies.storage import study_lock
@@ -24,10 +25,8 @@ from studies.study import (
     ask,
     check_fingerprints,
     create_or_open,
-    enqueue_grid,
-    enqueue_start,
-    enqueue_table2,
     finished,
+    left,
     next_worker,
     open_existing,
     running,
@@ -171,6 +170,20 @@ def test_grid_is_enqueued_shuffled_and_once(spec_of: Make) -> None:
     assert len({params_key(claim_from(study, spec, 9).params) for _ in range(4)}) == 4
     with pytest.raises(InputError, match='sampler = "grid": the space is continuous'):
         enqueue_grid(study, SearchSpace([Float(name="lr_sgd", low=0.1, high=0.2)]), seed=0)
+
+
+def test_only_the_queue_is_trained_where_only_that_was_asked_for(spec_of: Make) -> None:
+    spec = spec_of(space=SMALL)
+    study = create_or_open(spec, DATA)
+    space, lock = spec.search_space(), study_lock(spec.study.storage, "s")
+    study.enqueue_trial({"crop": 64, "batch_size": 2})
+    claim = ask(study, space, spec, trials=None, lock=lock)
+    assert isinstance(claim, Claim)
+    assert ask(study, space, spec, trials=None, lock=lock) is Budget.WAIT  # it may be put back
+    assert left(study, None) == 1
+    study.tell(claim.trial, state=TrialState.FAIL)
+    assert ask(study, space, spec, trials=None, lock=lock) is Budget.DONE
+    assert (left(study, None), left(study, 3)) == (0, 3)
 
 
 def test_budget_counts_finished_and_running(spec_of: Make) -> None:

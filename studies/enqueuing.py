@@ -1,0 +1,87 @@
+"""What a study's queue gets before anything is sampled: rows of Table 2, a spec's start, a grid."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+
+import optuna
+from optuna.trial import TrialState
+
+from spaces.errors import InputError
+from spaces.parameter import Params, Value
+from spaces.search_space import SearchSpace
+from spaces.table2 import TABLE2
+from studies.sampling import grid_cells, params_key, params_of
+
+START = "start"
+"""User attribute of a trial from `[space] start`: the params that it was given."""
+_OF_A_ROW = ("decoder", "iterations", "crop", "flip", "loss", "optimizer", "weight_decay")
+
+
+def enqueue_table2(
+    study: optuna.Study, space: SearchSpace, replicates: int = 1, fixed: Mapping[str, Value] | None = None
+) -> int:
+    """Enqueues every row of Table 2 `replicates` times and returns how many trials that added.
+
+    A row's replicate that is waiting, running or ended is not enqueued again, unless it failed. `fixed` is the spec's
+    `[train]`. The caller holds the study's lock. InputError where the space does not hold a row, or `fixed` denies it.
+    """
+    missing = missing_table2(study, space, replicates, fixed)
+    for number, params, replicate in missing:
+        study.enqueue_trial(dict(params), user_attrs={"table2": number, "replicate": replicate})
+    return len(missing)
+
+
+def missing_table2(
+    study: optuna.Study, space: SearchSpace, replicates: int, fixed: Mapping[str, Value] | None = None
+) -> list[tuple[int, Params, int]]:
+    """Row, params and replicate of what the study lacks of Table 2, failed ones included; InputError as above."""
+    rows = {row.number: row.params(space) for row in TABLE2}
+    for row in TABLE2:
+        for name, value in row.settings.items():
+            if name in _OF_A_ROW and name not in space and (fixed or {}).get(name, value) != value:
+                raise InputError(
+                    f"[train] fixes {name} = {(fixed or {})[name]!r}, row {row.number} of Table 2 has {value!r}; "
+                    f"search {name}, or take table2 out of [study] enqueue"
+                )
+        twin = next((other for other in rows if other < row.number and rows[other] == rows[row.number]), None)
+        if twin is not None:
+            raise InputError(
+                f'[space] cannot tell rows {twin} and {row.number} of Table 2 apart; take preset = "paper" whole, '
+                "or take table2 out of [study] enqueue"
+            )
+    present = {
+        (params_key(params_of(trial)), int(trial.user_attrs.get("replicate", 0)))
+        for trial in study.get_trials(deepcopy=False)
+        if trial.state != TrialState.FAIL
+    }
+    return [
+        (number, params, replicate)
+        for replicate in range(replicates)
+        for number, params in rows.items()
+        if (params_key(params), replicate) not in present
+    ]
+
+
+def enqueue_start(study: optuna.Study, start: Sequence[Mapping[str, Value]]) -> int:
+    """Enqueues the spec's `[space] start`, each once, and returns how many that added. The caller holds the lock."""
+    present = {trial.user_attrs.get(START) for trial in study.get_trials(deepcopy=False)}
+    fresh = [(params_key(params), params) for params in start if params_key(params) not in present]
+    for key, params in fresh:
+        study.enqueue_trial(dict(params), user_attrs={START: key})
+    return len(fresh)
+
+
+def enqueue_grid(study: optuna.Study, space: SearchSpace, seed: int) -> int:
+    """Enqueues the space's combinations that no trial has yet, shuffled by `seed`; returns how many that added.
+
+    The caller holds the study's lock. InputError where the space cannot be listed.
+    """
+    cells = grid_cells(space)
+    present = {params_key(params_of(trial)) for trial in study.get_trials(deepcopy=False)}
+    random.Random(seed).shuffle(cells)
+    fresh = [cell for cell in cells if params_key(cell) not in present]
+    for cell in fresh:
+        study.enqueue_trial(dict(cell))
+    return len(fresh)
