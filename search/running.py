@@ -23,7 +23,7 @@ from spaces.table2 import TABLE2
 from studies import enqueuing, results
 from studies import study as study_room
 from studies.outages import through_outages
-from studies.sampling import check_sampler
+from studies.sampling import check_sampler, sampler_name
 from studies.spec import StudySpec
 from studies.storage import study_lock
 
@@ -132,13 +132,16 @@ def replay_study(spec: StudySpec, console: Console, *, trials: int | None, slots
 
 def _enqueue(spec: StudySpec, study: optuna.Study, replicates: int | None) -> None:
     """Puts what the spec asks for in the queue; with `replicates`, that much of Table 2 and nothing else."""
+    space = spec.search_space()
     with study_lock(spec.study.storage, spec.study.name):
         if replicates is not None:
-            enqueuing.enqueue_table2(study, spec.search_space(), replicates, spec.train)
+            enqueuing.enqueue_table2(study, space, replicates, spec.train)
             return
         enqueuing.enqueue_start(study, spec.space.start)
         if "table2" in spec.study.enqueue:
-            enqueuing.enqueue_table2(study, spec.search_space(), 1, spec.train)
+            enqueuing.enqueue_table2(study, space, 1, spec.train)
+        if sampler_name(spec, space) == "grid":
+            enqueuing.enqueue_grid(study, space, spec.study.seed)
 
 
 def work(

@@ -17,13 +17,13 @@ from search.showing import show_trial
 from search.uploads import Uploads
 from spaces.errors import InputError
 from spaces.search_space import SearchSpace
-from studies import enqueuing, results
+from studies import results
 from studies import study as study_room
 from studies.ending import HISTORY, Lease
 from studies.leases import Leases
 from studies.outages import DiskFullError, StorageLostError, through_outages
 from studies.pruning import build_pruner
-from studies.sampling import build_sampler, sampler_name
+from studies.sampling import build_sampler
 from studies.spec import StudySpec
 from studies.storage import study_lock
 from studies.trial_store import begin as begin_files
@@ -86,8 +86,6 @@ class Worker:
                 begin_files(self.study)
             so_far = len(self.study.get_trials(deepcopy=False))
             self.study.sampler = build_sampler(self.spec, self.space, so_far, ordinal)
-            if sampler_name(self.spec, self.space) == "grid":
-                enqueuing.enqueue_grid(self.study, self.space, self.spec.study.seed)
         return ordinal
 
     def _through(self, call: Callable[[], Result]) -> Result:

@@ -79,6 +79,16 @@ def test_a_row_of_table_2_that_failed_is_told_and_not_made_up_for(spec_of: Calla
     assert [trial.user_attrs["table2"] for trial in study.get_trials()][-1] == 4
 
 
+def test_rows_of_table_2_are_trained_without_the_grid(spec_of: Callable[..., StudySpec]) -> None:
+    spec = spec_of(study='sampler = "grid"')
+    study = create_or_open(spec, {})
+    running._enqueue(spec, study, 1)
+    running.work(spec, study, ReplayObjective(), [Slot(0, "cpu", 1)], Console(quiet=True), None)
+    assert len(study.trials) == 11
+    running._enqueue(spec, study, None)
+    assert len(study.trials) == spec.search_space().count()
+
+
 def test_a_worker_of_one_trial_waits_for_one_that_may_be_lost(
     spec_of: Callable[..., StudySpec], tmp_path: Path
 ) -> None:
