@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import signal
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -27,16 +28,20 @@ _LISTEN = 0.2  # seconds between looks at the clock and at requests to stop
 _FLUSH = 10.0  # seconds for the log after the last message
 _STACKS = 0.5  # seconds for what a hung process writes of itself
 _context = multiprocessing.get_context("forkserver")
+_POLL = threading.Lock()
+"""Held to ask whether a child has ended: its status can be read once, by whichever thread comes first, and Python asks
+after all children when it starts one."""
 # `__main__` too: otherwise every child imports the command line anew.
-_context.set_forkserver_preload(["__main__", "objectives.trial_child"])
+_context.set_forkserver_preload(["__main__", "objectives.preload"])
 
 
 def _child(name: str, connection: Connection, *arguments: Any) -> None:
     try:
         # Looked up in the child, where the fork server has imported it: this side must not import torch.
         from objectives import trial_child
-    except ImportError as error:
-        message = f"{error}; install what it names (for libGL: opencv-python-headless in the place of opencv-python)"
+    except Exception as error:  # libraries that are not of one build fail with anything
+        hint = "install what it names (for libGL: opencv-python-headless in the place of opencv-python)"
+        message = f"{error}; {hint}" if isinstance(error, ImportError) else f"{type(error).__name__}: {error}; {hint}"
         answer = {"kind": "failed", "cause": Cause.ERROR, "message": message, "error": message}
         connection.send_bytes(json.dumps(answer).encode())
         return
@@ -60,13 +65,13 @@ def call_in_child(
         try:
             if here.poll(timeout):
                 answer = json.loads(here.recv_bytes())
-                process.join(_FLUSH)  # killed, it would leave semaphores behind, of which Python complains at the end
+                _join(process, _FLUSH)  # killed, it would leave semaphores behind, of which Python complains at the end
             else:
                 answer = {"error": f"no answer in {timeout:g} s"}
         except EOFError:
-            process.join(5)
+            _join(process, 5)
             lines = [line for line in log.read().splitlines() if line.strip()]
-            answer = {"error": f"{function.__name__} failed: {lines[-1] if lines else process.exitcode}"}
+            answer = {"error": f"{function.__name__} failed: {lines[-1] if lines else _exitcode(process)}"}
         finally:
             _end(process)
             here.close()
@@ -81,8 +86,8 @@ class TrialProcess:
 
     Life: started -> [resumed] -> (progressed | evaluated)* -> finished | interrupted | failed; the process may die or
     be ended at any point. Asked to end, it has 7 s to write a checkpoint; where the trial was lost it has none.
-    `plan` is what objectives.training.train takes; `deadline` is in seconds from the start, `hung` in seconds since
-    the last message, None for none.
+    `plan` is what objectives.training.train takes; `deadline` is in seconds from the start, less those in which the
+    child waited for an answer of `watch`, `hung` in seconds since the last message, None for none.
     """
 
     plan: dict[str, Any]
@@ -95,6 +100,7 @@ class TrialProcess:
     _seconds_before: float = 0.0
     _asked_to_end: float | None = None
     _silent: float = 0.0
+    _held_up: float = 0.0
 
     def run(self) -> Outcome:
         """Starts the child and stays with it to its end. Never leaves a child behind."""
@@ -111,7 +117,7 @@ class TrialProcess:
             if not self.watch.lost():
                 remove_unfinished(Path(self.plan["folder"]))
         if cause is Cause.CRASHED:
-            cause, message = name_death(process.exitcode, message, oom_kills() > killed_before)
+            cause, message = name_death(_exitcode(process), message, oom_kills() > killed_before)
         return Outcome(
             ending=ending,
             cause=cause,
@@ -128,7 +134,8 @@ class TrialProcess:
                 return Ending.INTERRUPTED, None, ""
             if self.watch.interrupted() and self._has_had_its_time(here):
                 return Ending.INTERRUPTED, None, ""
-            if self.deadline is not None and time.monotonic() - began > self.deadline:
+            late = self.deadline is not None and time.monotonic() - began - self._held_up > self.deadline
+            if late and not here.poll():  # what it has said comes first: it may be done
                 return Ending.FAILED, Cause.DEADLINE, f"not done after {self.deadline:g} s"
             looked = time.monotonic()
             if not wait([here, process.sentinel], _LISTEN):
@@ -143,11 +150,13 @@ class TrialProcess:
                     raise EOFError
                 message = json.loads(here.recv_bytes())
             except (EOFError, OSError):
-                process.join(10)
+                _join(process, 10)
                 return Ending.FAILED, Cause.CRASHED, ""
+            looked = time.monotonic()
             end = self._take(message, here)
+            self._held_up += time.monotonic() - looked  # by a database that is away, up to ten minutes
             if end is not None:
-                process.join(_FLUSH)
+                _join(process, _FLUSH)
                 return end
             self._silent = 0.0
 
@@ -205,12 +214,14 @@ def _start(process: BaseProcess) -> None:
     A cluster's signal reaches every process; the fork server would die of it, and its children with it.
     """
     if not hasattr(signal, "pthread_sigmask"):
-        process.start()
+        with _POLL:
+            process.start()
         return
     resource_tracker.ensure_running()  # which unblocks signals, and so must not come between
     before = signal.pthread_sigmask(signal.SIG_BLOCK, FROM_OUTSIDE)
     try:
-        process.start()
+        with _POLL:
+            process.start()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
@@ -219,10 +230,20 @@ def _ask_where_it_stands(process: BaseProcess) -> None:
     if STACKS is not None and process.pid is not None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(process.pid, STACKS)
-        process.join(_STACKS)
+        _join(process, _STACKS)
 
 
 def _end(process: BaseProcess) -> None:
-    if process.is_alive():
+    if _exitcode(process) is None:
         process.kill()
-    process.join(10)
+    _join(process, 10)
+
+
+def _join(process: BaseProcess, seconds: float) -> None:
+    wait([process.sentinel], seconds)
+    _exitcode(process)
+
+
+def _exitcode(process: BaseProcess) -> int | None:
+    with _POLL:
+        return process.exitcode

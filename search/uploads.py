@@ -53,6 +53,7 @@ class Uploads:
         self._jobs: dict[str, Callable[[], object]] = {}
         self._given_up: dict[str, Callable[[], object]] = {}
         self._forgotten: set[int] = set()
+        self._running: dict[str, Callable[[], object]] = {}
         self._closing = False
         self._failing = False
         self._thread = threading.Thread(target=self._run, name="uploads", daemon=True)
@@ -74,7 +75,7 @@ class Uploads:
             self._closing = True
             self._wake.notify()
         self._thread.join(timeout=_LAST_SECONDS)
-        about = {**self._given_up, **self._jobs}
+        about = {**self._given_up, **self._running, **self._jobs}
         left = sorted(int(name.rpartition(" ")[2]) for name in about if name.startswith("trial "))
         if left:
             shown = ", ".join(str(number) for number in left[:5]) + (", ..." if len(left) > 5 else "")
@@ -164,6 +165,8 @@ class Uploads:
             if attempt is not None and TrialState[entry.state].is_finished():
                 kept = conclude.keeps_checkpoints(entries, self._spec, entry.number)
                 self.schedule(entry.number, attempt, () if kept else CHECKPOINTS)
+                if not kept:  # the set may hold those that it sent while it trained
+                    self.forget(entry.number)
 
     def _put(self, about: str, job: Callable[[], object]) -> None:
         with self._wake:
@@ -178,6 +181,7 @@ class Uploads:
                     return
                 about = next(iter(self._jobs))
                 job = self._jobs.pop(about)
+                self._running = {about: job}
             try:
                 job()
             except Exception as error:  # whatever it is, the thread must go on: the next one may succeed
@@ -185,6 +189,7 @@ class Uploads:
                     return
             else:
                 self._failing = False
+            self._running = {}
 
     def _later(self, about: str, job: Callable[[], object], error: Exception) -> bool:
         """Puts the job back and waits a while; False where there is no time left and nothing else could be done."""

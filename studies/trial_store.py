@@ -80,12 +80,12 @@ class TrialFiles:
         self._marks = Marks(folder, prefix.rpartition("/")[2])
         self._mutex = threading.Lock()
         self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
-        # What spares reading and sending a file again: each file as it was last read, and the objects that this process
-        # sent though no list may name them yet. Each with the list that it was sent beside (its etag, "" for none), or
-        # None where it is being sent or deleted: it is surely there for as long as that list is, since whoever puts
-        # another may delete what that one does not name.
+        # What spares reading and sending a file again: each file as it was last read, and what this process sent though
+        # no list may name it yet. Each with the list that it was sent beside (its etag, "" for none), or None where it
+        # is being sent or deleted: it is there while that list is; who puts another may delete what that does not name.
         self._read: dict[tuple[str, str], tuple[tuple[int, int, int], StoredFile]] = {}
         self._sent: dict[tuple[str, int], dict[str, str | None]] = defaultdict(dict)
+        self._doomed: dict[str, set[str]] = defaultdict(set)  # objects that are to be deleted once S3 is back
 
     def push(
         self,
@@ -162,13 +162,15 @@ class TrialFiles:
         with self._lock_of(name):
             for _ in range(_TRIES):
                 before = self._list(name)
-                if before is None or not any(file.name in files for file in before.files):
+                if before is None:
                     return
                 now = FileList(before.attempt, tuple(file for file in before.files if file.name not in files))
-                if self._put(name, now, before):
-                    for gone in {file.object for file in before.files} - {file.object for file in now.files}:
-                        self._delete(name, gone)
-                    return
+                if now.files != before.files and not self._put(name, now, before):
+                    continue
+                self._doomed[name] |= {file.object for file in before.files}
+                for gone in self._doomed[name] - {file.object for file in now.files}:
+                    self._delete(name, gone)
+                return
 
     def clear_left_over(self, name: str, folder: Path) -> None:
         """Removes `folder` where an earlier study of this name trained or fetched it: nothing may go on from it."""

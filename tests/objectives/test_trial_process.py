@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing.forkserver
 import operator
 import os
 import signal
@@ -11,15 +12,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from objectives import trial_process
 from objectives.dataset import Dataset
 from objectives.devices import VARIABLE, visible_to_child
 from objectives.outcome import Cause, Ending, Evaluation, Outcome
-from objectives.trial_process import call_in_child
+from objectives.trial_process import TrialProcess, call_in_child
 from objectives.weights import resolve_weights
 from spaces.errors import InputError
 from tests.waiting import until
@@ -39,6 +42,82 @@ def test_a_deadline_ends_the_training_and_the_child(
     assert outcome.message == "not done after 1.5 s"
     assert len(listener.pids) == 1
     assert all(gone(pid) for pid in listener.pids)
+
+
+class SlowWatch:
+    """Answers late, as where the database is away."""
+
+    def evaluated(self, evaluation: Evaluation) -> bool:
+        time.sleep(1.5)
+        return False
+
+    def progressed(self, iteration: int, iterations: int, seconds: float) -> None:
+        pass
+
+    def interrupted(self) -> bool:
+        return False
+
+    def lost(self) -> bool:
+        return False
+
+
+def test_a_deadline_leaves_out_the_time_in_which_the_worker_had_no_answer() -> None:
+    def say(**message: object) -> None:
+        there.send_bytes(json.dumps(message).encode())
+
+    here, there = trial_process._context.Pipe()
+    process = trial_process._context.Process(target=time.sleep, args=(20,))
+    trial_process._start(process)
+    say(kind="evaluated", step=100, iteration=8, seconds=1.0, metrics={"mIoU": 0.5})
+    threading.Timer(2.0, lambda: say(kind="finished")).start()
+    training = TrialProcess(plan={}, watch=SlowWatch(), deadline=1.0)
+    try:
+        assert training._listen(here, process, time.monotonic()) == (Ending.FINISHED, None, "")
+    finally:
+        trial_process._end(process)
+
+
+def test_the_status_of_a_child_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python looks after all children when it starts one: in one thread, while another waits for its own."""
+
+    def read_slowly(*arguments: Any) -> Any:
+        time.sleep(0.3)
+        return real(*arguments)
+
+    real = multiprocessing.forkserver.read_signed
+    ended = trial_process._context.Process(target=signal.raise_signal, args=(signal.SIGKILL,))
+    trial_process._start(ended)
+    connection.wait([ended.sentinel], 20)
+    other = trial_process._context.Process(target=os.getpid)
+    monkeypatch.setattr(multiprocessing.forkserver, "read_signed", read_slowly)
+    thread = threading.Thread(target=trial_process._start, args=(other,))
+    thread.start()
+    time.sleep(0.1)
+    trial_process._join(ended, 10)
+    thread.join()
+    assert trial_process._exitcode(ended) == -signal.SIGKILL
+    trial_process._end(other)
+
+
+BROKEN = """
+if __name__ == "__main__":
+    from objectives.trial_process import call_in_child
+    from spaces.errors import InputError
+    try:
+        call_in_child(len, "four")
+    except InputError as error:
+        print(error)
+"""
+
+
+def test_libraries_that_do_not_load_are_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise OSError('libcublas.so.12: cannot open shared object file')")
+    (tmp_path / "main.py").write_text(BROKEN)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])}
+    command = [sys.executable, str(tmp_path / "main.py")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    line = "OSError: libcublas.so.12: cannot open shared object file; install what it names"
+    assert (done.stdout[: len(line)], done.stdout.count("\n"), done.stderr) == (line, 1, "")
 
 
 def test_a_request_to_stop_puts_the_trial_back_and_ends_the_child(

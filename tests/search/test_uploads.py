@@ -29,10 +29,11 @@ from studies.object_store import Bucket, client
 from studies.s3_location import parse_location
 from studies.spec import StudySpec
 from studies.study import create_or_open
-from studies.trial_store import trial_files
+from studies.trial_store import TrialFiles, trial_files
 from tests.conftest import forget_client
 from tests.s3 import Wire
 from tests.search.dashboard_study import artifact_path, served, trials
+from tests.waiting import until
 
 SPEC = """
 [study]
@@ -181,6 +182,48 @@ def test_an_s3_that_is_away_costs_no_trial_and_gets_its_files_later(
     study, said = work(spec, FileWriter(spec), 2)
     assert {"config.py", "last.pth"} <= listed(spec, study, 1)
     assert said == []
+
+
+def test_checkpoints_of_a_trial_that_ended_while_s3_was_away_do_not_stay(
+    machine: Callable[[str], StudySpec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "PATIENCE", 0.2)
+    monkeypatch.setattr(object_store, "_TRIES", 1)
+    forget_client()
+    spec, wire = machine("a"), Wire(client())
+    study = create_or_open(spec, {})
+
+    def cut_at_its_end(number: int, step: int) -> None:
+        if (number, step) == (2, 50):
+            assert until(lambda: "last.pth" in listed(spec, study, 2), 20)
+            wire.cut(0)
+
+    work(spec, FileWriter(spec, cut_at_its_end), 3)
+    wire.mend()
+    assert "last.pth" in listed(spec, study, 2)
+    _, said = work(spec, FileWriter(spec), 3)
+    assert said == []
+    assert not {"last.pth", "best.pth"} & listed(spec, study, 2)
+    assert {"last.pth", "best.pth"} <= listed(spec, study, 1)
+
+
+def test_what_is_still_being_sent_when_the_worker_ends_is_told(
+    machine: Callable[[str], StudySpec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, go_on = TrialFiles.push, threading.Event()
+
+    def push(*arguments: Any, **named: Any) -> bool:
+        if threading.current_thread().name == "uploads":
+            go_on.wait(20)
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(TrialFiles, "push", push)
+    monkeypatch.setattr(uploads, "_LAST_SECONDS", 0.5)
+    spec = machine("a")
+    _, said = work(spec, FileWriter(spec), 1)
+    go_on.set()
+    (line,) = said
+    assert line.startswith("not in S3 yet: files of trial 0; they lie in ")
 
 
 @pytest.fixture

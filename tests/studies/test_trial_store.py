@@ -180,6 +180,20 @@ def test_checkpoints_are_forgotten_and_held_back(files: TrialFiles, location: st
     assert len(objects(location)) == len(SECOND) - 2 + 1
 
 
+def test_a_forgetting_that_was_cut_short_is_made_good(
+    once: None, files: TrialFiles, location: str, tmp_path: Path
+) -> None:
+    files.push(write(tmp_path / "a" / NAME, SECOND), NAME, 1)
+    wire = Wire(client())
+    wire.cut(2)  # the list is read and put
+    with pytest.raises(S3Error, match="does not answer when"):
+        files.forget(NAME, ("last.pth", "best.pth"))
+    wire.mend()
+    assert len(objects(location)) == len(SECOND)
+    files.forget(NAME, ("last.pth", "best.pth"))
+    assert len(objects(location)) == len(SECOND) - 2
+
+
 def unavailable(*_: Any) -> None:
     raise OSError("away")
 
