@@ -210,10 +210,12 @@ def test_checkpoints_of_a_trial_that_ended_while_s3_was_away_do_not_stay(
 def test_what_is_still_being_sent_when_the_worker_ends_is_told(
     machine: Callable[[str], StudySpec], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, go_on = TrialFiles.push, threading.Event()
+    real, ended, go_on = TrialFiles.push, threading.Event(), threading.Event()
 
     def push(*arguments: Any, **named: Any) -> bool:
-        if threading.current_thread().name == "uploads":
+        if threading.current_thread().name != "uploads":
+            ended.set()
+        elif ended.is_set():  # with what was made of the trial since
             go_on.wait(20)
         return real(*arguments, **named)
 
