@@ -62,6 +62,7 @@ def test_every_command_shown_exists_with_its_options() -> None:
                 assert re.search(rf"(^|\W){option}\b", done.stdout), f"{document.name}: mmtuna {words}: no {option}"
 
 
+@pytest.mark.timeout(900)
 def test_the_commands_of_the_readme_do_the_job_in_order(tmp_path: Path) -> None:
     """The README's page of use on phantom data, with the net made small and the study short by the spec alone."""
     commands = commands_in(README)
@@ -71,7 +72,7 @@ def test_the_commands_of_the_readme_do_the_job_in_order(tmp_path: Path) -> None:
     for words in commands:
         if words.split()[0] in ("dashboard",) or "chiu2015" in words:
             continue  # serves until it is stopped, needs the Duke volumes: tests of their own do these
-        done = mmtuna(*shlex.split(words), cwd=tmp_path)
+        done = mmtuna(*shlex.split(words), cwd=tmp_path, timeout=300)
         assert done.returncode == 0, f"mmtuna {words}\n{done.stdout}{done.stderr}"
         assert "Warning" not in done.stderr, f"mmtuna {words}\n{done.stderr}"
         if words.startswith("init"):

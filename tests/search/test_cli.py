@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -26,14 +27,11 @@ LIBRARIES = "import typer, pydantic, optuna, sqlalchemy.orm, optuna.storages._rd
 
 
 def seconds(*command: object) -> float:
-    """Wall seconds of the fastest of five calls: the others were measured with something else on the machine."""
-    times = []
-    for _ in range(5):
-        began = time.perf_counter()
-        words = [str(word) for word in command]
-        subprocess.run([sys.executable, *words], env=ENVIRONMENT, check=True, capture_output=True)
-        times.append(time.perf_counter() - began)
-    return min(times)
+    """Wall seconds of a call."""
+    began = time.perf_counter()
+    words = [str(word) for word in command]
+    subprocess.run([sys.executable, *words], env=ENVIRONMENT, check=True, capture_output=True)
+    return time.perf_counter() - began
 
 
 def replayed(tmp_path: Path) -> Path:
@@ -44,10 +42,21 @@ def replayed(tmp_path: Path) -> Path:
 
 
 def test_help_and_status_start_quickly(tmp_path: Path) -> None:
-    """Help in absolute time; status beside the libraries it needs, as machines differ in how fast these load."""
-    spec = replayed(tmp_path)
-    assert seconds("-m", "search", "--help") < 0.7
-    assert seconds("-m", "search", "status", spec) < 1.8 * seconds("-c", LIBRARIES)
+    """Help in absolute time; status beside the libraries it needs, as machines differ in how fast these load.
+
+    Each by its fastest call, in turn: the others were measured with something else on the machine.
+    """
+    calls = {
+        "help": ("-m", "search", "--help"),
+        "status": ("-m", "search", "status", replayed(tmp_path)),
+        "libraries": ("-c", LIBRARIES),
+    }
+    best = dict.fromkeys(calls, math.inf)
+    for _ in range(15):
+        best = {name: min(best[name], seconds(*call)) for name, call in calls.items()}
+        if best["help"] < 0.7 and best["status"] < 1.8 * best["libraries"]:
+            return
+    pytest.fail(f"seconds: {best}")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["status", "SPEC"], ["report", "SPEC"], ["table2", "SPEC"]])
