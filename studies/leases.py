@@ -256,14 +256,15 @@ def reap(
         if reaped is not None:
             found.append(reaped)
     for worker in gone:
-        _forget(engine, folder, worker)
+        _forget(study, folder, worker)
     return found
 
 
-def _forget(engine: sqlalchemy.Engine, folder: Path, worker: str) -> None:
-    with engine.begin() as connection:
-        if connection.scalar(select(LEASES.c.token).where(LEASES.c.worker == worker)) is not None:
-            return  # one of its trials was another's at this moment
+def _forget(study: optuna.Study, folder: Path, worker: str) -> None:
+    held = (LEASES.c.worker == worker) & (LEASES.c.study_id == study._study_id)
+    with engine_of(study).begin() as connection:
+        if connection.scalar(select(LEASES.c.token).where(held)) is not None:
+            return  # another one had locked one of its trials at this moment
         connection.execute(delete(WORKERS).where(WORKERS.c.worker == worker))
     recovery.forget(folder, worker)
 

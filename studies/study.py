@@ -131,8 +131,15 @@ def waiting(study: optuna.Study) -> int:
 
 
 def left(study: optuna.Study, trials: int | None) -> int:
-    """How many trials the study lacks of `trials` finished ones; None: how many are running or in its queue."""
-    return running(study) + waiting(study) if trials is None else max(0, trials - finished(study))
+    """How many trials the study lacks of `trials` finished ones; None: how many of its queue have not ended."""
+    if trials is not None:
+        return max(0, trials - finished(study))
+    begun = study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING))
+    return sum(_was_enqueued(trial) for trial in begun)
+
+
+def _was_enqueued(trial: FrozenTrial) -> bool:
+    return "fixed_params" in trial.system_attrs  # Optuna's own mark; what was sampled and put back waits without
 
 
 def _count(study: optuna.Study, *states: TrialState) -> int:
@@ -199,16 +206,9 @@ def _ask(
         reaped = leases.reap()
         if leases.put_back_unclaimed(running_ids) or reaped:
             before = study.get_trials(deepcopy=False)
-    running = sum(trial.state == TrialState.RUNNING for trial in before)
-    if trials is None:
-        if not any(trial.state == TrialState.WAITING for trial in before):
-            return Budget.WAIT if running else Budget.DONE
-    else:
-        ended = sum(trial.state in FINISHED for trial in before)
-        if ended >= trials:
-            return Budget.DONE
-        if ended + running >= trials:
-            return Budget.WAIT
+    budget = _queue_budget(before) if trials is None else _budget(before, trials)
+    if budget is not None:
+        return budget
     trial = study.ask()
     try:
         params = space.suggest(trial)
@@ -225,6 +225,21 @@ def _ask(
             study.tell(trial, state=TrialState.FAIL)
         raise
     return Claim(trial=trial, params=params, seed=seed, replicate=replicate)
+
+
+def _budget(before: list[FrozenTrial], trials: int) -> Budget | None:
+    ended = sum(trial.state in FINISHED for trial in before)
+    if ended >= trials:
+        return Budget.DONE
+    full = ended + sum(trial.state == TrialState.RUNNING for trial in before) >= trials
+    return Budget.WAIT if full else None
+
+
+def _queue_budget(before: list[FrozenTrial]) -> Budget | None:
+    states = {trial.state for trial in before if _was_enqueued(trial)}
+    if TrialState.WAITING in states:
+        return None
+    return Budget.WAIT if TrialState.RUNNING in states else Budget.DONE
 
 
 def _free_replicate(params: Params, before: list[FrozenTrial], number: int) -> int:

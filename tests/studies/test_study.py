@@ -180,10 +180,13 @@ def test_only_the_queue_is_trained_where_only_that_was_asked_for(spec_of: Make) 
     claim = ask(study, space, spec, trials=None, lock=lock)
     assert isinstance(claim, Claim)
     assert ask(study, space, spec, trials=None, lock=lock) is Budget.WAIT  # it may be put back
+    sampled = ask(study, space, spec, trials=9, lock=lock)
+    assert isinstance(sampled, Claim)  # by another worker, whose trials are not waited for
     assert left(study, None) == 1
     study.tell(claim.trial, state=TrialState.FAIL)
     assert ask(study, space, spec, trials=None, lock=lock) is Budget.DONE
     assert (left(study, None), left(study, 3)) == (0, 3)
+    assert running(study) == 1
 
 
 def test_budget_counts_finished_and_running(spec_of: Make) -> None:
