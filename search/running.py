@@ -90,7 +90,8 @@ def run_study(
         console.print(f"note: {note}", highlight=False, markup=False, style="dim", soft_wrap=True)
     study = begin(spec, ready, replicates)
     places = make_slots(ready.devices, resources.trials_per_device, cores(), resources.threads, slots)
-    work(spec, study, ready.objective(), places, console, None if replicates else trials or spec.study.trials)
+    budget = trials or spec.study.trials if replicates is None else None
+    work(spec, study, ready.objective(), places, console, budget)
     if replicates is not None:
         _tell_failed_rows(spec, study, replicates)
     return study

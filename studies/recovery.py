@@ -54,12 +54,9 @@ def is_gone(folder: Path, worker: str) -> bool:
     """Whether `worker` is known to have died on this machine; False for one of another machine, which nobody knows."""
     try:
         path = _path(folder, worker)
-    except OSError:
-        return False
-    if not path.exists():
-        return False
-    lock = filelock.FileLock(path, thread_local=False)
-    try:
+        if not path.exists():
+            return False
+        lock = filelock.FileLock(path, thread_local=False)
         lock.acquire(timeout=0)
     except (filelock.Timeout, OSError, NotImplementedError):
         return False

@@ -117,17 +117,7 @@ def next_worker(study: optuna.Study) -> int:
 
 def finished(study: optuna.Study) -> int:
     """How many trials are complete or pruned: those that count."""
-    return _count(study, *FINISHED)
-
-
-def running(study: optuna.Study) -> int:
-    """How many trials are running, as far as the storage knows."""
-    return _count(study, TrialState.RUNNING)
-
-
-def waiting(study: optuna.Study) -> int:
-    """How many trials are enqueued and not begun."""
-    return _count(study, TrialState.WAITING)
+    return len(study.get_trials(deepcopy=False, states=FINISHED))
 
 
 def left(study: optuna.Study, trials: int | None) -> int:
@@ -140,10 +130,6 @@ def left(study: optuna.Study, trials: int | None) -> int:
 
 def _was_enqueued(trial: FrozenTrial) -> bool:
     return "fixed_params" in trial.system_attrs  # Optuna's own mark; what was sampled and put back waits without
-
-
-def _count(study: optuna.Study, *states: TrialState) -> int:
-    return len(study.get_trials(deepcopy=False, states=states))
 
 
 def ask(

@@ -107,6 +107,14 @@ def machine(location: str, tmp_path: Path) -> Callable[[str], StudySpec]:
     return make
 
 
+@pytest.fixture
+def impatient(location: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An S3 that is away is not waited for."""
+    monkeypatch.setattr(uploads, "PATIENCE", 0.2)
+    monkeypatch.setattr(object_store, "_TRIES", 1)
+    forget_client()
+
+
 def work(spec: StudySpec, objective: FileWriter, trials: int) -> tuple[optuna.Study, list[str]]:
     """One worker until the study holds so many trials; returns the study and what was said."""
     study = create_or_open(spec, {})
@@ -165,11 +173,8 @@ def test_an_interrupted_trial_goes_on_from_its_last_checkpoint_elsewhere(machine
 
 
 def test_an_s3_that_is_away_costs_no_trial_and_gets_its_files_later(
-    machine: Callable[[str], StudySpec], monkeypatch: pytest.MonkeyPatch
+    impatient: None, machine: Callable[[str], StudySpec]
 ) -> None:
-    monkeypatch.setattr(uploads, "PATIENCE", 0.2)
-    monkeypatch.setattr(object_store, "_TRIES", 1)
-    forget_client()
     spec, wire = machine("a"), Wire(client())
     study, said = work(spec, FileWriter(spec, lambda number, _: wire.cut(0) if number == 1 else None), 2)
     assert [row.state for row in results.rows(study)] == ["COMPLETE", "COMPLETE"]
@@ -185,11 +190,8 @@ def test_an_s3_that_is_away_costs_no_trial_and_gets_its_files_later(
 
 
 def test_checkpoints_of_a_trial_that_ended_while_s3_was_away_do_not_stay(
-    machine: Callable[[str], StudySpec], monkeypatch: pytest.MonkeyPatch
+    impatient: None, machine: Callable[[str], StudySpec]
 ) -> None:
-    monkeypatch.setattr(uploads, "PATIENCE", 0.2)
-    monkeypatch.setattr(object_store, "_TRIES", 1)
-    forget_client()
     spec, wire = machine("a"), Wire(client())
     study = create_or_open(spec, {})
 
@@ -229,11 +231,8 @@ def test_what_is_still_being_sent_when_the_worker_ends_is_told(
 
 
 @pytest.fixture
-def old(machine: Callable[[str], StudySpec], monkeypatch: pytest.MonkeyPatch) -> StudySpec:
+def old(impatient: None, machine: Callable[[str], StudySpec]) -> StudySpec:
     """A machine where a study was trained that is no more; the files of its trial 1 were never sent."""
-    monkeypatch.setattr(uploads, "PATIENCE", 0.2)
-    monkeypatch.setattr(object_store, "_TRIES", 1)
-    forget_client()
     spec, wire = machine("a"), Wire(client())
     study, _ = work(spec, FileWriter(spec, lambda number, _: wire.cut(0) if number == 1 else None, word="old"), 2)
     wire.mend()

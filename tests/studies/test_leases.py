@@ -364,42 +364,43 @@ def contact(study: optuna.Study) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize(
-    ("expired", "since", "last", "taken"),
+    ("expired", "since", "last", "renews", "taken"),
     [
-        (5, 9999, 1, True),  # somebody reached the database all the time
-        (5, 9999, 70, False),  # nobody did while it expired: the network was cut, and this worker is the first back
-        (40, 59, 1, False),
-        (40, 61, 1, True),  # a whole lease after the contact was resumed
-        (9999, 99999, 10000, False),  # however long: it may train on, and has a lease's time from now
+        (5, 9999, 1, True, True),  # somebody reached the database all the time
+        (
+            5,
+            9999,
+            70,
+            True,
+            False,
+        ),  # nobody did while it expired: the network was cut, this worker is first back
+        (40, 59, 1, True, False),
+        (40, 61, 1, True, True),  # a whole lease after the contact was resumed
+        (9999, 99999, 10000, True, False),  # however long: it may train on, and has a lease's time from now
+        # The same where who is back first asks before it has noted its own contact.
+        (5, 9999, 1, False, True),
+        (5, 9999, 70, False, False),
+        (70, 140, 75, False, False),  # nobody reached the database since, or for whole minutes before
+        (70, 140, 72, False, False),
+        (70, 140, 60, False, True),  # half of a lease of 60 s before it expired there was contact, and there is since
+        (601, 9999, 700, False, False),
     ],
 )
 def test_nobody_is_taken_for_dead_who_could_not_reach_the_database(
-    study: optuna.Study, stored_spec: StudySpec, tmp_path: Path, expired: float, since: float, last: float, taken: bool
+    study: optuna.Study,
+    stored_spec: StudySpec,
+    tmp_path: Path,
+    expired: float,
+    since: float,
+    last: float,
+    renews: bool,
+    taken: bool,
 ) -> None:
     with worker(study, tmp_path / "elsewhere") as cut, worker(study, tmp_path) as back:
         claim(study, stored_spec, cut)
         set_times(study, expired=expired, since=since, last=last)
-        back._renew()
-        assert [reaped.number for reaped in back.reap()] == [0] * taken
-
-
-@pytest.mark.parametrize(
-    ("expired", "since", "last", "taken"),
-    [
-        (5, 9999, 1, True),
-        (5, 9999, 70, False),
-        (70, 140, 75, False),  # nobody reached the database since, or for whole minutes before
-        (70, 140, 72, False),
-        (70, 140, 60, True),  # the lease is 60 s: half of one before it expired there was contact, and there is since
-        (601, 9999, 700, False),
-    ],
-)
-def test_who_is_back_first_and_asks_before_it_renews_takes_nobody_for_dead(
-    study: optuna.Study, stored_spec: StudySpec, tmp_path: Path, expired: float, since: float, last: float, taken: bool
-) -> None:
-    with worker(study, tmp_path / "elsewhere") as cut, worker(study, tmp_path) as back:
-        claim(study, stored_spec, cut)
-        set_times(study, expired=expired, since=since, last=last)
+        if renews:
+            back._renew()
         assert [reaped.number for reaped in back.reap()] == [0] * taken
 
 

@@ -29,8 +29,6 @@ from studies.study import (
     left,
     next_worker,
     open_existing,
-    running,
-    waiting,
 )
 
 Make = Callable[..., StudySpec]
@@ -43,6 +41,10 @@ def claim_from(study: optuna.Study, spec: StudySpec, trials: int) -> Claim:
     claim = ask(study, spec.search_space(), spec, trials=trials, lock=lock)
     assert isinstance(claim, Claim)
     return claim
+
+
+def running(study: optuna.Study) -> int:
+    return len(study.get_trials(states=(TrialState.RUNNING,)))
 
 
 def test_reopening_keeps_the_study(spec_of: Make) -> None:
@@ -124,7 +126,7 @@ def test_table2_is_enqueued_once_per_replicate(spec_of: Make) -> None:
     study = create_or_open(spec, DATA)
     space = spec.search_space()
     assert [enqueue_table2(study, space, n) for n in (1, 1, 3, 2)] == [11, 0, 22, 0]
-    assert waiting(study) == 33
+    assert left(study, None) == 33
     claim = claim_from(study, spec, 50)
     assert claim.params == TABLE2[0].params(space)
     assert (claim.seed, claim.replicate, claim.trial.user_attrs["table2"]) == (0, 0, 1)
@@ -158,7 +160,7 @@ def test_table2_in_a_space_that_does_not_hold_it(spec_of: Make, space: str, trai
     study = create_or_open(spec, DATA)
     with pytest.raises(InputError, match=message):
         enqueue_table2(study, spec.search_space(), fixed=spec.train)
-    assert waiting(study) == 0
+    assert left(study, None) == 0
 
 
 def test_grid_is_enqueued_shuffled_and_once(spec_of: Make) -> None:
