@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from search.report_facts import machine, versions
+from mmtuna.search.versions import machine, versions
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -94,7 +94,7 @@ REHEARSAL = "base_channels = 4\nsize_scale = 0.125\niteration_scale = 0.01"
 
 def mmtuna(*arguments: str) -> str:
     """Runs a command, its progress on our stderr; returns its stdout."""
-    command = [sys.executable, "-m", "search", *arguments]
+    command = [sys.executable, "-m", "mmtuna", *arguments]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         sys.exit(f"{' '.join(command)}: status {done.returncode}")

@@ -17,7 +17,7 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-from search.report_facts import machine, versions
+from mmtuna.search.versions import machine, versions
 
 HERE = Path(__file__).resolve().parent
 SPEC = """\
@@ -42,11 +42,11 @@ def main() -> None:
         spec = Path(folder) / "study.toml"
         spec.write_text(SPEC)
         began = time.monotonic()
-        command = [sys.executable, "-m", "search", "replay", str(spec), "--slots", str(slots), "--json"]
+        command = [sys.executable, "-m", "mmtuna", "replay", str(spec), "--slots", str(slots), "--json"]
         subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
         wall = time.monotonic() - began
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-        status = [sys.executable, "-m", "search", "status", str(spec), "--json"]
+        status = [sys.executable, "-m", "mmtuna", "status", str(spec), "--json"]
         found = json.loads(subprocess.run(status, capture_output=True, text=True, check=True).stdout)
         database = (Path(folder) / "runs" / "replay-1000" / "study.db").stat().st_size
     states = found["states"]

@@ -26,8 +26,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from objectives.phantom import write_phantom  # noqa: E402
-from search.report_facts import machine, versions  # noqa: E402
+from mmtuna.objectives.data.phantom import write_phantom  # noqa: E402
+from mmtuna.search.versions import machine, versions  # noqa: E402
 from tests.waiting import free_port, until  # noqa: E402
 
 SBATCH = ROOT / "deploy" / "worker.sbatch"

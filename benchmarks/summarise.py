@@ -6,10 +6,10 @@ import json
 import sys
 from pathlib import Path
 
-from search.report_facts import machine, versions
-from studies import results
-from studies.spec import StudySpec
-from studies.study import FINGERPRINTS, open_existing
+from mmtuna.search.versions import machine, versions
+from mmtuna.studies import results
+from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.study import FINGERPRINTS, open_existing
 
 
 def main(spec_path: str, out: str, command: str) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from objectives.evaluation import per_image_foreground_iou
-from objectives.trial_process import call_in_child
+from mmtuna.objectives.evaluation.metrics import per_image_foreground_iou
+from mmtuna.objectives.trial.process import call_in_child
 
 
 def measure_without_training(
@@ -23,7 +23,7 @@ def measure_without_training(
 
     The predicted masks of the images `pictured` (relative to the image folder, with suffix) go to the folder `masks`.
 
-    Returns `metrics` (fractions, by name; objectives.evaluation.metrics), `per_image` (Table 1's own figure: the mean
+    Returns `metrics` (fractions, by name), `per_image` (Table 1's own figure: the mean
     over images of the foreground IoU, 0 where neither truth nor prediction holds any) and `images` (their number).
     Raises InputError where the model or the weights do not load.
     """
@@ -38,8 +38,8 @@ def measure_without_training(
 
 def _measure(cfg: dict[str, Any], pictured: list[str], masks: str) -> dict[str, Any]:
     # In the child, which has torch.
-    from objectives.counting import counting_metric
-    from objectives.training import build_runner
+    from mmtuna.objectives.evaluation.counting import counting_metric
+    from mmtuna.objectives.trial.training import build_runner
 
     runner = build_runner(cfg)
     metric = counting_metric(runner)

@@ -8,18 +8,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from objectives.causes import name_os_error
-from objectives.config import BaseConfig, build_config, effective, load_base, write_config
-from objectives.config.base import UNET
-from objectives.dataset import Dataset
-from objectives.devices import visible_to_child
-from objectives.outcome import Cause, Ending, Outcome, TrialOrder, Watch
-from objectives.trial_files import CONFIG, trial_name
-from objectives.trial_process import TrialProcess
-from spaces.errors import InputError
-from spaces.files import remove_unfinished
-from spaces.parameter import Params, Value
-from spaces.settings import DEFAULTS
+from mmtuna.objectives.config import BaseConfig, build_config, effective, load_base, write_config
+from mmtuna.objectives.config.base import UNET
+from mmtuna.objectives.data.dataset import Dataset
+from mmtuna.objectives.outcome import Cause, Ending, Outcome, TrialOrder, Watch
+from mmtuna.objectives.trial.causes import name_os_error
+from mmtuna.objectives.trial.devices import visible_to_child
+from mmtuna.objectives.trial.process import TrialProcess
+from mmtuna.objectives.trial_files import CONFIG, trial_name
+from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.files import remove_unfinished
+from mmtuna.spaces.parameter import Params, Value
+from mmtuna.spaces.settings import DEFAULTS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,12 +27,12 @@ class SegmentationObjective:
     """Trains one set of params at a time on one data set. Safe to call from several threads.
 
     Args:
-        base: "unet", a model-zoo name or a path (objectives.config.load_base).
+        base: "unet", a model-zoo name or a path (mmtuna.objectives.config.load_base).
         fixed: settings and dotted keys that every trial shares.
         lists: files of the training and validation names.
         shapes: (height, width) in pixels that occur among the images.
         weights: checkpoint per decoder ("" for a base that is no UNet); empty for random weights.
-        metric: the study's metric, a key of objectives.evaluation.metrics.
+        metric: the study's metric, a key of mmtuna.objectives.evaluation.metrics.metrics.
         folder: the study's folder; a trial's files lie in trials/NUMBER under it.
         deadline: seconds a trial may take, None for no limit.
         hung: seconds without a sign of life from the trial's process after which it is killed, None for no limit.

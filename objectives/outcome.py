@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
-from spaces.parameter import Params
+from mmtuna.spaces.parameter import Params
 
 
 class Cause(StrEnum):

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from objectives.outcome import Ending, Evaluation, Outcome, TrialOrder, Watch
-from spaces.errors import InputError
-from spaces.parameter import Params, Value
+from mmtuna.objectives.outcome import Ending, Evaluation, Outcome, TrialOrder, Watch
+from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.parameter import Params, Value
 
 STEPS = (20, 40, 60, 80, 100)
 

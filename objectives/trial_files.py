@@ -1,4 +1,4 @@
-"""The names of the files that a trial keeps in its folder, and of that folder."""
+"""The names of the files that a trial keeps in its folder, of that folder, and of what a study's trials share."""
 
 CONFIG = "config.py"
 LOG = "train.log"
@@ -12,6 +12,8 @@ PREDICTIONS = "predictions"
 """Folder of the masks predicted for the study's pictured images."""
 OVERLAYS = "overlays"
 """Folder of the pictures of these predictions."""
+MANIFEST, LISTS = "manifest.json", "splits"
+"""In the study's folder: what every image file held when it was last read, and the folder of the split's lists."""
 
 
 def trial_name(number: int) -> str:

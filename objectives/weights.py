@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from objectives.config.base import BaseConfig, first_line
-from spaces.errors import InputError
+from mmtuna.objectives.config.base import BaseConfig, first_line
+from mmtuna.spaces.errors import InputError
 
 OnProgress = Callable[[str, int, int], None]
 """Called with (file name, bytes so far, bytes in all or 0 if unknown)."""
@@ -133,7 +133,7 @@ def compare_with_model(path: Path, cfg: dict[str, Any]) -> list[str]:
     Returns the names of the parameters whose shape depends on the classes and differs: these last layers start anew.
     Raises InputError where the file cannot be loaded safely or belongs to another architecture.
     """
-    from objectives.training import load_strictly
+    from mmtuna.objectives.trial.training import load_strictly
 
     try:
         loaded = load_strictly(path, map_location="cpu")
@@ -188,11 +188,11 @@ def _build(cfg: dict[str, Any]) -> Any:
     from mmengine.registry import init_default_scope
     from mmseg.registry import MODELS
 
-    import objectives.training  # registers mmseg's models
+    import mmtuna.objectives.trial.training  # registers mmseg's models
 
     init_default_scope("mmseg")
     try:
-        objectives.training.import_custom_modules(cfg)
+        mmtuna.objectives.trial.training.import_custom_modules(cfg)
         return MODELS.build(ConfigDict(cfg["model"]))
     except Exception as error:  # whatever a model's constructor raises
         reason = first_line(error)

@@ -4,11 +4,11 @@ import shutil
 import sys
 from pathlib import Path
 
-from objectives.trial_files import BEST
-from spaces.errors import InputError
-from studies import results
-from studies.spec import StudySpec
-from studies.study import open_existing
+from mmtuna.objectives.trial_files import BEST
+from mmtuna.spaces.errors import InputError
+from mmtuna.studies import results
+from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.study import open_existing
 
 
 def main(spec_path: str, out: str) -> None:

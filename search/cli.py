@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from spaces.errors import InputError
+from mmtuna.spaces.errors import InputError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -32,7 +32,7 @@ def main() -> None:
     try:
         app()
     except InputError as error:
-        from search.running import NotReadyError
+        from mmtuna.search.work.running import NotReadyError
 
         for line in error.problems if isinstance(error, NotReadyError) else [str(error)]:
             print(f"mmtuna: {line}", file=sys.stderr)
@@ -40,7 +40,7 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(1)
     except Exception as error:
-        from studies.outages import failure_line
+        from mmtuna.studies.storage.outages import failure_line
 
         reason = failure_line(error)
         if reason is None:
@@ -57,33 +57,33 @@ def init(
     preset: Annotated[str, typer.Option(help="paper or extended.")] = "paper",
 ) -> None:
     """Write a commented study.toml."""
-    from search import commands
+    from mmtuna.search.commands import running
 
-    commands.init(folder, root, [name.strip() for name in classes.split(",")], preset)
+    running.init(folder, root, [name.strip() for name in classes.split(",")], preset)
 
 
 @app.command()
 def check(spec: Spec, as_json: Json = False) -> None:
     """Check everything that can be known to fail before trial 1."""
-    from search import commands
+    from mmtuna.search.commands import running
 
-    commands.check(spec, as_json)
+    running.check(spec, as_json)
 
 
 @app.command()
 def run(spec: Spec, trials: Trials = None, slots: Slots = None, as_json: Json = False) -> None:
     """Search until the study holds the trials asked for; called again, it goes on."""
-    from search import commands
+    from mmtuna.search.commands import running
 
-    commands.run(spec, trials, slots, as_json)
+    running.run(spec, trials, slots, as_json)
 
 
 @app.command()
 def worker(spec: Spec, trials: Trials = None, slots: Slots = None, as_json: Json = False) -> None:
     """Add one more worker to a study that has begun."""
-    from search import commands
+    from mmtuna.search.commands import running
 
-    commands.run(spec, trials, slots, as_json, must_exist=True)
+    running.run(spec, trials, slots, as_json, must_exist=True)
 
 
 @app.command()
@@ -94,17 +94,17 @@ def launch(
     as_json: Json = False,
 ) -> None:
     """Search on a Ray cluster, one Ray task a trial; called again, it goes on."""
-    from search import commands
+    from mmtuna.search.commands import running
 
-    commands.launch(spec, address, trials, as_json)
+    running.launch(spec, address, trials, as_json)
 
 
 @app.command()
 def replay(file: Spec, trials: Trials = None, slots: Slots = None, as_json: Json = False) -> None:
     """Search over recorded or generated curves in place of training ([replay] in the spec)."""
-    from search import commands
+    from mmtuna.search.commands import running
 
-    commands.replay(file, trials, slots, as_json)
+    running.replay(file, trials, slots, as_json)
 
 
 @app.command()
@@ -115,17 +115,17 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Workers, trials by state and cause, speed, and the best so far."""
-    from search import views
+    from mmtuna.search.commands.status import status as show
 
-    views.status(spec, as_json, every if watch else None)
+    show(spec, as_json, every if watch else None)
 
 
 @app.command()
 def copy(spec: Spec, to: Annotated[str, typer.Option("--to", help="Database URL, without its password.")]) -> None:
     """Copy the study to another storage, whole and checked."""
-    from studies.copying import copy_study
-    from studies.spec import StudySpec
-    from studies.storage import hide_password
+    from mmtuna.studies.copying import copy_study
+    from mmtuna.studies.spec import StudySpec
+    from mmtuna.studies.storage.opening import hide_password
 
     print(f"{copy_study(StudySpec.load(spec), to)} trials copied to {hide_password(to)}")
 
@@ -141,19 +141,19 @@ def table2(
     as_json: Json = False,
 ) -> None:
     """The paper's Table 2 beside the study's."""
-    from search import views
+    from mmtuna.search.commands import views
 
     if replicates is not None:
-        from search import commands
+        from mmtuna.search.commands import running
 
-        commands.run(spec, None, slots, as_json, replicates=replicates, quiet=True)
+        running.run(spec, None, slots, as_json, replicates=replicates, quiet=True)
     views.table2(spec, style, as_json)
 
 
 @app.command()
 def report(spec: Spec, out: Annotated[Path | None, typer.Option("-o", help="HTML file to write.")] = None) -> None:
     """Write the report: one HTML file that needs no network."""
-    from search import views
+    from mmtuna.search.commands import views
 
     views.report(spec, out)
 
@@ -166,8 +166,8 @@ def export(
     retrain: Annotated[bool, typer.Option("--retrain", help="Train its params on all images first.")] = False,
 ) -> None:
     """Export a trial as a verified bundle: config, weights, ONNX, predict.py, model card."""
-    from search.exporting import export_trial
-    from studies.spec import StudySpec
+    from mmtuna.search.commands.exporting import export_trial
+    from mmtuna.studies.spec import StudySpec
 
     print(export_trial(StudySpec.load(spec), out, trial, retrain))
 
@@ -183,8 +183,8 @@ def compare(
     ] = None,
 ) -> None:
     """Draw two trials beside the truth, as the paper's figure 6."""
-    from search.comparing import compare as draw
-    from studies.spec import StudySpec
+    from mmtuna.search.commands.comparing import compare as draw
+    from mmtuna.studies.spec import StudySpec
 
     print(draw(StudySpec.load(spec), a, b, out, image))
 
@@ -192,8 +192,8 @@ def compare(
 @app.command()
 def paper(spec: Spec, out: Annotated[Path, typer.Option("-o", help="Folder to write, new or empty.")]) -> None:
     """The paper's Tables 1 and 2 and figures 5 and 6, from a study."""
-    from search.paper import write_paper
-    from studies.spec import StudySpec
+    from mmtuna.search.commands.paper import write_paper
+    from mmtuna.studies.spec import StudySpec
 
     print(write_paper(StudySpec.load(spec), out))
 
@@ -206,7 +206,7 @@ def dashboard(
     writable: Annotated[bool, typer.Option("--writable", help="Allow changes: notes, uploads, deletion.")] = False,
 ) -> None:
     """Show the study in a browser: trials, notes, pictures, plots."""
-    from search.dashboard import dashboard as show
+    from mmtuna.search.dashboard.server import dashboard as show
 
     show(spec, host, port, writable)
 
@@ -214,7 +214,7 @@ def dashboard(
 @app.command()
 def baseline(spec: Spec, as_json: Json = False) -> None:
     """Table 1: the pre-trained weights of each decoder on the data, without fine-tuning."""
-    from search.baseline import baseline as measure
+    from mmtuna.search.commands.baseline import baseline as measure
 
     measure(spec, as_json)
 
@@ -228,7 +228,7 @@ def phantom(
     seed: int = 0,
 ) -> None:
     """Write synthetic OCT volumes with fluid."""
-    from objectives.phantom import write_phantom
+    from mmtuna.objectives.data.phantom import write_phantom
 
     found = write_phantom(folder, subjects=subjects, scans=scans, size=size, seed=seed)
     print(f"{len(found.names)} B-scans of {subjects} eyes in {folder}")
@@ -242,7 +242,7 @@ def fundus(
     seed: int = 0,
 ) -> None:
     """Write synthetic fundus photographs with vessels, to pre-train on."""
-    from objectives.phantom_fundus import write_fundus
+    from mmtuna.objectives.data.phantom_fundus import write_fundus
 
     found = write_fundus(folder, images=images, size=size, seed=seed)
     print(f"{len(found.names)} photographs in {folder}")
@@ -255,7 +255,7 @@ def chiu2015(
     full_resolution: Annotated[bool, typer.Option(help="Keep 496 x 768 in place of 256 x 256.")] = False,
 ) -> None:
     """Convert the Duke DME volumes of Chiu et al. 2015 into the paper's data set."""
-    from objectives.chiu2015 import convert
+    from mmtuna.objectives.data.chiu2015 import convert
 
     found = convert(source, folder, full_resolution=full_resolution)
     print(f"{len(found.names)} annotated B-scans in {folder}")
@@ -268,6 +268,6 @@ def check_data(
     as_json: Json = False,
 ) -> None:
     """Read every image and mask strictly and list all that is wrong."""
-    from search import commands
+    from mmtuna.search.commands import running
 
-    commands.check_data(root, [name.strip() for name in classes.split(",")], as_json)
+    running.check_data(root, [name.strip() for name in classes.split(",")], as_json)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-from spaces.errors import InputError
+from mmtuna.spaces.errors import InputError
 
 ASIDE = "."
 """How names begin of what is being written."""

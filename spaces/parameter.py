@@ -10,7 +10,7 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from spaces.errors import InputError
+from mmtuna.spaces.errors import InputError
 
 Value = bool | int | float | str
 Params = dict[str, Value]

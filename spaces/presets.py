@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from spaces.errors import InputError
-from spaces.parameter import Categorical, Float, Int, Parameter
-from spaces.search_space import SearchSpace
-from spaces.settings import CLASS_WEIGHTED_LOSSES, DECODERS, LOSSES, MIXED_LOSSES, NO_CROP, OPTIMIZERS
+from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.parameter import Categorical, Float, Int, Parameter
+from mmtuna.spaces.search_space import SearchSpace
+from mmtuna.spaces.settings import CLASS_WEIGHTED_LOSSES, DECODERS, LOSSES, MIXED_LOSSES, NO_CROP, OPTIMIZERS
 
 CROPS = (NO_CROP, 192, 224, 288, 320)
 

@@ -10,8 +10,8 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution
 
-from spaces.errors import InputError
-from spaces.parameter import Parameter, Params, Value
+from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.parameter import Parameter, Params, Value
 
 
 class SearchSpace:

@@ -11,8 +11,8 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from spaces.errors import InputError
-from spaces.parameter import Categorical, Float, Int, Parameter, Params, Value
+from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.parameter import Categorical, Float, Int, Parameter, Params, Value
 
 DECODERS = ("fcn", "pspnet", "deeplabv3")
 LOSSES = ("cross_entropy", "dice", "focal", "ce_dice", "ce_tversky", "lovasz", "ce_lovasz")

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from spaces.parameter import Params, Value
-from spaces.search_space import SearchSpace
-from spaces.settings import DEFAULTS, NO_CROP
+from mmtuna.spaces.parameter import Params, Value
+from mmtuna.spaces.search_space import SearchSpace
+from mmtuna.spaces.settings import DEFAULTS, NO_CROP
 
 SEED = 0
 """The seed of every row (notebooks)."""

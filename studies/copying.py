@@ -12,14 +12,14 @@ from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import update
 
-from spaces.errors import InputError
-from studies.fingerprints import short
-from studies.leases import reap
-from studies.outages import OUTAGE_SECONDS
-from studies.postgres import holds_password
-from studies.spec import StudySpec
-from studies.storage import engine_of, hide_password, open_storage, study_lock
-from studies.study import open_existing
+from mmtuna.spaces.errors import InputError
+from mmtuna.studies.fingerprints import short
+from mmtuna.studies.leases.leases import reap
+from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.storage.opening import engine_of, hide_password, open_storage, study_lock
+from mmtuna.studies.storage.outages import OUTAGE_SECONDS
+from mmtuna.studies.storage.postgres import holds_password
+from mmtuna.studies.study import open_existing
 
 _COPYING = ".copying-"
 _FIELDS = (

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 import optuna
 from optuna.trial import TrialState
 
-from spaces.errors import InputError
-from spaces.parameter import Params, Value
-from spaces.search_space import SearchSpace
-from spaces.table2 import TABLE2
-from studies.sampling import grid_cells, params_key, params_of
+from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.parameter import Params, Value
+from mmtuna.spaces.search_space import SearchSpace
+from mmtuna.spaces.table2 import TABLE2
+from mmtuna.studies.sampling import grid_cells, params_key, params_of
 
 START = "start"
 """User attribute of a trial from `[space] start`: the params that it was given."""

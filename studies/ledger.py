@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from studies.results import TrialRow
+from mmtuna.studies.results import TrialRow
 
 LAST_STEP = 100
 

@@ -10,7 +10,7 @@ from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner,
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from studies.spec import StudySpec
+from mmtuna.studies.spec import StudySpec
 
 LAST_STEP = 100
 COMPARED = 4

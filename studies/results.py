@@ -11,9 +11,9 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from spaces.parameter import Params
-from studies.ending import End
-from studies.sampling import params_of
+from mmtuna.spaces.parameter import Params
+from mmtuna.studies.leases import End
+from mmtuna.studies.sampling import params_of
 
 Metrics = Mapping[str, float]
 Attrs = dict[str, Any]

@@ -15,10 +15,10 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from spaces.errors import InputError
-from spaces.parameter import Params, Value
-from spaces.search_space import SearchSpace
-from studies.spec import StudySpec
+from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.parameter import Params, Value
+from mmtuna.spaces.search_space import SearchSpace
+from mmtuna.studies.spec import StudySpec
 
 REDRAWS = 20
 

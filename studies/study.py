@@ -10,16 +10,15 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from spaces.errors import InputError
-from spaces.parameter import Params
-from spaces.search_space import SearchSpace
-from studies.ending import Lease
-from studies.fingerprints import as_kept, first_difference, merged, short
-from studies.leases import Leases
-from studies.outages import StorageAwayError, is_disk_full, is_outage
-from studies.sampling import params_key, params_of
-from studies.spec import StudySpec
-from studies.storage import SQLITE, StudyLock, open_storage, sqlite_file, study_lock
+from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.parameter import Params
+from mmtuna.spaces.search_space import SearchSpace
+from mmtuna.studies.fingerprints import as_kept, first_difference, merged, short
+from mmtuna.studies.leases import Lease, Leases
+from mmtuna.studies.sampling import params_key, params_of
+from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.storage.opening import SQLITE, StudyLock, open_storage, sqlite_file, study_lock
+from mmtuna.studies.storage.outages import StorageAwayError, is_disk_full, is_outage
 
 SPEC = "mmtuna:spec"
 FINGERPRINTS = "mmtuna:fingerprints"

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import optuna
 
-from spaces.errors import InputError
-from spaces.parameter import Params
-from spaces.search_space import SearchSpace
-from spaces.table2 import TABLE2, Row
-from studies.results import TrialRow, rows
-from studies.sampling import params_key
-from studies.study import SPEC
+from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.parameter import Params
+from mmtuna.spaces.search_space import SearchSpace
+from mmtuna.spaces.table2 import TABLE2, Row
+from mmtuna.studies.results import TrialRow, rows
+from mmtuna.studies.sampling import params_key
+from mmtuna.studies.study import SPEC
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,8 @@ from itertools import count
 
 import pytest
 
-from studies import artifacts, object_store
+from mmtuna.studies.files import attachments
+from mmtuna.studies.files.bucket import client
 from tests.ceph import CephServer
 from tests.postgres import PostgresServer
 from tests.s3 import S3Server
@@ -52,14 +53,14 @@ def location(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[s
         monkeypatch.setenv(name, value)
     forget_client()
     bucket = f"bucket-{next(_buckets)}"
-    object_store.client().create_bucket(Bucket=bucket)
+    client().create_bucket(Bucket=bucket)
     yield f"s3://{bucket}/some/where"
     forget_client()
 
 
 def forget_client() -> None:
     """The next use of S3 reads the environment anew."""
-    if object_store.client.cache_info().currsize:
-        object_store.client().close()
-    object_store.client.cache_clear()
-    artifacts._in_s3.cache_clear()
+    if client.cache_info().currsize:
+        client().close()
+    client.cache_clear()
+    attachments._in_s3.cache_clear()

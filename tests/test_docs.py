@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from spaces.settings import SETTINGS
+from mmtuna.spaces.settings import SETTINGS
 from tests.search.conftest import ENVIRONMENT, mmtuna
 
 ROOT = Path(__file__).parent.parent

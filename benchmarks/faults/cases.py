@@ -90,10 +90,10 @@ def killed_reapers(ground: Ground) -> Outcome:
 _REAPER = """
 import os, signal, sys
 import sqlalchemy
-from studies.leases import reap
-from studies.spec import StudySpec
-from studies.storage import engine_of
-from studies.study import open_existing
+from mmtuna.studies.leases.leases import reap
+from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.storage.opening import engine_of
+from mmtuna.studies.study import open_existing
 spec, at = StudySpec.load(sys.argv[1]), int(sys.argv[2])
 study, seen = open_existing(spec), 0
 def count(*_):
@@ -113,7 +113,7 @@ def _running(site: Site) -> int:
 
 
 def _trains(site: Site, pid: int) -> bool:
-    from studies.crew import crew_of
+    from mmtuna.studies.leases.crew import crew_of
 
     with opened(site) as study:
         return any(life.trials for life in crew_of(study).workers if life.worker.split(":")[1] == str(pid))

@@ -14,13 +14,12 @@ from optuna.pruners import MedianPruner
 from optuna.samplers import RandomSampler
 
 from benchmarks.faults.crew import Site, opened
-from spaces.parameter import Float
-from spaces.search_space import SearchSpace
-from studies.ending import End
-from studies.leases import Leases
-from studies.spec import StudySpec
-from studies.storage import study_lock
-from studies.study import Claim, ask, create_or_open
+from mmtuna.spaces.parameter import Float
+from mmtuna.spaces.search_space import SearchSpace
+from mmtuna.studies.leases import End, Leases
+from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.storage.opening import study_lock
+from mmtuna.studies.study import Claim, ask, create_or_open
 
 REPORTS = tuple(range(12, 97, 12))
 PARAMS = 6

@@ -74,7 +74,7 @@ class Site:
     def launch(self, command: str, *arguments: str, **env: str) -> subprocess.Popen[bytes]:
         """Starts a command on the spec, in a process group of its own; its output goes to a file of the folder."""
         out = (self.folder / f"out{len(self.workers)}.txt").open("wb")
-        words = [sys.executable, "-m", "search", command, str(self.spec), *arguments]
+        words = [sys.executable, "-m", "mmtuna", command, str(self.spec), *arguments]
         process = subprocess.Popen(words, stdout=out, stderr=subprocess.STDOUT, env=self.env(**env), process_group=0)
         out.close()
         self.workers.append(process)
@@ -108,7 +108,7 @@ class Site:
 
     def status(self) -> dict[str, Any]:
         """What `mmtuna status --json` tells."""
-        command = [sys.executable, "-m", "search", "status", str(self.spec), "--json"]
+        command = [sys.executable, "-m", "mmtuna", "status", str(self.spec), "--json"]
         done = subprocess.run(command, env=self.env(), capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(done.stderr)
@@ -119,7 +119,7 @@ class Site:
 @contextmanager
 def opened(site: Site) -> Iterator[Any]:
     """The study of `site` in this process, as the workers open it."""
-    from studies.study import create_or_open, open_existing
+    from mmtuna.studies.study import create_or_open, open_existing
 
     with spec_of(site) as spec:
         yield create_or_open(spec, {"replay": {"curves": "generated"}}) if spec.replay else open_existing(spec)
@@ -128,7 +128,7 @@ def opened(site: Site) -> Iterator[Any]:
 @contextmanager
 def spec_of(site: Site) -> Iterator[Any]:
     """The spec of `site` in this process, with its storage in the environment."""
-    from studies.spec import StudySpec
+    from mmtuna.studies.spec import StudySpec
 
     before = os.environ.get("MMTUNA_STORAGE")
     if site.url:

@@ -121,7 +121,7 @@ def full_pictures(ground: Ground) -> Outcome:
 
 def _refresh(site: Site) -> int:
     """How many files `mmtuna dashboard` would attach now."""
-    from search.dashboard_content import refresh
+    from mmtuna.search.trials.content import refresh
 
     with opened(site) as study, spec_of(site) as spec:
         return refresh(spec, study).files

@@ -33,7 +33,7 @@ from benchmarks.faults import cases, disk_cases, ray_cases, training_cases  # no
 from benchmarks.faults.cases import Ground  # noqa: E402
 from benchmarks.faults.costs import cost_per_trial, throughput  # noqa: E402
 from benchmarks.faults.crew import Site  # noqa: E402
-from search.report_facts import machine, versions  # noqa: E402
+from mmtuna.search.versions import machine, versions  # noqa: E402
 from tests.postgres import PostgresServer  # noqa: E402
 
 ALL = cases.CASES | training_cases.CASES | disk_cases.CASES | ray_cases.CASES

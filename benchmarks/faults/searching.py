@@ -16,7 +16,7 @@ from tests.postgres import PostgresServer
 
 def say(site: Site, command: str, *arguments: str, **env: str) -> str:
     """What a command prints, whether it succeeds or not."""
-    full = [sys.executable, "-m", "search", command, str(site.spec), *arguments]
+    full = [sys.executable, "-m", "mmtuna", command, str(site.spec), *arguments]
     done = subprocess.run(full, env=site.env(**env), capture_output=True, text=True, check=False, cwd=ROOT)
     return done.stdout + done.stderr
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.faults.crew import ROOT, Site, opened
-from objectives.phantom import write_phantom
+from mmtuna.objectives.data.phantom import write_phantom
 
 KIND = "train_dataloader.dataset.pipeline.2.kind"
 """The param that names a trial's fault (benchmarks/faults/faulty.py)."""
@@ -99,7 +99,7 @@ class TrainingSite(Site):
 
     def trials(self) -> list[Any]:
         """The study's trials as Optuna knows them; none while there is no study."""
-        from spaces.errors import InputError
+        from mmtuna.spaces.errors import InputError
 
         try:
             with opened(self) as study:
@@ -142,7 +142,7 @@ def differences(one: Path, other: Path) -> dict[str, Any]:
 
 _COMPARE = """
 import json, sys
-from objectives.training import load_strictly
+from mmtuna.objectives.trial.training import load_strictly
 import torch
 
 def leaves(value, name=""):

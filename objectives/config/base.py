@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spaces.errors import InputError
+from mmtuna.spaces.errors import InputError
 
 UNET = "unet"
 UNET_CONFIGS = {head: f"unet-s5-d16_{head}_4xb4-40k_hrf-256x256" for head in ("fcn", "pspnet", "deeplabv3")}

@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from objectives.config import model, pipeline
-from objectives.config.base import BaseConfig
-from objectives.config.dotted import set_key
-from objectives.config.effective import UNET_STRIDE, effective
-from objectives.dataset import Dataset
-from spaces.errors import InputError
-from spaces.parameter import Value
-from spaces.settings import DEFAULTS, UNET_ONLY, check_settings
+from mmtuna.objectives.config import model, pipeline
+from mmtuna.objectives.config.base import BaseConfig
+from mmtuna.objectives.config.dotted import set_key
+from mmtuna.objectives.config.effective import UNET_STRIDE, effective
+from mmtuna.objectives.data.dataset import Dataset
+from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.parameter import Value
+from mmtuna.spaces.settings import DEFAULTS, UNET_ONLY, check_settings
 
 Cfg = dict[str, Any]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
-from spaces.errors import InputError
+from mmtuna.spaces.errors import InputError
 
 
 def get_key(cfg: Any, key: str, where: str) -> Any:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from spaces.parameter import Params, Value
-from spaces.settings import DEFAULTS, NO_CROP
+from mmtuna.spaces.parameter import Params, Value
+from mmtuna.spaces.settings import DEFAULTS, NO_CROP
 
 UNET_STRIDE = 16
 """UNet-S5 halves its input four times, so sides must be multiples of 16."""

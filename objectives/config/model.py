@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from objectives.config.effective import crop_side, learning_rate
-from objectives.dataset import Dataset
-from spaces.errors import InputError
-from spaces.parameter import Value
-from spaces.settings import CLASS_WEIGHTED_LOSSES, DEFAULTS, MIXED_LOSSES
+from mmtuna.objectives.config.effective import crop_side, learning_rate
+from mmtuna.objectives.data.dataset import Dataset
+from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.parameter import Value
+from mmtuna.spaces.settings import CLASS_WEIGHTED_LOSSES, DEFAULTS, MIXED_LOSSES
 
 Cfg = dict[str, Any]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from objectives.config.effective import crop_side
-from spaces.parameter import Value
-from spaces.settings import DEFAULTS
+from mmtuna.objectives.config.effective import crop_side
+from mmtuna.spaces.parameter import Value
+from mmtuna.spaces.settings import DEFAULTS
 
 Pipeline = list[dict[str, Any]]
 

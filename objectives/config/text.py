@@ -6,7 +6,7 @@ import pprint
 from pathlib import Path
 from typing import Any
 
-from spaces.files import write_whole
+from mmtuna.spaces.files import write_whole
 
 
 def config_text(cfg: dict[str, Any], header: str = "") -> str:

@@ -6,9 +6,9 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-from objectives.trial_files import CONFIG
-from spaces.errors import InputError
-from spaces.files import whole_folder
+from mmtuna.objectives.trial_files import CONFIG
+from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.files import whole_folder
 
 NEEDED = ("onnx", "onnxscript", "onnxruntime", "safetensors")
 _TIMEOUT = 4 * 3600.0  # seconds; a large validation set on a slow CPU takes its time
@@ -37,7 +37,7 @@ def build_bundle(trial_folder: Path, out_folder: Path, facts: dict[str, Any], ch
     Returns what bundle.json holds. Raises InputError where a package, a file or the data is missing, the config is
     beyond what predict.py can do, or a verification fails: then nothing is left at `out_folder`.
     """
-    from objectives.trial_process import call_in_child
+    from mmtuna.objectives.trial.process import call_in_child
 
     check_installed()
     for name in (CONFIG, checkpoint):
@@ -45,7 +45,7 @@ def build_bundle(trial_folder: Path, out_folder: Path, facts: dict[str, Any], ch
             raise InputError(f"{trial_folder / name}: no such file; export needs the config and weights of the trial")
     with whole_folder(out_folder) as part:
         # The whole of it in the child: this side must not import torch.
-        from objectives.deployment.bundle import write_bundle
+        from mmtuna.objectives.deployment.bundle import write_bundle
 
         found: dict[str, Any] = call_in_child(
             write_bundle, str(trial_folder), str(part), facts, checkpoint, timeout=_TIMEOUT

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from objectives.config import read_config, write_config
-from objectives.deployment import card, contract, predict, verify
-from objectives.trial_files import CONFIG
-from objectives.weights import file_sha256
-from spaces.errors import InputError
-from spaces.files import write_json_whole, write_whole
+from mmtuna.objectives.config import read_config, write_config
+from mmtuna.objectives.deployment import card, contract, predict, verify
+from mmtuna.objectives.trial_files import CONFIG
+from mmtuna.objectives.weights import file_sha256
+from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.files import write_json_whole, write_whole
 
 DOCUMENT, CARD, SCRIPT = "bundle.json", "README.md", "predict.py"
 FORMAT = 1
@@ -70,7 +70,7 @@ def header(cfg: dict[str, Any], facts: dict[str, Any]) -> str:
 def _write_models(
     cfg: dict[str, Any], checkpoint: Path, part: Path, document: dict[str, Any], sizes: list[tuple[int, int]]
 ) -> Any:
-    from objectives.deployment import graph  # imports torch
+    from mmtuna.objectives.deployment import graph  # imports torch
 
     meta = {key: document["output"][key] for key in ("classes", "palette")}
     graph.save_weights(checkpoint, part, meta, {"made_by": "mmtuna", "study": document["study"]})

@@ -9,8 +9,8 @@ from typing import Any
 
 from PIL import Image
 
-from objectives.deployment.predict import model_size
-from spaces.errors import InputError
+from mmtuna.objectives.deployment.predict import model_size
+from mmtuna.spaces.errors import InputError
 
 Cfg = dict[str, Any]
 _SKIPPED = ("LoadAnnotations", "PackSegInputs")

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from objectives.training import load_strictly
-from spaces.errors import InputError
+from mmtuna.objectives.trial.training import load_strictly
+from mmtuna.spaces.errors import InputError
 
 WEIGHTS, TENSORS, MODEL = "weights.pth", "weights.safetensors", "model.onnx"
 _ONE_FILE_LIMIT = 1 << 30

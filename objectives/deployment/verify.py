@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from objectives.deployment.contract import LabelledImage
-from objectives.deployment.predict import Predictor, read_image
-from objectives.evaluation import Counts, metrics, total
-from spaces.errors import InputError
+from mmtuna.objectives.deployment.contract import LabelledImage
+from mmtuna.objectives.deployment.predict import Predictor, read_image
+from mmtuna.objectives.evaluation.metrics import Counts, metrics, total
+from mmtuna.spaces.errors import InputError
 
 LOGITS_TOLERANCE = 1e-4
 """Largest |ONNX - torch| over all logits of all validation images, as a share of torch's range of logits."""
@@ -35,12 +35,12 @@ IoU by 2e-4 when emulated.
 """
 _TIMED_SECONDS = 10.0
 
-# Refuses our own packages to an interpreter in which they are installed.
+# Refuses our own package to an interpreter in which they are installed.
 _WITHOUT_US = """
 import sys
 class Refuse:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("spaces", "objectives", "studies", "search"):
+        if name.partition(".")[0] == "mmtuna":
             raise ImportError(name + " is refused here")
 sys.meta_path.insert(0, Refuse())
 """
@@ -102,7 +102,7 @@ def compare_with_torch(segmentor: Any, bundle: Path, images: Sequence[LabelledIm
 
 
 def check_stock(bundle: Path, image: LabelledImage, sha256: str) -> None:
-    """config.py and weights.pth in a fresh interpreter that refuses our packages: the same mask, or InputError."""
+    """config.py and weights.pth in a fresh interpreter that refuses our package: the same mask, or InputError."""
     paths = [str(bundle / "config.py"), str(bundle / "weights.pth"), str(image.image)]
     try:
         done = _fresh([sys.executable, "-I", "-c", _WITHOUT_US + _STOCK, *paths])

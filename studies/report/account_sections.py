@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import optuna
 
-from studies.report.facts import Reading
-from studies.report.markup import Content, Html, count, hours, join, missing, note, pairs, paragraph, table, tag
-from studies.results import TrialRow
+from mmtuna.studies.report.facts import Reading
+from mmtuna.studies.report.markup import Content, Html, count, hours, join, missing, note, pairs, paragraph, table, tag
+from mmtuna.studies.results import TrialRow
 
 MESSAGES = 3
 MESSAGE_SIGNS = 400

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import optuna
 
-from spaces.search_space import SearchSpace
-from studies.report import account_sections as account
-from studies.report import table_sections as tables
-from studies.report import trial_sections as trials
-from studies.report.facts import Reading, ReportFacts
-from studies.report.markup import Html, count, join, note, tag
-from studies.report.methods import methods_paragraph
-from studies.report.page import page
+from mmtuna.spaces.search_space import SearchSpace
+from mmtuna.studies.report import account_sections as account
+from mmtuna.studies.report import table_sections as tables
+from mmtuna.studies.report import trial_sections as trials
+from mmtuna.studies.report.facts import Reading, ReportFacts
+from mmtuna.studies.report.markup import Html, count, join, note, tag
+from mmtuna.studies.report.methods import methods_paragraph
+from mmtuna.studies.report.page import page
 
 
 def report_html(study: optuna.Study, space: SearchSpace, facts: ReportFacts | None = None) -> str:

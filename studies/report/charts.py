@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from spaces.table2 import PUBLISHED_BEST
-from studies.ledger import ending
-from studies.report.facts import Reading, value_of
-from studies.report.markup import Figure, plot_text
-from studies.report.style import BLUE, INK, MUTED, ORANGE, PURPLE, RULE, VERMILLION
-from studies.results import TrialRow
+from mmtuna.spaces.table2 import PUBLISHED_BEST
+from mmtuna.studies.ledger import ending
+from mmtuna.studies.report.facts import Reading, value_of
+from mmtuna.studies.report.markup import Figure, plot_text
+from mmtuna.studies.report.style import BLUE, INK, MUTED, ORANGE, PURPLE, RULE, VERMILLION
+from mmtuna.studies.results import TrialRow
 
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Noto Sans", "DejaVu Sans", sans-serif'
 CURVES = 100

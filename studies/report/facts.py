@@ -12,12 +12,12 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from spaces.search_space import SearchSpace
-from studies.ledger import Ledger, ending, ledger
-from studies.results import TrialRow, rows
-from studies.sampling import params_key
-from studies.study import FINGERPRINTS, SPEC
-from studies.table2 import Table2Line, table2
+from mmtuna.spaces.search_space import SearchSpace
+from mmtuna.studies.ledger import Ledger, ending, ledger
+from mmtuna.studies.results import TrialRow, rows
+from mmtuna.studies.sampling import params_key
+from mmtuna.studies.study import FINGERPRINTS, SPEC
+from mmtuna.studies.table2 import Table2Line, table2
 
 Overlay = tuple[str, str, bytes]
 """Title, caption, and a PNG file's bytes, already as small as they shall be shown."""

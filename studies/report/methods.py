@@ -6,9 +6,9 @@ from collections import Counter
 
 import optuna
 
-from studies.report.facts import Reading, value_of
-from studies.report.markup import count, hours, listed, value_text
-from studies.report.table_sections import size_of
+from mmtuna.studies.report.facts import Reading, value_of
+from mmtuna.studies.report.markup import count, hours, listed, value_text
+from mmtuna.studies.report.table_sections import size_of
 
 
 def methods_paragraph(reading: Reading) -> str:

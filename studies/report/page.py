@@ -7,8 +7,8 @@ import hashlib
 from collections.abc import Sequence
 from functools import cache
 
-from studies.report.markup import Html, markup, tag
-from studies.report.style import SCRIPT, STYLE
+from mmtuna.studies.report.markup import Html, markup, tag
+from mmtuna.studies.report.style import SCRIPT, STYLE
 
 
 @cache

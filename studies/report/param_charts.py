@@ -10,13 +10,13 @@ from typing import Any
 
 import optuna
 
-from spaces.parameter import Categorical, Float, Int, Parameter
-from studies.report.charts import FONT, axis, evenly, layout
-from studies.report.facts import Reading, value_of
-from studies.report.markup import Figure, plot_text, value_text
-from studies.report.style import BLUE, INK, VERMILLION
-from studies.results import TrialRow
-from studies.table2 import Table2Line
+from mmtuna.spaces.parameter import Categorical, Float, Int, Parameter
+from mmtuna.studies.report.charts import FONT, axis, evenly, layout
+from mmtuna.studies.report.facts import Reading, value_of
+from mmtuna.studies.report.markup import Figure, plot_text, value_text
+from mmtuna.studies.report.style import BLUE, INK, VERMILLION
+from mmtuna.studies.results import TrialRow
+from mmtuna.studies.table2 import Table2Line
 
 FEWEST = 15
 """Complete trials below which importances would be noise."""

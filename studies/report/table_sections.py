@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from spaces.parameter import Categorical, Float, Int, Parameter
-from spaces.table2 import DISCREPANCIES, PUBLISHED_BEST
-from studies.report.facts import Reading, value_of
-from studies.report.markup import (
+from mmtuna.spaces.parameter import Categorical, Float, Int, Parameter
+from mmtuna.spaces.table2 import DISCREPANCIES, PUBLISHED_BEST
+from mmtuna.studies.report.facts import Reading, value_of
+from mmtuna.studies.report.markup import (
     Content,
     Html,
     chart,
@@ -21,10 +21,10 @@ from studies.report.markup import (
     tag,
     value_text,
 )
-from studies.report.param_charts import table2_chart
-from studies.report.trial_sections import chips, nothing_complete
-from studies.results import TrialRow
-from studies.table2 import Spread
+from mmtuna.studies.report.param_charts import table2_chart
+from mmtuna.studies.report.trial_sections import chips, nothing_complete
+from mmtuna.studies.results import TrialRow
+from mmtuna.studies.table2 import Spread
 
 TOP = 10
 

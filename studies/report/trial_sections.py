@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 
-from studies.report import charts, param_charts
-from studies.report.facts import Reading, value_of
-from studies.report.markup import (
+from mmtuna.studies.report import charts, param_charts
+from mmtuna.studies.report.facts import Reading, value_of
+from mmtuna.studies.report.markup import (
     Html,
     chart,
     count,

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from objectives.config import BaseConfig, build_config, load_base
-from objectives.dataset import Dataset
-from spaces.parameter import Value
+from mmtuna.objectives.config import BaseConfig, build_config, load_base
+from mmtuna.objectives.data.dataset import Dataset
+from mmtuna.spaces.parameter import Value
 
 SEGFORMER = "segformer_mit-b0_8xb2-160k_ade20k-512x512"
 BASES = {decoder: load_base("unet", decoder=decoder) for decoder in ("fcn", "pspnet", "deeplabv3")}

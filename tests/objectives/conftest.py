@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from objectives.dataset import Dataset
-from objectives.objective import SegmentationObjective
-from objectives.outcome import Evaluation, Outcome, TrialOrder
-from objectives.phantom import write_phantom
-from spaces.parameter import Value
+from mmtuna.objectives.data.dataset import Dataset
+from mmtuna.objectives.data.phantom import write_phantom
+from mmtuna.objectives.objective import SegmentationObjective
+from mmtuna.objectives.outcome import Evaluation, Outcome, TrialOrder
+from mmtuna.spaces.parameter import Value
 
 TINY: Mapping[str, Value] = {
     "decoder": "fcn",
@@ -153,7 +153,7 @@ def gone() -> Callable[[int], bool]:
 @pytest.fixture(scope="session")
 def torch() -> ModuleType:
     """torch in this process, with mmseg's models registered, for tests of tensors and checkpoint files."""
-    import objectives.training  # noqa: F401  first: it silences what mmcv says at import
+    import mmtuna.objectives.trial.training  # noqa: F401  first: it silences what mmcv says at import
 
     import torch  # isort: skip
 

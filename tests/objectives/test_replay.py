@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from objectives.outcome import Ending, Evaluation, TrialOrder
-from objectives.replay import STEPS, Recorded, ReplayObjective, generate, load_recorded, nearest
-from spaces.errors import InputError
-from spaces.parameter import Params
+from mmtuna.objectives.outcome import Ending, Evaluation, TrialOrder
+from mmtuna.objectives.replay import STEPS, Recorded, ReplayObjective, generate, load_recorded, nearest
+from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.parameter import Params
 
 
 def order(params: Params, seed: int = 0, number: int = 0) -> TrialOrder:

@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from objectives.config import load_base
-from objectives.dataset import Dataset
-from objectives.objective import SegmentationObjective
-from objectives.outcome import Ending, Outcome
-from objectives.trial_process import call_in_child
-from objectives.weights import cache_folder, compare_with_model, file_sha256, resolve_weights
-from spaces.errors import InputError
-from spaces.parameter import Value
+from mmtuna.objectives.config import load_base
+from mmtuna.objectives.data.dataset import Dataset
+from mmtuna.objectives.objective import SegmentationObjective
+from mmtuna.objectives.outcome import Ending, Outcome
+from mmtuna.objectives.trial.process import call_in_child
+from mmtuna.objectives.weights import cache_folder, compare_with_model, file_sha256, resolve_weights
+from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.parameter import Value
 from tests.waiting import free_port
 
 BASE = load_base("unet", decoder="fcn")

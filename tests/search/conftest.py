@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from objectives.phantom import write_phantom
+from mmtuna.objectives.data.phantom import write_phantom
 from tests.waiting import until
 
 SPEC = """\
@@ -85,13 +85,13 @@ def write_spec(tmp_path: Path, phantom: Path) -> Callable[..., Path]:
 
 def mmtuna(*arguments: object, timeout: float = 120, **options: Any) -> subprocess.CompletedProcess[str]:
     """Runs the command as a person does."""
-    command = [sys.executable, "-m", "search", *(str(argument) for argument in arguments)]
+    command = [sys.executable, "-m", "mmtuna", *(str(argument) for argument in arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=ENVIRONMENT, **options)
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:
     """Starts the command in a process group of its own, as a shell does."""
-    command = [sys.executable, "-m", "search", *(str(argument) for argument in arguments)]
+    command = [sys.executable, "-m", "mmtuna", *(str(argument) for argument in arguments)]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=ENVIRONMENT, process_group=0
     )

@@ -19,13 +19,13 @@ import numpy as np
 import optuna
 from optuna.trial import TrialState
 
-from objectives.overlays import overlay
-from search import dashboard
-from search.dashboard_access import Access
-from spaces.table2 import TABLE2
-from studies import study as study_room
-from studies.enqueuing import enqueue_table2
-from studies.spec import StudySpec
+from mmtuna.objectives.evaluation.overlays import overlay
+from mmtuna.search.dashboard import server as dashboard
+from mmtuna.search.dashboard.access import Access
+from mmtuna.spaces.table2 import TABLE2
+from mmtuna.studies import study as study_room
+from mmtuna.studies.enqueuing import enqueue_table2
+from mmtuna.studies.spec import StudySpec
 from tests.search.conftest import ENVIRONMENT
 
 SPEC = """
@@ -168,7 +168,7 @@ def artifact_path(trial: dict[str, Any], name: str) -> str:
 
 
 SERVE = (
-    "import sys; from pathlib import Path; from search.dashboard import dashboard\n"
+    "import sys; from pathlib import Path; from mmtuna.search.dashboard.server import dashboard\n"
     "dashboard(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), False)"
 )
 

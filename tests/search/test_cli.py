@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from search.checks import covering
-from search.preparation import reopen
-from studies.spec import StudySpec
-from studies.spec_template import write_commented
+from mmtuna.search.work.checks import covering
+from mmtuna.search.work.preparation import reopen
+from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.spec.template import write_commented
 from tests.search.conftest import ENVIRONMENT, mmtuna
 
 WriteSpec = Callable[..., Path]
@@ -47,8 +47,8 @@ def test_help_and_status_start_quickly(tmp_path: Path) -> None:
     Each by its fastest call, in turn: the others were measured with something else on the machine.
     """
     calls = {
-        "help": ("-m", "search", "--help"),
-        "status": ("-m", "search", "status", replayed(tmp_path)),
+        "help": ("-m", "mmtuna", "--help"),
+        "status": ("-m", "mmtuna", "status", replayed(tmp_path)),
         "libraries": ("-c", LIBRARIES),
     }
     best = dict.fromkeys(calls, math.inf)
@@ -64,7 +64,7 @@ def test_commands_that_only_look_do_not_import_torch(tmp_path: Path, arguments: 
     spec = replayed(tmp_path) if "SPEC" in arguments else tmp_path
     words = [str(spec) if word == "SPEC" else word for word in arguments]
     code = (
-        "import sys\nfrom search.cli import app\n"
+        "import sys\nfrom mmtuna.search.cli import app\n"
         f"try:\n    app({words!r})\nexcept SystemExit:\n    pass\n"
         "heavy = {'torch', 'mmseg', 'mmcv', 'cv2', 'ray'} & set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)"

@@ -10,8 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from spaces.errors import InputError
-from spaces.files import remove_unfinished, require_new_folder, whole_file, whole_folder, write_json_whole, write_whole
+from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.files import (
+    remove_unfinished,
+    require_new_folder,
+    whole_file,
+    whole_folder,
+    write_json_whole,
+    write_whole,
+)
 
 
 def half_way(path: Path) -> None:

@@ -5,8 +5,8 @@ import optuna
 import pytest
 from optuna.trial import FixedTrial
 
-from spaces.errors import InputError
-from spaces.parameter import Categorical, Float, Int, Parameter, parameter
+from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.parameter import Categorical, Float, Int, Parameter, parameter
 
 
 @pytest.mark.parametrize(

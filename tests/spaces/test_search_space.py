@@ -5,10 +5,10 @@ import optuna
 import pytest
 from optuna.trial import FixedTrial
 
-from spaces.errors import InputError
-from spaces.parameter import Categorical, Float, Int, Parameter
-from spaces.presets import extended, paper, preset
-from spaces.search_space import SearchSpace
+from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.parameter import Categorical, Float, Int, Parameter
+from mmtuna.spaces.presets import extended, paper, preset
+from mmtuna.spaces.search_space import SearchSpace
 
 OPTIMIZER = Categorical(name="optimizer", choices=("SGD", "Adam"))
 MOMENTUM = Categorical(name="momentum", choices=(0.8, 0.9), when={"optimizer": ("SGD",)})

@@ -3,12 +3,12 @@ from typing import Any
 
 import pytest
 
-from spaces.errors import InputError
-from spaces.parameter import Categorical
-from spaces.presets import extended, paper
-from spaces.search_space import SearchSpace
-from spaces.settings import DEFAULTS, SETTINGS, check_settings, complete
-from spaces.table2 import COLLAPSED_MIOU, PUBLISHED_BEST, TABLE1, TABLE2, Row
+from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.parameter import Categorical
+from mmtuna.spaces.presets import extended, paper
+from mmtuna.spaces.search_space import SearchSpace
+from mmtuna.spaces.settings import DEFAULTS, SETTINGS, check_settings, complete
+from mmtuna.spaces.table2 import COLLAPSED_MIOU, PUBLISHED_BEST, TABLE1, TABLE2, Row
 
 
 @pytest.mark.parametrize("row", TABLE2, ids=lambda row: f"row {row.number}")

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from optuna.trial import TrialState
 
-from studies.enqueuing import enqueue_table2
-from studies.sampling import build_sampler
-from studies.spec import StudySpec
-from studies.storage import study_lock
-from studies.study import Budget, ask, create_or_open, next_worker
+from mmtuna.studies.enqueuing import enqueue_table2
+from mmtuna.studies.sampling import build_sampler
+from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.storage.opening import study_lock
+from mmtuna.studies.study import Budget, ask, create_or_open, next_worker
 
 
 def work(path: Path, trials: int, threads: int, replicates: int) -> None:

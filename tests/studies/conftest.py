@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from studies import object_store
-from studies.spec import StudySpec
-from studies.trial_store import TrialFiles
+from mmtuna.studies.files import bucket as s3_bucket
+from mmtuna.studies.files.trial_store import TrialFiles
+from mmtuna.studies.spec import StudySpec
 from tests.postgres import PostgresServer
 from tests.studies.stored_files import on_machine
 
@@ -59,7 +59,7 @@ def stored_spec(spec_of: Callable[..., StudySpec], url: str, monkeypatch: pytest
 @pytest.fixture
 def once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests are not repeated by boto3, so that a cut connection is told at once. Comes before `location`."""
-    monkeypatch.setattr(object_store, "_TRIES", 1)
+    monkeypatch.setattr(s3_bucket, "_TRIES", 1)
 
 
 @pytest.fixture

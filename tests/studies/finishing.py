@@ -5,8 +5,7 @@ from pathlib import Path
 
 import optuna
 
-from studies.ending import End
-from studies.leases import Leases
+from mmtuna.studies.leases import End, Leases
 
 
 def finish(study: optuna.Study, trial: optuna.Trial, how: End) -> bool:

@@ -10,10 +10,10 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState, create_trial
 
-from spaces.parameter import Categorical, Float, Int, Parameter, Params, Value
-from spaces.search_space import SearchSpace
-from spaces.table2 import TABLE2
-from studies.report import ReportFacts, report_html
+from mmtuna.spaces.parameter import Categorical, Float, Int, Parameter, Params, Value
+from mmtuna.spaces.search_space import SearchSpace
+from mmtuna.spaces.table2 import TABLE2
+from mmtuna.studies.report import ReportFacts, report_html
 
 SECTIONS = (
     *("headline", "space", "history", "curves", "importances", "slices", "table2", "best", "overlays", "failures"),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from studies.object_store import Bucket
-from studies.s3_location import parse_location
-from studies.trial_store import TrialFiles
+from mmtuna.studies.files.bucket import Bucket
+from mmtuna.studies.files.trial_store import TrialFiles
+from mmtuna.studies.spec.s3_location import parse_location
 
 NAME = "trials/00007"
 FIRST = {"config.py": b"a = 1\n", "last.pth": b"weights 1" * 1000, "predictions/x.png": b"mask", "train.log": b"one\n"}

@@ -11,14 +11,13 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from spaces.errors import InputError
-from studies import copying
-from studies.copying import copy_study
-from studies.ending import End
-from studies.leases import Leases
-from studies.spec import StudySpec
-from studies.storage import open_storage, study_lock
-from studies.study import Claim, ask, create_or_open
+from mmtuna.spaces.errors import InputError
+from mmtuna.studies import copying
+from mmtuna.studies.copying import copy_study
+from mmtuna.studies.leases import End, Leases
+from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.storage.opening import open_storage, study_lock
+from mmtuna.studies.study import Claim, ask, create_or_open
 from tests.postgres import PostgresServer
 from tests.studies.finishing import finish
 
@@ -125,7 +124,7 @@ def test_what_a_copy_that_was_cut_off_left_is_no_study_and_goes(
 def test_a_copy_may_take_longer_than_a_server_bears_silence(
     spec: StudySpec, study: optuna.Study, server: PostgresServer, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("studies.postgres._IDLE_SECONDS", 1)
+    monkeypatch.setattr("mmtuna.studies.storage.postgres._IDLE_SECONDS", 1)
     url = server.url(database)
     assert copy_study(spec, url.replace(":canary-7d1f9e@", "@"), lambda *_: time.sleep(0.6)) == 4
     assert len(optuna.load_study(study_name="s", storage=open_storage(url)).get_trials()) == 4

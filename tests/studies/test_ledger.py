@@ -2,8 +2,8 @@
 
 import pytest
 
-from studies.ledger import Ledger, ending, ledger
-from studies.results import TrialRow
+from mmtuna.studies.ledger import Ledger, ending, ledger
+from mmtuna.studies.results import TrialRow
 
 
 def row(

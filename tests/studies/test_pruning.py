@@ -5,8 +5,8 @@ import optuna
 import pytest
 from optuna.pruners import HyperbandPruner, MedianPruner, NopPruner, WilcoxonPruner
 
-from studies.pruning import build_pruner
-from studies.spec import StudySpec
+from mmtuna.studies.pruning import build_pruner
+from mmtuna.studies.spec import StudySpec
 
 Make = Callable[..., StudySpec]
 STEPS = (20, 40, 60, 80, 100)

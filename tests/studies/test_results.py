@@ -10,11 +10,11 @@ import pytest
 import sqlalchemy
 from optuna.trial import TrialState
 
-from spaces.presets import paper
-from spaces.table2 import TABLE2
-from studies.ending import TRIALS, End
-from studies.enqueuing import enqueue_table2
-from studies.results import (
+from mmtuna.spaces.presets import paper
+from mmtuna.spaces.table2 import TABLE2
+from mmtuna.studies.enqueuing import enqueue_table2
+from mmtuna.studies.leases.transactions import TRIALS, End
+from mmtuna.studies.results import (
     best,
     cause_attrs,
     causes,
@@ -26,10 +26,10 @@ from studies.results import (
     repeated_cause,
     rows,
 )
-from studies.spec import StudySpec
-from studies.storage import engine_of
-from studies.study import create_or_open
-from studies.table2 import Spread, table2, to_csv, to_latex, to_markdown
+from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.storage.opening import engine_of
+from mmtuna.studies.study import create_or_open
+from mmtuna.studies.table2 import Spread, table2, to_csv, to_latex, to_markdown
 from tests.studies.finishing import finish
 
 Make = Callable[..., StudySpec]

@@ -7,12 +7,12 @@ from optuna.pruners import HyperbandPruner
 from optuna.samplers import GPSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
 
-from spaces.parameter import Categorical, Float
-from spaces.presets import extended
-from spaces.search_space import SearchSpace
-from studies.results import diverged
-from studies.sampling import SpaceSampler, build_sampler, params_key, sampler_name
-from studies.spec import StudySpec
+from mmtuna.spaces.parameter import Categorical, Float
+from mmtuna.spaces.presets import extended
+from mmtuna.spaces.search_space import SearchSpace
+from mmtuna.studies.results import diverged
+from mmtuna.studies.sampling import SpaceSampler, build_sampler, params_key, sampler_name
+from mmtuna.studies.spec import StudySpec
 
 Make = Callable[..., StudySpec]
 SIX = SearchSpace([Categorical(name="crop", choices=(1, 2, 3)), Categorical(name="flip", choices=("a", "b"))])

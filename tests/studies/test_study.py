@@ -10,15 +10,15 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from spaces.errors import InputError
-from spaces.parameter import Categorical, Float
-from spaces.search_space import SearchSpace
-from spaces.table2 import TABLE2
-from studies.enqueuing import enqueue_grid, enqueue_start, enqueue_table2
-from studies.sampling import build_sampler, params_key
-from studies.spec import StudySpec
-from studies.storage import study_lock
-from studies.study import (
+from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.parameter import Categorical, Float
+from mmtuna.spaces.search_space import SearchSpace
+from mmtuna.spaces.table2 import TABLE2
+from mmtuna.studies.enqueuing import enqueue_grid, enqueue_start, enqueue_table2
+from mmtuna.studies.sampling import build_sampler, params_key
+from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.storage.opening import study_lock
+from mmtuna.studies.study import (
     FINGERPRINTS,
     Budget,
     Claim,

@@ -1,0 +1,188 @@
+"""One description of an image segmentation data set: folders, names, classes, subjects.
+
+The layout is MMSegmentation's: an image folder and a mask folder under one root, where a mask has the name of its
+image with another suffix. Names may hold folders ("aachen/0001"). A mask is one 8-bit channel; its value is the
+index of the class.
+"""
+
+import csv
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from mmtuna.spaces.errors import InputError
+
+IMAGE_EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """Where the images and masks lie, and what the mask values mean; says nothing about the files' contents.
+
+    `classes[i]` names mask value `i` (class 0 is the background by convention); `ignore_index`, 0..255, marks pixels
+    that count nowhere. `subjects` maps an image's name to its subject (patient, eye) and is empty when unknown.
+    `names` are the images' names, sorted, relative to the image folder, "/" between folders, without the suffix.
+    """
+
+    root: Path
+    images: str = "images"
+    masks: str = "masks"
+    image_suffix: str = ".png"
+    mask_suffix: str = ".png"
+    classes: tuple[str, ...]
+    ignore_index: int = 255
+    subjects: Mapping[str, str] = field(default_factory=dict)
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        _check_classes(self.classes, self.ignore_index)
+
+    @classmethod
+    def open(
+        cls,
+        root: Path | str,
+        *,
+        classes: Sequence[str],
+        images: str = "images",
+        masks: str = "masks",
+        image_suffix: str | None = None,
+        mask_suffix: str | None = None,
+        ignore_index: int = 255,
+        subjects: str | None = None,
+    ) -> "Dataset":
+        """List the files under `root`; no image is read.
+
+        A suffix of None is found by looking: exactly one image extension must then occur in the folder.
+        `subjects` is a CSV file relative to `root` whose columns include `image` (a name without suffix) and `subject`.
+        Raises InputError for missing folders, ambiguous suffixes, bad classes, a bad CSV, or when no image has a mask.
+        """
+        root = Path(root)
+        _check_classes(tuple(classes), ignore_index)
+        if not root.is_dir():
+            raise InputError(f"{root}: no such folder; give the data set's root folder")
+        image_files = _list_files(root, images, "images")
+        mask_files = _list_files(root, masks, "masks")
+        image_suffix = image_suffix or _detect_suffix(image_files, root / images, "image_suffix")
+        mask_suffix = mask_suffix or _detect_suffix(mask_files, root / masks, "mask_suffix")
+        names = _strip_suffix(image_files, image_suffix)
+        mask_names = set(_strip_suffix(mask_files, mask_suffix))
+        if images == masks:
+            if image_suffix == mask_suffix:
+                raise InputError(f"{root / images}: images and masks share folder and suffix; set mask_suffix")
+            # In a shared folder "a_mask.png" ends like an image too: it is one only if it is not a mask.
+            names = [n for n in names if not f"{n}{image_suffix}".endswith(mask_suffix) or n in mask_names]
+        if not names:
+            raise InputError(f"{root / images}: no file ends in {image_suffix!r}; set image_suffix to what they end in")
+        if mask_names.isdisjoint(names):
+            sought = f"{names[0]}{mask_suffix}"
+            raise InputError(f"{root / masks}: no image has a mask, {sought} is not there; set masks or mask_suffix")
+        return cls(
+            root=root,
+            images=images,
+            masks=masks,
+            image_suffix=image_suffix,
+            mask_suffix=mask_suffix,
+            classes=tuple(classes),
+            ignore_index=ignore_index,
+            subjects=_read_subjects(root / subjects, names) if subjects else {},
+            names=tuple(names),
+        )
+
+    def image_path(self, name: str) -> Path:
+        """The image file of `name`."""
+        return self.root / self.images / f"{name}{self.image_suffix}"
+
+    def mask_path(self, name: str) -> Path:
+        """The mask file of `name`, whether it exists or not."""
+        return self.root / self.masks / f"{name}{self.mask_suffix}"
+
+    def stray_masks(self) -> tuple[str, ...]:
+        """Names, sorted, of the masks that have no image: reads the mask folder anew."""
+        found = _strip_suffix(_list_files(self.root, self.masks, "masks"), self.mask_suffix)
+        return tuple(sorted(set(found) - set(self.names)))
+
+
+def _check_classes(classes: tuple[str, ...], ignore_index: int) -> None:
+    if len(classes) < 2:
+        raise InputError(f"classes: {len(classes)} given; name at least 2, the background first")
+    if any(not name.strip() for name in classes):
+        raise InputError("classes: an empty name; every class needs one")
+    twice = sorted({name for name in classes if classes.count(name) > 1})
+    if twice:
+        raise InputError(f"classes: {', '.join(twice)} given more than once; each class needs a name of its own")
+    if not 0 <= ignore_index <= 255:
+        raise InputError(f"ignore_index: {ignore_index} cannot stand in an 8-bit mask; use 0 to 255")
+    if ignore_index < len(classes):
+        taken = classes[ignore_index]
+        raise InputError(f"ignore_index: {ignore_index} is the value of class {taken!r}; use {len(classes)} to 255")
+
+
+def _list_files(root: Path, folder: str, key: str) -> list[str]:
+    """Files under root/folder, hidden ones left out, as sorted paths relative to it with "/" between folders."""
+    top = root / folder
+    if not top.is_dir():
+        raise InputError(f"{top}: no such folder; set {key} to the folder's name under {root}")
+    return sorted(_walk(top))
+
+
+def _walk(top: Path) -> Iterator[str]:
+    seen: set[str] = set()
+    for here, folders, files in os.walk(top, followlinks=True):
+        real = os.path.realpath(here)
+        if real in seen:  # linked folders are common in data sets, and links can form a ring
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = [f for f in folders if not f.startswith(".")]
+        inside = Path(here).relative_to(top)
+        yield from ((inside / f).as_posix() for f in files if not f.startswith("."))
+
+
+def _detect_suffix(files: list[str], folder: Path, key: str) -> str:
+    found: dict[str, int] = {}
+    for file in files:
+        suffix = PurePosixPath(file).suffix
+        if suffix.lower() in IMAGE_EXTENSIONS:
+            found[suffix] = found.get(suffix, 0) + 1
+    if not found:
+        known = ", ".join(sorted(IMAGE_EXTENSIONS))
+        raise InputError(f"{folder}: no image files ({known}); put them there or set {key}")
+    if len(found) > 1:
+        counts = ", ".join(f"{suffix} ({count})" for suffix, count in sorted(found.items()))
+        raise InputError(f"{folder}: several suffixes, {counts}; set {key} to the one to use")
+    return next(iter(found))
+
+
+def _strip_suffix(files: list[str], suffix: str) -> list[str]:
+    return sorted(f.removesuffix(suffix) for f in files if f.endswith(suffix) and not f.endswith("/" + suffix))
+
+
+def _read_subjects(path: Path, names: list[str]) -> dict[str, str]:
+    """Image name -> subject for every name in `names`; rows about other images are passed over."""
+    try:
+        # utf-8-sig: spreadsheets put a byte order mark before the first column's name.
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.reader(file))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); give a UTF-8 CSV with columns image,subject") from None
+    header = [cell.strip() for cell in rows[0]] if rows else []
+    if "image" not in header or "subject" not in header:
+        raise InputError(f"{path}: header is {','.join(header)!r}; it must name the columns image,subject")
+    image_at, subject_at = header.index("image"), header.index("subject")
+    subjects: dict[str, str] = {}
+    for line, row in enumerate(rows[1:], start=2):
+        if not any(cell.strip() for cell in row):
+            continue
+        if len(row) <= max(image_at, subject_at) or not row[image_at].strip() or not row[subject_at].strip():
+            raise InputError(f"{path}: row {line} lacks an image or a subject; fill in both")
+        image, subject = row[image_at].strip(), row[subject_at].strip()
+        if subjects.setdefault(image, subject) != subject:
+            raise InputError(f"{path}: {image} belongs to {subjects[image]} and to {subject}; leave one row an image")
+    missing = [name for name in names if name not in subjects]
+    if missing:
+        raise InputError(
+            f"{path}: no subject for {len(missing)} of {len(names)} images ({', '.join(missing[:3])}); "
+            "add a row for each, with names as in the image folder without suffix"
+        )
+    return {name: subjects[name] for name in names}

@@ -1,0 +1,142 @@
+"""Which images train and which validate: published lists, by image, or by whole subjects; never both."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmtuna.objectives.data.dataset import Dataset
+from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.files import write_whole
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Two disjoint lists of image names, in the order training reads them, and where they come from.
+
+    Raises InputError when a list is empty, holds a name twice, or shares a name with the other.
+    """
+
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+    source: str
+
+    def __post_init__(self) -> None:
+        for side, names in (("train", self.train), ("val", self.val)):
+            if not names:
+                raise InputError(f"split ({self.source}): the {side} list is empty; it needs at least one image")
+            twice = [name for name, count in Counter(names).items() if count > 1]
+            if twice:
+                raise InputError(f"split ({self.source}): {side} holds {_some(twice)} twice; list each image once")
+        shared = sorted(set(self.train) & set(self.val))
+        if shared:
+            raise InputError(
+                f"split ({self.source}): {_some(shared)} in both train and val; an image may stand on one side only"
+            )
+
+    def fingerprint(self) -> str:
+        """sha256 (hex) of both lists in their order; `source` does not count."""
+        return hashlib.sha256(json.dumps([self.train, self.val]).encode()).hexdigest()
+
+    def shared_subjects(self, dataset: Dataset) -> tuple[str, ...]:
+        """Subjects with images on both sides, numbers in numeric order; () where subjects are unknown."""
+        train = {dataset.subjects[name] for name in self.train if name in dataset.subjects}
+        val = {dataset.subjects[name] for name in self.val if name in dataset.subjects}
+        return tuple(sorted(train & val, key=_numeric_first))
+
+
+def published(dataset: Dataset, train_file: str | Path, val_file: str | Path) -> Split:
+    """The split of two text files, one image name a line, relative to `dataset.root`; the files' order is kept.
+
+    Raises InputError for an unreadable or empty file, an unknown name, a name given twice or on both sides.
+    """
+    return Split(
+        train=_read_list(dataset, dataset.root / train_file),
+        val=_read_list(dataset, dataset.root / val_file),
+        source=f"published {Path(train_file).as_posix()} + {Path(val_file).as_posix()}",
+    )
+
+
+def by_image(dataset: Dataset, *, val_share: float, seed: int) -> Split:
+    """A random `val_share` (0..1, both ends excluded) of the images validates, at least one on each side."""
+    _check_share(val_share)
+    count = len(dataset.names)
+    if count < 2:
+        raise InputError(f"{dataset.root}: {count} image cannot be split; at least 2 are needed")
+    val = set(_shuffled(dataset.names, seed)[: min(max(round(val_share * count), 1), count - 1)])
+    return _sides(dataset, val, f"by image, val_share {val_share}, seed {seed}")
+
+
+def by_subject(dataset: Dataset, *, val_share: float, seed: int) -> Split:
+    """Whole subjects validate: of a random order, as many as come nearest to `val_share` (0..1) of the images.
+
+    At least one subject stands on each side. Raises InputError where subjects are unknown or fewer than two.
+    """
+    _check_share(val_share)
+    if not dataset.subjects:
+        raise InputError(f"{dataset.root}: subjects are unknown; name a CSV file with columns image,subject")
+    sizes = Counter(dataset.subjects[name] for name in dataset.names)
+    if len(sizes) < 2:
+        raise InputError(f"{dataset.root}: all images are of one subject; at least 2 are needed, or split by image")
+    order = _shuffled(sizes, seed)
+    target = val_share * len(dataset.names)
+    taken = min(range(1, len(order)), key=lambda k: abs(sum(sizes[s] for s in order[:k]) - target))
+    chosen = set(order[:taken])
+    val = {name for name in dataset.names if dataset.subjects[name] in chosen}
+    return _sides(dataset, val, f"by subject, val_share {val_share}, seed {seed}")
+
+
+def write_lists(split: Split, folder: Path) -> tuple[Path, Path]:
+    """Write train.txt and val.txt, one name a line, into `folder` (made if missing, overwritten if there)."""
+    paths = folder / "train.txt", folder / "val.txt"
+    for path, names in zip(paths, (split.train, split.val), strict=True):
+        write_whole(path, "".join(f"{name}\n" for name in names))
+    return paths
+
+
+def _sides(dataset: Dataset, val: set[str], source: str) -> Split:
+    return Split(
+        train=tuple(name for name in dataset.names if name not in val),
+        val=tuple(name for name in dataset.names if name in val),
+        source=source,
+    )
+
+
+def _shuffled(items: Iterable[str], seed: int) -> list[str]:
+    # Ordered by hash, not by a random generator: numpy does not promise the same stream in its next version.
+    return sorted(items, key=lambda item: hashlib.sha256(f"{seed}:{item}".encode()).digest())
+
+
+def _check_share(val_share: float) -> None:
+    if not 0 < val_share < 1:
+        raise InputError(f"val_share: {val_share} is out of range; use a fraction between 0 and 1, such as 0.2")
+
+
+def _read_list(dataset: Dataset, path: Path) -> tuple[str, ...]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); give a text file with one image name a line") from None
+    names = tuple(line.strip() for line in lines if line.strip())
+    if not names:
+        raise InputError(f"{path}: lists no image; write one name a line")
+    known = set(dataset.names)
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        folder = dataset.root / dataset.images
+        raise InputError(
+            f"{path}: {_some(unknown)} not in {folder}; use names relative to it, without {dataset.image_suffix}"
+        )
+    return names
+
+
+def _some(names: list[str]) -> str:
+    """Up to three of the names, and how many there are in all."""
+    more = f", ... ({len(names)} in all)" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
+
+
+def _numeric_first(subject: str) -> tuple[int, int, str]:
+    return (0, int(subject), subject) if subject.isdecimal() else (1, 0, subject)

@@ -1,0 +1,249 @@
+"""The worker's side of a trial process: start it, listen, stop it, and name its death."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+import os
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from mmtuna.objectives.outcome import Cause, Ending, Evaluation, Outcome, Watch
+from mmtuna.objectives.trial.causes import FROM_OUTSIDE, STACKS, name_death, oom_kills
+from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.files import remove_unfinished
+
+_LAST_WORDS = 7.0  # seconds for a last checkpoint, within the 10 that clusters give before they kill
+_LISTEN = 0.2  # seconds between looks at the clock and at requests to stop
+_FLUSH = 10.0  # seconds for the log after the last message
+_STACKS = 0.5  # seconds for what a hung process writes of itself
+_context = multiprocessing.get_context("forkserver")
+_POLL = threading.Lock()
+"""Held to ask whether a child has ended: its status can be read once, by whichever thread comes first, and Python asks
+after all children when it starts one."""
+# `__main__` too: otherwise every child imports the command line anew.
+_context.set_forkserver_preload(["__main__", "mmtuna.objectives.trial.preload"])
+
+
+def _child(name: str, connection: Connection, *arguments: Any) -> None:
+    try:
+        # Looked up in the child, where the fork server has imported it: this side must not import torch.
+        from mmtuna.objectives.trial import child as trial_child
+    except Exception as error:  # libraries that are not of one build fail with anything
+        hint = "install what it names (for libGL: opencv-python-headless in the place of opencv-python)"
+        message = f"{error}; {hint}" if isinstance(error, ImportError) else f"{type(error).__name__}: {error}; {hint}"
+        answer = {"kind": "failed", "cause": Cause.ERROR, "message": message, "error": message}
+        connection.send_bytes(json.dumps(answer).encode())
+        return
+    getattr(trial_child, name)(connection, *arguments)
+
+
+def call_in_child(
+    function: Callable[..., Any], *arguments: Any, timeout: float = 300.0, visible: str | None = ""
+) -> Any:
+    """Runs `function(*arguments)` in a child that has torch and mmseg; the result must be JSON-able.
+
+    `visible` is for CUDA_VISIBLE_DEVICES: by default the child is on the CPU, None lets it see what this process sees.
+
+    Raises InputError with the child's own line, or one that names how the child died.
+    """
+    here, there = _context.Pipe()
+    with tempfile.NamedTemporaryFile("r", prefix="mmtuna-", suffix=".log") as log:
+        process = _context.Process(target=_child, args=("call", there, log.name, visible, function, arguments))
+        _start(process)
+        there.close()
+        try:
+            if here.poll(timeout):
+                answer = json.loads(here.recv_bytes())
+                _join(process, _FLUSH)  # killed, it would leave semaphores behind, of which Python complains at the end
+            else:
+                answer = {"error": f"no answer in {timeout:g} s"}
+        except EOFError:
+            _join(process, 5)
+            lines = [line for line in log.read().splitlines() if line.strip()]
+            answer = {"error": f"{function.__name__} failed: {lines[-1] if lines else _exitcode(process)}"}
+        finally:
+            _end(process)
+            here.close()
+    if "error" in answer:
+        raise InputError(answer["error"])
+    return answer["result"]
+
+
+@dataclass
+class TrialProcess:
+    """One training in one child.
+
+    Life: started -> [resumed] -> (progressed | evaluated)* -> finished | interrupted | failed; the process may die or
+    be ended at any point. Asked to end, it has 7 s to write a checkpoint; where the trial was lost it has none.
+    `plan` is what training.train takes; `deadline` is in seconds from the start, less those in which the
+    child waited for an answer of `watch`, `hung` in seconds since the last message, None for none.
+    """
+
+    plan: dict[str, Any]
+    watch: Watch
+    deadline: float | None = None
+    hung: float | None = None
+    _curve: list[Evaluation] = field(default_factory=list)
+    _iteration: int = 0
+    _stopped: bool = False
+    _seconds_before: float = 0.0
+    _asked_to_end: float | None = None
+    _silent: float = 0.0
+    _held_up: float = 0.0
+
+    def run(self) -> Outcome:
+        """Starts the child and stays with it to its end. Never leaves a child behind."""
+        began, killed_before = time.monotonic(), oom_kills()
+        here, there = _context.Pipe()
+        process = _context.Process(target=_child, args=("main", there, self.plan))
+        _start(process)
+        there.close()
+        try:
+            ending, cause, message = self._listen(here, process, began)
+        finally:
+            _end(process)
+            here.close()
+            if not self.watch.lost():
+                remove_unfinished(Path(self.plan["folder"]))
+        if cause is Cause.CRASHED:
+            cause, message = name_death(_exitcode(process), message, oom_kills() > killed_before)
+        return Outcome(
+            ending=ending,
+            cause=cause,
+            message=message,
+            curve=tuple(self._curve),
+            iterations=self._iteration,
+            seconds=self._seconds_before + time.monotonic() - began,
+            folder=Path(self.plan["folder"]),
+        )
+
+    def _listen(self, here: Connection, process: BaseProcess, began: float) -> tuple[Ending, Cause | None, str]:
+        while True:
+            if self.watch.lost():
+                return Ending.INTERRUPTED, None, ""
+            if self.watch.interrupted() and self._has_had_its_time(here):
+                return Ending.INTERRUPTED, None, ""
+            late = self.deadline is not None and time.monotonic() - began - self._held_up > self.deadline
+            if late and not here.poll():  # what it has said comes first: it may be done
+                return Ending.FAILED, Cause.DEADLINE, f"not done after {self.deadline:g} s"
+            looked = time.monotonic()
+            if not wait([here, process.sentinel], _LISTEN):
+                # Look by look: where the whole machine stood still for an hour, the trial did not hang for one.
+                self._silent += min(time.monotonic() - looked, 5 * _LISTEN)
+                if self.hung is not None and self._silent > self.hung:
+                    _ask_where_it_stands(process)
+                    return Ending.FAILED, Cause.HUNG, self._hung_message()
+                continue
+            try:
+                if not here.poll():  # it died, and another process may still hold its end of the pipe
+                    raise EOFError
+                message = json.loads(here.recv_bytes())
+            except (EOFError, OSError):
+                _join(process, 10)
+                return Ending.FAILED, Cause.CRASHED, ""
+            looked = time.monotonic()
+            end = self._take(message, here)
+            self._held_up += time.monotonic() - looked  # by a database that is away, up to ten minutes
+            if end is not None:
+                _join(process, _FLUSH)
+                return end
+            self._silent = 0.0
+
+    def _hung_message(self) -> str:
+        heard = f"last heard of at iteration {self._iteration}" if self._iteration else "before its first iteration"
+        return f"no sign of life for {self.hung:g} s, {heard}; the end of train.log shows where it stood"
+
+    def _has_had_its_time(self, here: Connection) -> bool:
+        """Asks the child once for a checkpoint; True when the time it has for that is over."""
+        if self._asked_to_end is None:
+            self._asked_to_end = time.monotonic()
+            with contextlib.suppress(OSError):
+                here.send_bytes(json.dumps({"save": True}).encode())
+        return time.monotonic() - self._asked_to_end > _LAST_WORDS
+
+    def _take(self, message: dict[str, Any], here: Connection) -> tuple[Ending, Cause | None, str] | None:
+        match message.pop("kind"):
+            case "alive":
+                pass
+            case "progressed":
+                self._iteration = message["iteration"]
+                self.watch.progressed(**message)
+            case "evaluated":
+                evaluation = Evaluation(**message)
+                self._iteration = evaluation.iteration
+                self._curve.append(evaluation)
+                self._stopped = bool(self.watch.evaluated(evaluation))  # pruners answer with numpy booleans
+                self._answer(here)
+            case "resumed":
+                self._seconds_before = message["seconds"]
+                for point in message["curve"]:
+                    self._curve.append(Evaluation(**point))
+                    self._iteration = self._curve[-1].iteration
+                    # The study knows them, but for one whose worker died before it could say so.
+                    self._stopped = bool(self.watch.evaluated(self._curve[-1]))
+                self._answer(here)
+            case "interrupted":
+                return Ending.INTERRUPTED, None, ""
+            case "finished":
+                return (Ending.STOPPED if self._stopped else Ending.FINISHED), None, ""
+            case "failed":
+                return Ending.FAILED, Cause(message["cause"]), message["message"]
+        return None
+
+    def _answer(self, here: Connection) -> None:
+        if self.watch.lost():
+            return  # it waits for the answer until it is killed, and writes nothing more
+        with contextlib.suppress(OSError):  # it died meanwhile, which the next look at the pipe tells
+            here.send_bytes(json.dumps({"stop": self._stopped}).encode())
+
+
+def _start(process: BaseProcess) -> None:
+    """Starts a child, and the fork server where there is none yet, which inherits what this thread does not hear.
+
+    A cluster's signal reaches every process; the fork server would die of it, and its children with it.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        with _POLL:
+            process.start()
+        return
+    resource_tracker.ensure_running()  # which unblocks signals, and so must not come between
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, FROM_OUTSIDE)
+    try:
+        with _POLL:
+            process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _ask_where_it_stands(process: BaseProcess) -> None:
+    if STACKS is not None and process.pid is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, STACKS)
+        _join(process, _STACKS)
+
+
+def _end(process: BaseProcess) -> None:
+    if _exitcode(process) is None:
+        process.kill()
+    _join(process, 10)
+
+
+def _join(process: BaseProcess, seconds: float) -> None:
+    wait([process.sentinel], seconds)
+    _exitcode(process)
+
+
+def _exitcode(process: BaseProcess) -> int | None:
+    with _POLL:
+        return process.exitcode

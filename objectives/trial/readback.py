@@ -1,0 +1,165 @@
+"""What reached training: settings read off the built Runner's objects and compared with the trial's.
+
+A search whose parameters never reach training is a known failure of this trade. So this looks at the optimizer, the
+transforms and the losses that were built, not at the config that they were built from.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from mmtuna.objectives.config.dotted import get_key
+from mmtuna.objectives.config.effective import learning_rate
+from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.settings import CLASS_WEIGHTED_LOSSES, MIXED_LOSSES, NO_CROP
+
+_HEADS = {"FCNHead": "fcn", "PSPHead": "pspnet", "ASPPHead": "deeplabv3"}
+_LOSSES = {
+    ("CrossEntropyLoss",): "cross_entropy",
+    ("DiceLoss",): "dice",
+    ("FocalLoss",): "focal",
+    ("LovaszLoss",): "lovasz",
+    ("CrossEntropyLoss", "DiceLoss"): "ce_dice",
+    ("CrossEntropyLoss", "TverskyLoss"): "ce_tversky",
+    ("CrossEntropyLoss", "LovaszLoss"): "ce_lovasz",
+}
+
+
+class MismatchError(RuntimeError):
+    """A setting of the trial is not what the Runner was built with."""
+
+
+def check_readback(runner: Any, settings: Mapping[str, Any]) -> None:
+    """Raises MismatchError naming every setting whose value in the built Runner is not the trial's.
+
+    Args:
+        runner: an mmengine Runner whose training has begun.
+        settings: effective settings (mmtuna.objectives.config.effective) and dotted keys.
+    """
+    observed = observe(runner)
+    wanted = _comparable(settings, runner.train_loop.max_iters)
+    wrong = []
+    for name, value in wanted.items():
+        found = _dotted(runner, name) if "." in name else observed.get(name, "not to be found")
+        if not _same(found, value):
+            wrong.append(f"{name} is {found!r} in the Runner and {value!r} in the trial")
+    if wrong:
+        raise MismatchError("; ".join(wrong))
+
+
+def _dotted(runner: Any, key: str) -> Any:
+    try:
+        return get_key(runner.cfg.to_dict(), key, "config")
+    except InputError:
+        return "not to be found"
+
+
+def _comparable(settings: Mapping[str, Any], max_iters: int) -> dict[str, Any]:
+    """`settings` less those that the others make irrelevant, with the rate that belongs to the optimizer as `lr`."""
+    wanted = dict(settings)
+    irrelevant = {"lr_sgd", "lr_adam", "loader_workers"}
+    rates = {"lr_sgd", "lr_adam"} & set(settings)
+    if "optimizer" in settings or rates:
+        wanted["lr"] = learning_rate(settings) if "optimizer" in settings else settings[rates.pop()]
+    iterations = int(settings.get("iterations", max_iters))
+    if "evaluations" in wanted:
+        wanted["val_interval"] = math.ceil(iterations / wanted.pop("evaluations"))
+    if wanted.get("schedule") in ("poly", "poly_40k"):  # the two differ in where they end
+        wanted["poly_end"] = iterations if wanted["schedule"] == "poly" else settings["poly_end"]
+        wanted["schedule"] = "poly"
+    loss = settings.get("loss")
+    irrelevant |= {"mix_weight"} if loss is not None and loss not in MIXED_LOSSES else set()
+    irrelevant |= {"foreground_weight"} if loss is not None and loss not in CLASS_WEIGHTED_LOSSES else set()
+    irrelevant |= {"momentum"} if settings.get("optimizer", "SGD") != "SGD" else set()
+    irrelevant |= {"window", "stride"} if settings.get("inference") == "whole" else set()
+    irrelevant |= {"poly_end"} if settings.get("schedule") not in ("poly", "poly_40k") else set()
+    irrelevant |= {"cat_max_ratio"} if settings.get("crop", NO_CROP) == NO_CROP else set()
+    return {name: value for name, value in wanted.items() if name not in irrelevant}
+
+
+def observe(runner: Any) -> dict[str, Any]:
+    """Settings by name as the built objects show them; what an object does not show is left out."""
+    model = getattr(runner.model, "module", runner.model)
+    seen: dict[str, Any] = {
+        "decoder": _HEADS.get(type(_last(model.decode_head)).__name__),
+        "base_channels": getattr(model.backbone, "base_channels", None),
+        "batch_size": runner.train_dataloader.batch_size,
+        "iterations": runner.train_loop.max_iters,
+        "val_interval": runner.train_loop.val_interval,
+        "initial_weights": "pretrained" if runner._load_from else "none",
+        "amp": type(runner.optim_wrapper).__name__ == "AmpOptimWrapper",
+    }
+    return seen | _losses(model) | _optimizer(runner) | _transforms(runner) | _schedule(runner) | _inference(model)
+
+
+def _losses(model: Any) -> dict[str, Any]:
+    decode = _last(model.decode_head).loss_decode
+    terms = list(decode) if hasattr(decode, "__iter__") else [decode]
+    weights = getattr(terms[0], "class_weight", None)
+    return {
+        "loss": _LOSSES.get(tuple(type(term).__name__ for term in terms)),
+        "mix_weight": terms[-1].loss_weight / terms[0].loss_weight,
+        "foreground_weight": 1.0 if weights is None else float(weights[-1]),
+    }
+
+
+def _optimizer(runner: Any) -> dict[str, Any]:
+    optimizer = runner.optim_wrapper.optimizer
+    # The schedule has already moved `lr`; `defaults` is what the optimizer was built with.
+    return {
+        "optimizer": type(optimizer).__name__,
+        "lr": optimizer.defaults["lr"],
+        "weight_decay": optimizer.defaults["weight_decay"],
+        "momentum": optimizer.defaults.get("momentum"),
+    }
+
+
+def _transforms(runner: Any) -> dict[str, Any]:
+    dataset = runner.train_dataloader.dataset
+    steps = {type(step).__name__: step for step in dataset.pipeline.transforms}
+    seen: dict[str, Any] = {"crop": NO_CROP, "flip": "none", "rotation": 0}
+    seen["photometric"] = "PhotoMetricDistortion" in steps
+    if "Resize" in steps:
+        seen["input_size"] = max(steps["Resize"].scale)
+    if "RandomCrop" in steps:
+        height, width = steps["RandomCrop"].crop_size
+        seen["crop"] = height if height == width else (height, width)
+        seen["cat_max_ratio"] = steps["RandomCrop"].cat_max_ratio
+    if "RandomFlip" in steps and steps["RandomFlip"].prob == 0.5:
+        direction = steps["RandomFlip"].direction
+        both = isinstance(direction, list) and set(direction) == {"horizontal", "vertical"}
+        seen["flip"] = "both" if both else direction
+    if "RandomRotate" in steps:
+        seen["rotation"] = max(steps["RandomRotate"].degree)
+    return seen
+
+
+def _schedule(runner: Any) -> dict[str, Any]:
+    schedulers: list[Any] = list(runner.param_schedulers or [])
+    if not schedulers:
+        return {}
+    last = schedulers[-1]
+    kind = type(last).__name__
+    if kind == "CosineAnnealingLR":
+        return {"schedule": "cosine"}
+    return {"schedule": "poly", "poly_end": last.end} if kind == "PolyLR" else {"schedule": kind}
+
+
+def _inference(model: Any) -> dict[str, Any]:
+    test = model.test_cfg
+    if test.mode == "whole":
+        return {"inference": "whole"}
+    return {"inference": "slide", "window": test.crop_size[0], "stride": test.stride[0]}
+
+
+def _last(head: Any) -> Any:
+    """The head that decides: cascades hold several."""
+    return head[-1] if hasattr(head, "__getitem__") else head
+
+
+def _same(found: Any, wanted: Any) -> bool:
+    if isinstance(found, int | float) and isinstance(wanted, int | float) and not isinstance(wanted, bool):
+        return math.isclose(found, wanted, rel_tol=1e-6)
+    return bool(found == wanted)

@@ -1,0 +1,268 @@
+"""Inside the trial's process: MMEngine's Runner on one config, with hooks that report and obey.
+
+The fork server imports this module, so it imports torch and mmseg at the top and does no tensor work. Everything
+here talks to the worker through a `Channel` and knows neither Optuna nor a database.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import os
+import time
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from mmtuna.objectives.trial.devices import VARIABLE, choose_device, cuda_untouched
+
+with (
+    warnings.catch_warnings(),
+    contextlib.redirect_stdout(io.StringIO()),
+    contextlib.redirect_stderr(io.StringIO()),
+    cuda_untouched(),
+):
+    # mmcv without compiled operators warns at import about models that are not ours.
+    warnings.simplefilter("ignore")
+    import cv2
+    import mmengine.runner.checkpoint as mmengine_checkpoint
+    import mmseg.datasets
+    import mmseg.engine
+    import mmseg.evaluation
+    import mmseg.models
+    import mmseg.visualization  # noqa: F401
+    import numpy as np
+    import torch
+    from mmengine.config import Config
+    from mmengine.hooks import Hook
+    from mmengine.runner import Runner
+    from mmengine.utils import import_modules_from_strings
+
+    from mmtuna.objectives.evaluation.counting import counting_metric
+
+from mmtuna.objectives.config import read_config
+from mmtuna.objectives.outcome import Cause
+from mmtuna.objectives.trial.causes import TrainingFailure, name_cause
+from mmtuna.objectives.trial.focal import repair_focal_loss
+from mmtuna.objectives.trial.loader_deaths import error_of
+from mmtuna.objectives.trial.readback import check_readback
+from mmtuna.objectives.trial.resuming import KEY, random_state, remembered, restore_before_the_next_batch
+from mmtuna.objectives.trial_files import BEST, CONFIG, EVALUATION, LAST, PREDICTIONS
+from mmtuna.spaces.files import whole_file
+
+
+class Channel(Protocol):
+    """The way to the worker."""
+
+    def tell(self, kind: str, **content: Any) -> None:
+        """Sends a message."""
+
+    def ask(self, kind: str, **content: Any) -> bool:
+        """Sends a message and waits for the answer: True means stop."""
+
+    def interrupted(self) -> bool:
+        """Whether the worker has asked for a checkpoint and an end."""
+
+
+class Interrupted(Exception):
+    """The worker wants the training to end now; its checkpoint is written."""
+
+
+class TrialHook(Hook):  # type: ignore[misc]
+    """Reports progress and evaluations, keeps checkpoints, stops on NaN or when told to."""
+
+    priority = "LOWEST"
+
+    def __init__(self, channel: Channel, plan: dict[str, Any], before: dict[str, Any] | None = None) -> None:
+        self.channel, self.plan = channel, plan
+        self.folder = Path(plan["folder"])
+        self.metric: str = plan["metric"]
+        self.before = before
+        self.curve: list[dict[str, Any]] = before["curve"] if before else []
+        self.best = max((point["metrics"].get(self.metric, -math.inf) for point in self.curve), default=-math.inf)
+        self.started = self.told = time.monotonic()
+        self.stopped = False
+
+    def before_run(self, runner: Runner) -> None:  # noqa: ARG002
+        self.channel.tell("alive")
+
+    def before_train(self, runner: Runner) -> None:
+        settings = dict(self.plan["settings"])
+        if self.before:
+            settings.pop("initial_weights", None)  # it starts from its own checkpoint
+            restore_before_the_next_batch(runner, self.before["random"])
+        check_readback(runner, settings)
+        counting_metric(runner).pictured = frozenset(self.plan.get("pictured", ()))
+        self.started = time.monotonic() - (self.before["seconds"] if self.before else 0.0)
+        self.channel.tell("started", iterations=runner.max_iters)
+        if self.before:
+            self.stopped = self.channel.ask("resumed", curve=self.curve, seconds=self.before["seconds"])
+            runner.train_loop.stop_training = self.stopped
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,  # noqa: ARG002
+        outputs: dict[str, Any] | None = None,
+    ) -> None:
+        done, total = batch_idx + 1, runner.max_iters
+        loss = float((outputs or {}).get("loss", 0.0))
+        if not math.isfinite(loss):
+            raise TrainingFailure(Cause.DIVERGED, f"loss is {loss} at iteration {done}")
+        now = time.monotonic()
+        if now - self.told >= 0.5:
+            self.told = now
+            self.channel.tell("progressed", iteration=done, iterations=total, seconds=now - self.started)
+        # Where an evaluation is due it comes first, so that no step of the curve is missing after the resume.
+        evaluation_due = done == total or done % runner.train_loop.val_interval == 0
+        if not evaluation_due and self.channel.interrupted():
+            self._keep_last(runner, done)
+            raise Interrupted
+
+    def after_val_iter(
+        self,
+        runner: Runner,  # noqa: ARG002
+        batch_idx: int,  # noqa: ARG002
+        data_batch: Any = None,  # noqa: ARG002
+        outputs: Any = None,  # noqa: ARG002
+    ) -> None:
+        now = time.monotonic()
+        if now - self.told >= 0.5:
+            self.told = now
+            self.channel.tell("alive")
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:  # noqa: ARG002
+        metric = counting_metric(runner)
+        figures = metric.figures()
+        step = max(1, round(100 * runner.iter / runner.max_iters))
+        seconds = time.monotonic() - self.started
+        self.curve.append({"step": step, "iteration": runner.iter, "seconds": seconds, "metrics": figures})
+        improved = figures.get(self.metric, math.nan) > self.best
+        metric.write_evaluation(self.folder / EVALUATION, runner.iter)
+        if improved:
+            self.best = figures[self.metric]
+            _save(runner, self.folder / BEST, runner.iter, None)
+        if improved or self.plan.get("value") != "best":
+            metric.write_masks(self.folder / PREDICTIONS)
+        self._keep_last(runner, runner.iter)  # last: it says that all of this evaluation is written
+        self.stopped = self.channel.ask("evaluated", **self.curve[-1])
+        if self.stopped:
+            runner.train_loop.stop_training = True
+        elif runner.iter < runner.max_iters and self.channel.interrupted():
+            raise Interrupted
+
+    def _keep_last(self, runner: Runner, iteration: int) -> None:
+        seconds = time.monotonic() - self.started
+        _save(
+            runner, self.folder / LAST, iteration, {"random": random_state(), "curve": self.curve, "seconds": seconds}
+        )
+
+
+def _save(runner: Runner, path: Path, iteration: int, resumable: dict[str, Any] | None) -> None:
+    """A checkpoint after `iteration` iterations under `path`, whole or not at all.
+
+    With optimizer, schedule and the values of `resumable` where it is to be resumed from, else weights alone.
+    """
+    meta = {"epoch": runner.epoch, "iter": iteration}  # by itself MMEngine counts one too many after an evaluation
+    with whole_file(path) as part:
+        runner.save_checkpoint(
+            str(part.parent),
+            part.name,
+            save_optimizer=resumable is not None,
+            save_param_scheduler=resumable is not None,
+            meta=meta | ({KEY: resumable} if resumable else {}),
+            by_epoch=False,
+        )
+
+
+def load_strictly(file: Any, map_location: Any = None, weights_only: bool | None = None) -> Any:  # noqa: ARG001
+    """torch.load with weights_only=True and no way back: MMEngine's own loader falls back to running the pickle."""
+    # MMEngine's own list lacks float32, in which its message hub stores metrics.
+    numbers = [type(np.dtype(code)) for code in "?bBhHiIlLqQefd"]
+    with torch.serialization.safe_globals([*mmengine_checkpoint.get_torch_safe_globals(), *numbers]):
+        return torch.load(file, map_location=map_location, weights_only=True)
+
+
+def prepare_process(threads: int, visible: str | None = None) -> None:
+    """Pins this process to its share of the CPU and, with `visible`, to a GPU; call before anything touches CUDA.
+
+    `visible` is for CUDA_VISIBLE_DEVICES: "" for no GPU, None for what this process inherited.
+    """
+    if visible is not None:
+        os.environ[VARIABLE] = visible
+    choose_device()
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(0)
+    mmengine_checkpoint._safe_torch_load = load_strictly
+    repair_focal_loss()
+
+
+def train(plan: dict[str, Any], channel: Channel) -> None:
+    """Trains the config.py in the plan's folder and reports through `channel`; a failure is reported, not raised.
+
+    `plan`: folder, metric, visible (for CUDA_VISIBLE_DEVICES), threads, settings (effective, to be read back from the
+    built Runner), resume (whether to go on from last.pth where there is one), value (last or best), pictured
+    (validation images whose masks are kept, relative to the image folder).
+    """
+    error = error_of(lambda: _train(plan, channel))
+    if isinstance(error, Interrupted):
+        channel.tell("interrupted")
+    elif error is not None:
+        import traceback
+
+        with contextlib.suppress(OSError):  # the log may lie on the disk that is full
+            traceback.print_exception(error)  # into the trial's log
+        cause, message = name_cause(error)
+        channel.tell("failed", cause=cause, message=message)
+
+
+def _train(plan: dict[str, Any], channel: Channel) -> None:
+    prepare_process(plan["threads"], plan["visible"])
+    _require_gpu(plan["visible"])
+    channel.tell("alive")
+    last = Path(plan["folder"]) / LAST
+    before = remembered(last, load_strictly) if plan.get("resume") else None
+    runner = _runner_of(plan, last if before else None)
+    channel.tell("alive")
+    hook = TrialHook(channel, plan, before)
+    runner.register_hook(hook)
+    runner.train()
+    channel.tell("finished", stopped=hook.stopped)
+
+
+def _require_gpu(visible: str) -> None:
+    """A net that is meant for a GPU must not be trained on the CPU in silence, for weeks."""
+    if visible and not torch.cuda.is_available():
+        built = f"CUDA {torch.version.cuda}" if torch.version.cuda else "no CUDA"
+        raise TrainingFailure(
+            Cause.ERROR,
+            f"torch {torch.__version__}, built for {built}, cannot use GPU {visible}; update the driver, or install "
+            "another torch",
+        )
+
+
+def import_custom_modules(cfg: Mapping[str, Any]) -> None:
+    """Imports what the config's custom_imports name; only a base config that the person trusts has them."""
+    if cfg.get("custom_imports"):
+        import_modules_from_strings(**cfg["custom_imports"])
+
+
+def build_runner(cfg: Mapping[str, Any]) -> Runner:
+    """The Runner of a stock config, evaluated by counts, with no hook that saves or draws."""
+    config = Config(dict(cfg))
+    import_custom_modules(config)
+    config.val_evaluator.type = "CountingIoUMetric"
+    config.default_hooks.checkpoint = None  # TrialHook saves under fixed names, whole or not at all
+    config.default_hooks.pop("visualization", None)
+    return Runner.from_cfg(config)
+
+
+def _runner_of(plan: dict[str, Any], resume_from: Path | None) -> Runner:
+    folder = Path(plan["folder"])
+    cfg = read_config(folder / CONFIG) | {"work_dir": str(folder / "work"), "experiment_name": folder.name}
+    if resume_from:
+        cfg |= {"load_from": str(resume_from), "resume": True}
+    return build_runner(cfg)

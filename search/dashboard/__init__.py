@@ -1,0 +1,4 @@
+"""optuna-dashboard behind a guard.
+
+Imports trials.
+"""

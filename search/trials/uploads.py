@@ -1,0 +1,206 @@
+"""What a worker sends to S3: trials' files while they train and when they end, without holding up the training.
+
+Metrics matter more than files. Where S3 is away for long, a trial ends all the same; its files stay in the study's
+folder, and this worker, or the next one on this machine, sends them when S3 is back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Collection
+from types import TracebackType
+
+import optuna
+from optuna.trial import TrialState
+
+from mmtuna.objectives.outcome import Ending, Outcome
+from mmtuna.objectives.trial_files import trial_name
+from mmtuna.search.trials import conclude
+from mmtuna.search.trials.folder import CHECKPOINTS, push_shared
+from mmtuna.studies import results
+from mmtuna.studies.files.bucket import S3Error, patiently
+from mmtuna.studies.files.trial_store import trial_files
+from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.storage.outages import through_outages
+
+PATIENCE = 120.0
+"""Seconds that a trial's end, or its start on another's checkpoint, waits for an S3 that is away."""
+_PAUSE = 30.0
+_LAST_SECONDS = 30.0
+
+
+class Uploads:
+    """The files that one worker sends and fetches; where the spec names no S3 every method does nothing.
+
+    `with Uploads(...) as uploads:` sends in one thread for all slots, a set at a time; only `finish` and `fetch` work
+    in the caller's, since a trial must not be told to have ended before its files are there.
+
+    Args:
+        ordinal: the worker's, of which no two of the study have the same.
+        say: takes a line for the person.
+        stop: set when the worker is to stop, which ends the waiting for an S3 that is away.
+    """
+
+    def __init__(
+        self, spec: StudySpec, study: optuna.Study, ordinal: int, say: Callable[[str], None], stop: threading.Event
+    ) -> None:
+        self._spec, self._study, self._say, self._stop = spec, study, say, stop
+        self._files = trial_files(spec.study, study)
+        self._ordinal = ordinal
+        self._wake = threading.Condition()
+        # By what they are about: a newer one takes an older one's place.
+        self._jobs: dict[str, Callable[[], object]] = {}
+        self._given_up: dict[str, Callable[[], object]] = {}
+        self._forgotten: set[int] = set()
+        self._running: dict[str, Callable[[], object]] = {}
+        self._closing = False
+        self._failing = False
+        self._thread = threading.Thread(target=self._run, name="uploads", daemon=True)
+
+    def __enter__(self) -> Uploads:
+        if self._files is not None:
+            files = self._files
+            self._put("shared files", lambda: push_shared(files, self._spec, self._ordinal))
+            self._put("earlier trials", self._owe)
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._files is None:
+            return
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        self._thread.join(timeout=_LAST_SECONDS)
+        about = {**self._given_up, **self._running, **self._jobs}
+        left = sorted(int(name.rpartition(" ")[2]) for name in about if name.startswith("trial "))
+        if left:
+            shown = ", ".join(str(number) for number in left[:5]) + (", ..." if len(left) > 5 else "")
+            place = self._spec.study.folder
+            self._say(
+                f"not in S3 yet: files of trial {shown}; they lie in {place}, and the next worker here sends them"
+            )
+
+    def clear(self, number: int) -> None:
+        """Removes the folder that a trial finds where its study was begun anew: from now on it is this trial's."""
+        if self._files is not None:
+            name = trial_name(number)
+            with contextlib.suppress(OSError):  # the training will tell, which is to write there
+                self._files.clear_left_over(name, self._spec.study.folder / name)
+
+    def fetch(self, number: int) -> None:
+        """Brings the folder of a trial that another machine began up to date; where that fails, it says so."""
+        files = self._files
+        if files is None:
+            return
+        name = trial_name(number)
+        folder = self._spec.study.folder / name
+        try:
+            patiently(lambda: files.fetch(name, folder), PATIENCE, self._stop)
+        except (S3Error, OSError) as error:
+            self._say(f"trial {number}: goes on from what lies on this machine, its files were not fetched: {error}")
+
+    def schedule(self, number: int, attempt: int, hold_back: Collection[str] = ()) -> None:
+        """Sends the trial's files soon."""
+        if self._files is not None:
+            self._put(f"trial {number}", self._push(number, attempt, hold_back))
+
+    def finish(self, number: int, attempt: int, hold_back: Collection[str] = ()) -> None:
+        """Sends the trial's files now, and waits for an S3 that is away; in vain, it says so and tries again later."""
+        if self._files is None:
+            return
+        push = self._push(number, attempt, hold_back)
+        with self._wake:
+            self._jobs.pop(f"trial {number}", None)
+        try:
+            patiently(push, PATIENCE, self._stop)
+        except (S3Error, OSError) as error:
+            self._say(f"trial {number}: its files stay on this machine for now: {error}")
+            self._put(f"trial {number}", push)
+
+    def held_back(self, outcome: Outcome) -> Collection[str]:
+        """Files that a trial which ends so need not send, since they will not stay: checkpoints beyond the best."""
+        if self._files is None or outcome.ending is Ending.INTERRUPTED:
+            return ()
+        value = conclude.value_of(outcome, self._spec) if outcome.ending is Ending.FINISHED else None
+        return () if value is not None and self._is_kept(value) else CHECKPOINTS
+
+    def forget(self, number: int) -> None:
+        """Deletes checkpoints that stay no longer, now that trial `number` has ended."""
+        if self._files is not None:
+            self._put(f"checkpoints {number}", lambda: self._forget(number))
+
+    def _is_kept(self, value: float) -> bool:
+        entries = through_outages(lambda: results.rows(self._study), stop=self._stop, say=self._say)
+        better = sum(entry.state == TrialState.COMPLETE.name and (entry.value or 0.0) > value for entry in entries)
+        return better < self._spec.resources.keep_checkpoints
+
+    def _forget(self, number: int) -> None:
+        assert self._files is not None
+        entries = through_outages(lambda: results.rows(self._study), stop=self._stop)
+        for other in conclude.superfluous(entries, self._spec, number):
+            if other not in self._forgotten:
+                self._files.forget(trial_name(other), CHECKPOINTS)
+                self._forgotten.add(other)
+
+    def _push(self, number: int, attempt: int, hold_back: Collection[str]) -> Callable[[], object]:
+        files, name = self._files, trial_name(number)
+        assert files is not None
+        folder = self._spec.study.folder / name
+        # A replayed trial has no folder.
+        return lambda: folder.is_dir() and files.push(folder, name, attempt, hold_back=hold_back, first=CHECKPOINTS)
+
+    def _owe(self) -> None:
+        """Sends what an earlier worker on this machine could not."""
+        assert self._files is not None
+        unsent = self._files.unsent()
+        if not unsent:
+            return
+        entries = through_outages(lambda: results.rows(self._study), stop=self._stop)
+        for entry in entries:
+            attempt = unsent.get(trial_name(entry.number))
+            if attempt is not None and TrialState[entry.state].is_finished():
+                kept = conclude.keeps_checkpoints(entries, self._spec, entry.number)
+                self.schedule(entry.number, attempt, () if kept else CHECKPOINTS)
+                if not kept:  # the set may hold those that it sent while it trained
+                    self.forget(entry.number)
+
+    def _put(self, about: str, job: Callable[[], object]) -> None:
+        with self._wake:
+            self._jobs[about] = job
+            self._wake.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                self._wake.wait_for(lambda: self._jobs or self._closing)
+                if not self._jobs:
+                    return
+                about = next(iter(self._jobs))
+                job = self._jobs.pop(about)
+                self._running = {about: job}
+            try:
+                job()
+            except Exception as error:  # whatever it is, the thread must go on: the next one may succeed
+                if not self._later(about, job, error):
+                    return
+            else:
+                self._failing = False
+            self._running = {}
+
+    def _later(self, about: str, job: Callable[[], object], error: Exception) -> bool:
+        """Puts the job back and waits a while; False where there is no time left and nothing else could be done."""
+        if not self._failing:
+            self._failing = True
+            text = str(error) if isinstance(error, S3Error | OSError) else f"{type(error).__name__}: {error}"
+            self._say(f"{about}: waits for S3, the search goes on: {text}")
+        with self._wake:
+            if self._closing:
+                self._given_up[about] = job
+                return not getattr(error, "passing", False)
+            self._jobs.setdefault(about, job)
+            self._wake.wait_for(lambda: self._closing, timeout=_PAUSE)
+        return True

@@ -1,0 +1,4 @@
+"""A study is prepared and worked on: checks, slots, workers.
+
+Imports trials.
+"""

@@ -1,0 +1,153 @@
+"""Single checks of a preparation: each raises InputError with everything it found wrong, in one line."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from mmtuna.objectives.config import effective
+from mmtuna.objectives.config.base import UNET
+from mmtuna.objectives.config.effective import UNET_STRIDE
+from mmtuna.objectives.trial.process import call_in_child
+from mmtuna.search.quiet import quiet_optuna
+from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.parameter import Params, Value
+from mmtuna.spaces.search_space import SearchSpace
+from mmtuna.spaces.settings import DEFAULTS, NO_CROP
+from mmtuna.studies.files.bucket import prove
+from mmtuna.studies.spec.s3_location import parse_location
+from mmtuna.studies.spec.tables import StudyTable
+from mmtuna.studies.storage.opening import SQLITE, open_storage, sqlite_file
+
+_DRAWS = 16
+_SEED = 0
+
+
+def covering(space: SearchSpace) -> list[Params]:
+    """Params that together hold every choice and both ends of every range, each once at least where it can exist."""
+    quiet_optuna()
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=_SEED))
+    found = [space.suggest(study.ask()) for _ in range(_DRAWS)]
+    for parameter in space:
+        for value in _ends(parameter.values(), parameter.distribution):
+            wanted = {parameter.name: value}
+            for parent, allowed in parameter.when.items():
+                wanted[parent] = allowed[0]
+            study.enqueue_trial(wanted)
+            found.append(space.suggest(study.ask()))
+    return found
+
+
+def _ends(values: list[Value] | None, distribution: Any) -> list[Value]:
+    if isinstance(distribution, optuna.distributions.CategoricalDistribution):
+        return list(values or [])
+    return [distribution.low, distribution.high]
+
+
+def check_sizes(space: SearchSpace, fixed: Mapping[str, Any], base: str, shapes: set[tuple[int, int]]) -> None:
+    """Crops that are larger than the resized images, and sides that the UNet cannot halve four times."""
+    defaults: Mapping[str, Any] = DEFAULTS if base == UNET else {}
+    names = [name for name in ("input_size", "crop", "window") if name in space or name in {**defaults, **fixed}]
+    if "input_size" not in names:
+        return
+    scale = {"size_scale": fixed.get("size_scale", 1.0)}
+    for sides in itertools.product(*(_sides(space, name, {**defaults, **fixed}) for name in names)):
+        written = dict(zip(names, sides, strict=True))
+        values = effective({**scale, **written})
+        size, crop = int(values["input_size"]), values.get("crop", NO_CROP)
+        smallest = min((size * min(shape) // max(shape) for shape in shapes), default=size)
+        if isinstance(crop, int) and crop > smallest:
+            raise InputError(
+                f"crop = {crop} is larger than the input: images resized to fit {size} x {size} have a side of "
+                f"{smallest}; take crops up to {smallest // UNET_STRIDE * UNET_STRIDE}, or a larger input_size"
+            )
+        for name in names:
+            side = values[name]
+            if base == UNET and isinstance(side, int) and side % UNET_STRIDE:
+                below = side // UNET_STRIDE * UNET_STRIDE
+                raise InputError(
+                    f"{name} = {side}: the UNet halves its input four times and takes multiples of {UNET_STRIDE}; "
+                    f"take {below} or {below + UNET_STRIDE}"
+                )
+
+
+def _sides(space: SearchSpace, name: str, fixed: Mapping[str, Any]) -> list[Value]:
+    if name not in space:
+        return [fixed[name]]
+    return _ends(space.parameter(name).values(), space.parameter(name).distribution)
+
+
+def check_storage(url: str, folder: Path) -> None:
+    """Whether the study's folder and storage can be written; creates neither."""
+    for place in (folder, *([sqlite_file(url).parent] if url.startswith(SQLITE) else [])):
+        parent = next(path for path in (place, *place.parents) if path.exists())
+        if not parent.is_dir():
+            raise InputError(f"{parent}: is a file and should be a folder; set [study] folder to another place")
+        if not os.access(parent, os.W_OK):
+            raise InputError(f"{parent}: cannot be written; make it writable, or set [study] folder to another place")
+    if url.startswith(SQLITE) and not sqlite_file(url).exists():
+        return
+    storage = open_storage(url)
+    storage.remove_session()
+    storage.engine.dispose()
+
+
+def check_artifacts(table: StudyTable) -> None:
+    """Whether the place in S3 that the spec names can be written, read, listed and cleared; leaves nothing there."""
+    if table.artifacts is not None:
+        prove(parse_location(table.artifacts), table.name)
+
+
+def check_mixed_precision(cfgs: Iterable[Mapping[str, Any]], devices: Sequence[str], said_by: str) -> None:
+    """Whether no config asks for mixed precision on the CPU; `said_by` is what a person wrote to ask for it."""
+    if "cpu" in devices and any(cfg["optim_wrapper"].get("type") == "AmpOptimWrapper" for cfg in cfgs):
+        raise InputError(
+            f"{said_by}: mixed precision needs a GPU and trials would train on the CPU; turn it off, or set "
+            "[resources] devices to GPUs"
+        )
+
+
+def check_disk(folder: Path, model_bytes: int, keep: int, slots: int) -> None:
+    """Room for the checkpoints kept (weights alone) and for those being written (weights and optimizer, twice)."""
+    wanted = model_bytes * (keep + slots * (1 + 3 + 3)) + (64 << 20)
+    place = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(place).free
+    if free < wanted:
+        raise InputError(
+            f"{place}: {free / 2**30:.1f} GiB free and about {wanted / 2**30:.1f} GiB needed for checkpoints; free "
+            "some, lower [resources] keep_checkpoints, or set [study] folder to another disk"
+        )
+
+
+def look_with_torch(
+    models: Mapping[str, Mapping[str, Any]], weights: Mapping[str, str], devices: tuple[str, ...] | str
+) -> dict[str, Any]:
+    """Builds every model in a child process and holds its weights against it.
+
+    Returns bytes (of the largest model's weights), devices (names as torch knows them) and replaced (per decoder, the
+    layers that start anew). InputError for weights that do not fit, a device that is not there, a model that does
+    not build, or libraries that do not load.
+    """
+    found: dict[str, Any] = call_in_child(_look, dict(models), dict(weights), devices, visible=None)
+    return found
+
+
+def _look(models: dict[str, dict[str, Any]], weights: dict[str, str], devices: tuple[str, ...] | str) -> dict[str, Any]:
+    # In the child: objectives has torch there.
+    from mmtuna.objectives.weights import compare_with_model, model_bytes, present_devices
+
+    return {
+        "bytes": max(model_bytes(cfg) for cfg in models.values()),
+        "devices": present_devices(devices),
+        "replaced": {
+            decoder: names
+            for decoder, path in weights.items()
+            if (names := compare_with_model(Path(path), models[decoder]))
+        },
+    }

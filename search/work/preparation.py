@@ -1,0 +1,265 @@
+"""From a spec to everything a run needs, checked: data, split, weights, configs, disk, devices, storage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmtuna.objectives.config import BaseConfig, load_base
+from mmtuna.objectives.config.base import UNET
+from mmtuna.objectives.data.dataset import Dataset
+from mmtuna.objectives.data.manifest import Manifest, data_fingerprint, inspect, mask_file, shapes
+from mmtuna.objectives.data.split import Split, by_image, by_subject, published, write_lists
+from mmtuna.objectives.objective import SegmentationObjective
+from mmtuna.objectives.trial_files import LISTS, MANIFEST
+from mmtuna.objectives.weights import OnProgress, file_sha256, resolve_weights
+from mmtuna.search.work import checks
+from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.parameter import Categorical
+from mmtuna.spaces.search_space import SearchSpace
+from mmtuna.spaces.settings import DEFAULTS
+from mmtuna.studies.sampling import check_sampler
+from mmtuna.studies.spec import StudySpec
+
+PICTURED = 12
+
+
+@dataclass(kw_only=True)
+class Preparation:
+    """What stands between a spec and its first trial. `problems` is empty where a run may begin.
+
+    `notes` are lines a person should read though nothing is wrong.
+    """
+
+    spec: StudySpec
+    space: SearchSpace
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    dataset: Dataset | None = None
+    split: Split | None = None
+    manifest: Manifest = field(default_factory=Manifest)
+    bases: dict[str, BaseConfig] = field(default_factory=dict)
+    weights: dict[str, Path] = field(default_factory=dict)
+    devices: tuple[str, ...] = ("cpu",)
+
+    def objective(self) -> SegmentationObjective:
+        """The objective of the study; the split's lists are written into its folder."""
+        assert self.split is not None
+        write_lists(self.split, self.spec.study.folder / LISTS)
+        return self.dry_objective()
+
+    def dry_objective(self) -> SegmentationObjective:
+        """The objective before its lists are written: for configs that are built and not trained."""
+        assert self.dataset is not None
+        folder = self.spec.study.folder
+        return SegmentationObjective(
+            base=self.spec.model.base,
+            trust_code=self.spec.model.trust_code,
+            dataset=self.dataset,
+            lists=(folder / LISTS / "train.txt", folder / LISTS / "val.txt"),
+            shapes=shapes(self.manifest, self.dataset),
+            weights=self.weights,
+            fixed=self.spec.train,
+            metric=self.spec.study.metric,
+            folder=folder,
+            deadline=self.spec.resources.deadline,
+            hung=self.spec.resources.hung,
+            value=self.spec.study.value,
+            pictured=self.pictured(),
+        )
+
+    def pictured(self) -> tuple[str, ...]:
+        """Up to 12 validation images, from those without foreground to the one with most of it, evenly spread."""
+        if self.split is None or self.dataset is None:
+            return ()
+        shares = []
+        for name in self.split.val:
+            record = self.manifest.records.get(mask_file(self.dataset, name))
+            values = (record.values if record else None) or {}
+            counted = {value: count for value, count in values.items() if 0 < value < len(self.dataset.classes)}
+            shares.append((sum(counted.values()), f"{name}{self.dataset.image_suffix}"))
+        shares.sort()
+        places = min(PICTURED, len(shares))
+        return tuple(shares[round(i * (len(shares) - 1) / max(1, places - 1))][1] for i in range(places))
+
+    def fingerprints(self) -> dict[str, dict[str, Any]]:
+        """What the study was begun on and must go on with."""
+        assert self.split is not None
+        return {
+            "data": {"sha256": data_fingerprint(self.manifest), "files": len(self.manifest.records)},
+            "split": {"sha256": self.split.fingerprint(), "train": len(self.split.train), "val": len(self.split.val)},
+            "base": {base.name: base.fingerprint() for base in self.bases.values()},
+            "weights": self._weights_fingerprints(),
+        }
+
+    def _weights_fingerprints(self) -> dict[str, str]:
+        # Names alone do not tell: a training of one's own writes iter_400.pth again and again. One file may serve all.
+        sums = {path: file_sha256(path) for path in set(self.weights.values())}
+        found: dict[str, str] = {}
+        for decoder, path in self.weights.items():
+            name = decoder or "base"
+            found |= {name: path.name, f"{name}.sha256": sums[path]}
+        return found
+
+    def save(self) -> None:
+        """Remembers what was read, so that the next run reads only what changed."""
+        self.manifest.save(self.spec.study.folder / MANIFEST)
+
+
+def prepare(
+    spec: StudySpec,
+    *,
+    slots: int = 1,
+    on_file: Callable[[int, int], None] | None = None,
+    on_download: OnProgress | None = None,
+) -> Preparation:
+    """Checks everything that can be known to fail before trial 1; all problems are gathered, none is raised.
+
+    Reads every image that the study's manifest does not know, fetches the weights, builds the model in a child
+    process. Writes nothing but downloads into the cache.
+    """
+    ready = Preparation(spec=spec, space=spec.search_space())
+    steps: list[Callable[[], None]] = [
+        lambda: _open_data(ready, on_file),
+        lambda: _load_bases(ready),
+        lambda: _find_weights(ready, on_download),
+        lambda: checks.check_sizes(ready.space, spec.train, spec.model.base, shapes_of(ready)),
+        lambda: checks.check_storage(spec.study.storage, spec.study.folder),
+        lambda: checks.check_artifacts(spec.study),
+        lambda: check_sampler(spec),
+    ]
+    for step in steps:
+        _gather(ready, step)
+    if not ready.problems:
+        _gather(ready, lambda: _check_models(ready, slots))
+    return ready
+
+
+def reopen(spec: StudySpec) -> Preparation:
+    """What `prepare` found, in another process that works on the same study: data, split, bases, weights.
+
+    Reads only files that changed since; builds no model. InputError, in one line, where something is not as it was.
+    """
+    ready = Preparation(spec=spec, space=spec.search_space())
+    for step in (lambda: _open_data(ready, None), lambda: _load_bases(ready), lambda: _find_weights(ready, None)):
+        _gather(ready, step)
+    if ready.problems:
+        raise InputError("; ".join(ready.problems))
+    return ready
+
+
+def _gather(ready: Preparation, step: Callable[[], None]) -> None:
+    try:
+        step()
+    except InputError as error:
+        ready.problems.append(str(error))
+
+
+def shapes_of(ready: Preparation) -> set[tuple[int, int]]:
+    """The (height, width) that occur, empty where the data could not be opened."""
+    return shapes(ready.manifest, ready.dataset) if ready.dataset else set()
+
+
+def open_dataset(spec: StudySpec) -> Dataset:
+    """The data set that `[data]` describes; InputError where it does not fit the description."""
+    data = spec.data
+    return Dataset.open(
+        data.root,
+        classes=data.classes,
+        images=data.images,
+        masks=data.masks,
+        image_suffix=data.image_suffix,
+        mask_suffix=data.mask_suffix,
+        ignore_index=data.ignore_index,
+        subjects=data.subjects,
+    )
+
+
+def _open_data(ready: Preparation, on_file: Callable[[int, int], None] | None) -> None:
+    ready.dataset = open_dataset(ready.spec)
+    known = Manifest.load(ready.spec.study.folder / MANIFEST)
+    inspection = inspect(ready.dataset, manifest=known, on_file=on_file)
+    ready.manifest = inspection.manifest
+    ready.problems += [str(problem) for problem in inspection.problems]
+    _gather(ready, lambda: _make_split(ready))
+
+
+def _make_split(ready: Preparation) -> None:
+    data, dataset = ready.spec.data, ready.dataset
+    assert dataset is not None
+    if data.split == "lists":
+        ready.split = published(dataset, data.train, data.val)
+    elif data.split == "random":
+        ready.split = by_image(dataset, val_share=data.val_share, seed=data.split_seed)
+    else:
+        ready.split = by_subject(dataset, val_share=data.val_share, seed=data.split_seed)
+    shared = ready.split.shared_subjects(dataset)
+    if shared:
+        ready.notes.append(
+            f"split: {len(shared)} subjects stand on both sides, so the figures measure new images of known subjects; "
+            'split = "subject" measures new subjects'
+        )
+    if not dataset.subjects:
+        ready.notes.append("split: no subjects file, so nothing tells whether a subject stands on both sides")
+
+
+def _decoders(ready: Preparation) -> list[str]:
+    """The decoders that the space or [train] can choose; one empty name for a base that is no UNet."""
+    if ready.spec.model.base != UNET:
+        return [""]
+    if "decoder" in ready.space:
+        return [str(value) for value in ready.space.parameter("decoder").values() or []]
+    return [str(ready.spec.train.get("decoder", DEFAULTS["decoder"]))]
+
+
+def _load_bases(ready: Preparation) -> None:
+    model = ready.spec.model
+    for decoder in _decoders(ready):
+        ready.bases[decoder] = load_base(model.base, decoder=decoder, trust_code=model.trust_code)
+
+
+def _find_weights(ready: Preparation, on_download: OnProgress | None) -> None:
+    fixed: Mapping[str, Any] = ready.spec.train
+    sampled = ready.space.parameter("initial_weights") if "initial_weights" in ready.space else None
+    wanted = sampled.contains("pretrained") if sampled else fixed.get("initial_weights") != "none"
+    if ready.spec.model.pretrained == "none":
+        if isinstance(sampled, Categorical) and wanted:
+            raise InputError(
+                "[model] pretrained = 'none' and the space tries initial_weights = 'pretrained'; name weights, or add "
+                'drop = ["initial_weights"] to [space]'
+            )
+        return
+    if wanted:
+        for decoder, base in ready.bases.items():
+            named = ready.spec.model.pretrained.replace("{decoder}", decoder)
+            path = resolve_weights(named, base, on_progress=on_download)
+            assert path is not None
+            ready.weights[decoder] = path
+
+
+def _check_models(ready: Preparation, slots: int) -> None:
+    """Configs that can be written, and what needs torch: devices, models that build, weights that fit, room on disk."""
+    objective = ready.dry_objective()
+    cfgs = []
+    first: dict[str, dict[str, Any]] = {}
+    for params in checks.covering(ready.space):
+        decoder = str(objective.settings(params).get("decoder", "")) if ready.spec.model.base == UNET else ""
+        cfgs.append(objective.config(params, seed=0))
+        first.setdefault(decoder, cfgs[-1])
+    models = {decoder: {"model": cfg["model"]} for decoder, cfg in first.items()}
+    weights = {decoder: str(path) for decoder, path in ready.weights.items()}
+    found = checks.look_with_torch(models, weights, ready.spec.resources.devices)
+    ready.devices = tuple(found["devices"])
+    checks.check_mixed_precision(cfgs, ready.devices, _amp_place(ready))
+    for decoder, names in found["replaced"].items():
+        file, layers = ready.weights[decoder].name, ", ".join(names)
+        ready.notes.append(f"weights {file}: made for other classes, the last layers start anew ({layers})")
+    checks.check_disk(ready.spec.study.folder, found["bytes"], ready.spec.resources.keep_checkpoints, slots)
+
+
+def _amp_place(ready: Preparation) -> str:
+    if "amp" in ready.space:
+        return "[space.params.amp]"
+    return "[train] amp = true" if ready.spec.train.get("amp") else "[model] base has the AmpOptimWrapper"

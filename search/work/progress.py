@@ -1,0 +1,111 @@
+"""What a person sees while a search works: a line per slot, the best so far, and a line per ended trial."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from types import TracebackType
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from mmtuna.objectives.outcome import Evaluation
+
+
+@dataclass
+class _SlotLine:
+    device: str
+    trial: int | None = None
+    iteration: int = 0
+    iterations: int = 0
+    seconds: float = 0.0
+    value: float | None = None
+    heard: float = 0.0
+
+
+class Board:
+    """Slots and their trials; thread-safe. On a terminal a live table, otherwise one line an ended trial."""
+
+    def __init__(self, console: Console, devices: list[str], metric: str, trials: int) -> None:
+        self._console, self._metric, self._trials = console, metric, trials
+        self._slots = [_SlotLine(device) for device in devices]
+        self._lock = threading.Lock()
+        self._finished = 0
+        self._best: tuple[float, int] | None = None
+        self._live = Live(console=console, get_renderable=self._table, refresh_per_second=2, transient=True)
+
+    def __enter__(self) -> Board:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._console.is_terminal:
+            self._live.stop()
+
+    def counted(self, finished: int, best: tuple[float, int] | None) -> None:
+        """The study's own count: finished trials, and the best (value, trial number)."""
+        with self._lock:
+            self._finished, self._best = finished, best
+
+    def started(self, slot: int, trial: int) -> None:
+        """A slot has taken a trial."""
+        with self._lock:
+            self._slots[slot] = _SlotLine(self._slots[slot].device, trial=trial, heard=time.monotonic())
+
+    def progressed(self, slot: int, iteration: int, iterations: int, seconds: float) -> None:
+        """A sign of life: iterations done, of how many, after how many seconds of training."""
+        with self._lock:
+            line = self._slots[slot]
+            line.iteration, line.iterations, line.seconds = iteration, iterations, seconds
+            line.heard = time.monotonic()
+
+    def evaluated(self, slot: int, evaluation: Evaluation) -> None:
+        """A new value of the metric."""
+        with self._lock:
+            self._slots[slot].value = evaluation.metrics.get(self._metric)
+
+    def ended(self, slot: int, text: str) -> None:
+        """A trial has ended; `text` says how."""
+        with self._lock:
+            trial = self._slots[slot].trial
+            self._slots[slot] = _SlotLine(self._slots[slot].device)
+            done = f"{self._finished}/{self._trials}"
+        line = f"trial {trial:>4}  {text}  [dim]({done} finished)[/dim]"
+        self._console.print(line, highlight=False, soft_wrap=True)
+
+    def say(self, text: str) -> None:
+        """A line beside the table."""
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def _table(self) -> Table:
+        table = Table(box=None, pad_edge=False)
+        for title in ("slot", "trial", "iteration", self._metric, "ETA"):
+            table.add_column(title, justify="left" if title == "slot" else "right")
+        with self._lock:
+            for line in self._slots:
+                table.add_row(line.device, *_cells(line))
+            best = f"best {self._best[0]:.4f} (trial {self._best[1]})" if self._best else "no trial complete yet"
+            table.caption = f"{self._finished} of {self._trials} finished, {best}"
+        return table
+
+
+def _cells(line: _SlotLine) -> tuple[str, str, str, str]:
+    if line.trial is None:
+        return "-", "", "", ""
+    progress = f"{line.iteration}/{line.iterations}" if line.iterations else "starting"
+    value = "" if line.value is None else f"{line.value:.4f}"
+    eta = ""
+    if line.iteration:
+        left = line.seconds / line.iteration * (line.iterations - line.iteration)
+        eta = _clock(max(0.0, left - (time.monotonic() - line.heard)))
+    return str(line.trial), progress, value, eta
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"

@@ -1,0 +1,275 @@
+"""Leases: who trains which trial, renewed while the worker lives, taken over when it does not.
+
+A lease is a row in the study's own database whose time comes from the database's clock. The worker's renewal thread
+extends all of its leases at once, every third of their time, and goes on through database errors; a lease that is gone
+all the same was given to somebody else, and its result is dropped.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+import sqlalchemy
+from optuna import pruners
+from optuna.trial import TrialState
+from sqlalchemy import delete, insert, select, update
+
+from mmtuna.studies.leases import signs_of_life, transactions
+from mmtuna.studies.leases.transactions import TRIALS, End, Lease, Reaped
+from mmtuna.studies.storage.opening import engine_of
+from mmtuna.studies.storage.outages import OUTAGE_SECONDS, through_outages
+from mmtuna.studies.storage.tables import LEASES, WORKERS, has_expired, has_had_its_chance, keep_contact, now
+
+_REMEMBERED_SECONDS = 3600.0  # a worker that was lost is shown as lost for so long
+
+
+@dataclass(kw_only=True)
+class Leases:
+    """The leases of one worker process, for all of its slots; safe to call from several threads.
+
+    `with Leases(...) as leases:` registers the worker, renews in the background, and at the end puts back what it still
+    holds. Storage errors that pass are waited for in `report`, `end` and `put_back`; all others pass through.
+
+    Args:
+        folder: the study's folder, for the signs of life of workers on the same machine.
+        seconds: how long a trial waits for a sign of life of its worker.
+        retries: how often a trial is trained again after its worker was lost.
+        slots: how many trials this worker trains at a time; only shown.
+        stop: set when the worker is to stop, which ends the waiting for a database that is away.
+    """
+
+    study: optuna.Study
+    folder: Path
+    seconds: float = 60.0
+    retries: int = 3
+    slots: int = 1
+    stop: threading.Event = field(default_factory=threading.Event)
+    say: Callable[[str], None] = lambda _text: None
+
+    def __post_init__(self) -> None:
+        self.engine = engine_of(self.study)
+        self._registration = signs_of_life.register(self.folder)
+        self.worker = self._registration.worker
+        self._mutex = threading.Lock()
+        self._claimed: set[str] = set()
+        self._renewed: dict[str, Lease] = {}
+        self._lost: set[str] = set()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="leases", daemon=True)
+
+    def __enter__(self) -> Leases:
+        through_outages(self._renew, stop=self.stop)
+        through_outages(self._forget_old_workers, stop=self.stop)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Puts back the trials that this worker still holds, and says that it is gone."""
+        self._closing.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout=10)
+        self.stop.set()  # no long waits any more: what cannot be put back now expires
+        try:
+            for lease in list(self._renewed.values()):
+                self.put_back(lease)
+            with self.engine.begin() as connection:
+                connection.execute(delete(WORKERS).where(WORKERS.c.worker == self.worker))
+        except Exception as error:
+            self.say(f"the trials of this worker wait until their leases expire: {type(error).__name__}")
+        self._registration.release()
+
+    def _forget_old_workers(self) -> None:
+        old = WORKERS.c.expires < now(self.engine) - _REMEMBERED_SECONDS
+        with self.engine.begin() as connection:
+            connection.execute(delete(WORKERS).where(WORKERS.c.study_id == self.study._study_id, old))
+
+    def claim(self, trial: optuna.Trial, attrs: Mapping[str, Any], connection: sqlalchemy.Connection | None) -> Lease:
+        """Takes a lease on a trial that was just made running, and sets user attributes with it.
+
+        The caller holds the study's lock, gives that lock's connection, and calls `hold` after its release or `drop`.
+        """
+        history = trial.user_attrs.get(transactions.HISTORY, [])
+        lease = Lease(trial._trial_id, trial.number, secrets.token_hex(8), self.worker, len(history) + 1)
+        with self._mutex:
+            self._claimed.add(lease.token)
+        if connection is not None:
+            self._write_claim(connection, lease, attrs)
+        else:
+            with self.engine.begin() as own:
+                self._write_claim(own, lease, attrs)
+        return lease
+
+    def _write_claim(self, connection: sqlalchemy.Connection, lease: Lease, attrs: Mapping[str, Any]) -> None:
+        expires = now(self.engine) + self.seconds
+        transactions.claim(connection, lease, self.study._study_id, self.seconds, expires)
+        if attrs:
+            transactions.write_attrs(connection, lease.trial_id, attrs)
+
+    def hold(self, lease: Lease) -> None:
+        """Renews `lease` from now on: its claim stands in the database."""
+        with self._mutex:
+            self._renewed[lease.token] = lease
+
+    def drop(self, lease: Lease) -> None:
+        """Forgets `lease`: it has ended, or its claim came to nothing."""
+        with self._mutex:
+            self._claimed.discard(lease.token)
+            self._renewed.pop(lease.token, None)
+
+    def lost(self, lease: Lease) -> bool:
+        """Whether `lease` is known to be lost: the training is to end, and its result will be dropped."""
+        return lease.token in self._lost
+
+    def report(self, trial: optuna.Trial, lease: Lease, step: int, value: float) -> bool:
+        """Reports an intermediate value; False where the lease is lost and nothing was stored."""
+        if not self._through(lambda connection: transactions.report(connection, lease, step, value)):
+            self._lost.add(lease.token)
+            return False
+        trial._cached_frozen_trial.intermediate_values[step] = value
+        return True
+
+    def end(self, lease: Lease, how: End) -> bool:
+        """Ends the trial with all that it leaves, in one transaction; False, and nothing stored, where it was lost."""
+        through_outages(lambda: self._tell_sampler(lease, how), stop=self.stop)
+        kept = self._through(lambda connection: transactions.end(connection, lease, how))
+        self.drop(lease)
+        return kept
+
+    def put_back(self, lease: Lease) -> bool:
+        """Lets the trial wait again without spending a retry; False where the lease is lost."""
+        kept = self._through(lambda connection: transactions.put_back(connection, lease))
+        self.drop(lease)
+        return kept
+
+    def _tell_sampler(self, lease: Lease, how: End) -> None:
+        # As Study.tell does. It may compute what a sampler stores with the trial, and so it comes before the end.
+        self.study._thread_local.cached_all_trials = None
+        frozen = self.study._storage.get_trial(lease.trial_id)
+        values = None if how.value is None else [how.value]
+        if how.state == TrialState.PRUNED and (how.report or frozen.intermediate_values):
+            values = [how.report[1] if how.report else frozen.intermediate_values[frozen.last_step or 0]]
+        filtered = pruners._filter_study(self.study, frozen)
+        filtered.sampler.after_trial(filtered, frozen, how.state, values)
+
+    def _through(self, call: Callable[[sqlalchemy.Connection], bool]) -> bool:
+        def once() -> bool:
+            with self.engine.begin() as connection:
+                return call(connection)
+
+        return through_outages(once, stop=self.stop, say=self.say)
+
+    def reap(self) -> list[Reaped]:
+        """Takes every trial from a worker that is gone, as `reap` of this module does, and says so."""
+        found = reap(self.study, self.folder, self.retries, but_not=self.worker, patience=None)
+        for reaped in found:
+            self.say(_reaped_text(reaped))
+        return found
+
+    def put_back_unclaimed(self, running: set[int]) -> bool:
+        """Puts back those of the trials (ids) that run without a lease; whether there was one.
+
+        The caller holds the study's lock, under which every claim is made: such a trial's claimer died, or lost the
+        database, before the claim was whole. A lease in this worker's name that it does not know is one of these.
+        """
+        with self.engine.begin() as connection:
+            leases = connection.execute(select(LEASES).where(LEASES.c.study_id == self.study._study_id)).all()
+            unknown = [row for row in leases if row.worker == self.worker and row.token not in self._claimed]
+            for row in unknown:
+                connection.execute(delete(LEASES).where(LEASES.c.token == row.token))
+            free = running - {row.trial_id for row in leases} | {row.trial_id for row in unknown}
+            for trial_id in free:
+                transactions.put_back_unclaimed(connection, trial_id)
+        return bool(free)
+
+    def _keep(self) -> None:
+        pause = interval = self.seconds / 3
+        failing = False
+        while not self._closing.wait(pause):
+            try:
+                self._renew()
+                self.reap()
+                pause, failing = interval, False
+            except Exception as error:
+                # Whatever it is, the next try may succeed, and a thread that ended here would lose every lease.
+                if not failing:
+                    self.say(f"leases could not be renewed ({type(error).__name__}); trying again")
+                pause, failing = min(interval, 1.0), True
+
+    def _renew(self) -> None:
+        with self._mutex:
+            held = dict(self._renewed)
+        until = now(self.engine) + self.seconds
+        with self.engine.begin() as connection:
+            mine = update(WORKERS).where(WORKERS.c.worker == self.worker).values(expires=until)
+            if connection.execute(mine).rowcount == 0:
+                row = {"worker": self.worker, "study_id": self.study._study_id, "slots": self.slots}
+                times = {"started": now(self.engine), "seconds": self.seconds, "expires": until}
+                connection.execute(insert(WORKERS).values(**row, **times))
+            tokens = LEASES.c.token.in_(list(held))
+            there = set(held)
+            if connection.execute(update(LEASES).where(tokens).values(expires=until)).rowcount != len(held):
+                there = set(connection.scalars(select(LEASES.c.token).where(tokens)))
+        for token in held.keys() - there:
+            self._lost.add(token)
+            self.drop(held[token])
+        # Last: who asks between the two finds leases that were renewed.
+        keep_contact(self.engine, self.study._study_id, self.seconds)
+
+
+def reap(
+    study: optuna.Study,
+    folder: Path,
+    retries: int,
+    *,
+    but_not: str = "",
+    patience: float | None = OUTAGE_SECONDS,
+) -> list[Reaped]:
+    """Takes every trial whose lease has expired, or whose worker died on this machine, from its worker.
+
+    It waits to be trained again, or fails after `retries` times. Any number may do this at the same time: each trial is
+    taken once. `but_not` is the caller's own name, whose leases it renews. `patience` seconds after its end a lease is
+    taken for expired also where no worker reached the database meanwhile; None for a worker, which notes that it does.
+    """
+    engine = engine_of(study)
+    where = (LEASES.c.study_id == study._study_id) & (LEASES.c.worker != but_not)
+    over = sqlalchemy.and_(has_expired(engine, LEASES), has_had_its_chance(engine, patience))
+    leased = select(LEASES, TRIALS.c.number, over.label("expired"))
+    with engine.begin() as connection:
+        rows = connection.execute(leased.join(TRIALS, TRIALS.c.trial_id == LEASES.c.trial_id).where(where)).all()
+    gone = {worker for worker in {row.worker for row in rows} if signs_of_life.is_gone(folder, worker)}
+    found = []
+    for row in rows:
+        if not row.expired and row.worker not in gone:
+            continue
+        lease = Lease(row.trial_id, row.number, row.token, row.worker, row.attempt)
+        with engine.begin() as connection:
+            reaped = transactions.reap(connection, lease, retries, dead=row.worker in gone)
+        if reaped is not None:
+            found.append(reaped)
+    for worker in gone:
+        _forget(study, folder, worker)
+    return found
+
+
+def _forget(study: optuna.Study, folder: Path, worker: str) -> None:
+    held = (LEASES.c.worker == worker) & (LEASES.c.study_id == study._study_id)
+    with engine_of(study).begin() as connection:
+        if connection.scalar(select(LEASES.c.token).where(held)) is not None:
+            return  # another one had locked one of its trials at this moment
+        connection.execute(delete(WORKERS).where(WORKERS.c.worker == worker))
+    signs_of_life.forget(folder, worker)
+
+
+def _reaped_text(reaped: Reaped) -> str:
+    if reaped.failed:
+        return f"trial {reaped.number}: lost with its worker {reaped.losses} times, given up"
+    return f"trial {reaped.number}: its worker is gone, it is trained again"

@@ -1,0 +1,203 @@
+"""Transactions on a running trial: each checks that the trial is still the caller's, and is done whole or not at all.
+
+Written on Optuna's own tables, since Optuna's interface needs one transaction for every attribute and another one for
+the state: whoever dies between two of them leaves half an end. Every one of them locks the trial's row first and
+touches the lease second, so that no two wait for each other.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy
+from optuna.storages._rdb import models
+from optuna.trial import TrialState
+from sqlalchemy import delete, func, insert, select, update
+
+from mmtuna.studies.storage.tables import LEASES, has_expired, now
+
+HISTORY = "history"
+LOST = "lost"
+INTERRUPTED = "interrupted"
+TRIALS = models.TrialModel.__table__
+_ATTRS = models.TrialUserAttributeModel.__table__
+_VALUES = models.TrialValueModel.__table__
+_REPORTS = models.TrialIntermediateValueModel.__table__
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to train trial `number` for its `attempt`th time, 1 at first. `token` is new for every claim."""
+
+    trial_id: int
+    number: int
+    token: str
+    worker: str
+    attempt: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class End:
+    """How a trial ends. `report` is a last (step, value), moved behind all other reports where it is not the last.
+
+    A complete trial needs a value; that of a pruned one is its last report.
+    """
+
+    state: TrialState
+    value: float | None = None
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+    report: tuple[int, float] | None = None
+
+
+@dataclass(frozen=True)
+class Reaped:
+    """A trial whose worker was lost: it waits again, or after `losses` of them has failed."""
+
+    number: int
+    worker: str
+    losses: int
+    failed: bool
+
+
+def claim(connection: sqlalchemy.Connection, lease: Lease, study_id: int, seconds: float, expires: Any) -> None:
+    """Writes `lease`; the caller holds the study's lock and has made the trial running."""
+    row = {"trial_id": lease.trial_id, "study_id": study_id, "token": lease.token, "worker": lease.worker}
+    # SQLite gives the numbers of a deleted study again, and Optuna's deletion leaves our rows.
+    connection.execute(delete(LEASES).where(LEASES.c.trial_id == lease.trial_id))
+    connection.execute(insert(LEASES).values(**row, attempt=lease.attempt, seconds=seconds, expires=expires))
+
+
+def report(connection: sqlalchemy.Connection, lease: Lease, step: int, value: float) -> bool:
+    """Stores an intermediate value; False, and nothing stored, where the trial is not the lease's any more."""
+    if not _lock_held(connection, lease):
+        return False
+    _write_report(connection, lease.trial_id, step, value)
+    return True
+
+
+def end(connection: sqlalchemy.Connection, lease: Lease, how: End) -> bool:
+    """Ends the trial and the lease; False, and nothing stored, where the trial is not the lease's any more.
+
+    Said twice, since the answer to the first time was lost, it is True again.
+    """
+    if not _lock_held(connection, lease):
+        return _ended_by(connection, lease)
+    trial_id = lease.trial_id
+    if how.report is not None:
+        last = connection.scalar(select(func.max(_REPORTS.c.step)).where(_REPORTS.c.trial_id == trial_id))
+        step, reported = how.report
+        _write_report(connection, trial_id, step if last is None else max(step, last + 1), reported)
+    value = _pruned_value(connection, trial_id) if how.state == TrialState.PRUNED else how.value
+    if value is not None:
+        stored, kind = models.TrialValueModel.value_to_stored_repr(value)
+        row = {"trial_id": trial_id, "objective": 0, "value": stored, "value_type": kind}
+        connection.execute(insert(_VALUES).values(**row))
+    entry = _entry(lease.worker, lease.attempt, how.state.name.lower(), token=lease.token, at=_time(connection))
+    write_attrs(connection, trial_id, {**how.attrs, HISTORY: [*_history(connection, trial_id), entry]})
+    _set_state(connection, trial_id, how.state)
+    connection.execute(delete(LEASES).where(LEASES.c.trial_id == trial_id))
+    return True
+
+
+def put_back(connection: sqlalchemy.Connection, lease: Lease) -> bool:
+    """Lets the trial wait again, without spending a retry; False where it is not the lease's any more."""
+    if not _lock_held(connection, lease):
+        return False
+    entry = _entry(lease.worker, lease.attempt, INTERRUPTED)
+    write_attrs(connection, lease.trial_id, {HISTORY: [*_history(connection, lease.trial_id), entry]})
+    _set_state(connection, lease.trial_id, TrialState.WAITING)
+    connection.execute(delete(LEASES).where(LEASES.c.trial_id == lease.trial_id))
+    return True
+
+
+def put_back_unclaimed(connection: sqlalchemy.Connection, trial_id: int) -> None:
+    """Lets a running trial without a lease wait again: nobody trained it. The caller holds the study's lock."""
+    none = ~sqlalchemy.exists().where(LEASES.c.trial_id == TRIALS.c.trial_id)
+    running = (TRIALS.c.trial_id == trial_id) & (TRIALS.c.state == TrialState.RUNNING)
+    connection.execute(update(TRIALS).where(running, none).values(state=TrialState.WAITING))
+
+
+def reap(connection: sqlalchemy.Connection, lease: Lease, retries: int, *, dead: bool) -> Reaped | None:
+    """Takes the trial from a worker that is gone: `dead` where that is known, otherwise if the lease has expired.
+
+    The trial waits again, under its number and with all that it has; lost more than `retries` times, it fails with the
+    cause "lost". None where nothing was to do, be it that another reaper was first.
+    """
+    # Whoever holds the row lives, or did a moment ago: others are not to wait for it.
+    if not _lock_held(connection, lease, skip=True):
+        return None
+    gone = delete(LEASES).where(LEASES.c.trial_id == lease.trial_id, LEASES.c.token == lease.token)
+    if not dead:
+        # Asked in the same statement: the worker may renew at this moment.
+        gone = gone.where(has_expired(connection.engine, LEASES))
+    if connection.execute(gone).rowcount != 1:
+        return None
+    history = [*_history(connection, lease.trial_id), _entry(lease.worker, lease.attempt, LOST, at=_time(connection))]
+    losses = sum(entry.get("ended") == LOST for entry in history)
+    attrs: dict[str, Any] = {HISTORY: history}
+    failed = losses > retries
+    if failed:
+        attrs |= {"cause": LOST, "message": f"lost with its worker {losses} times, last with {lease.worker}"}
+    write_attrs(connection, lease.trial_id, attrs)
+    _set_state(connection, lease.trial_id, TrialState.FAIL if failed else TrialState.WAITING)
+    return Reaped(lease.number, lease.worker, losses, failed)
+
+
+def write_attrs(connection: sqlalchemy.Connection, trial_id: int, attrs: Mapping[str, Any]) -> None:
+    """Sets user attributes of a trial."""
+    connection.execute(delete(_ATTRS).where(_ATTRS.c.trial_id == trial_id, _ATTRS.c.key.in_(list(attrs))))
+    rows = [{"trial_id": trial_id, "key": key, "value_json": json.dumps(value)} for key, value in attrs.items()]
+    connection.execute(insert(_ATTRS), rows)
+
+
+def _lock_held(connection: sqlalchemy.Connection, lease: Lease, *, skip: bool = False) -> bool:
+    # Two statements: the second must see what whoever held the row until now has committed.
+    row = select(TRIALS.c.state).where(TRIALS.c.trial_id == lease.trial_id)
+    # NO KEY UPDATE: Optuna's inserts of params and attributes refer to the trial and need not wait.
+    state = connection.scalar(row.with_for_update(key_share=True, skip_locked=skip))
+    ours = (LEASES.c.trial_id == lease.trial_id) & (LEASES.c.token == lease.token)
+    return state == TrialState.RUNNING and connection.scalar(select(LEASES.c.token).where(ours)) is not None
+
+
+def _ended_by(connection: sqlalchemy.Connection, lease: Lease) -> bool:
+    return any(entry.get("token") == lease.token for entry in _history(connection, lease.trial_id))
+
+
+def _history(connection: sqlalchemy.Connection, trial_id: int) -> list[dict[str, Any]]:
+    text = connection.scalar(select(_ATTRS.c.value_json).where(_ATTRS.c.trial_id == trial_id, _ATTRS.c.key == HISTORY))
+    history: list[dict[str, Any]] = json.loads(text) if text else []
+    return history
+
+
+def _entry(worker: str, attempt: int, ended: str, **more: Any) -> dict[str, Any]:
+    return {"worker": worker, "attempt": attempt, "ended": ended, **more}
+
+
+def _time(connection: sqlalchemy.Connection) -> float:
+    return float(connection.scalar(select(now(connection.engine))) or 0.0)
+
+
+def _set_state(connection: sqlalchemy.Connection, trial_id: int, state: TrialState) -> None:
+    values: dict[str, Any] = {"state": state}
+    if state.is_finished():
+        values["datetime_complete"] = datetime.now(UTC).replace(tzinfo=None)  # as Optuna stores it
+    connection.execute(update(TRIALS).where(TRIALS.c.trial_id == trial_id).values(**values))
+
+
+def _write_report(connection: sqlalchemy.Connection, trial_id: int, step: int, value: float) -> None:
+    stored, kind = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
+    values = {"intermediate_value": stored, "intermediate_value_type": kind}
+    here = (_REPORTS.c.trial_id == trial_id) & (_REPORTS.c.step == step)
+    if connection.execute(update(_REPORTS).where(here).values(**values)).rowcount == 0:
+        connection.execute(insert(_REPORTS).values(trial_id=trial_id, step=step, **values))
+
+
+def _pruned_value(connection: sqlalchemy.Connection, trial_id: int) -> float | None:
+    finite = models.TrialIntermediateValueModel.TrialIntermediateValueType.FINITE
+    reports = select(_REPORTS.c.intermediate_value, _REPORTS.c.intermediate_value_type)
+    last = connection.execute(reports.where(_REPORTS.c.trial_id == trial_id).order_by(_REPORTS.c.step.desc())).first()
+    return float(last[0]) if last is not None and last[1] == finite else None

@@ -1,0 +1,108 @@
+"""From `[space]` and `[train]` to the SearchSpace of a study."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.parameter import Categorical, Float, Int, Parameter, parameter
+from mmtuna.spaces.presets import preset
+from mmtuna.spaces.search_space import SearchSpace
+from mmtuna.spaces.settings import DEFAULTS, SETTINGS, UNET_ONLY, check_settings
+from mmtuna.studies.spec.tables import SpaceTable
+
+
+def assemble(table: SpaceTable, train: Mapping[str, Any], base: str) -> SearchSpace:
+    """The preset without the dropped names, with `[space.params]` in it; InputError where the parts do not agree."""
+    own = {name: _own_parameter(name, fields) for name, fields in table.params.items()}
+    parameters = {**_preset_parameters(table, own, train), **own}
+    if not parameters:
+        raise InputError('[space] holds no parameter; give preset = "paper" or a table [space.params.NAME]')
+    for name in parameters:
+        if name in train:
+            drop = f'add drop = ["{name}"] to [space]' if name not in own else f"remove [space.params.{name}]"
+            raise InputError(f"[train] {name} is fixed and [space] samples it too; {drop}, or remove it from [train]")
+    for name in UNET_ONLY:
+        if base != "unet" and (name in parameters or name in train):
+            raise InputError(
+                f"[model] base is not unet, and {name} belongs to unet alone; "
+                + (f'add drop = ["{name}"] to [space]' if name in parameters else f"remove {name} from [train]")
+            )
+    space = SearchSpace(list(parameters.values()))
+    for params in table.start:
+        for name, value in params.items():
+            if name not in space or not space.parameter(name).contains(value):
+                what = "is no parameter of the space" if name not in space else f"= {value!r} lies outside its range"
+                raise InputError(f"[space] start: {name} {what}; mend it, or widen the space")
+    return space
+
+
+def _own_parameter(name: str, fields: Mapping[str, Any]) -> Parameter:
+    where = f"[space.params.{name}]"
+    if "." not in name and fields and all(isinstance(value, dict) for value in fields.values()):
+        raise InputError(f'{where} holds tables; write a dotted config key in quotes: [space.params."{name}.KEY"]')
+    when = fields.get("when", {})
+    if not isinstance(when, dict):
+        raise InputError(f'{where} when = {when!r} is wrong; write when = {{ optimizer = ["SGD"] }}')
+    made = parameter(name, fields)
+    if isinstance(made, Categorical):
+        limits = list(made.choices)
+    else:
+        assert isinstance(made, Int | Float)
+        limits = [made.low, made.high]
+        if isinstance(made, Int) and "type" not in fields and name in SETTINGS:
+            _refuse_whole_numbers(made, where)
+    for value in limits:
+        check_settings({name: value}, where)
+    return made
+
+
+def _refuse_whole_numbers(made: Int, where: str) -> None:
+    # low = 0, high = 1 would try these two and nothing between, which is hardly what was meant.
+    if isinstance(SETTINGS[made.name].allowed, Float):
+        raise InputError(
+            f"{where}: {made.name} takes real numbers; write low = {float(made.low)}, high = {float(made.high)}, or "
+            'add type = "int" to try whole ones alone'
+        )
+
+
+def _preset_parameters(
+    table: SpaceTable, own: Mapping[str, Parameter], train: Mapping[str, Any]
+) -> dict[str, Parameter]:
+    if table.preset is None:
+        if table.drop:
+            raise InputError(f"[space] drop = {list(table.drop)} without a preset; remove drop, or give a preset")
+        return {}
+    whole = preset(table.preset)
+    for name in table.drop:
+        if name not in whole:
+            near = difflib.get_close_matches(name, whole.names, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"it holds {', '.join(whole.names)}"
+            raise InputError(f"[space] drop: preset {table.preset} has no {name}; {hint}")
+    kept: dict[str, Parameter] = {}
+    for child in whole:
+        if child.name in table.drop or child.name in own:
+            continue
+        reached = _reachable(child, {**kept, **own}, table.drop, train)
+        if reached is not None:
+            kept[child.name] = reached
+    return kept
+
+
+def _reachable(
+    child: Parameter, sampled: Mapping[str, Parameter], dropped: tuple[str, ...], train: Mapping[str, Any]
+) -> Parameter | None:
+    """`child` with the conditions that still have to be asked, or None where one can never hold."""
+    when = {}
+    for parent, allowed in child.when.items():
+        if parent in sampled:
+            possible = tuple(value for value in allowed if sampled[parent].contains(value))
+            if not possible:
+                return None
+            when[parent] = possible
+        elif parent not in dropped or train.get(parent, DEFAULTS[parent]) not in allowed:
+            return None
+    return replace(child, when=when)

@@ -1,0 +1,115 @@
+"""StudySpec: what a person wrote in study.toml, checked, with every default filled in."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, ValidationError, model_validator
+
+from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.search_space import SearchSpace
+from mmtuna.studies.spec.errors import one_line
+from mmtuna.studies.spec.space import assemble
+from mmtuna.studies.spec.tables import (
+    DataTable,
+    ModelTable,
+    ReplayTable,
+    ResourcesTable,
+    SpaceTable,
+    StudyTable,
+    Table,
+    check_train,
+)
+
+STORAGE_VARIABLE = "MMTUNA_STORAGE"
+
+
+class StudySpec(Table):
+    """A study as its spec describes it: one attribute a table of the file, paths absolute.
+
+    Built with `StudySpec.load`. Built directly, wrong values raise pydantic's ValidationError, a ValueError.
+    """
+
+    study: StudyTable
+    data: DataTable
+    model: ModelTable = Field(default_factory=ModelTable)
+    space: SpaceTable = Field(default_factory=SpaceTable)
+    train: Annotated[dict[str, Any], AfterValidator(check_train)] = Field(default_factory=dict)
+    """Settings and dotted config keys that are the same in every trial."""
+    resources: ResourcesTable = Field(default_factory=ResourcesTable)
+    replay: ReplayTable | None = None
+    """Only for `mmtuna replay`."""
+
+    @model_validator(mode="after")
+    def _check_across_tables(self) -> Self:
+        metrics = ["mIoU", "mDice", *(f"IoU.{name}" for name in self.data.classes)]
+        if self.study.metric not in metrics:
+            raise InputError(f'[study] metric = "{self.study.metric}" is unknown; use {", ".join(metrics)}')
+        self.search_space()
+        return self
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """The spec in the TOML file `path`; its relative paths start at the file's folder.
+
+        `MMTUNA_STORAGE` in the environment takes the place of `[study] storage`. Raises InputError, in one line, for a
+        missing file, wrong TOML, an unknown key or a wrong value.
+        """
+        path = Path(path)
+        return cls.parse(read_text(path), path, os.environ.get(STORAGE_VARIABLE))
+
+    @classmethod
+    def parse(cls, text: str, path: Path, storage: str | None = None) -> Self:
+        """The spec in `text`, which stood in the file `path`; `storage` takes the place of its `[study] storage`."""
+        try:
+            tables: dict[str, Any] = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise InputError(f"{path.name}: not TOML: {error}") from None
+        if storage and isinstance(tables.get("study"), dict):
+            tables["study"]["storage"] = storage
+        try:
+            return cls.model_validate(tables, context={"folder": path.resolve().parent})
+        except ValidationError as error:
+            raise InputError(f"{path.name}: {one_line(error, cls)}") from None
+
+    def search_space(self) -> SearchSpace:
+        """The parameters that this study samples; InputError where `[space]` and `[train]` do not agree."""
+        return assemble(self.space, self.train, self.model.base)
+
+    def describe(self) -> dict[str, Any]:
+        """What must not change within a study, as plain JSON data; free of machine paths and of passwords."""
+        split: dict[str, Any] = {"kind": self.data.split}
+        if self.data.split == "lists":
+            split |= {"train": self.data.train, "val": self.data.val}
+        else:
+            split |= {"val_share": self.data.val_share, "seed": self.data.split_seed}
+        return {
+            "metric": {"name": self.study.metric, "value": self.study.value},
+            "space": self.search_space().describe(),
+            "train": dict(sorted(self.train.items())),
+            "model": {"base": _last_part(self.model.base), "pretrained": _last_part(self.model.pretrained)},
+            "data": {"classes": list(self.data.classes), "ignore_index": self.data.ignore_index},
+            "split": split,
+        }
+
+
+def _last_part(location: str) -> str:
+    # The same file lies elsewhere on another machine, and a URL may carry a token.
+    path = urlsplit(location).path if "://" in location else location
+    return PurePosixPath(path.replace("\\", "/")).name
+
+
+def read_text(path: Path) -> str:
+    """The text of a spec; InputError where there is none."""
+    try:
+        return path.read_bytes().decode()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; `mmtuna init DIR --data ROOT` writes one") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not UTF-8 text; save it as UTF-8") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); give the path of a study.toml") from None

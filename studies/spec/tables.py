@@ -1,0 +1,232 @@
+"""The tables of a study.toml, field by field: the one place where the defaults of a study live."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.settings import check_settings
+from mmtuna.studies.spec.s3_location import parse_location
+
+SQLITE = "sqlite:///"
+
+
+def resolve(path: Path, info: ValidationInfo) -> Path:
+    """`path` as an absolute one; a relative path starts at the spec file's folder, or where there is none, here."""
+    folder: Path = (info.context or {}).get("folder", Path())
+    return (folder / path.expanduser()).resolve()
+
+
+# Strict mode would refuse a string where a path or a tuple stands, and TOML has neither.
+ResolvedPath = Annotated[Path, Field(strict=False), AfterValidator(resolve)]
+Strings = Annotated[tuple[str, ...], Field(strict=False)]
+
+
+def _resolve_if_path(text: str, info: ValidationInfo) -> str:
+    looks_like_path = "/" in text or text.endswith((".py", ".yaml", ".yml", ".json", ".pth", ".pt"))
+    return str(resolve(Path(text), info)) if looks_like_path and "://" not in text else text
+
+
+NameOrPath = Annotated[str, Field(min_length=1), AfterValidator(_resolve_if_path)]
+
+
+class Table(BaseModel):
+    """A table of the spec: frozen, no unknown keys, no conversion of types."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, validate_default=True, use_attribute_docstrings=True
+    )
+
+
+class StudyTable(Table):
+    """`[study]`: what is searched for, how, and where it is remembered."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$", max_length=100)
+    """Name of the study: letters, digits, dot, hyphen, underscore."""
+    folder: ResolvedPath = Field(default_factory=lambda data: Path("runs") / data.get("name", "study"))
+    """Folder of everything the study writes; runs/NAME where not given."""
+    storage: str = Field(
+        default_factory=lambda data: f"{SQLITE}{data.get('folder', Path('runs')) / 'study.db'}",
+        repr=False,
+        exclude=True,
+    )
+    """Database URL, sqlite:///FILE or postgresql+psycopg://...; study.db in the folder where not given."""
+    artifacts: str | None = None
+    """s3://BUCKET/PREFIX for the trials' files, so that machines need not share the folder; none where not given."""
+    metric: str = "mIoU"
+    """What is maximised: mIoU, mDice or IoU.CLASS."""
+    value: Literal["last", "best"] = "last"
+    """Which evaluation of a trial counts: the last one, as the paper publishes, or the best one."""
+    trials: int = Field(default=50, ge=1)
+    """Finished trials (complete or pruned) that the study shall hold."""
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    """Seed of the sampler and of the first replicate of every training."""
+    sampler: Literal["auto", "tpe", "random", "gp", "grid"] = "auto"
+    """Who proposes: tpe, random, gp or grid; auto takes grid where the whole grid fits into trials, else tpe."""
+    pruner: Literal["median", "hyperband", "wilcoxon", "none"] = "median"
+    """Who stops hopeless trials early: median, hyperband, wilcoxon or none."""
+    pruner_startup: int = Field(default=8, ge=0)
+    """Number of first trials that are never pruned."""
+    pruner_warmup: float = Field(default=0.3, ge=0, le=1)
+    """Share of each training, 0 to 1, in which nothing is pruned."""
+    duplicates: Literal["replicate", "redraw"] = "replicate"
+    """Params proposed again: replicate trains them with the next seed, redraw proposes others."""
+    enqueue: Annotated[tuple[Literal["table2"], ...], Field(strict=False)] = ()
+    """Trials to begin with: ["table2"] is the eleven rows of the paper's Table 2."""
+
+    @field_validator("artifacts")
+    @classmethod
+    def _check_artifacts(cls, text: str | None) -> str | None:
+        return None if text is None else str(parse_location(text))
+
+    @field_validator("storage")
+    @classmethod
+    def _resolve_sqlite(cls, url: str, info: ValidationInfo) -> str:
+        file = url.removeprefix(SQLITE)
+        if file == url or file in ("", ":memory:"):
+            return url
+        return SQLITE + str(resolve(Path(file), info))
+
+
+class DataTable(Table):
+    """`[data]`: images, masks, classes and the split. Every path but `root` is relative to `root`."""
+
+    root: ResolvedPath
+    """Folder of the data set."""
+    images: str = "images"
+    """Folder of the images, within root."""
+    masks: str = "masks"
+    """Folder of the masks, within root; a mask's pixels are class numbers."""
+    image_suffix: str | None = None
+    """Suffix of the images, such as ".png"; found by itself where not given."""
+    mask_suffix: str | None = None
+    """Suffix of the masks, such as ".png"; found by itself where not given."""
+    classes: Strings = Field(default=("background", "fluid"), min_length=2, max_length=255)
+    """Names of the mask values 0, 1, ...; the background first."""
+    ignore_index: int = Field(default=255, ge=0, le=255)
+    """Mask value that counts neither in training nor in evaluation."""
+    subjects: str | None = None
+    """File within root that says which subject each image shows; needed for split = "subject"."""
+    split: Literal["lists", "random", "subject"] = "lists"
+    """lists: the files train and val; random: by image; subject: no subject on both sides."""
+    train: str = "splits/train.txt"
+    """File within root that lists the training images, for split = "lists"."""
+    val: str = "splits/val.txt"
+    """File within root that lists the validation images, for split = "lists"."""
+    val_share: float = Field(default=0.2, gt=0, lt=1)
+    """Share of images or subjects that validate, 0 to 1, for split = "random" or "subject"."""
+    split_seed: int = Field(default=0, ge=0)
+    """Seed of the split, for split = "random" or "subject"."""
+
+    @field_validator("classes")
+    @classmethod
+    def _check_classes(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(classes)) < len(classes) or not all(classes):
+            raise InputError("each class needs a name of its own")
+        return classes
+
+    @field_validator("ignore_index")
+    @classmethod
+    def _check_ignore_index(cls, index: int, info: ValidationInfo) -> int:
+        classes = info.data.get("classes", ())
+        if index < len(classes):
+            raise InputError(f"it is the mask value of class {classes[index]}; use {len(classes)} to 255")
+        return index
+
+
+class ModelTable(Table):
+    """`[model]`: the network and the weights it starts from."""
+
+    base: NameOrPath = "unet"
+    """unet, the path of an MMSegmentation config, or the name of one in its model zoo."""
+    pretrained: NameOrPath = "auto"
+    """auto (the weights that belong to the base), a path, a URL, or none; {decoder} stands for the decoder's name."""
+    trust_code: bool = False
+    """Whether a base config of your own may run Python code: true only for files you trust."""
+
+    @field_validator("base")
+    @classmethod
+    def _check_base(cls, name: str) -> str:
+        is_file = name.endswith(".py") or "/" in name
+        if name != "unet" and not is_file and difflib.get_close_matches(name.lower(), ["unet"]):
+            raise InputError("did you mean unet?")
+        return name
+
+
+class SpaceTable(Table):
+    """`[space]`: what may be tried."""
+
+    preset: Literal["paper", "extended"] | None = None
+    """paper: the grid behind the paper's Table 2; extended: all of it and what the paper never touched."""
+    drop: Strings = ()
+    """Parameters of the preset that are not searched."""
+    start: Annotated[tuple[dict[str, Any], ...], Field(strict=False)] = ()
+    """Params to begin with, such as a config tuned by hand: [{ decoder = "fcn" }]; what is left out is sampled."""
+    params: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """`[space.params.NAME]`: choices, or low, high, step and log; overrides the preset's parameter or adds one."""
+
+
+class ResourcesTable(Table):
+    """`[resources]`: on what the trials run. May be changed at any time."""
+
+    devices: Strings | Literal["auto"] = "auto"
+    """auto (all GPUs, else the CPU) or a list such as ["cuda:0", "cuda:1"] or ["cpu"]."""
+    trials_per_device: int = Field(default=1, ge=1)
+    """Trials that share one device at a time."""
+    threads: int | None = Field(default=None, ge=1)
+    """CPU threads of each trial; shared out evenly where not given."""
+    deadline: float | None = Field(default=None, gt=0)
+    """Seconds after which a trial is ended as failed; no limit where not given."""
+    hung: float = Field(default=600.0, gt=0)
+    """Seconds without a sign of life from a trial's process after which it is killed and fails."""
+    keep_checkpoints: int = Field(default=5, ge=1)
+    """Checkpoints kept: those of the best so many trials."""
+    lease: float = Field(default=60.0, gt=0)
+    """Seconds without a sign of life from its worker after which a trial is trained again by another."""
+    retries: int = Field(default=3, ge=0)
+    """How often a trial is trained again after its worker was lost, before it counts as failed."""
+
+    @field_validator("devices", mode="plain")
+    @classmethod
+    def _check_devices(cls, devices: object) -> object:
+        if devices == "auto":
+            return devices
+        if not isinstance(devices, list | tuple) or not devices or not all(_is_device(name) for name in devices):
+            raise InputError('give "auto" or a list such as ["cuda:0"] or ["cpu"]')
+        if len(set(devices)) < len(devices):
+            raise InputError("a device stands twice; use trials_per_device to share one")
+        return tuple(devices)
+
+
+class ReplayTable(Table):
+    """`[replay]`: learning curves in place of training, for `mmtuna replay`."""
+
+    curves: NameOrPath = "generated"
+    """generated (by a formula from the params), or the path of trials that `mmtuna status SPEC --json` printed."""
+    pause: float = Field(default=0.0, ge=0)
+    """Seconds before every evaluation."""
+
+
+def _is_device(name: object) -> bool:
+    if not isinstance(name, str):
+        return False
+    kind, colon, number = name.partition(":")
+    return kind in ("cpu", "cuda") and (not colon or (kind == "cuda" and number.isdecimal()))
+
+
+def check_train(train: dict[str, Any]) -> dict[str, Any]:
+    """Checks `[train]`: names and values of settings; InputError where one is wrong."""
+    for name, value in train.items():
+        if isinstance(value, dict) and "." not in name:
+            raise InputError(f'[train] {name} is a table; write a dotted config key in quotes: "{name}.KEY" = VALUE')
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError):
+            raise InputError(f"[train] {name} is {value}; use text, a finite number, true, false or a list") from None
+    check_settings(train, "[train]")
+    return train

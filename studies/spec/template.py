@@ -1,0 +1,130 @@
+"""The commented study.toml that `mmtuna init` writes: every field with its meaning and its default."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.files import write_whole
+from mmtuna.studies.spec.tables import DataTable, ModelTable, ResourcesTable, SpaceTable, StudyTable, Table
+
+_HEAD = """\
+# A study of mmtuna. Lines that are commented out show how a value is given; where none is, the default counts.
+# Relative paths start at the folder of this file. The environment variable MMTUNA_STORAGE replaces [study] storage:
+# a database URL with a password belongs there, not here.
+"""
+_SHOWN = {
+    "folder": '"runs/NAME"',
+    "storage": '"sqlite:///runs/NAME/study.db"',
+    "artifacts": '"s3://bucket/prefix"',
+    "image_suffix": '".png"',
+    "mask_suffix": '".png"',
+    "subjects": '"subjects.csv"',
+    "threads": "4",
+    "deadline": "3600.0",
+}
+_SPACE_EXAMPLES = """\
+# A parameter of your own, or the preset's with another range:
+# [space.params.lr_sgd]
+# low = 1e-3
+# high = 1e-1
+# log = true
+# when = { optimizer = ["SGD"] }
+#
+# Any key of the MMSegmentation config, in quotes:
+# [space.params."model.decode_head.dropout_ratio"]
+# low = 0.0
+# high = 0.5
+"""
+_TRAIN = """\
+# Settings that are the same in every trial; those that are neither here nor in [space] are the paper's.
+[train]
+"""
+_TRAIN_EXAMPLES = """\
+# evaluations = 5
+# amp = true  # needs a GPU
+# "model.auxiliary_head.dropout_ratio" = 0.2
+"""
+
+
+def write_commented(
+    path: str | Path,
+    *,
+    data_root: str | Path,
+    classes: Sequence[str] = ("background", "fluid"),
+    name: str | None = None,
+    preset: str | None = "paper",
+    values: Mapping[str, Mapping[str, Any]] | None = None,
+) -> None:
+    """Writes a study.toml that loads back to the defaults, but for what the arguments say.
+
+    `name` is the study's, by default that of the file's folder, with other signs than a name may hold turned to `-`.
+    `values` maps a table (`study`, `data`, ...) to fields that differ from their defaults; None stands for the default.
+    An existing file is an InputError: it may hold a person's edits.
+    """
+    path = Path(path)
+    if path.exists():
+        raise InputError(f"{path}: exists already; remove it, or give another folder")
+    given: dict[str, dict[str, Any]] = {table: dict(fields) for table, fields in (values or {}).items()}
+    given["study"] = {"name": name or _name_from(path.resolve().parent.name)} | given.get("study", {})
+    given["data"] = {"root": str(data_root), "classes": list(classes)} | given.get("data", {})
+    given["space"] = {"preset": preset} | given.get("space", {})
+    write_whole(path, _text(given))
+
+
+def _name_from(folder: str) -> str:
+    kept = "".join(sign if sign.isascii() and (sign.isalnum() or sign in "._-") else "-" for sign in folder)
+    return kept.lstrip(".-")[:100] or "study"
+
+
+def _text(given: Mapping[str, Mapping[str, Any]]) -> str:
+    tables: list[tuple[str, type[Table]]] = [("study", StudyTable), ("data", DataTable), ("model", ModelTable)]
+    tables += [("space", SpaceTable), ("resources", ResourcesTable)]
+    parts = [_HEAD]
+    for name, table in tables:
+        if name == "resources":
+            train = "".join(f"{_key(key)} = {_toml(value)}\n" for key, value in given.get("train", {}).items())
+            parts.append(_TRAIN + train + _TRAIN_EXAMPLES)
+        parts.append(_table_text(name, table, given.get(name, {})))
+        if name == "space":
+            parts.append(_SPACE_EXAMPLES)
+            parts += [_parameter_text(key, fields) for key, fields in given["space"].get("params", {}).items()]
+    return "\n".join(parts)
+
+
+def _table_text(name: str, table: type[Table], given: Mapping[str, Any]) -> str:
+    lines = [f"[{name}]"]
+    for key, field in table.model_fields.items():
+        if key == "params":
+            continue
+        lines.append(f"# {field.description}")
+        value = given.get(key, _default(field))
+        lines.append(f"# {key} = {_SHOWN.get(key, '...')}" if value is None else f"{key} = {_toml(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def _parameter_text(name: str, fields: Mapping[str, Any]) -> str:
+    return "\n".join([f"[space.params.{_key(name)}]", *(f"{key} = {_toml(fields[key])}" for key in fields)]) + "\n"
+
+
+def _default(field: FieldInfo) -> Any:
+    return None if field.default is PydanticUndefined else field.default
+
+
+def _key(name: str) -> str:
+    return name if name.replace("_", "").replace("-", "").isalnum() else json.dumps(name)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{_key(key)} = {_toml(item)}" for key, item in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    # JSON's strings, numbers and booleans are TOML's too.
+    return json.dumps(value)

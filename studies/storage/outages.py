@@ -1,0 +1,128 @@
+"""Database errors that pass, and how a call is repeated until they have."""
+
+from __future__ import annotations
+
+import errno
+import random
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import sqlalchemy.exc
+
+from mmtuna.spaces.errors import InputError
+
+Result = TypeVar("Result")
+
+OUTAGE_SECONDS = 600.0
+STOPPING_SECONDS = 5.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+_POSTGRES_DISK_FULL = "53100"
+_POSTGRES_READ_ONLY = "25006"  # a stand-in that has not taken over yet
+# sqlite.org/rescode.html; the second where the file that readers and writers of a WAL share cannot grow.
+_SQLITE_DISK_FULL = ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE")
+_DISK_FULL = "disk full: the database cannot grow; free some room and run again"
+_LOST = "the database did not answer; start it and run the same command again"
+
+
+class StorageAwayError(InputError):
+    """The database cannot be reached now, or is in use by another process; the same call may succeed later."""
+
+
+class StorageLostError(Exception):
+    """The database could not be reached for too long."""
+
+
+class DiskFullError(Exception):
+    """The database's disk is full: nothing can be stored, not even a failure."""
+
+
+def database_error(error: BaseException | None) -> sqlalchemy.exc.SQLAlchemyError | None:
+    """The database's own error behind `error`, which Optuna wraps into one of its own; None where there is none."""
+    while error is not None and not isinstance(error, sqlalchemy.exc.SQLAlchemyError):
+        error = error.__cause__
+    return error
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether the database said that its disk is full."""
+    found = database_error(error)
+    if not isinstance(found, sqlalchemy.exc.DBAPIError):
+        return False
+    if isinstance(found.orig, sqlite3.Error):
+        named = getattr(found.orig, "sqlite_errorname", None) in _SQLITE_DISK_FULL
+        return named or "disk is full" in str(found.orig)
+    return getattr(found.orig, "sqlstate", None) == _POSTGRES_DISK_FULL
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether the same call may succeed later: no connection, a lock not got, a deadlock; not a wrong statement."""
+    if isinstance(error, StorageAwayError):
+        return True
+    found = database_error(error)
+    # No connection of the pool became free; or Optuna asked again on one that was just lost.
+    if isinstance(found, sqlalchemy.exc.TimeoutError | sqlalchemy.exc.PendingRollbackError):
+        return True
+    if not isinstance(found, sqlalchemy.exc.DBAPIError) or is_disk_full(error):
+        return False
+    if isinstance(found.orig, sqlite3.Error):
+        return any(word in str(found.orig) for word in ("locked", "busy"))
+    if getattr(found.orig, "sqlstate", None) == _POSTGRES_READ_ONLY:
+        return True
+    lost = isinstance(found, sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError)
+    return lost or found.connection_invalidated
+
+
+def failure_line(error: BaseException) -> str | None:
+    """The one line for a person where it is the machine that failed, a full disk or a lost database; None otherwise."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"disk full: {error.filename or 'a file'} cannot be written; free some room and run again"
+    if isinstance(error, DiskFullError | StorageLostError):
+        return str(error)
+    if is_disk_full(error):
+        return _DISK_FULL
+    return _LOST if is_outage(error) else None
+
+
+def through_outages(
+    call: Callable[[], Result],
+    *,
+    stop: threading.Event | None = None,
+    limit: float = OUTAGE_SECONDS,
+    say: Callable[[str], None] | None = None,
+) -> Result:
+    """`call()`, repeated while the database is away; `call` must bear being repeated after it did all or part.
+
+    Pauses grow from 0.1 to 5 s. Gives up after `limit` seconds, or 5 s after `stop` was set, with StorageLostError; a
+    full disk is a DiskFullError at once. Other errors pass through.
+    """
+    began: float | None = None
+    stopping: float | None = None
+    pause = _FIRST_PAUSE
+    while True:
+        try:
+            result = call()
+        except Exception as error:
+            if is_disk_full(error):
+                raise DiskFullError(_DISK_FULL) from None
+            if not is_outage(error):
+                raise
+            now = time.monotonic()
+            if began is None:
+                began = now
+            elif say is not None and pause == _LONGEST_PAUSE:
+                say(f"the database does not answer since {now - began:.0f} s; trying again for {limit:.0f} s")
+                say = None
+            if stop is not None and stop.is_set():
+                stopping = stopping or now
+            if now - began > limit or (stopping is not None and now - stopping > STOPPING_SECONDS):
+                raise StorageLostError(
+                    f"the database did not answer for {now - began:.0f} s; start it and run the same command again"
+                ) from None
+        else:
+            return result
+        # Workers that lost the database together must not come back together.
+        time.sleep(pause * random.uniform(0.5, 1.0))
+        pause = min(2 * pause, _LONGEST_PAUSE)

@@ -1,0 +1,136 @@
+"""Other base configs, dotted keys, and the file that is written and read back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from mmtuna.objectives.config import config_text, load_base, read_config, write_config
+from mmtuna.objectives.data.dataset import Dataset
+from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.parameter import Value
+from mmtuna.spaces.table2 import TABLE2
+from tests.objectives.configs import SEGFORMER, TRAIN, at, build
+
+
+def test_another_base_keeps_its_own_values(phantom: Dataset) -> None:
+    base = load_base(SEGFORMER)
+    cfg = build(phantom, {"iterations": 100}, base, weights=None)
+    for key in ("optim_wrapper", "param_scheduler", "env_cfg"):
+        assert cfg[key] == base.cfg[key], key
+    assert cfg["train_dataloader"]["batch_size"] == base.cfg["train_dataloader"]["batch_size"]
+    theirs = [step for step in base.cfg["train_dataloader"]["dataset"]["pipeline"] if step["type"] != "LoadAnnotations"]
+    ours = [step for step in at(cfg, TRAIN) if step["type"] != "LoadAnnotations"]
+    assert ours == theirs
+    assert {"type": "LoadAnnotations"} in at(cfg, TRAIN)  # reduce_zero_label is gone: class 0 is a class
+    assert cfg["model"]["decode_head"]["num_classes"] == 2
+    assert cfg["model"]["decode_head"]["norm_cfg"]["type"] == "BN"
+    assert cfg["model"]["backbone"]["init_cfg"] is None  # the backbone's own download is neither verified nor recorded
+    assert cfg["model"]["data_preprocessor"]["size"] == (512, 512)
+    assert cfg["train_cfg"] == {"type": "IterBasedTrainLoop", "max_iters": 100, "val_interval": 20}
+    assert cfg["load_from"] is None
+
+
+def test_another_base_takes_the_settings_that_are_named(phantom: Dataset) -> None:
+    base = load_base(SEGFORMER)
+    settings: dict[str, Value] = {
+        "iterations": 100,
+        "lr_adam": 0.002,
+        "crop": 128,
+        "loss": "ce_dice",
+        "schedule": "poly",
+    }
+    cfg = build(phantom, settings, base)
+    ours, theirs = (c["optim_wrapper"]["optimizer"] for c in (cfg, base.cfg))
+    assert ours == {**theirs, "lr": 0.002}
+    assert cfg["optim_wrapper"]["paramwise_cfg"] == base.cfg["optim_wrapper"]["paramwise_cfg"]
+    assert {s["type"]: s for s in at(cfg, TRAIN)}["RandomCrop"]["crop_size"] == (128, 128)
+    assert [term["type"] for term in cfg["model"]["decode_head"]["loss_decode"]] == ["CrossEntropyLoss", "DiceLoss"]
+    assert [s["type"] for s in cfg["param_scheduler"]] == ["PolyLR"]
+    assert cfg["param_scheduler"][0]["end"] == 100
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"decoder": "fcn"}, r"decoder: base config segformer.* has a decoder of its own; drop it from the space"),
+        ({"base_channels": 8}, r"base_channels: base config segformer.* has a decoder of its own"),
+        ({"lr_sgd": 0.1}, r"lr_sgd: the base config's optimizer is AdamW; use lr_adam, or set optimizer"),
+        ({"momentum": 0.1}, r"momentum: the base config's optimizer is AdamW; drop it, or set optimizer"),
+        ({"stride": 8}, r"stride: without inference base config segformer.* keeps its own; set inference too"),
+        ({"cat_max_ratio": 0.5}, r"cat_max_ratio: without crop .* set crop too"),
+        ({"foreground_weight": 2.0}, r"foreground_weight: without loss .* set loss too"),
+    ],
+)
+def test_another_base_refuses_what_would_have_no_effect(
+    phantom: Dataset, settings: dict[str, Value], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        build(phantom, {"iterations": 100, **settings}, load_base(SEGFORMER))
+
+
+def test_a_base_that_counts_epochs_needs_iterations(phantom: Dataset) -> None:
+    base = load_base(SEGFORMER)
+    epochs = replace(base, cfg={**base.cfg, "train_cfg": {"type": "EpochBasedTrainLoop", "max_epochs": 3}})
+    with pytest.raises(InputError, match=r"iterations: the base config counts epochs; set iterations in \[train\]"):
+        build(phantom, {}, epochs)
+    assert build(phantom, {"iterations": 7}, epochs)["train_cfg"]["max_iters"] == 7
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"crpo": 320}, r"settings: crpo is no setting; did you mean crop\?"),
+        ({"zzz": 1}, r"settings: zzz is no setting; known: decoder, .*, or a dotted config key"),
+        ({"crop": 8}, r"settings: crop = 8 is not allowed; it takes 'none' or a whole number from 16 to 8192"),
+        ({"loss": "hinge"}, r"settings: loss = 'hinge' is not allowed; it takes cross_entropy \| dice"),
+        (
+            {"model.decode_head.dropuot_ratio": 0.1},
+            r"no key model.decode_head.dropuot_ratio; did you mean dropout_ratio\?",
+        ),
+        ({"model.nose": 1}, r"base config unet-s5.*: no key model.nose; model has type, data_preprocessor"),
+        (
+            {"optim_wrapper.optimizer.lr": 0.1},
+            r"optim_wrapper.optimizer.lr: is what lr_sgd or lr_adam sets; use lr_sgd or",
+        ),
+        (
+            {"train_dataloader.batch_size": 4},
+            r"train_dataloader.batch_size: is what batch_size sets; use batch_size in",
+        ),
+    ],
+)
+def test_an_unknown_setting_or_key_is_an_error_with_a_hint(
+    phantom: Dataset, settings: dict[str, Value], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        build(phantom, settings)
+
+
+def test_a_dotted_key_takes_what_no_setting_of_another_base_claims(phantom: Dataset) -> None:
+    cfg = build(phantom, {"iterations": 9, "optim_wrapper.optimizer.lr": 0.5}, load_base(SEGFORMER))
+    assert cfg["optim_wrapper"]["optimizer"]["lr"] == 0.5
+
+
+@pytest.mark.parametrize("number", [1, 6, 8])
+def test_the_exported_file_is_read_back_as_it_was_by_us_and_by_mmengine(
+    phantom: Dataset, tmp_path: Path, number: int
+) -> None:
+    cfg = build(phantom, TABLE2[number - 1].settings)
+    path = tmp_path / "config.py"
+    write_config(cfg, path, "trial 3, seed 7\ncrop = 320")
+    assert path.read_text().splitlines()[:2] == ["# trial 3, seed 7", "# crop = 320"]
+    assert read_config(path) == cfg
+    assert Config.fromfile(str(path)).to_dict() == cfg
+    assert config_text(read_config(path)) == config_text(cfg)
+    assert "mmtuna" not in config_text(cfg)
+
+
+def test_reading_a_config_back_runs_nothing(tmp_path: Path) -> None:
+    path, canary = tmp_path / "config.py", tmp_path / "canary"
+    path.write_text(f"import os\nos.mkdir({str(canary)!r})\nmodel = dict(type=open({str(canary)!r}, 'w'))\n")
+    with pytest.raises(ValueError, match="malformed node"):
+        read_config(path)
+    assert not canary.exists()

@@ -1,0 +1,497 @@
+"""Bundles of tiny trials: the same masks and metrics from the files alone, and nothing written where a check fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+import mmtuna.objectives.deployment as deployment
+from mmtuna.objectives.config import read_config
+from mmtuna.objectives.data.dataset import Dataset
+from mmtuna.objectives.data.phantom import write_phantom
+from mmtuna.objectives.deployment import build_bundle, bundle, contract, predict, verify
+from mmtuna.objectives.evaluation.metrics import metrics, total
+from mmtuna.objectives.outcome import Ending
+from mmtuna.objectives.trial_files import CONFIG, EVALUATION, LAST
+from mmtuna.spaces.errors import InputError
+
+Train = Callable[..., Any]
+
+CASES: Mapping[str, dict[str, Any]] = {
+    "fcn-whole": {"decoder": "fcn"},
+    # 64 pixels, windows of 48 every 20: the second is moved back inside.
+    "pspnet-slide": {"decoder": "pspnet", "inference": "slide", "window": 48, "stride": 20},
+    "deeplabv3-whole-oblong": {"decoder": "deeplabv3"},
+    # The window is higher than the image; the network sees BGR.
+    "fcn-slide-oblong": {
+        "decoder": "fcn",
+        "inference": "slide",
+        "window": 64,
+        "stride": 32,
+        "model.data_preprocessor.bgr_to_rgb": False,
+    },
+}
+LEARNS = {"iterations": 40, "optimizer": "AdamW", "lr_adam": 0.01, "batch_size": 2}
+OURS = ("mmtuna",)
+ONLY_ONNX = (*OURS, "torch", "mmseg", "mmcv", "mmengine", "cv2", "onnx", "onnxscript", "safetensors", "optuna")
+REFUSE = """
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {names}:
+            raise ImportError(name + " is refused")
+sys.meta_path.insert(0, Refuse())
+"""
+RUN_SCRIPT = "import runpy; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+STOCK = """
+import pathlib
+from mmseg.apis import inference_model, init_model
+from PIL import Image
+bundle, images, out = (pathlib.Path(argument) for argument in sys.argv[1:])
+model = init_model(str(bundle / "config.py"), str(bundle / "weights.pth"), device="cpu")
+out.mkdir()
+for path in sorted(images.iterdir()):
+    mask = inference_model(model, str(path)).pred_sem_seg.data[0].numpy().astype("uint8")
+    Image.fromarray(mask).save(out / (path.stem + ".png"))
+"""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A trained trial and its bundle."""
+
+    trial: Path
+    bundle: Path
+    summary: dict[str, Any]
+    dataset: Dataset
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        found: dict[str, float] = json.loads((self.trial / EVALUATION).read_text())["metrics"]
+        return found
+
+
+def write_bright(root: Path, shapes: tuple[tuple[int, int], ...], suffix: str) -> Dataset:
+    """Phantom scans, cropped to each shape in turn, whose brighter half is to be found.
+
+    That is learnt in forty iterations, so masks hold both classes; real fluid is not.
+    """
+    source = write_phantom(root.with_name("phantom"), subjects=3, scans=4, size=96)
+    for folder in ("images", "masks", "splits"):
+        (root / folder).mkdir(parents=True)
+    for index, name in enumerate(source.names):
+        height, width = shapes[index % len(shapes)]
+        with Image.open(source.image_path(name)) as image:
+            scan = image.convert("RGB").crop((0, 16, width, 16 + height))
+        grey = np.asarray(scan.convert("L"))
+        scan.save(root / f"images/{name}{suffix}")
+        Image.fromarray((grey > np.median(grey)).astype(np.uint8)).save(root / f"masks/{name}.png")
+    (root / "splits/train.txt").write_text("\n".join(source.names[:8]) + "\n")
+    (root / "splits/val.txt").write_text("\n".join(source.names[8:]) + "\n")
+    return Dataset.open(root, classes=("background", "fluid"))
+
+
+@pytest.fixture(scope="session")
+def square(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """PNG images of 64 x 64 pixels, which are not resized."""
+    return write_bright(tmp_path_factory.mktemp("square") / "bright", ((64, 64),), ".png")
+
+
+@pytest.fixture(scope="session")
+def oblong(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """JPEG images of 64 x 96 pixels, and every third of 80 x 54, higher than wide."""
+    return write_bright(tmp_path_factory.mktemp("oblong") / "bright", ((64, 96), (64, 96), (80, 54)), ".jpg")
+
+
+def facts_of(trial: Path, **more: Any) -> dict[str, Any]:
+    found = json.loads((trial / EVALUATION).read_text())["metrics"]
+    facts = {"study": "tiny", "trial": 0, "seed": 0, "params": {"lr": 0.05}, "metric": "mIoU", "value": found["mIoU"]}
+    facts |= {"value_of": "last", "metrics": found}
+    weights = {"fcn": "iter_400.pth", "fcn.sha256": "ab12"}
+    facts["fingerprints"] = {"split": {"kind": "lists", "train": 3, "val": 3}, "weights": weights}
+    return {**facts, "versions": {"python": "3"}, "retrained": False, **more}
+
+
+@pytest.fixture(scope="session")
+def make(
+    train: Train, square: Dataset, oblong: Dataset, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Made]:
+    """Trains and exports a case once."""
+    made: dict[str, Made] = {}
+
+    def of(case: str) -> Made:
+        if case not in made:
+            dataset = oblong if "oblong" in case else square
+            folder = tmp_path_factory.mktemp(case)
+            lists = dataset.root / "splits/train.txt", dataset.root / "splits/val.txt"
+            shapes = {(64, 96), (80, 54)} if "oblong" in case else {(64, 64)}
+            outcome = train(folder, fixed=LEARNS | CASES[case], dataset=dataset, lists=lists, shapes=shapes)
+            assert outcome.ending is Ending.FINISHED, outcome.message
+            out = folder / "bundle"
+            made[case] = Made(
+                outcome.folder, out, build_bundle(outcome.folder, out, facts_of(outcome.folder), LAST), dataset
+            )
+        return made[case]
+
+    return of
+
+
+# Every decoder, both ways of inference; the combination of the rest takes its time.
+SLOW = ("fcn-slide-oblong",)
+
+
+@pytest.fixture(params=[pytest.param(case, marks=pytest.mark.slow if case in SLOW else ()) for case in CASES])
+def made(request: pytest.FixtureRequest, make: Callable[[str], Made]) -> Made:
+    return make(request.param)
+
+
+def fresh(code: str, *arguments: object, python: str = sys.executable) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [python, "-I", "-c", code, *(str(argument) for argument in arguments)],
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+
+
+def validation_images(made: Made, folder: Path) -> Path:
+    folder.mkdir()
+    for entry in contract.labelled_images(read_config(made.trial / CONFIG)):
+        shutil.copy(entry.image, folder / entry.name)
+    return folder
+
+
+def read(path: Path) -> NDArray[np.uint8]:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def masks_of(folder: Path) -> dict[str, NDArray[np.uint8]]:
+    found = {path.name: read(path) for path in folder.iterdir()}
+    assert all(mask.dtype == np.uint8 for mask in found.values())
+    return found
+
+
+def test_the_bundle_is_complete_and_equals_its_trial(made: Made, torch: ModuleType) -> None:
+    from safetensors.torch import load_file
+
+    document = json.loads((made.bundle / "bundle.json").read_text())
+    assert document == made.summary
+    assert set(document["files"]) | {"bundle.json"} == {path.name for path in made.bundle.iterdir()}
+    assert {"config.py", "weights.pth", "weights.safetensors", "model.onnx", "README.md"} < set(document["files"])
+    assert made.metrics["IoU.fluid"] > 0.3
+    assert document["verified"]["metrics"] == made.metrics
+    assert document["verified"]["metrics_max_difference"] == 0
+    assert document["parity"]["pixels_differing"] == 0
+    assert document["parity"]["logits_relative_difference"] < 1e-5
+    assert document["latency"]["runs"] > 0
+
+    weights = torch.load(made.bundle / "weights.pth", weights_only=True)
+    trained = torch.load(made.trial / LAST, weights_only=False)["state_dict"]
+    assert weights["meta"]["dataset_meta"]["classes"] == ["background", "fluid"]
+    tensors = load_file(str(made.bundle / "weights.safetensors"))
+    assert list(weights["state_dict"]) == list(trained)
+    assert all(torch.equal(tensors[name], value) for name, value in trained.items())
+    assert read_config(made.bundle / "config.py") == {**read_config(made.trial / CONFIG), "load_from": None}
+    assert str(made.dataset.root) in (made.bundle / "config.py").read_text().partition("model =")[0]
+    assert str(made.dataset.root.parent).encode() not in (made.bundle / "model.onnx").read_bytes()
+    assert b"site-packages" not in (made.bundle / "model.onnx").read_bytes()
+
+
+def test_predict_py_needs_only_onnxruntime_and_agrees_with_mmsegmentation(made: Made, tmp_path: Path) -> None:
+    images = validation_images(made, tmp_path / "images")
+    script = made.bundle / "predict.py"
+
+    done = fresh(REFUSE.format(names=ONLY_ONNX) + RUN_SCRIPT, script, images, tmp_path / "onnx")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{len(list(images.iterdir()))} masks in {tmp_path / 'onnx'}\n"
+    stock = fresh(REFUSE.format(names=OURS) + STOCK, made.bundle, images, tmp_path / "torch")
+    assert stock.returncode == 0, stock.stderr
+
+    onnx, torch = masks_of(tmp_path / "onnx"), masks_of(tmp_path / "torch")
+    assert set(onnx) == set(torch)
+    assert all((mask == torch[name]).all() for name, mask in onnx.items())
+    entries = contract.labelled_images(read_config(made.trial / CONFIG))
+    counts = [verify.count(tmp_path / "onnx" / f"{Path(e.name).stem}.png", e.mask, 2, 255) for e in entries]
+    assert metrics(total(counts), ("background", "fluid")) == made.metrics
+
+
+def test_the_refused_packages_are_refused() -> None:
+    done = fresh(REFUSE.format(names=ONLY_ONNX) + "import torch")
+    assert "ImportError: torch is refused" in done.stderr
+
+
+@pytest.mark.slow
+def test_predict_py_in_an_environment_of_its_own(make: Callable[[str], Made], tmp_path: Path) -> None:
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = str(tmp_path / "venv/bin/python")
+    installed = subprocess.run([python, "-m", "pip", "install", "-q", "onnxruntime", "Pillow", "numpy"], timeout=250)
+    assert installed.returncode == 0
+    made = make("pspnet-slide")
+    images = validation_images(made, tmp_path / "images")
+    done = fresh("import sys\n" + RUN_SCRIPT, made.bundle / "predict.py", images, tmp_path / "masks", python=python)
+    assert done.returncode == 0, done.stderr
+    here = predict.Predictor(made.bundle)
+    for path in images.iterdir():
+        assert (read(tmp_path / "masks" / f"{path.stem}.png") == here.mask(predict.read_image(path))).all()
+
+
+def test_oblong_images_get_a_model_for_each_input_size(make: Callable[[str], Made]) -> None:
+    models = make("deeplabv3-whole-oblong").summary["models"]
+    # 64 x 96 fits into 64 pixels as 43 x 64 and is padded to multiples of 16; 80 x 54 as 64 x 43.
+    assert [(m["file"], m["height"], m["width"]) for m in models] == [
+        ("model.onnx", 48, 64),
+        ("model_64x48.onnx", 64, 48),
+    ]
+    card = (make("deeplabv3-whole-oblong").bundle / "README.md").read_text()
+    assert "48 x 64, 64 x 48 (height x width)" in card
+    assert "model_HEIGHTxWIDTH.onnx" in card
+
+
+def test_the_card_says_what_it_must(make: Callable[[str], Made]) -> None:
+    made = make("pspnet-slide")
+    card = (made.bundle / "README.md").read_text()
+    for text in ("Not a medical device", "guided the search", "optimistic", f"| mIoU | {made.metrics['mIoU']:.4f} |"):
+        assert text in card
+    assert "- Started from iter_400.pth, unless the params say none." in card
+    assert "windows of 48 x 48, every 20 x 20 pixels" in card
+
+
+# --- a check that fails leaves nothing ---
+
+
+def left_of(folder: Path) -> list[str]:
+    return sorted(os.listdir(folder))
+
+
+def test_other_metrics_than_the_trials_are_refused(make: Callable[[str], Made], tmp_path: Path) -> None:
+    trial = make("fcn-whole").trial
+    facts = facts_of(trial)
+    facts["metrics"] = {**facts["metrics"], "mIoU": facts["metrics"]["mIoU"] + 0.002}
+    with pytest.raises(
+        InputError, match="no bundle was written, metrics from the files: the exported model's mIoU is 0"
+    ):
+        build_bundle(trial, tmp_path / "out", facts, LAST)
+    assert left_of(tmp_path) == []
+
+
+def test_retrained_weights_are_not_held_against_the_trials_metrics(make: Callable[[str], Made], tmp_path: Path) -> None:
+    trial = make("fcn-whole").trial
+    facts = facts_of(trial, retrained=True)
+    facts["metrics"] = {"mIoU": 0.123}
+    summary = build_bundle(trial, tmp_path / "out", facts, LAST)
+    assert summary["verified"]["metrics"].startswith("not compared: retrained")
+    assert "figures of the trial before retraining" in (tmp_path / "out/README.md").read_text()
+
+
+def test_weights_that_are_not_finite_are_refused(
+    make: Callable[[str], Made], tmp_path: Path, torch: ModuleType
+) -> None:
+    trial = shutil.copytree(make("fcn-whole").trial, tmp_path / "trial")
+    loaded = torch.load(trial / LAST, weights_only=False)
+    next(iter(loaded["state_dict"].values()))[0] = float("nan")
+    torch.save(loaded, trial / LAST)
+    with pytest.raises(InputError, match=r"weights and ONNX: .*holds NaN or infinity; export another trial"):
+        build_bundle(trial, tmp_path / "out", facts_of(trial), LAST)
+    assert left_of(tmp_path) == ["trial"]
+
+
+def test_weights_of_another_model_are_refused(make: Callable[[str], Made], tmp_path: Path) -> None:
+    trial = shutil.copytree(make("fcn-whole").trial, tmp_path / "trial")
+    shutil.copy(make("pspnet-slide").trial / LAST, trial / LAST)
+    with pytest.raises(
+        InputError, match=r"weights and ONNX: config and weights do not belong together, \d+ of \d+ tensors"
+    ):
+        build_bundle(trial, tmp_path / "out", facts_of(trial), LAST)
+    assert left_of(tmp_path) == ["trial"]
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, torch: ModuleType) -> None:
+    """Bundles are built in this process, where parts can be replaced."""
+    monkeypatch.setattr("mmtuna.objectives.trial.process.call_in_child", lambda function, *a, timeout: function(*a))
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.filterwarnings("ignore")
+def test_a_model_that_differs_from_torch_is_refused(
+    make: Callable[[str], Made], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mmtuna.objectives.deployment import graph
+
+    forward = graph.RawImageModel.forward
+    monkeypatch.setattr(graph.RawImageModel, "forward", lambda self, image: forward(self, image) * 1.01)
+    trial = make("fcn-whole").trial
+    with pytest.raises(InputError, match=r"ONNX against torch: ONNX and torch logits differ by 0\.\d+ of their range"):
+        build_bundle(trial, tmp_path / "out", facts_of(trial), LAST)
+    monkeypatch.setattr(verify, "LOGITS_TOLERANCE", 10.0)
+    monkeypatch.setattr(graph.RawImageModel, "forward", lambda self, image: -forward(self, image))
+    with pytest.raises(InputError, match=r"ONNX and torch differ in \d+\.\d+% of the pixels, 0\.010% is allowed"):
+        build_bundle(trial, tmp_path / "out", facts_of(trial), LAST)
+    assert left_of(tmp_path) == []
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.filterwarnings("ignore")
+def test_a_config_that_needs_mmtuna_is_refused(
+    make: Callable[[str], Made], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = make("fcn-whole").trial
+    monkeypatch.setattr(
+        bundle, "stand_alone", lambda cfg: {**cfg, "custom_imports": {"imports": ["mmtuna.objectives.trial.training"]}}
+    )
+    with pytest.raises(InputError, match="do not load in MMSegmentation without mmtuna: "):
+        build_bundle(trial, tmp_path / "out", facts_of(trial), LAST)
+    assert left_of(tmp_path) == []
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.filterwarnings("ignore")
+def test_large_weights_lie_in_a_side_file(
+    make: Callable[[str], Made], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mmtuna.objectives.deployment import graph
+
+    monkeypatch.setattr(graph, "_ONE_FILE_LIMIT", 0)
+    trial = make("fcn-whole").trial
+    document = build_bundle(trial, tmp_path / "out", facts_of(trial), LAST)
+    (side,) = document["models"][0]["side_files"]
+    assert (tmp_path / "out" / side).stat().st_size > 10_000
+    assert f"`{side}`: weights of the model; keep beside it" in (tmp_path / "out/README.md").read_text()
+
+
+def test_missing_parts_are_named(make: Callable[[str], Made], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trial = shutil.copytree(make("fcn-whole").trial, tmp_path / "trial")
+    with pytest.raises(InputError, match=r"best_of_all\.pth: no such file; export needs the config and weights"):
+        build_bundle(trial, tmp_path / "out", {}, "best_of_all.pth")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/file").touch()
+    with pytest.raises(InputError, match="exists and is not an empty folder"):
+        build_bundle(trial, tmp_path / "full", {}, LAST)
+    text = (trial / CONFIG).read_text()
+    (trial / CONFIG).write_text(text.replace("splits/val.txt", "splits/gone.txt"))
+    with pytest.raises(InputError, match=r"the input contract: .*gone\.txt: the list of images cannot be read"):
+        build_bundle(trial, tmp_path / "out", facts_of(trial), LAST)
+    monkeypatch.setattr(deployment, "NEEDED", ("onnx", "no_such_package"))
+    with pytest.raises(InputError, match=r"export needs no_such_package; run: pip install 'mmtuna\[export\]'"):
+        build_bundle(trial, tmp_path / "out", {}, LAST)
+
+
+# --- the input contract ---
+
+
+def test_what_predict_py_cannot_do_is_refused(make: Callable[[str], Made], monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg = read_config(make("deeplabv3-whole-oblong").trial / CONFIG)
+    given = contract.input_contract(cfg)
+    monkeypatch.setattr(contract, "MAX_MODELS", 1)
+    with pytest.raises(InputError, match="the images need 2 input sizes and an ONNX model has one, at most 1"):
+        contract.model_sizes(cfg, given)
+    with pytest.raises(InputError, match=r"test_pipeline has .*'Pad'.*, which predict.py cannot do"):
+        contract.input_contract({**cfg, "test_pipeline": [*cfg["test_pipeline"], {"type": "Pad", "size": (9, 9)}]})
+    cfg["model"]["decode_head"]["out_channels"] = 1
+    with pytest.raises(InputError, match="one sigmoid channel"):
+        contract.output_contract(cfg)
+
+
+def test_mean_and_std_are_told_in_rgb_order_whatever_the_network_sees(make: Callable[[str], Made]) -> None:
+    rgb, bgr = (make(case).summary["input"] for case in ("fcn-whole", "fcn-slide-oblong"))
+    assert rgb["mean"] == [123.675, 116.28, 103.53]
+    assert bgr["mean"] == [103.53, 116.28, 123.675]
+    assert bgr["pad"] == {"size_divisor": 16}
+
+
+# --- predict.py's own arithmetic, against what it stands in for ---
+
+
+def test_the_resize_is_opencvs_bit_for_bit() -> None:
+    import cv2
+
+    cv2.setNumThreads(0)
+    draw = np.random.default_rng(0)
+    for round_ in range(120):
+        height, width, new_height, new_width = (int(v) for v in draw.integers(1, 200, 4))
+        if round_ % 6 == 0:
+            new_height, new_width = max(1, height // 2), max(1, width // 2)
+        if round_ % 7 == 0:
+            height, width = 2 * new_height, 2 * new_width
+        image = draw.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        wanted = cv2.resize(image, (new_width, new_height), interpolation=cv2.INTER_LINEAR)
+        found = predict.resize_like_opencv(image, new_height, new_width)
+        assert (found == wanted).all(), (height, width, new_height, new_width)
+
+
+def test_the_size_after_the_resize_is_mmcvs() -> None:
+    import mmcv
+
+    draw = np.random.default_rng(0)
+    for _ in range(300):
+        height, width, across, down = (int(v) for v in draw.integers(8, 900, 4))
+        wanted = mmcv.rescale_size((width, height), (across, down))
+        rule = {"resize": {"scale": [across, down], "keep_ratio": True}}
+        assert predict.resized_size(rule, height, width) == wanted[::-1]
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+def test_logits_are_resized_as_torch_does(align_corners: bool, torch: ModuleType) -> None:
+    draw = np.random.default_rng(0)
+    for _ in range(40):
+        height, width, new_height, new_width = (int(v) for v in draw.integers(1, 120, 4))
+        logits = draw.normal(size=(2, height, width)).astype(np.float32)
+        wanted = torch.nn.functional.interpolate(
+            torch.from_numpy(logits)[None], (new_height, new_width), mode="bilinear", align_corners=align_corners
+        )[0].numpy()
+        found = predict.resize_logits(logits, new_height, new_width, align_corners)
+        assert np.abs(found - wanted).max() < 5e-5
+
+
+def test_the_last_window_is_moved_back_inside() -> None:
+    assert predict.windows(64, 48, 20) == [(0, 48), (16, 64)]
+    assert predict.windows(100, 40, 30) == [(0, 40), (30, 70), (60, 100)]
+    assert predict.windows(30, 48, 20) == [(0, 30)]
+
+
+# --- predict.py called wrongly ---
+
+
+def test_predict_py_says_what_is_wrong(
+    make: Callable[[str], Made], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make("fcn-whole")
+    monkeypatch.setattr(predict, "__file__", str(made.bundle / "predict.py"))
+    images = tmp_path / "images"
+
+    def refused(*arguments: object, status: int = 2) -> str:
+        assert predict.main([str(argument) for argument in arguments]) == status
+        return capsys.readouterr().err
+
+    assert refused() == "use: python predict.py IMAGES_FOLDER OUT_FOLDER\n"
+    assert "no such folder; give the folder of the images" in refused(images, tmp_path / "out")
+    images.mkdir()
+    assert "holds no image (.bmp, " in refused(images, tmp_path / "out")
+    Image.new("L", (64, 64)).save(images / "a.png")
+    assert "lies in the folder of the images" in refused(images, images / "out")
+    Image.new("L", (64, 64)).save(images / "a.bmp")
+    assert "both masks would be a.png; rename one" in refused(images, tmp_path / "out")
+    (images / "a.bmp").unlink()
+    Image.new("L", (64, 20)).save(images / "flat.png")
+    (images / "broken.png").write_bytes(b"no image")
+    Image.new("I;16", (64, 64)).save(images / "deep.png")
+    said = refused(images, tmp_path / "out", status=1)
+    assert "flat.png: needs a model of 20 x 64 pixels, this bundle has 64 x 64" in said
+    assert "broken.png: cannot identify image file" in said
+    assert "deep.png: more than 8 bits a channel" in said
+    assert os.listdir(tmp_path / "out") == ["a.png"]

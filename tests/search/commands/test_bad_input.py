@@ -1,0 +1,240 @@
+"""Everything that can be known to fail before trial 1: named in one line each, and the disk as it was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmtuna.search.work.preparation import reopen
+from mmtuna.studies.spec import StudySpec
+from tests.search.conftest import mmtuna
+
+WriteSpec = Callable[..., Path]
+
+
+@pytest.fixture
+def data(tmp_path: Path, phantom: Path) -> Path:
+    """A copy of the phantom to spoil."""
+    return Path(shutil.copytree(phantom, tmp_path / "data"))
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def refused(spec: Path, *, command: str = "run") -> list[str]:
+    """Runs the command on a spec, which must be refused with status 2 and change nothing; returns its lines."""
+    before = tree(spec.parent)
+    done = mmtuna(command, spec)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert tree(spec.parent) == before
+    lines = done.stderr.splitlines()
+    assert lines
+    assert all(line.startswith("mmtuna: ") for line in lines)
+    return [line.removeprefix("mmtuna: ") for line in lines]
+
+
+def spoil_missing_mask(data: Path) -> None:
+    (data / "masks" / "img_3.png").unlink()
+
+
+def spoil_cut_image(data: Path) -> None:
+    path = data / "images" / "img_3.png"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def spoil_empty_file(data: Path) -> None:
+    (data / "images" / "img_3.png").write_bytes(b"")
+
+
+def spoil_mask_value(data: Path) -> None:
+    mask = np.array(Image.open(data / "masks" / "img_3.png"))
+    mask[0, 0] = 7
+    Image.fromarray(mask).save(data / "masks" / "img_3.png")
+
+
+def spoil_size(data: Path) -> None:
+    Image.new("L", (32, 64)).save(data / "masks" / "img_3.png")
+
+
+def spoil_stray_mask(data: Path) -> None:
+    shutil.copy(data / "masks" / "img_3.png", data / "masks" / "img_99.png")
+
+
+def spoil_empty_class(data: Path) -> None:
+    for path in (data / "masks").iterdir():
+        Image.new("L", (64, 64)).save(path)
+
+
+def spoil_overlap(data: Path) -> None:
+    train = (data / "splits" / "train.txt").read_text().split()
+    with (data / "splits" / "val.txt").open("a") as file:
+        file.write(train[0] + "\n")
+
+
+def spoil_list(data: Path) -> None:
+    with (data / "splits" / "val.txt").open("a") as file:
+        file.write("img_77\n")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (spoil_missing_mask, "masks/img_3.png: "),
+        (spoil_cut_image, "images/img_3.png: "),
+        (spoil_empty_file, "images/img_3.png: "),
+        (spoil_mask_value, "masks/img_3.png: holds 7, but only 0 to 1 and 255 (ignored) mean something"),
+        (spoil_size, "masks/img_3.png: "),
+        (spoil_stray_mask, "masks/img_99.png: mask without an image"),
+        (spoil_empty_class, "class 1 (fluid)"),
+        (spoil_overlap, "both"),
+        (spoil_list, "img_77"),
+    ],
+    ids=lambda value: value.__name__ if callable(value) else "",
+)
+def test_bad_data_is_named(write_spec: WriteSpec, data: Path, spoil: Callable[[Path], None], said: str) -> None:
+    spoil(data)
+    lines = refused(write_spec(root=data))
+    assert any(said in line for line in lines), lines
+
+
+def test_everything_wrong_is_listed_at_once(write_spec: WriteSpec, data: Path) -> None:
+    spoil_missing_mask(data)
+    (data / "images" / "img_5.png").write_bytes(b"not an image")
+    spoil_overlap(data)
+    spec = write_spec(root=data, train="crop = 128", model='base = "unet"')
+    lines = refused(spec, command="check")
+    for said in ("img_3.png", "img_5.png", "both", "crop = 128 is larger than the input"):
+        assert any(said in line for line in lines), (said, lines)
+
+
+@pytest.mark.parametrize(
+    ("tables", "said"),
+    [
+        ({"train": "crop = 96"}, "crop = 96 is larger than the input: images resized to fit 64 x 64 have a side of 64"),
+        ({"train": "crop = 40"}, "crop = 40: the UNet halves its input four times and takes multiples of 16; take 32"),
+        ({"train": "rotaton = 5"}, "study.toml: [train]: rotaton is no setting; did you mean rotation?"),
+        ({"train": "rotation = 500"}, "rotation = 500 is not allowed; it takes a whole number from 0 to 180"),
+        ({"train": '"model.backbone.chanels" = 5'}, "no key model.backbone.chanels"),
+        ({"study": 'sampler = "magic"'}, "sampler"),
+        ({"study": 'metric = "IoU.vessel"'}, '[study] metric = "IoU.vessel" is unknown'),
+        ({"study": 'storage = "mysql://u:secret@h/d"'}, "storage mysql://u:***@h/d is no database mmtuna knows"),
+        ({"space": "drop = ['crop']"}, "without a preset"),
+        (
+            {"study": 'sampler = "grid"'},
+            '[study] sampler = "grid": the space is continuous or beyond 100,000 cells; take',
+        ),
+        ({"train": "amp = true"}, "[train] amp = true: mixed precision needs a GPU and trials would train on the CPU"),
+        ({"space": "[space.params.amp]\nchoices = [false, true]"}, "[space.params.amp]: mixed precision needs a GPU"),
+        ({"resources": "deadline = 0.0"}, "[resources] deadline = 0.0"),
+    ],
+    ids=lambda value: next(iter(value.values())) if isinstance(value, dict) else "",
+)
+def test_bad_specs_are_named(write_spec: WriteSpec, tables: dict[str, str], said: str) -> None:
+    (line,) = refused(write_spec(**tables))
+    assert said in line
+
+
+@pytest.mark.parametrize(
+    ("pretrained", "said"),
+    [
+        ("./missing.pth", "missing.pth: no such file; set [model] pretrained to a local file, another URL, or 'none'"),
+        ("./cut-0123abcd.pth", "the file was cut or changed"),
+        ("./text.pth", "cannot be loaded as plain weights"),
+        ("http://127.0.0.1:9/w.pth", "cannot be fetched"),
+    ],
+)
+def test_weights_that_cannot_be_used_are_refused(write_spec: WriteSpec, pretrained: str, said: str) -> None:
+    spec = write_spec()
+    spec.write_text(spec.read_text().replace('pretrained = "none"', f'pretrained = "{pretrained}"'))
+    for name in ("cut-0123abcd.pth", "text.pth"):
+        (spec.parent / name).write_bytes(b"these are no weights")
+    (line,) = refused(spec)
+    assert said in line
+
+
+def test_start_weights_are_known_by_their_bytes(write_spec: WriteSpec, tmp_path: Path) -> None:
+    def fingerprints(folder: str, content: bytes) -> dict[str, str]:
+        file = tmp_path / folder / "iter_400.pth"
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(content)
+        spec = write_spec()
+        spec.write_text(spec.read_text().replace('pretrained = "none"', f'pretrained = "{file}"'))
+        found: dict[str, str] = reopen(StudySpec.load(spec)).fingerprints()["weights"]
+        return found
+
+    first = fingerprints("here", b"one")
+    assert first == {"fcn": "iter_400.pth", "fcn.sha256": hashlib.sha256(b"one").hexdigest()}
+    assert fingerprints("there", b"one") == first
+    assert fingerprints("here", b"two") != first
+
+
+def test_a_replay_is_refused_before_its_study_is_made(write_spec: WriteSpec) -> None:
+    (line,) = refused(write_spec(study='sampler = "grid"', resources="[replay]"), command="replay")
+    assert line.startswith('[study] sampler = "grid": the space is continuous')
+
+
+def test_a_missing_device_is_named(write_spec: WriteSpec) -> None:
+    spec = write_spec()
+    spec.write_text(spec.read_text().replace('devices = ["cpu"]', 'devices = ["cuda:7"]'))
+    (line,) = refused(spec)
+    assert line.startswith("[resources] devices: cuda:7 is not there; this machine has ")
+
+
+def test_a_storage_that_is_no_database_is_refused_and_left_alone(write_spec: WriteSpec) -> None:
+    spec = write_spec(study='storage = "sqlite:///notes.txt"')
+    (spec.parent / "notes.txt").write_text("a person's notes, longer than an empty file\n" * 40)
+    (line,) = refused(spec)
+    assert "notes.txt does not open: file is not a database" in line
+
+
+def test_a_folder_that_is_a_file_is_refused(write_spec: WriteSpec) -> None:
+    spec = write_spec(study='folder = "taken/here"')
+    (spec.parent / "taken").write_text("")
+    lines = refused(spec)
+    assert any("taken: is a file and should be a folder" in line for line in lines)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
+    if os.geteuid() or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("mounting a small tmpfs needs root")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_full_disk_is_named_before_trial_1(write_spec: WriteSpec, small_disk: Path) -> None:
+    (line,) = refused(write_spec(study=f'folder = "{small_disk}/study"'))
+    assert line.startswith(f"{small_disk}: 0.0 GiB free and about 0.1 GiB needed for checkpoints; free some, ")
+
+
+def test_a_missing_spec_and_a_missing_study_are_named(write_spec: WriteSpec, tmp_path: Path) -> None:
+    missing = mmtuna("run", tmp_path / "none.toml")
+    assert missing.returncode == 2
+    assert "none.toml: no such file; `mmtuna init DIR --data ROOT` writes one" in missing.stderr
+    for command in ("worker", "status", "report", "table2"):
+        done = mmtuna(command, write_spec())
+        assert done.returncode == 2
+        assert done.stderr == "mmtuna: study tiny does not exist yet; `mmtuna run SPEC` begins it\n"
+
+
+def test_problems_come_as_json_too(write_spec: WriteSpec) -> None:
+    done = mmtuna("check", write_spec(train="crop = 96"), "--json")
+    assert done.returncode == 2
+    assert done.stderr == ""
+    document = json.loads(done.stdout)
+    assert document["ready"] is False
+    assert len(document["problems"]) == 1

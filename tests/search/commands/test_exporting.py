@@ -1,0 +1,196 @@
+"""`export` and `compare` on a real small study, and every way to call them wrongly."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import pytest
+from PIL import Image
+
+import mmtuna.objectives.deployment as deployment
+from mmtuna.objectives.config import read_config
+from mmtuna.objectives.evaluation.overlays import choose_images
+from mmtuna.objectives.trial_files import BEST, LAST
+from mmtuna.search.commands.comparing import compare
+from mmtuna.search.commands.exporting import export_trial
+from mmtuna.spaces.errors import InputError
+from mmtuna.studies import results
+from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.study import open_existing
+from tests.search.conftest import SPEC, mmtuna
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, phantom: Path) -> Path:
+    """A study of three complete trials, one that waits and one that failed."""
+    path = tmp_path_factory.mktemp("export") / "study.toml"
+    empty = dict.fromkeys(("data", "model", "space", "train", "resources"), "")
+    path.write_text(SPEC.format(root=phantom, study='pruner = "none"', **empty))
+    done = mmtuna("run", path)
+    assert done.returncode == 0, done.stderr
+    study = open_existing(StudySpec.load(path))
+    study.enqueue_trial({"lr_adam": 1e-3})
+    study.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState.FAIL))
+    return path
+
+
+@pytest.fixture
+def spec(finished: Path, tmp_path: Path) -> StudySpec:
+    """A copy of the study that a test may damage."""
+    copied = shutil.copytree(finished.parent, tmp_path / "copy")
+    return StudySpec.load(copied / "study.toml")
+
+
+def best(spec: StudySpec) -> results.TrialRow:
+    found = results.best(open_existing(spec))
+    assert found is not None
+    return found
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    with Image.open(path) as picture:
+        return picture.size
+
+
+def test_the_best_trial_is_exported_with_all_that_is_known_of_it(spec: StudySpec, tmp_path: Path) -> None:
+    entry = best(spec)
+    said = export_trial(spec, tmp_path / "bundle", None)
+    assert said.startswith(
+        f"{tmp_path / 'bundle'}: trial {entry.number}, mIoU {entry.value:.4f}; ONNX and torch differ in 0 "
+    )
+    document = json.loads((tmp_path / "bundle/bundle.json").read_text())
+    assert document["trial"] == entry.number
+    assert document["params"] == entry.params
+    assert document["metrics"] == document["verified"]["metrics"] == entry.metrics
+    assert document["metrics_measured"] == "on these weights"
+    assert len(document["fingerprints"]["data"]["sha256"]) == len(document["fingerprints"]["split"]["sha256"]) == 64
+    assert document["versions"]["torch"]
+    assert str(tmp_path) not in json.dumps(document)
+
+
+def test_a_trial_can_be_named_and_the_best_evaluation_be_the_value(finished: Path, tmp_path: Path) -> None:
+    text = finished.read_text().replace('pruner = "none"', 'pruner = "none"\nvalue = "best"')
+    shutil.copytree(finished.parent / "runs", tmp_path / "runs")
+    (tmp_path / "study.toml").write_text(text)
+    spec = StudySpec.load(tmp_path / "study.toml")
+    export_trial(spec, tmp_path / "bundle", 1)
+    document = json.loads((tmp_path / "bundle/bundle.json").read_text())
+    assert document["trial"] == 1
+    assert document["metrics"] == results.rows(open_existing(spec))[1].best_metrics
+    assert document["value_of"] == "best"
+
+
+def test_retraining_takes_all_images_and_says_whose_the_figures_are(
+    spec: StudySpec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entry = best(spec)
+    for name in (LAST, BEST):  # the trial's own weights are not needed
+        (spec.study.folder / (entry.folder or "") / name).unlink()
+    said = export_trial(spec, tmp_path / "bundle", None, retrain=True)
+    assert f"mIoU {entry.value:.4f}, measured before retraining" in said
+    assert "retraining: 100 %" in capsys.readouterr().err
+    document = json.loads((tmp_path / "bundle/bundle.json").read_text())
+    assert document["retrained"] is True
+    assert document["metrics"] == entry.metrics
+    assert document["metrics_measured"] == "before retraining"
+    assert document["verified"]["metrics"].startswith("not compared")
+    assert "These are the figures of the trial before retraining" in (tmp_path / "bundle/README.md").read_text()
+    assert not list(spec.study.folder.glob(".retrain-*"))
+    listed = Path(read_config(tmp_path / "bundle/config.py")["train_dataloader"]["dataset"]["ann_file"])
+    splits = spec.study.folder / "splits"
+    assert listed.read_text() == (splits / "train.txt").read_text() + (splits / "val.txt").read_text()
+
+
+def test_wrong_trials_are_refused_in_one_line(spec: StudySpec, tmp_path: Path) -> None:
+    out = tmp_path / "bundle"
+    with pytest.raises(InputError, match=r"^trial 99: study tiny has no such trial; it has 0 to 4, see `mmtuna status"):
+        export_trial(spec, out, 99)
+    with pytest.raises(InputError, match=r"^trial 3 of study tiny is waiting; take a complete trial, or the best$"):
+        export_trial(spec, out, 3)
+    with pytest.raises(InputError, match=r"^trial 4 of study tiny is fail"):
+        export_trial(spec, out, 4)
+    (spec.study.folder / (best(spec).folder or "") / LAST).unlink()
+    with pytest.raises(
+        InputError, match=r"weights are deleted, only the best 5 trials keep theirs; .*keep_checkpoints.*--retrain"
+    ):
+        export_trial(spec, out, None)
+    assert not out.exists()
+
+
+def test_a_full_folder_a_missing_package_and_an_empty_study_are_refused(
+    spec: StudySpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InputError, match="exists and is not an empty folder; name a new or an empty one"):
+        export_trial(spec, spec.study.folder, None)
+    with pytest.raises(InputError, match="/proc/zz: cannot be written"):  # and not after an hour of training
+        export_trial(spec, Path("/proc/zz"), None, retrain=True)
+    study = open_existing(spec)
+    optuna.create_study(study_name="empty", storage=study._storage, direction="maximize")
+    empty = spec.model_copy(update={"study": spec.study.model_copy(update={"name": "empty"})})
+    with pytest.raises(
+        InputError, match="study empty: no trial is complete yet; `mmtuna run SPEC` goes on until one is"
+    ):
+        export_trial(empty, tmp_path / "bundle", None)
+    with pytest.raises(InputError, match="trial 0: study empty has no such trial; it has none"):
+        export_trial(empty, tmp_path / "bundle", 0)
+    monkeypatch.setattr(deployment, "NEEDED", ("no_such_package",))
+    with pytest.raises(InputError, match=r"pip install 'mmtuna\[export\]'"):
+        export_trial(spec, tmp_path / "bundle", None)
+
+
+def test_data_that_changed_since_the_trial_leaves_no_bundle(spec: StudySpec, tmp_path: Path, phantom: Path) -> None:
+    entry = best(spec)
+    changed = shutil.copytree(phantom, tmp_path / "changed")
+    for path in (changed / "masks").iterdir():
+        Image.new("L", (64, 64), 1).save(path)
+    config = spec.study.folder / (entry.folder or "") / "config.py"
+    config.write_text(config.read_text().replace(f"'{phantom}'", f"'{changed}'"))
+    with pytest.raises(
+        InputError, match=r"metrics from the files: .* data, checkpoint or versions changed since the trial"
+    ):
+        export_trial(spec, tmp_path / "bundle", None)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["changed", "copy"]
+
+
+def test_two_trials_are_drawn_beside_each_other(
+    spec: StudySpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, phantom: Path
+) -> None:
+    out = tmp_path / "compare.png"
+    said = compare(spec, 0, 1, out)
+    evaluation = json.loads((spec.study.folder / "trials/00001/evaluation.json").read_text())
+    shown = {name for name, counts in evaluation["images"].items() if counts["labelled"][1]}
+    assert all(name in shown for name in said.partition(" on ")[2].split(", "))
+    width, height = size_of(out)
+    assert width > 4 * 384
+
+    name = choose_images(evaluation, ("background", "fluid"), 1)[0]
+    assert compare(spec, 0, 1, out, name) == f"{out}: trials 0 and 1 on {name}"
+    assert size_of(out)[0] == width
+    assert size_of(out)[1] < height or len(shown) == 1
+
+    with pytest.raises(InputError, match=r"compare\.jpg: must be a PNG file; name it such as compare\.png"):
+        compare(spec, 0, 1, tmp_path / "compare.jpg")
+    with pytest.raises(InputError, match=r"x\.png: does not validate in 00001"):
+        compare(spec, 0, 1, out, "x.png")
+    with pytest.raises(InputError, match="trial 3 of study tiny is waiting"):
+        compare(spec, 3, 1, out)
+
+
+def test_kept_predictions_serve_where_the_weights_are_gone(
+    spec: StudySpec, tmp_path: Path, write_spec: Callable[..., Path]
+) -> None:
+    evaluation = json.loads((spec.study.folder / "trials/00000/evaluation.json").read_text())
+    name = next(iter(evaluation["images"]))
+    for number in (0, 1):
+        folder = spec.study.folder / f"trials/{number:05d}"
+        (folder / LAST).unlink()
+        shutil.rmtree(folder / "predictions")  # the training's own are of all its pictured images
+        (folder / "predictions").mkdir()
+        Image.new("L", (64, 64), 1).save(folder / "predictions" / name)
+    compare(spec, 0, 1, tmp_path / "compare.png", name)
+    with pytest.raises(InputError, match="its weights are deleted"):
+        compare(spec, 0, 1, tmp_path / "compare.png", next(n for n in evaluation["images"] if n != name))

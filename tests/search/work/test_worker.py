@@ -1,0 +1,120 @@
+"""A worker on replayed curves: what it trains, what it waits for, what it says of failures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from optuna.trial import TrialState
+from rich.console import Console
+
+from mmtuna.objectives.outcome import Cause, Ending, Outcome, TrialOrder, Watch
+from mmtuna.objectives.replay import ReplayObjective
+from mmtuna.search.work import running
+from mmtuna.search.work.progress import Board
+from mmtuna.search.work.worker import Slot, StoppedError, Worker
+from mmtuna.spaces.table2 import TABLE2
+from mmtuna.studies.enqueuing import enqueue_table2
+from mmtuna.studies.leases import Leases
+from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.storage.opening import study_lock
+from mmtuna.studies.study import Budget, Claim, ask, create_or_open
+
+SPEC = """
+[study]
+name = "s"
+pruner = "none"
+{study}
+[data]
+root = "."
+[space]
+preset = "paper"
+[resources]
+{resources}
+[replay]
+"""
+
+
+@pytest.fixture
+def spec_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., StudySpec]:
+    monkeypatch.delenv("MMTUNA_STORAGE", raising=False)
+
+    def make(study: str = "", resources: str = "") -> StudySpec:
+        path = tmp_path / "study.toml"
+        path.write_text(SPEC.format(study=study, resources=resources))
+        return StudySpec.load(path)
+
+    return make
+
+
+@dataclass(frozen=True)
+class FailingRow(ReplayObjective):
+    """Replays, but for one row of Table 2 that crashes."""
+
+    row: int = 4
+
+    def run(self, order: TrialOrder, watch: Watch) -> Outcome:
+        if order.number == self.row - 1:
+            return Outcome(ending=Ending.FAILED, cause=Cause.CRASHED, message="signal 11", seconds=0.1)
+        return super().run(order, watch)
+
+
+def test_a_row_of_table_2_that_failed_is_told_and_not_made_up_for(spec_of: Callable[..., StudySpec]) -> None:
+    spec = spec_of()
+    study = create_or_open(spec, {})
+    enqueue_table2(study, spec.search_space(), 1)
+    console = Console(quiet=True)
+    running.work(spec, study, FailingRow(), [Slot(0, "cpu", 1)], console, None)
+    assert [trial.state for trial in study.get_trials()].count(TrialState.FAIL) == 1
+    assert [trial.user_attrs["table2"] for trial in study.get_trials()] == [row.number for row in TABLE2]
+    line = r"^row 4 of Table 2 failed, 1 of 11 trainings in all; `mmtuna status SPEC` names the causes, the same"
+    with pytest.raises(StoppedError, match=line):
+        running._tell_failed_rows(spec, study, 1)
+    enqueue_table2(study, spec.search_space(), 1)
+    running.work(spec, study, ReplayObjective(), [Slot(0, "cpu", 1)], console, None)
+    running._tell_failed_rows(spec, study, 1)
+    assert [trial.user_attrs["table2"] for trial in study.get_trials()][-1] == 4
+
+
+def test_rows_of_table_2_are_trained_without_the_grid(spec_of: Callable[..., StudySpec]) -> None:
+    spec = spec_of(study='sampler = "grid"')
+    study = create_or_open(spec, {})
+    running._enqueue(spec, study, 1)
+    running.work(spec, study, ReplayObjective(), [Slot(0, "cpu", 1)], Console(quiet=True), None)
+    assert len(study.trials) == 11
+    running._enqueue(spec, study, None)
+    assert len(study.trials) == spec.search_space().count()
+
+
+def test_a_worker_of_one_trial_waits_for_one_that_may_be_lost(
+    spec_of: Callable[..., StudySpec], tmp_path: Path
+) -> None:
+    spec = spec_of(resources="lease = 1.0")
+    study = create_or_open(spec, {})
+    gone = Leases(study=study, folder=tmp_path / "elsewhere", seconds=1.0)
+    lock = study_lock(spec.study.storage, "s")
+    assert isinstance(ask(study, spec.search_space(), spec, trials=1, lock=lock, leases=gone), Claim)
+    board = Board(Console(quiet=True), ["cpu"], spec.study.metric, 1)
+
+    def once(patience: float) -> Budget | None:
+        worker = Worker(
+            spec=spec,
+            study=study,
+            space=spec.search_space(),
+            objective=ReplayObjective(),
+            slots=[Slot(0, "cpu", 1)],
+            board=board,
+        )
+        return worker.work_once(1, patience)
+
+    began = time.monotonic()
+    assert once(0.0) is Budget.WAIT
+    assert once(20.0) is None  # trained
+    assert time.monotonic() - began < 15
+    assert once(20.0) is Budget.DONE
+    (trial,) = study.get_trials()
+    assert [entry["ended"] for entry in trial.user_attrs["history"]] == ["lost", "complete"]
+    gone._registration.release()
