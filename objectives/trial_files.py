@@ -1,21 +1,159 @@
-"""The names of the files that a trial keeps in its folder, of that folder, and of what a study's trials share."""
+"""Where a trial keeps its files, which of them are here, and what a study's trials share. Names stand here alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmtuna.spaces.errors import InputError
 
 CONFIG = "config.py"
 LOG = "train.log"
 LAST = "last.pth"
-"""Resumable checkpoint of the last evaluation: weights, optimizer, schedule, iteration."""
 BEST = "best.pth"
-"""Weights of the evaluation with the best value of the study's metric."""
 EVALUATION = "evaluation.json"
-"""The last evaluation: metrics, and the counts of every image."""
 PREDICTIONS = "predictions"
-"""Folder of the masks predicted for the study's pictured images."""
 OVERLAYS = "overlays"
-"""Folder of the pictures of these predictions."""
+WORK = "work"
+CHECKPOINTS = (LAST, BEST)
 MANIFEST, LISTS = "manifest.json", "splits"
-"""In the study's folder: what every image file held when it was last read, and the folder of the split's lists."""
 
 
 def trial_name(number: int) -> str:
     """The folder of trial `number`, relative to the study's."""
     return f"trials/{number:05d}"
+
+
+@dataclass(frozen=True)
+class TrialFolder:
+    """The folder of one trial. Making one reads nothing: the properties say where a file lies if it is there."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The stock config that is trained and exported."""
+        return self.path / CONFIG
+
+    @property
+    def log(self) -> Path:
+        """Everything that the training printed, of all attempts at the trial."""
+        return self.path / LOG
+
+    @property
+    def last(self) -> Path:
+        """Resumable checkpoint of the last evaluation: weights, optimizer, schedule, iteration."""
+        return self.path / LAST
+
+    @property
+    def best(self) -> Path:
+        """Weights of the evaluation with the best value of the study's metric."""
+        return self.path / BEST
+
+    @property
+    def evaluation(self) -> Path:
+        """The last evaluation: metrics, and the counts of every image."""
+        return self.path / EVALUATION
+
+    @property
+    def predictions(self) -> Path:
+        """Folder of the masks predicted for the study's pictured images."""
+        return self.path / PREDICTIONS
+
+    @property
+    def overlays(self) -> Path:
+        """Folder of the pictures of these predictions."""
+        return self.path / OVERLAYS
+
+    @property
+    def work(self) -> Path:
+        """MMEngine's own folder."""
+        return self.path / WORK
+
+    def weights(self, value: str) -> Path:
+        """The weights whose metrics are the trial's value, in a study of value "last" or "best"."""
+        return {"last": self.last, "best": self.best}[value]
+
+    def has_weights(self, value: str) -> bool:
+        """Whether these weights are here; of most trials they are deleted once others are better."""
+        return self.weights(value).is_file()
+
+    def delete_checkpoints(self) -> None:
+        """Deletes both checkpoints, where they are there."""
+        for name in CHECKPOINTS:
+            (self.path / name).unlink(missing_ok=True)
+
+    def mask(self, image: str) -> Path:
+        """The predicted mask of a validation image, 8-bit PNG, by the image's name relative to the image folder."""
+        return (self.predictions / image).with_suffix(".png")
+
+    def masks(self, images: Iterable[str]) -> dict[str, Path]:
+        """The masks that are here, by those of the names `images` that they belong to."""
+        return {name: path for name in images if (path := self.mask(name)).is_file()}
+
+    def has_masks(self) -> bool:
+        """Whether the trial was evaluated and kept masks, so that pictures can be drawn of it."""
+        return self.predictions.is_dir() and self.evaluation.is_file()
+
+    def pictures(self) -> list[Path]:
+        """The overlays that are here, in the study's order of images."""
+        return sorted(self.overlays.glob("*.png"))
+
+    def read_evaluation(self) -> dict[str, Any]:
+        """The last evaluation: `iteration`, `metrics` (fractions by name), `images` (name: pixel counts per class).
+
+        InputError where there is none, or none that can be read.
+        """
+        try:
+            found: dict[str, Any] = json.loads(self.evaluation.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(
+                f"{self.evaluation}: cannot be read ({reason}); a trial that was evaluated has it, take another, or "
+                "train this one again"
+            ) from None
+        return found
+
+    def images_with_masks(self) -> dict[str, Any]:
+        """The pixel counts of the images that the trial kept a mask of, by name. InputError as of `read_evaluation`."""
+        images = self.read_evaluation()["images"]
+        return {name: images[name] for name in self.masks(images)}
+
+    def read_config(self) -> dict[str, Any]:
+        """The config as plain values; InputError where there is none, or it is no config of plain values."""
+        from mmtuna.objectives.config import read_config
+
+        if not self.config.is_file():
+            raise InputError(f"{self.config}: no such file; put the study's folder back, or take another trial")
+        try:
+            return read_config(self.config)
+        except (ValueError, SyntaxError):
+            raise InputError(f"{self.config}: is no config of plain values; it was changed from outside") from None
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """The folder of a study: its trials' folders, and the files that they share."""
+
+    path: Path
+
+    @property
+    def manifest(self) -> Path:
+        """What every image file held when it was last read."""
+        return self.path / MANIFEST
+
+    @property
+    def lists(self) -> tuple[Path, Path]:
+        """The names of the training and of the validation images, one a line without suffix."""
+        return self.path / LISTS / "train.txt", self.path / LISTS / "val.txt"
+
+    def trial(self, number: int) -> TrialFolder:
+        """Where trial `number` keeps its files."""
+        return TrialFolder(self.path / trial_name(number))
+
+    def shared(self) -> tuple[Path, ...]:
+        """What all trials share, whether it is there or not."""
+        return (self.manifest, *self.lists)
