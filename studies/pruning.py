@@ -10,18 +10,18 @@ from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner,
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.spec.tables import StudyTable
 
 LAST_STEP = 100
 COMPARED = 4
 """A median of fewer trials than this stops nothing."""
 
 
-def build_pruner(spec: StudySpec) -> BasePruner:
+def build_pruner(table: StudyTable) -> BasePruner:
     """The pruner of a study; `pruner_startup` and `pruner_warmup` hold for every one of them."""
-    startup = spec.study.pruner_startup
-    warmup = round(LAST_STEP * spec.study.pruner_warmup)
-    match spec.study.pruner:
+    startup = table.pruner_startup
+    warmup = round(LAST_STEP * table.pruner_warmup)
+    match table.pruner:
         case "median":
             return MedianPruner(n_startup_trials=startup, n_warmup_steps=warmup, n_min_trials=COMPARED)
         case "hyperband":

@@ -18,23 +18,22 @@ from optuna.trial import FrozenTrial, TrialState
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Params, Value
 from mmtuna.spaces.search_space import SearchSpace
-from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.spec.tables import StudyTable
 
 REDRAWS = 20
 
 
-def sampler_name(spec: StudySpec, space: SearchSpace) -> str:
-    """The sampler that `spec` means: `auto` is grid where the whole grid fits into the trials, else tpe."""
-    if spec.study.sampler != "auto":
-        return spec.study.sampler
+def sampler_name(table: StudyTable, space: SearchSpace) -> str:
+    """The sampler that `[study]` means: `auto` is grid where the whole grid fits into the trials, else tpe."""
+    if table.sampler != "auto":
+        return table.sampler
     count = space.count()
-    return "grid" if count is not None and count <= spec.study.trials else "tpe"
+    return "grid" if count is not None and count <= table.trials else "tpe"
 
 
-def check_sampler(spec: StudySpec) -> None:
-    """InputError where the spec asks for a grid and its space has none."""
-    space = spec.search_space()
-    if sampler_name(spec, space) == "grid":
+def check_sampler(table: StudyTable, space: SearchSpace) -> None:
+    """InputError where `[study]` asks for a grid and the space has none."""
+    if sampler_name(table, space) == "grid":
         grid_cells(space)
 
 
@@ -48,17 +47,17 @@ def grid_cells(space: SearchSpace) -> list[Params]:
     return cells
 
 
-def build_sampler(spec: StudySpec, space: SearchSpace, trials_so_far: int, worker: int = 0) -> BaseSampler:
+def build_sampler(table: StudyTable, space: SearchSpace, trials_so_far: int, worker: int = 0) -> BaseSampler:
     """The sampler of one worker.
 
-    Its seed comes from the spec's, the number of trials the study holds at the start, and the worker's ordinal (0, 1,
+    Its seed comes from the study's, the number of trials the study holds at the start, and the worker's ordinal (0, 1,
     ...): a continued study and a second worker would otherwise propose the same params again. "grid" draws at random
     among the cells not seen yet; `enqueuing.enqueue_grid` puts the cells in the queue.
     """
-    seed = int(np.random.SeedSequence([spec.study.seed, trials_so_far, worker]).generate_state(1)[0])
-    name = sampler_name(spec, space)
+    seed = int(np.random.SeedSequence([table.seed, trials_so_far, worker]).generate_state(1)[0])
+    name = sampler_name(table, space)
     # A grid cell that failed is not among the seen ones, so redrawing tries it again.
-    redraw = name == "grid" or spec.study.duplicates == "redraw"
+    redraw = name == "grid" or table.duplicates == "redraw"
     return SpaceSampler(_base(name, seed), space, redraw=redraw, seed=seed)
 
 

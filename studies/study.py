@@ -134,7 +134,7 @@ def _was_enqueued(trial: FrozenTrial) -> bool:
 def ask(
     study: optuna.Study,
     space: SearchSpace,
-    spec: StudySpec,
+    seed: int,
     *,
     trials: int | None,
     lock: StudyLock,
@@ -146,7 +146,7 @@ def ask(
 
     Enqueued trials come first, those that were put back among them. All of it happens under `lock`, the study's own, so
     that any number of threads and processes may ask. The trial gets the user attrs `replicate` (the lowest number that
-    no other trial of these params has, failed ones aside) and `seed` (the spec's seed plus that), unless it was
+    no other trial of these params has, failed ones aside) and `seed` (the study's `seed` plus that), unless it was
     enqueued with them. With `leases` it also gets a lease, and trials whose worker is gone are put back before anything
     is counted; without them nobody would notice that this trial's worker died.
 
@@ -155,7 +155,7 @@ def ask(
     lease = None
     try:
         with lock as held:
-            found = _ask(study, space, spec, trials, leases)
+            found = _ask(study, space, seed, trials, leases)
             if isinstance(found, Budget):
                 return found
             if leases is not None:
@@ -183,7 +183,7 @@ def _require_stored(study: optuna.Study, trial: optuna.Trial) -> None:
 
 
 def _ask(
-    study: optuna.Study, space: SearchSpace, spec: StudySpec, trials: int | None, leases: Leases | None
+    study: optuna.Study, space: SearchSpace, first_seed: int, trials: int | None, leases: Leases | None
 ) -> Claim | Budget:
     before = study.get_trials(deepcopy=False)
     if leases is not None:
@@ -199,7 +199,7 @@ def _ask(
         params = space.suggest(trial)
         known = trial.user_attrs
         replicate = int(known.get("replicate", _free_replicate(params, before, trial.number)))
-        seed = int(known.get("seed", spec.study.seed + replicate))
+        seed = int(known.get("seed", first_seed + replicate))
         if leases is None:
             trial.set_user_attr("replicate", replicate)
             trial.set_user_attr("seed", seed)

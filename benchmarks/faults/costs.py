@@ -83,7 +83,7 @@ def _ours(url: str, folder: Path) -> Callable[[], None]:
     space = SearchSpace([Float(name=name, low=0.001, high=0.1) for name in _NAMES])
 
     def one() -> None:
-        claim = ask(study, space, spec, trials=10**6, lock=lock, leases=leases)
+        claim = ask(study, space, spec.study.seed, trials=10**6, lock=lock, leases=leases)
         assert isinstance(claim, Claim)
         assert claim.lease is not None
         for step in REPORTS:

@@ -128,7 +128,7 @@ def prepare(
         lambda: checks.check_sizes(ready.space, spec.train, spec.model.base, shapes_of(ready)),
         lambda: checks.check_storage(spec.study.storage, spec.study.folder),
         lambda: checks.check_artifacts(spec.study),
-        lambda: check_sampler(spec),
+        lambda: check_sampler(spec.study, ready.space),
     ]
     for step in steps:
         _gather(ready, step)

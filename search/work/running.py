@@ -121,7 +121,7 @@ def replay_study(spec: StudySpec, console: Console, *, trials: int | None, slots
     """Works on a study of replayed curves: real storage, sampler and pruner, no training and no data."""
     if spec.replay is None:
         raise InputError('[replay] is missing; add it with curves = "generated" or the path of recorded trials')
-    check_sampler(spec)
+    check_sampler(spec.study, spec.search_space())
     recorded = () if spec.replay.curves == "generated" else load_recorded(Path(spec.replay.curves))
     objective = ReplayObjective(metric=spec.study.metric, recorded=recorded, pause=spec.replay.pause)
     study = study_room.create_or_open(spec, {"replay": {"curves": Path(spec.replay.curves).name}})
@@ -141,7 +141,7 @@ def _enqueue(spec: StudySpec, study: optuna.Study, replicates: int | None) -> No
         enqueuing.enqueue_start(study, spec.space.start)
         if "table2" in spec.study.enqueue:
             enqueuing.enqueue_table2(study, space, 1, spec.train)
-        if sampler_name(spec, space) == "grid":
+        if sampler_name(spec.study, space) == "grid":
             enqueuing.enqueue_grid(study, space, spec.study.seed)
 
 

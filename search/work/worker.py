@@ -77,7 +77,7 @@ class Worker:
         )
         ordinal = self._through(self._join)
         self._uploads = Uploads(self.spec, self.study, ordinal, self.board.say, self._stop)
-        self.study.pruner = build_pruner(self.spec)
+        self.study.pruner = build_pruner(self.spec.study)
 
     def _join(self) -> int:
         with self._lock:
@@ -85,7 +85,7 @@ class Worker:
             if self.spec.study.artifacts is not None:
                 begin_files(self.study)
             so_far = len(self.study.get_trials(deepcopy=False))
-            self.study.sampler = build_sampler(self.spec, self.space, so_far, ordinal)
+            self.study.sampler = build_sampler(self.spec.study, self.space, so_far, ordinal)
         return ordinal
 
     def _through(self, call: Callable[[], Result]) -> Result:
@@ -168,7 +168,7 @@ class Worker:
     def _serve_once(self, slot: Slot, trials: int | None) -> study_room.Budget | None:
         claim = self._through(
             lambda: study_room.ask(
-                self.study, self.space, self.spec, trials=trials, lock=self._lock, leases=self._leases
+                self.study, self.space, self.spec.study.seed, trials=trials, lock=self._lock, leases=self._leases
             )
         )
         if isinstance(claim, study_room.Budget):

@@ -21,11 +21,11 @@ def work(path: Path, trials: int, threads: int, replicates: int) -> None:
     study = create_or_open(spec, {"data": {"sha256": "ab12"}})
     with lock:
         enqueue_table2(study, space, replicates)
-        study.sampler = build_sampler(spec, space, len(study.trials), next_worker(study))
+        study.sampler = build_sampler(spec.study, space, len(study.trials), next_worker(study))
 
     def loop() -> None:
         while True:
-            claim = ask(study, space, spec, trials=trials, lock=lock)
+            claim = ask(study, space, spec.study.seed, trials=trials, lock=lock)
             if claim is Budget.DONE:
                 return
             if isinstance(claim, Budget):

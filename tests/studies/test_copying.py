@@ -81,7 +81,7 @@ def test_what_is_refused(spec: StudySpec, study: optuna.Study, tmp_path: Path) -
 
     leases = Leases(study=study, folder=tmp_path)
     lock = study_lock(spec.study.storage, "s")
-    assert isinstance(ask(study, spec.search_space(), spec, trials=9, lock=lock, leases=leases), Claim)
+    assert isinstance(ask(study, spec.search_space(), spec.study.seed, trials=9, lock=lock, leases=leases), Claim)
     with pytest.raises(InputError, match=r"study s: trial 3 is running; stop its worker first; .* 60 s, .* 11 min"):
         copy_study(spec, f"sqlite:///{tmp_path}/other.db")
     leases.close()

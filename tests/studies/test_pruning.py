@@ -14,7 +14,7 @@ STEPS = (20, 40, 60, 80, 100)
 
 def pruned_at(spec: StudySpec, *, trials: int, value: float) -> int | None:
     """The step at which a trial that reports `value` is stopped, after `trials` good ones (0.6 to 0.7)."""
-    study = optuna.create_study(direction="maximize", pruner=build_pruner(spec))
+    study = optuna.create_study(direction="maximize", pruner=build_pruner(spec.study))
     for number in range(trials):
         trial = study.ask()
         for step in STEPS:
@@ -34,7 +34,7 @@ def pruned_at(spec: StudySpec, *, trials: int, value: float) -> int | None:
     [("median", MedianPruner), ("hyperband", HyperbandPruner), ("wilcoxon", WilcoxonPruner), ("none", NopPruner)],
 )
 def test_pruner_by_name(spec_of: Make, name: str, kind: type) -> None:
-    assert isinstance(build_pruner(spec_of(f'pruner = "{name}"')), kind)
+    assert isinstance(build_pruner(spec_of(f'pruner = "{name}"').study), kind)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_when_a_hopeless_trial_is_stopped(
 
 def test_hyperband_stops_hopeless_trials_but_not_the_first(spec_of: Make) -> None:
     spec = spec_of('pruner = "hyperband"')
-    study = optuna.create_study(direction="maximize", pruner=build_pruner(spec), study_name="fixed")
+    study = optuna.create_study(direction="maximize", pruner=build_pruner(spec.study), study_name="fixed")
     stopped = []
     for number in count():
         if number == 40:

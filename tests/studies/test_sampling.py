@@ -30,15 +30,15 @@ SIX = SearchSpace([Categorical(name="crop", choices=(1, 2, 3)), Categorical(name
 )
 def test_sampler_by_name(spec_of: Make, study: str, name: str, base: type) -> None:
     spec = spec_of(study)
-    sampler = build_sampler(spec, spec.search_space(), 0)
-    assert sampler_name(spec, spec.search_space()) == name
+    sampler = build_sampler(spec.study, spec.search_space(), 0)
+    assert sampler_name(spec.study, spec.search_space()) == name
     assert isinstance(sampler, SpaceSampler)
     assert isinstance(sampler.base, base)
 
 
 def test_a_continuous_space_is_no_grid(spec_of: Make) -> None:
     spec = spec_of("trials = 100000", space='preset = "extended"')
-    assert sampler_name(spec, spec.search_space()) == "tpe"
+    assert sampler_name(spec.study, spec.search_space()) == "tpe"
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "gp"])
@@ -46,7 +46,7 @@ def test_a_continuous_space_is_no_grid(spec_of: Make) -> None:
 def test_every_set_of_a_conditional_space_is_complete(spec_of: Make, sampler: str, pruner: Any) -> None:
     space = extended()
     spec = spec_of(f'sampler = "{sampler}"\nduplicates = "redraw"')
-    study = optuna.create_study(sampler=build_sampler(spec, space, 0), pruner=pruner, direction="maximize")
+    study = optuna.create_study(sampler=build_sampler(spec.study, space, 0), pruner=pruner, direction="maximize")
     for _ in range(14):
         trial = study.ask()
         params = space.suggest(trial)
@@ -58,7 +58,7 @@ def test_every_set_of_a_conditional_space_is_complete(spec_of: Make, sampler: st
 
 def test_enqueued_params_pass_untouched(spec_of: Make) -> None:
     space = extended()
-    study = optuna.create_study(sampler=build_sampler(spec_of('duplicates = "redraw"'), space, 0))
+    study = optuna.create_study(sampler=build_sampler(spec_of('duplicates = "redraw"').study, space, 0))
     whole = space.suggest(study.ask())
     study.enqueue_trial(dict(whole))
     study.enqueue_trial({"optimizer": "SGD", "lr_sgd": 0.05})
@@ -119,7 +119,7 @@ def test_tpe_learns_from_diverged_trials(spec_of: Make) -> None:
 
     def diverged_late(sampler: str) -> int:
         spec = spec_of(f'sampler = "{sampler}"')
-        study = optuna.create_study(direction="maximize", sampler=build_sampler(spec, space, 0))
+        study = optuna.create_study(direction="maximize", sampler=build_sampler(spec.study, space, 0))
         for _ in range(50):
             trial = study.ask()
             if float(space.suggest(trial)["lr_sgd"]) > 1e-2:

@@ -38,7 +38,7 @@ SMALL = "[space.params.crop]\nchoices = [64, 96]\n[space.params.batch_size]\ncho
 
 def claim_from(study: optuna.Study, spec: StudySpec, trials: int) -> Claim:
     lock = study_lock(spec.study.storage, spec.study.name)
-    claim = ask(study, spec.search_space(), spec, trials=trials, lock=lock)
+    claim = ask(study, spec.search_space(), spec.study.seed, trials=trials, lock=lock)
     assert isinstance(claim, Claim)
     return claim
 
@@ -179,14 +179,14 @@ def test_only_the_queue_is_trained_where_only_that_was_asked_for(spec_of: Make) 
     study = create_or_open(spec, DATA)
     space, lock = spec.search_space(), study_lock(spec.study.storage, "s")
     study.enqueue_trial({"crop": 64, "batch_size": 2})
-    claim = ask(study, space, spec, trials=None, lock=lock)
+    claim = ask(study, space, spec.study.seed, trials=None, lock=lock)
     assert isinstance(claim, Claim)
-    assert ask(study, space, spec, trials=None, lock=lock) is Budget.WAIT  # it may be put back
-    sampled = ask(study, space, spec, trials=9, lock=lock)
+    assert ask(study, space, spec.study.seed, trials=None, lock=lock) is Budget.WAIT  # it may be put back
+    sampled = ask(study, space, spec.study.seed, trials=9, lock=lock)
     assert isinstance(sampled, Claim)  # by another worker, whose trials are not waited for
     assert left(study, None) == 1
     study.tell(claim.trial, state=TrialState.FAIL)
-    assert ask(study, space, spec, trials=None, lock=lock) is Budget.DONE
+    assert ask(study, space, spec.study.seed, trials=None, lock=lock) is Budget.DONE
     assert (left(study, None), left(study, 3)) == (0, 3)
     assert running(study) == 1
 
@@ -196,16 +196,16 @@ def test_budget_counts_finished_and_running(spec_of: Make) -> None:
     study = create_or_open(spec, DATA)
     space, lock = spec.search_space(), study_lock(spec.study.storage, "s")
     first, second = claim_from(study, spec, 2), claim_from(study, spec, 2)
-    assert ask(study, space, spec, trials=2, lock=lock) is Budget.WAIT
+    assert ask(study, space, spec.study.seed, trials=2, lock=lock) is Budget.WAIT
     study.tell(first.trial, 0.5)
-    assert ask(study, space, spec, trials=2, lock=lock) is Budget.WAIT
+    assert ask(study, space, spec.study.seed, trials=2, lock=lock) is Budget.WAIT
     study.tell(second.trial, state=TrialState.FAIL)
     third = claim_from(study, spec, 2)
     third.trial.report(0.1, 20)
     study.tell(third.trial, state=TrialState.PRUNED)
-    assert ask(study, space, spec, trials=2, lock=lock) is Budget.DONE
+    assert ask(study, space, spec.study.seed, trials=2, lock=lock) is Budget.DONE
     assert (finished(study), running(study)) == (2, 0)
-    assert isinstance(ask(study, space, spec, trials=3, lock=lock), Claim)
+    assert isinstance(ask(study, space, spec.study.seed, trials=3, lock=lock), Claim)
 
 
 def test_repeated_params_are_replicates_with_other_seeds(spec_of: Make) -> None:
@@ -273,7 +273,7 @@ def test_workers_do_not_repeat_each_other(spec_of: Make) -> None:
     spec = spec_of()
     drawn = []
     for trials_so_far, worker in ((0, 0), (0, 1), (5, 0), (0, 0)):
-        study = optuna.create_study(sampler=build_sampler(spec, space, trials_so_far, worker))
+        study = optuna.create_study(sampler=build_sampler(spec.study, space, trials_so_far, worker))
         drawn.append(params_key(space.suggest(study.ask())))
     assert len(set(drawn)) == 3
     assert drawn[0] == drawn[3]
@@ -288,7 +288,7 @@ def test_params_to_begin_with_are_enqueued_once_and_completed(tmp_path: Path) ->
     assert enqueue_start(study, spec.space.start) == 2
     assert enqueue_start(study, spec.space.start) == 0
     lock = study_lock(spec.study.storage, "s")
-    claim = ask(study, spec.search_space(), spec, trials=5, lock=lock)
+    claim = ask(study, spec.search_space(), spec.study.seed, trials=5, lock=lock)
     assert isinstance(claim, Claim)
     assert (claim.params["crop"], claim.params["loss"]) == (320, "dice")
     assert spec.search_space().contains(claim.params)

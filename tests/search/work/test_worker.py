@@ -96,7 +96,7 @@ def test_a_worker_of_one_trial_waits_for_one_that_may_be_lost(
     study = create_or_open(spec, {})
     gone = Leases(study=study, folder=tmp_path / "elsewhere", seconds=1.0)
     lock = study_lock(spec.study.storage, "s")
-    assert isinstance(ask(study, spec.search_space(), spec, trials=1, lock=lock, leases=gone), Claim)
+    assert isinstance(ask(study, spec.search_space(), spec.study.seed, trials=1, lock=lock, leases=gone), Claim)
     board = Board(Console(quiet=True), ["cpu"], spec.study.metric, 1)
 
     def once(patience: float) -> Budget | None:

@@ -51,7 +51,7 @@ def worker(study: optuna.Study, folder: Path, *, seconds: float = 60.0, retries:
 
 def claim(study: optuna.Study, spec: StudySpec, leases: Leases, trials: int = 9) -> Claim:
     lock = study_lock(spec.study.storage, spec.study.name)
-    found = ask(study, spec.search_space(), spec, trials=trials, lock=lock, leases=leases)
+    found = ask(study, spec.search_space(), spec.study.seed, trials=trials, lock=lock, leases=leases)
     assert isinstance(found, Claim)
     assert found.lease is not None
     return found
@@ -220,13 +220,13 @@ def test_waiting_for_the_last_trials_ends_when_their_worker_is_lost(
     with worker(study, tmp_path, seconds=SHORT) as dead, worker(study, tmp_path) as alive:
         claim(study, stored_spec, dead, trials=1)
         space = stored_spec.search_space()
-        assert ask(study, space, stored_spec, trials=1, lock=lock, leases=alive) is Budget.WAIT
+        assert ask(study, space, stored_spec.study.seed, trials=1, lock=lock, leases=alive) is Budget.WAIT
         time.sleep(SHORT + 0.1)
         again = claim(study, stored_spec, alive, trials=1)
         assert again.lease is not None
         assert again.trial.number == 0
         assert alive.end(again.lease, COMPLETE)
-        assert ask(study, space, stored_spec, trials=1, lock=lock, leases=alive) is Budget.DONE
+        assert ask(study, space, stored_spec.study.seed, trials=1, lock=lock, leases=alive) is Budget.DONE
 
 
 def test_two_reapers_at_once_retry_once(study: optuna.Study, stored_spec: StudySpec, tmp_path: Path) -> None:
@@ -320,7 +320,7 @@ spec = StudySpec.load(sys.argv[1])
 study = open_existing(spec)
 leases = Leases(study=study, folder=Path(sys.argv[2]))
 lock = study_lock(spec.study.storage, "s")
-ask(study, spec.search_space(), spec, trials=9, lock=lock, leases=leases)
+ask(study, spec.search_space(), spec.study.seed, trials=9, lock=lock, leases=leases)
 print("training", flush=True)
 time.sleep(60)
 """

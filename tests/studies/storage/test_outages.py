@@ -160,7 +160,7 @@ def test_a_full_disk_leaves_the_database_whole(
 
 def claim_from(study: optuna.Study, spec: StudySpec, leases: Leases) -> Claim:
     lock = study_lock(spec.study.storage, "s")
-    claim = ask(study, spec.search_space(), spec, trials=9, lock=lock, leases=leases)
+    claim = ask(study, spec.search_space(), spec.study.seed, trials=9, lock=lock, leases=leases)
     assert isinstance(claim, Claim)
     return claim
 
