@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mmtuna.objectives import predict
 from mmtuna.objectives.config import read_config, write_config
-from mmtuna.objectives.deployment import card, contract, predict, verify
+from mmtuna.objectives.deployment import card, contract, verify
 from mmtuna.objectives.trial_files import CONFIG
 from mmtuna.objectives.weights import file_sha256
 from mmtuna.spaces.errors import InputError

@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from mmtuna.objectives.deployment.predict import model_size
+from mmtuna.objectives.predict import model_size
 from mmtuna.spaces.errors import InputError
 
 Cfg = dict[str, Any]

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mmtuna.objectives.deployment.contract import LabelledImage
-from mmtuna.objectives.deployment.predict import Predictor, read_image
 from mmtuna.objectives.evaluation.metrics import Counts, metrics, total
+from mmtuna.objectives.predict import Predictor, read_image
 from mmtuna.spaces.errors import InputError
 
 LOGITS_TOLERANCE = 1e-4

@@ -14,10 +14,10 @@ from PIL import Image
 
 from mmtuna.objectives.config import read_config
 from mmtuna.objectives.deployment.contract import ignore_index
-from mmtuna.objectives.deployment.predict import read_image
 from mmtuna.objectives.deployment.predictions import find_named, predict_names, read_mask
 from mmtuna.objectives.evaluation.overlays import choose_images
 from mmtuna.objectives.evaluation.overlays import compare as draw
+from mmtuna.objectives.predict import read_image
 from mmtuna.objectives.trial_files import CONFIG, EVALUATION, PREDICTIONS
 from mmtuna.search.commands.exporting import find_complete, require_weights, trial_folder
 from mmtuna.spaces.errors import InputError

@@ -13,9 +13,9 @@ from rich.console import Console
 
 from mmtuna.objectives.config import read_config
 from mmtuna.objectives.deployment.contract import ignore_index
-from mmtuna.objectives.deployment.predict import read_image
 from mmtuna.objectives.deployment.predictions import find_named, images_with_masks, read_mask
 from mmtuna.objectives.evaluation.overlays import compare, side_by_side
+from mmtuna.objectives.predict import read_image
 from mmtuna.objectives.trial_files import CONFIG, PREDICTIONS
 from mmtuna.search.commands.baseline import measure
 from mmtuna.search.commands.exporting import find_complete, trial_folder

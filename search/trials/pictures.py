@@ -6,9 +6,9 @@ from pathlib import Path
 
 import optuna
 
-from mmtuna.objectives.deployment.predict import read_image
 from mmtuna.objectives.deployment.predictions import find_named, images_with_masks, read_mask
 from mmtuna.objectives.evaluation.overlays import choose_images, side_by_side
+from mmtuna.objectives.predict import read_image
 from mmtuna.objectives.trial_files import EVALUATION, OVERLAYS, PREDICTIONS
 from mmtuna.spaces.files import whole_folder
 from mmtuna.studies.spec import StudySpec

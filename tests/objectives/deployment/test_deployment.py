@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import mmtuna.objectives.deployment as deployment
+from mmtuna.objectives import predict
 from mmtuna.objectives.config import read_config
 from mmtuna.objectives.data.dataset import Dataset
 from mmtuna.objectives.data.phantom import write_phantom
-from mmtuna.objectives.deployment import build_bundle, bundle, contract, predict, verify
+from mmtuna.objectives.deployment import build_bundle, bundle, contract, verify
 from mmtuna.objectives.evaluation.metrics import metrics, total
 from mmtuna.objectives.outcome import Ending
 from mmtuna.objectives.trial_files import CONFIG, EVALUATION, LAST
