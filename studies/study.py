@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
+import sqlalchemy
 from optuna.trial import FrozenTrial, TrialState
 
 from mmtuna.spaces.errors import InputError
@@ -17,7 +18,7 @@ from mmtuna.studies.fingerprints import as_kept, first_difference, merged, short
 from mmtuna.studies.leases import Lease, Leases
 from mmtuna.studies.sampling import params_key, params_of
 from mmtuna.studies.spec import StudySpec
-from mmtuna.studies.storage.opening import SQLITE, StudyLock, open_storage, sqlite_file, study_lock
+from mmtuna.studies.storage.opening import SQLITE, StudyLock, database_of, open_storage, sqlite_file, study_lock
 from mmtuna.studies.storage.outages import StorageAwayError, is_disk_full, is_outage
 
 SPEC = "mmtuna:spec"
@@ -53,23 +54,27 @@ def create_or_open(spec: StudySpec, fingerprints: Mapping[str, Mapping[str, Any]
     first that differs. Sampler and pruner are Optuna's defaults: set `study.sampler` and `study.pruner`.
     """
     storage = open_storage(spec.study.storage)
-    now = merged(spec.describe(), fingerprints)
     with study_lock(spec.study.storage, spec.study.name):
         study = optuna.create_study(
             study_name=spec.study.name, storage=storage, direction="maximize", load_if_exists=True
         )
-        attrs = study.user_attrs
-        if FINGERPRINTS not in attrs:
-            if study.get_trials(deepcopy=False):
-                raise InputError(
-                    f"study {spec.study.name} was not made by mmtuna: its trials cannot be compared with new ones; "
-                    "take another [study] name or storage"
-                )
-            study.set_user_attr(SPEC, spec.describe())
-            study.set_user_attr(FINGERPRINTS, now)
-            return study
-    _refuse_difference(spec.study.name, attrs[FINGERPRINTS], now)
+        if FINGERPRINTS not in study.user_attrs and study.get_trials(deepcopy=False):
+            raise InputError(
+                f"study {spec.study.name} was not made by mmtuna: its trials cannot be compared with new ones; "
+                "take another [study] name or storage"
+            )
+        adopt(study, spec, fingerprints)
     return study
+
+
+def adopt(study: optuna.Study, spec: StudySpec, fingerprints: Mapping[str, Mapping[str, Any]]) -> None:
+    """Notes on `study` what its trials are trained on; InputError where it was begun on something else."""
+    now, attrs = merged(spec.describe(), fingerprints), study.user_attrs
+    if FINGERPRINTS in attrs:
+        _refuse_difference(study.study_name, attrs[FINGERPRINTS], now)
+        return
+    study.set_user_attr(SPEC, spec.describe())
+    study.set_user_attr(FINGERPRINTS, now)
 
 
 def check_fingerprints(spec: StudySpec, fingerprints: Mapping[str, Mapping[str, Any]]) -> None:
@@ -105,6 +110,12 @@ def open_existing(spec: StudySpec, *, to_look: bool = False) -> optuna.Study:
         return optuna.load_study(study_name=spec.study.name, storage=open_storage(url, check_version=not to_look))
     except KeyError:
         raise missing from None
+
+
+def lies_in(study: optuna.Study, url: str) -> bool:
+    """Whether the study is kept in the database at `url`."""
+    engine = database_of(study)
+    return engine is not None and engine.url == sqlalchemy.make_url(url)
 
 
 def next_worker(study: optuna.Study) -> int:
@@ -198,7 +209,7 @@ def _ask(
     try:
         params = space.suggest(trial)
         known = trial.user_attrs
-        replicate = int(known.get("replicate", _free_replicate(params, before, trial.number)))
+        replicate = int(known.get("replicate", free_replicate(params, before, trial.number)))
         seed = int(known.get("seed", first_seed + replicate))
         if leases is None:
             trial.set_user_attr("replicate", replicate)
@@ -227,7 +238,8 @@ def _queue_budget(before: list[FrozenTrial]) -> Budget | None:
     return Budget.WAIT if TrialState.RUNNING in states else Budget.DONE
 
 
-def _free_replicate(params: Params, before: list[FrozenTrial], number: int) -> int:
+def free_replicate(params: Params, before: list[FrozenTrial], number: int) -> int:
+    """The lowest replicate of `params` that no trial of `before` but trial `number` has, failed ones aside."""
     key = params_key(params)
     taken = {
         int(other.user_attrs.get("replicate", 0))

@@ -19,7 +19,7 @@ from mmtuna.search.work import checks
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Categorical
 from mmtuna.spaces.search_space import SearchSpace
-from mmtuna.spaces.settings import DEFAULTS
+from mmtuna.spaces.settings import DECODERS, DEFAULTS
 from mmtuna.studies.sampling import check_sampler
 from mmtuna.studies.spec import StudySpec
 
@@ -35,6 +35,7 @@ class Preparation:
 
     spec: StudySpec
     space: SearchSpace
+    own_params: bool = False
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     dataset: Dataset | None = None
@@ -112,16 +113,20 @@ def prepare(
     spec: StudySpec,
     *,
     slots: int = 1,
+    own_params: bool = False,
     on_file: Callable[[int, int], None] | None = None,
     on_download: OnProgress | None = None,
 ) -> Preparation:
     """Checks everything that can be known to fail before trial 1; all problems are gathered, none is raised.
 
+    `own_params`: what is trained comes from elsewhere than the spec's space, which may then hold nothing.
+
     Reads every image that the study's manifest does not know, fetches the weights, builds the model in a child
     process. Writes nothing but downloads into the cache.
     """
-    ready = Preparation(spec=spec, space=spec.search_space())
+    ready = Preparation(spec=spec, space=spec.search_space(), own_params=own_params)
     steps: list[Callable[[], None]] = [
+        lambda: _require_parameters(ready),
         lambda: _open_data(ready, on_file),
         lambda: _load_bases(ready),
         lambda: _find_weights(ready, on_download),
@@ -148,6 +153,11 @@ def reopen(spec: StudySpec) -> Preparation:
     if ready.problems:
         raise InputError("; ".join(ready.problems))
     return ready
+
+
+def _require_parameters(ready: Preparation) -> None:
+    if not ready.space.names and not ready.own_params:
+        raise InputError('[space] holds no parameter; give preset = "paper" or a table [space.params.NAME]')
 
 
 def _gather(ready: Preparation, step: Callable[[], None]) -> None:
@@ -209,6 +219,8 @@ def _decoders(ready: Preparation) -> list[str]:
     """The decoders that the space or [train] can choose; one empty name for a base that is no UNet."""
     if ready.spec.model.base != UNET:
         return [""]
+    if ready.own_params and "decoder" not in ready.spec.train:
+        return list(DECODERS)
     if "decoder" in ready.space:
         return [str(value) for value in ready.space.parameter("decoder").values() or []]
     return [str(ready.spec.train.get("decoder", DEFAULTS["decoder"]))]

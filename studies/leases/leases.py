@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,9 @@ from sqlalchemy import delete, insert, select, update
 
 from mmtuna.studies.leases import signs_of_life, transactions
 from mmtuna.studies.leases.transactions import TRIALS, End, Lease, Reaped
-from mmtuna.studies.storage.opening import engine_of
+from mmtuna.studies.storage.opening import database_of, engine_of
 from mmtuna.studies.storage.outages import OUTAGE_SECONDS, through_outages
-from mmtuna.studies.storage.tables import LEASES, WORKERS, has_expired, has_had_its_chance, keep_contact, now
+from mmtuna.studies.storage.tables import CONTACT, LEASES, WORKERS, has_expired, has_had_its_chance, keep_contact, now
 
 _REMEMBERED_SECONDS = 3600.0  # a worker that was lost is shown as lost for so long
 
@@ -125,6 +125,12 @@ class Leases:
             self._claimed.discard(lease.token)
             self._renewed.pop(lease.token, None)
 
+    def forget(self, told: Collection[Lease]) -> None:
+        """Deletes leases on trials whose end Optuna itself was told."""
+        if told:
+            with self.engine.begin() as connection:
+                connection.execute(delete(LEASES).where(LEASES.c.token.in_([lease.token for lease in told])))
+
     def lost(self, lease: Lease) -> bool:
         """Whether `lease` is known to be lost: the training is to end, and its result will be dropped."""
         return lease.token in self._lost
@@ -223,6 +229,12 @@ class Leases:
             self.drop(held[token])
         # Last: who asks between the two finds leases that were renewed.
         keep_contact(self.engine, self.study._study_id, self.seconds)
+
+
+def keeps_leases(study: optuna.Study) -> bool:
+    """Whether leases can be kept on the study's trials: mmtuna has opened its database once."""
+    engine = database_of(study)
+    return engine is not None and sqlalchemy.inspect(engine).has_table(CONTACT.name)  # made last
 
 
 def reap(

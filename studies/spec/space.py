@@ -19,8 +19,6 @@ def assemble(table: SpaceTable, train: Mapping[str, Any], base: str) -> SearchSp
     """The preset without the dropped names, with `[space.params]` in it; InputError where the parts do not agree."""
     own = {name: _own_parameter(name, fields) for name, fields in table.params.items()}
     parameters = {**_preset_parameters(table, own, train), **own}
-    if not parameters:
-        raise InputError('[space] holds no parameter; give preset = "paper" or a table [space.params.NAME]')
     for name in parameters:
         if name in train:
             drop = f'add drop = ["{name}"] to [space]' if name not in own else f"remove [space.params.{name}]"

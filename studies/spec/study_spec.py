@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
@@ -31,7 +32,10 @@ STORAGE_VARIABLE = "MMTUNA_STORAGE"
 class StudySpec(Table):
     """A study as its spec describes it: one attribute a table of the file, paths absolute.
 
-    Built with `StudySpec.load`. Built directly, wrong values raise pydantic's ValidationError, a ValueError.
+    From a file with `StudySpec.load(path)`; in code from the same tables, `StudySpec(study={"name": "mine"},
+    data={"root": "eyes"}, space={"preset": "paper"})`, whose relative paths start in the current folder. Either way
+    `MMTUNA_STORAGE` in the environment takes the place of `[study] storage`, and what is wrong raises InputError in one
+    line.
     """
 
     study: StudyTable
@@ -43,6 +47,19 @@ class StudySpec(Table):
     resources: ResourcesTable = Field(default_factory=ResourcesTable)
     replay: ReplayTable | None = None
     """Only for `mmtuna replay`."""
+
+    def __init__(self, **tables: Any) -> None:
+        study = tables.get("study")
+        storage = os.environ.get(STORAGE_VARIABLE)
+        if storage and isinstance(study, Mapping):
+            tables = {**tables, "study": {**study, "storage": storage}}
+        self._fill(tables, {})
+
+    def _fill(self, tables: Mapping[str, Any], context: Mapping[str, Any]) -> None:
+        try:
+            self.__pydantic_validator__.validate_python(dict(tables), self_instance=self, context=dict(context))
+        except ValidationError as error:
+            raise InputError(one_line(error, type(self))) from None
 
     @model_validator(mode="after")
     def _check_across_tables(self) -> Self:
@@ -71,10 +88,12 @@ class StudySpec(Table):
             raise InputError(f"{path.name}: not TOML: {error}") from None
         if storage and isinstance(tables.get("study"), dict):
             tables["study"]["storage"] = storage
+        spec = cls.__new__(cls)
         try:
-            return cls.model_validate(tables, context={"folder": path.resolve().parent})
-        except ValidationError as error:
-            raise InputError(f"{path.name}: {one_line(error, cls)}") from None
+            spec._fill(tables, {"folder": path.resolve().parent})
+        except InputError as error:
+            raise InputError(f"{path.name}: {error}") from None
+        return spec
 
     def search_space(self) -> SearchSpace:
         """The parameters that this study samples; InputError where `[space]` and `[train]` do not agree."""

@@ -190,6 +190,13 @@ def _open_new_postgres(url: str) -> RDBStorage:
     return storage
 
 
+def database_of(study: optuna.Study) -> sqlalchemy.Engine | None:
+    """The engine of any study; None where it is in memory, in a journal, or anywhere but in a database."""
+    storage: Any = study._storage
+    backend = getattr(storage, "_backend", storage)
+    return backend.engine if isinstance(backend, RDBStorage) else None
+
+
 def engine_of(study: optuna.Study) -> sqlalchemy.Engine:
     """The engine of a study that was opened with `open_storage`."""
     storage: Any = study._storage

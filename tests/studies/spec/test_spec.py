@@ -2,6 +2,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -164,7 +165,6 @@ def test_own_parameters_override_and_add(spec_of: Make) -> None:
 @pytest.mark.parametrize(
     ("space", "train", "message"),
     [
-        ("", "", '[space] holds no parameter; give preset = "paper"'),
         ('preset = "papre"', "", "[space] preset = \"papre\" is wrong: Input should be 'paper' or 'extended'"),
         ('drop = ["crop"]', "", "[space] drop = ['crop'] without a preset"),
         ('preset = "paper"\ndrop = ["corp"]', "", "[space] drop: preset paper has no corp; did you mean crop?"),
@@ -290,3 +290,30 @@ def test_a_base_config_may_be_a_file_of_nearly_that_name(tmp_path: Path, base: s
     text = f"[study]\nname = 's'\n[data]\nroot = 'd'\n[model]\nbase = '{base}'\n"
     (tmp_path / "study.toml").write_text(text + "[space.params.lr_sgd]\nlow = 0.1\nhigh = 1.0\n")
     assert StudySpec.load(tmp_path / "study.toml").model.base.endswith(base)
+
+
+def test_a_spec_is_built_in_code_from_the_same_tables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MMTUNA_STORAGE", raising=False)
+    spec = StudySpec(study={"name": "mine"}, data={"root": "eyes"}, space={"preset": "paper"})
+    assert (spec.data.root, spec.study.folder) == (tmp_path / "eyes", tmp_path / "runs" / "mine")
+    monkeypatch.setenv("MMTUNA_STORAGE", "postgresql+psycopg://me@there/db")
+    spec = StudySpec(study={"name": "mine"}, data={"root": "eyes"}, space={"preset": "paper"})
+    assert spec.study.storage == "postgresql+psycopg://me@there/db"
+
+
+@pytest.mark.parametrize(
+    ("tables", "words"),
+    [
+        ({"study": {"nam": "a"}, "data": {"root": "x"}}, "[study] nam is unknown; did you mean name? (and 1 more)"),
+        ({"stdy": {}, "data": {"root": "x"}}, "[stdy] is unknown; did you mean study? (and 1 more)"),
+        (
+            {"study": {"name": "a", "trials": 0}, "data": {"root": "x"}},
+            "[study] trials = 0 is wrong: Input should be greater than or equal to 1",
+        ),
+    ],
+)
+def test_what_is_wrong_in_code_is_told_in_one_line(tables: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError) as caught:
+        StudySpec(**tables)
+    assert str(caught.value) == words
