@@ -8,8 +8,9 @@ from pathlib import Path
 
 from mmtuna.search.versions import machine, versions
 from mmtuna.studies import results
+from mmtuna.studies.attributes import FINGERPRINTS
 from mmtuna.studies.spec import StudySpec
-from mmtuna.studies.study import FINGERPRINTS, open_existing
+from mmtuna.studies.study import open_existing
 
 
 def main(spec_path: str, out: str, command: str) -> None:

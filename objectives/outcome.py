@@ -8,19 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mmtuna.spaces.parameter import Params
-
-
-class Cause(StrEnum):
-    """Why a trial did not finish. The value stands on the trial, in tables and in messages."""
-
-    DIVERGED = "diverged"
-    OUT_OF_MEMORY = "out of memory"
-    DEADLINE = "deadline"
-    HUNG = "hung"
-    CRASHED = "crashed"
-    DISK_FULL = "disk full"
-    MISMATCH = "config mismatch"
-    ERROR = "error"
+from mmtuna.spaces.trials import Cause as Cause
 
 
 class Ending(StrEnum):

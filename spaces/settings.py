@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mmtuna.spaces.errors import InputError
-from mmtuna.spaces.parameter import Categorical, Float, Int, Parameter, Params, Value
+from mmtuna.spaces.parameter import Categorical, Float, Int, Parameter, Value
 
 DECODERS = ("fcn", "pspnet", "deeplabv3")
 LOSSES = ("cross_entropy", "dice", "focal", "ce_dice", "ce_tversky", "lovasz", "ce_lovasz")
@@ -225,13 +225,6 @@ def check_settings(values: Mapping[str, object], where: str) -> None:
             raise InputError(f"{where}: {name} is no setting; {hint}")
         if not SETTINGS[name].allowed.contains(value):
             raise InputError(f"{where}: {name} = {value!r} is not allowed; it takes {_range(SETTINGS[name].allowed)}")
-
-
-def complete(params: Mapping[str, Value], fixed: Mapping[str, Value]) -> Params:
-    """Every setting's value: sampled `params` before `fixed` ones before the paper's defaults; dotted keys as given."""
-    check_settings(params, "params")
-    check_settings(fixed, "[train]")
-    return {**DEFAULTS, **fixed, **params}
 
 
 def _range(allowed: Parameter) -> str:

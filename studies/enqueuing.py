@@ -12,10 +12,9 @@ from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Params, Value
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.table2 import TABLE2
+from mmtuna.studies import attributes
 from mmtuna.studies.sampling import grid_cells, params_key, params_of
 
-START = "start"
-"""User attribute of a trial from `[space] start`: the params that it was given."""
 _OF_A_ROW = ("decoder", "iterations", "crop", "flip", "loss", "optimizer", "weight_decay")
 
 
@@ -29,7 +28,7 @@ def enqueue_table2(
     """
     missing = missing_table2(study, space, replicates, fixed)
     for number, params, replicate in missing:
-        study.enqueue_trial(dict(params), user_attrs={"table2": number, "replicate": replicate})
+        study.enqueue_trial(dict(params), user_attrs={attributes.TABLE2: number, attributes.REPLICATE: replicate})
     return len(missing)
 
 
@@ -52,7 +51,7 @@ def missing_table2(
                 "or take table2 out of [study] enqueue"
             )
     present = {
-        (params_key(params_of(trial)), int(trial.user_attrs.get("replicate", 0)))
+        (params_key(params_of(trial)), int(trial.user_attrs.get(attributes.REPLICATE, 0)))
         for trial in study.get_trials(deepcopy=False)
         if trial.state != TrialState.FAIL
     }
@@ -66,10 +65,10 @@ def missing_table2(
 
 def enqueue_start(study: optuna.Study, start: Sequence[Mapping[str, Value]]) -> int:
     """Enqueues the spec's `[space] start`, each once, and returns how many that added. The caller holds the lock."""
-    present = {trial.user_attrs.get(START) for trial in study.get_trials(deepcopy=False)}
+    present = {trial.user_attrs.get(attributes.START) for trial in study.get_trials(deepcopy=False)}
     fresh = [(params_key(params), params) for params in start if params_key(params) not in present]
     for key, params in fresh:
-        study.enqueue_trial(dict(params), user_attrs={START: key})
+        study.enqueue_trial(dict(params), user_attrs={attributes.START: key})
     return len(fresh)
 
 

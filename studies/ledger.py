@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from mmtuna.spaces.trials import LAST_STEP
 from mmtuna.studies.results import TrialRow
-
-LAST_STEP = 100
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,9 +10,9 @@ from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner,
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from mmtuna.spaces.trials import LAST_STEP
 from mmtuna.studies.spec.tables import StudyTable
 
-LAST_STEP = 100
 COMPARED = 4
 """A median of fewer trials than this stops nothing."""
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC
 from typing import Any
 
@@ -12,12 +12,25 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from mmtuna.spaces.parameter import Params
+from mmtuna.spaces.trials import Cause
+from mmtuna.studies.attributes import (
+    BEST_METRICS,
+    CAUSE,
+    COST,
+    CURVE,
+    FOLDER,
+    HISTORY,
+    MESSAGE,
+    METRICS,
+    REPLICATE,
+    SEED,
+    TABLE2,
+)
 from mmtuna.studies.leases import End
 from mmtuna.studies.sampling import params_of
 
 Metrics = Mapping[str, float]
 Attrs = dict[str, Any]
-DIVERGED = "diverged"
 DIVERGED_VALUE = 0.0
 
 
@@ -26,22 +39,22 @@ def evaluation_attrs(*, metrics: Metrics, best_metrics: Metrics, curve: Sequence
 
     An entry of `curve` holds `step` (percent), `iteration`, `seconds` since the trial began, and the metrics.
     """
-    return {"metrics": dict(metrics), "best_metrics": dict(best_metrics), "curve": [dict(entry) for entry in curve]}
+    return {METRICS: dict(metrics), BEST_METRICS: dict(best_metrics), CURVE: [dict(entry) for entry in curve]}
 
 
 def cost_attrs(*, seconds: float, iterations: int) -> Attrs:
     """What the trial took: seconds of its device (its share of a shared one) and training iterations."""
-    return {"cost": {"seconds": seconds, "iterations": iterations}}
+    return {COST: {"seconds": seconds, "iterations": iterations}}
 
 
 def folder_attrs(folder: str) -> Attrs:
     """The folder of the trial's files, relative to the study's."""
-    return {"folder": folder}
+    return {FOLDER: folder}
 
 
 def cause_attrs(cause: str, message: str) -> Attrs:
     """Why a trial did not end well: a name that is counted, such as "diverged" or "lost", and what was said."""
-    return {"cause": cause, "message": message}
+    return {CAUSE: cause, MESSAGE: message}
 
 
 def diverged(*, step: int, message: str, attrs: Attrs | None = None) -> End:
@@ -51,7 +64,7 @@ def diverged(*, step: int, message: str, attrs: Attrs | None = None) -> End:
     pruned trials Optuna ranks the longest-lived first and takes the last report as the value: the 0.0 stands after all
     other reports, and no further than that.
     """
-    everything = {**(attrs or {}), **cause_attrs(DIVERGED, message)}
+    everything = {**(attrs or {}), **cause_attrs(Cause.DIVERGED, message)}
     return End(state=TrialState.PRUNED, attrs=everything, report=(step, DIVERGED_VALUE))
 
 
@@ -81,24 +94,24 @@ class TrialRow:
 def row(trial: FrozenTrial) -> TrialRow:
     """`trial` as plain data."""
     attrs: Mapping[str, Any] = trial.user_attrs
-    cost = attrs.get("cost", {})
+    cost = attrs.get(COST, {})
     return TrialRow(
         number=trial.number,
         state=trial.state.name,
         # A pruned trial that never reported has no value; Optuna stores None.
         value=trial.values[0] if trial.values else None,
         params=params_of(trial),
-        metrics=attrs.get("metrics", {}),
-        best_metrics=attrs.get("best_metrics", {}),
-        curve=attrs.get("curve", []),
-        cause=attrs.get("cause"),
-        message=attrs.get("message"),
-        seed=attrs.get("seed"),
-        replicate=attrs.get("replicate", 0),
-        table2=attrs.get("table2"),
+        metrics=attrs.get(METRICS, {}),
+        best_metrics=attrs.get(BEST_METRICS, {}),
+        curve=attrs.get(CURVE, []),
+        cause=attrs.get(CAUSE),
+        message=attrs.get(MESSAGE),
+        seed=attrs.get(SEED),
+        replicate=attrs.get(REPLICATE, 0),
+        table2=attrs.get(TABLE2),
         seconds=cost.get("seconds"),
         iterations=cost.get("iterations"),
-        folder=attrs.get("folder"),
+        folder=attrs.get(FOLDER),
         started=trial.datetime_start.isoformat() if trial.datetime_start else None,
         ended=trial.datetime_complete.isoformat() if trial.datetime_complete else None,
     )
@@ -109,15 +122,15 @@ def rows(study: optuna.Study) -> list[TrialRow]:
     return [row(trial) for trial in study.get_trials(deepcopy=False)]
 
 
+def ranked(entries: Iterable[TrialRow]) -> list[TrialRow]:
+    """The complete trials among `entries`: the highest value first, the earliest of equals first."""
+    complete = [(entry.value, entry) for entry in entries if entry.state == "COMPLETE" and entry.value is not None]
+    return [entry for _, entry in sorted(complete, key=lambda pair: (-pair[0], pair[1].number))]
+
+
 def best(study: optuna.Study) -> TrialRow | None:
-    """The complete trial of the highest value, the earliest of equals, or None where there is none."""
-    complete = [entry for entry in rows(study) if entry.state == "COMPLETE" and entry.value is not None]
-    return max(complete, key=lambda entry: (entry.value or 0.0, -entry.number), default=None)
-
-
-def export_rows(study: optuna.Study) -> list[dict[str, Any]]:
-    """All trials as JSON data."""
-    return [asdict(entry) for entry in rows(study)]
+    """The first of the `ranked` trials, or None where none is complete."""
+    return next(iter(ranked(rows(study))), None)
 
 
 def causes(study: optuna.Study) -> Counter[str]:
@@ -135,7 +148,7 @@ def repeated_cause(study: optuna.Study, limit: int = 3) -> str | None:
     ended = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
     ended.sort(key=lambda trial: (_ended_at(trial), trial.number))
     last = ended[-limit:]
-    found = {str(trial.user_attrs.get("cause", "unknown")) for trial in last}
+    found = {str(trial.user_attrs.get(CAUSE, "unknown")) for trial in last}
     if len(last) < limit or len(found) > 1 or any(trial.state != TrialState.FAIL for trial in last):
         return None
     return found.pop()
@@ -143,7 +156,7 @@ def repeated_cause(study: optuna.Study, limit: int = 3) -> str | None:
 
 def _ended_at(trial: FrozenTrial) -> float:
     """By the database's clock where that is known: those of the workers may differ."""
-    history = trial.user_attrs.get("history") or [{}]
+    history = trial.user_attrs.get(HISTORY) or [{}]
     if "at" in history[-1]:
         return float(history[-1]["at"])
     own = trial.datetime_complete

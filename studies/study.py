@@ -14,16 +14,15 @@ from optuna.trial import FrozenTrial, TrialState
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Params
 from mmtuna.spaces.search_space import SearchSpace
+from mmtuna.studies.attributes import FINGERPRINTS, REPLICATE, SEED, SPEC, WORKERS
 from mmtuna.studies.fingerprints import as_kept, first_difference, merged, short
 from mmtuna.studies.leases import Lease, Leases
 from mmtuna.studies.sampling import params_key, params_of
 from mmtuna.studies.spec import StudySpec
-from mmtuna.studies.storage.opening import SQLITE, StudyLock, database_of, open_storage, sqlite_file, study_lock
+from mmtuna.studies.spec.tables import SQLITE
+from mmtuna.studies.storage.opening import StudyLock, database_of, open_storage, sqlite_file, study_lock
 from mmtuna.studies.storage.outages import StorageAwayError, is_disk_full, is_outage
 
-SPEC = "mmtuna:spec"
-FINGERPRINTS = "mmtuna:fingerprints"
-WORKERS = "mmtuna:workers"
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -171,7 +170,7 @@ def ask(
                 return found
             if leases is not None:
                 _require_stored(study, found.trial)
-                attrs = {"replicate": found.replicate, "seed": found.seed}
+                attrs = {REPLICATE: found.replicate, SEED: found.seed}
                 lease = leases.claim(found.trial, attrs, held.connection)
     except BaseException:
         if leases is not None and lease is not None:
@@ -209,11 +208,11 @@ def _ask(
     try:
         params = space.suggest(trial)
         known = trial.user_attrs
-        replicate = int(known.get("replicate", free_replicate(params, before, trial.number)))
-        seed = int(known.get("seed", first_seed + replicate))
+        replicate = int(known.get(REPLICATE, free_replicate(params, before, trial.number)))
+        seed = int(known.get(SEED, first_seed + replicate))
         if leases is None:
-            trial.set_user_attr("replicate", replicate)
-            trial.set_user_attr("seed", seed)
+            trial.set_user_attr(REPLICATE, replicate)
+            trial.set_user_attr(SEED, seed)
     except Exception as error:
         # Left running, it would be counted against the budget for ever; where the database is away, nothing can be
         # said now, and the next to ask finds it without a lease.
@@ -242,7 +241,7 @@ def free_replicate(params: Params, before: list[FrozenTrial], number: int) -> in
     """The lowest replicate of `params` that no trial of `before` but trial `number` has, failed ones aside."""
     key = params_key(params)
     taken = {
-        int(other.user_attrs.get("replicate", 0))
+        int(other.user_attrs.get(REPLICATE, 0))
         for other in before
         if other.number != number and other.state != TrialState.FAIL and params_key(params_of(other)) == key
     }

@@ -15,9 +15,9 @@ from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Params
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.table2 import TABLE2, Row
+from mmtuna.studies.attributes import SPEC
 from mmtuna.studies.results import TrialRow, rows
 from mmtuna.studies.sampling import params_key
-from mmtuna.studies.study import SPEC
 
 
 @dataclass(frozen=True, kw_only=True)

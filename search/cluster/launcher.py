@@ -28,7 +28,7 @@ from mmtuna.spaces.errors import InputError
 from mmtuna.studies import results
 from mmtuna.studies import study as study_room
 from mmtuna.studies.spec.study_spec import StudySpec, read_text
-from mmtuna.studies.storage.opening import SQLITE
+from mmtuna.studies.spec.tables import SQLITE
 from mmtuna.studies.storage.outages import DiskFullError, StorageLostError, through_outages
 from mmtuna.studies.storage.postgres import holds_password, without_password
 

@@ -19,9 +19,10 @@ from mmtuna.search.versions import machine, versions
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import require_new_folder
 from mmtuna.studies import results
+from mmtuna.studies.attributes import FINGERPRINTS
 from mmtuna.studies.results import TrialRow
 from mmtuna.studies.spec import StudySpec
-from mmtuna.studies.study import FINGERPRINTS, open_existing
+from mmtuna.studies.study import open_existing
 
 
 def export_trial(spec: StudySpec, out: Path, trial: int | None, retrain: bool = False) -> str:

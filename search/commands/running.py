@@ -64,7 +64,8 @@ def check(path: Path, as_json: bool) -> None:
 
 
 def _continuation_problem(spec: StudySpec, fingerprints: dict[str, dict[str, Any]]) -> list[str]:
-    from mmtuna.studies.storage.opening import SQLITE, sqlite_file
+    from mmtuna.studies.spec.tables import SQLITE
+    from mmtuna.studies.storage.opening import sqlite_file
     from mmtuna.studies.study import check_fingerprints
 
     if spec.study.storage.startswith(SQLITE) and not sqlite_file(spec.study.storage).exists():

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import optuna
 from optuna.trial import TrialState
 from rich.markup import escape
 
-from mmtuna.objectives.outcome import Cause, Ending, Evaluation, Outcome
+from mmtuna.objectives.outcome import Ending, Evaluation, Outcome
 from mmtuna.objectives.trial_files import BEST, LAST
+from mmtuna.spaces.trials import Cause
 from mmtuna.studies import results
 from mmtuna.studies.leases import Leases
-from mmtuna.studies.leases.transactions import LOST, End, Lease
+from mmtuna.studies.leases.transactions import End, Lease
 from mmtuna.studies.results import TrialRow
 from mmtuna.studies.spec import StudySpec
 
@@ -81,7 +83,7 @@ def ending_text(outcome: Outcome, spec: StudySpec) -> str:
 def retain_checkpoints(study: optuna.Study, spec: StudySpec) -> None:
     """Deletes the checkpoints of ended trials that are not among the best `keep_checkpoints` complete ones."""
     entries = results.rows(study)
-    kept = set(_ranked(entries)[: spec.resources.keep_checkpoints])
+    kept = _kept(entries, spec)
     for entry in entries:
         ended = entry.state in (TrialState.COMPLETE.name, TrialState.PRUNED.name, TrialState.FAIL.name)
         if ended and entry.folder and entry.number not in kept:
@@ -95,17 +97,24 @@ def superfluous(entries: Sequence[TrialRow], spec: StudySpec, number: int) -> li
     Itself, those that it and others that end at the same time push out of the best, and those lost with their workers:
     few, since S3 is asked about each.
     """
-    ranked, keep = _ranked(entries), spec.resources.keep_checkpoints
-    lost = (entry.number for entry in entries if entry.state == TrialState.FAIL.name and entry.cause == LOST)
+    ranked, keep = [entry.number for entry in results.ranked(entries)], spec.resources.keep_checkpoints
+    lost = (entry.number for entry in entries if entry.state == TrialState.FAIL.name and entry.cause == Cause.LOST)
     return sorted({number, *ranked[keep : keep + _PUSHED_OUT], *lost} - set(ranked[:keep]))
 
 
 def keeps_checkpoints(entries: Sequence[TrialRow], spec: StudySpec, number: int) -> bool:
     """Whether trial `number` is among the best `keep_checkpoints`."""
-    return number in _ranked(entries)[: spec.resources.keep_checkpoints]
+    return number in _kept(entries, spec)
 
 
-def _ranked(entries: Sequence[TrialRow]) -> list[int]:
-    """Numbers of the complete trials, the best first."""
-    complete = [entry for entry in entries if entry.state == TrialState.COMPLETE.name and entry.value is not None]
-    return [entry.number for entry in sorted(complete, key=lambda entry: (-(entry.value or 0.0), entry.number))]
+def would_keep_checkpoints(entries: Sequence[TrialRow], spec: StudySpec, number: int, value: float) -> bool:
+    """Whether trial `number` would be among them if it ended complete now, with `value`."""
+    ended = [
+        replace(entry, state=TrialState.COMPLETE.name, value=value) if entry.number == number else entry
+        for entry in entries
+    ]
+    return keeps_checkpoints(ended, spec, number)
+
+
+def _kept(entries: Sequence[TrialRow], spec: StudySpec) -> set[int]:
+    return {entry.number for entry in results.ranked(entries)[: spec.resources.keep_checkpoints]}

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import optuna
 
-from mmtuna.objectives.outcome import Cause
 from mmtuna.objectives.trial.causes import is_disk_full
 from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.trials import Cause
 from mmtuna.studies.spec import StudySpec
 
 

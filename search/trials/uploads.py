@@ -121,22 +121,21 @@ class Uploads:
             self._say(f"trial {number}: its files stay on this machine for now: {error}")
             self._put(f"trial {number}", push)
 
-    def held_back(self, outcome: Outcome) -> Collection[str]:
-        """Files that a trial which ends so need not send, since they will not stay: checkpoints beyond the best."""
+    def held_back(self, number: int, outcome: Outcome) -> Collection[str]:
+        """Files that trial `number` need not send as it ends, since they will not stay: checkpoints beyond the best."""
         if self._files is None or outcome.ending is Ending.INTERRUPTED:
             return ()
         value = conclude.value_of(outcome, self._spec) if outcome.ending is Ending.FINISHED else None
-        return () if value is not None and self._is_kept(value) else CHECKPOINTS
+        return () if value is not None and self._is_kept(number, value) else CHECKPOINTS
 
     def forget(self, number: int) -> None:
         """Deletes checkpoints that stay no longer, now that trial `number` has ended."""
         if self._files is not None:
             self._put(f"checkpoints {number}", lambda: self._forget(number))
 
-    def _is_kept(self, value: float) -> bool:
+    def _is_kept(self, number: int, value: float) -> bool:
         entries = through_outages(lambda: results.rows(self._study), stop=self._stop, say=self._say)
-        better = sum(entry.state == TrialState.COMPLETE.name and (entry.value or 0.0) > value for entry in entries)
-        return better < self._spec.resources.keep_checkpoints
+        return conclude.would_keep_checkpoints(entries, self._spec, number, value)
 
     def _forget(self, number: int) -> None:
         assert self._files is not None

@@ -22,8 +22,8 @@ from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.settings import DEFAULTS, NO_CROP
 from mmtuna.studies.files.bucket import prove
 from mmtuna.studies.spec.s3_location import parse_location
-from mmtuna.studies.spec.tables import StudyTable
-from mmtuna.studies.storage.opening import SQLITE, open_storage, sqlite_file
+from mmtuna.studies.spec.tables import SQLITE, StudyTable
+from mmtuna.studies.storage.opening import open_storage, sqlite_file
 
 _DRAWS = 16
 _SEED = 0

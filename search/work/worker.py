@@ -17,11 +17,13 @@ from mmtuna.search.trials.uploads import Uploads
 from mmtuna.search.work.progress import Board
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.search_space import SearchSpace
+from mmtuna.spaces.trials import LAST_STEP
 from mmtuna.studies import results
 from mmtuna.studies import study as study_room
+from mmtuna.studies.attributes import HISTORY, TABLE2
 from mmtuna.studies.files.trial_store import begin as begin_files
 from mmtuna.studies.leases import Leases
-from mmtuna.studies.leases.transactions import HISTORY, Lease
+from mmtuna.studies.leases.transactions import Lease
 from mmtuna.studies.pruning import build_pruner
 from mmtuna.studies.sampling import build_sampler
 from mmtuna.studies.spec import StudySpec
@@ -193,7 +195,7 @@ class Worker:
         else:
             self._uploads.clear(order.number)
         outcome = self.objective.run(order, watch)
-        held = self._uploads.held_back(outcome)
+        held = self._uploads.held_back(order.number, outcome)
         if not watch.lost():
             self._uploads.finish(order.number, claim.lease.attempt, held)
         kept = conclude.conclude(self._leases, claim.lease, outcome, self.spec)
@@ -227,12 +229,12 @@ class TrialWatch:
         before = trial._cached_frozen_trial
         self._reported = set(before.intermediate_values)
         self._highest = max(before.intermediate_values.values(), default=float("-inf"))
-        self._table2 = "table2" in before.user_attrs
+        self._table2 = TABLE2 in before.user_attrs
 
     def evaluated(self, evaluation: Evaluation) -> bool:
         """Reports to the study; True where the pruner gives the trial up, else the trial's files are sent."""
         stop = self._report(evaluation)
-        if not stop and evaluation.step < 100:  # one that ends sends them when it has
+        if not stop and evaluation.step < LAST_STEP:  # one that ends sends them when it has
             self._worker._uploads.schedule(self._trial.number, self._lease.attempt)
         return stop
 
@@ -249,7 +251,7 @@ class TrialWatch:
             self._reported.add(evaluation.step)
         # After its last evaluation a trial is complete: there is nothing left to save. A row of Table 2 is trained to
         # its end, since it is there to be compared.
-        if evaluation.step >= 100 or self._table2:
+        if evaluation.step >= LAST_STEP or self._table2:
             return False
         return bool(self._worker._through(self._trial.should_prune))
 

@@ -9,24 +9,21 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
-import random
 import re
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 from mmtuna.spaces.errors import InputError
+from mmtuna.studies.patience import Result, repeat
 from mmtuna.studies.spec.s3_location import Location
-from mmtuna.studies.storage.outages import STOPPING_SECONDS
-
-Result = TypeVar("Result")
 
 # Together at most about 20 s for a server that takes no connection, which is what `mmtuna check` may need.
 _CONNECT_SECONDS, _READ_SECONDS, _TRIES = 5, 30, 3
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 5.0
+_FIRST_PAUSE = 0.5
 _NOT_ACCEPTED = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "InvalidClientTokenId")
 _DENIED = ("AccessDenied", "AllAccessDisabled", "403")
 _CHANGED = ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey", "412", "404")
@@ -230,20 +227,12 @@ def prove(location: Location, name: str) -> None:
 
 def patiently(call: Callable[[], Result], seconds: float, stop: threading.Event) -> Result:
     """`call()`, repeated while S3 is away, for `seconds` at most and for 5 s once `stop` is set; then its S3Error."""
-    began, stopping, pause = time.monotonic(), None, _FIRST_PAUSE
-    while True:
-        try:
-            return call()
-        except S3Error as error:
-            now = time.monotonic()
-            if stop.is_set():
-                stopping = stopping or now
-            late = now - began > seconds or (stopping is not None and now - stopping > STOPPING_SECONDS)
-            if late or not error.passing:
-                raise
-        # Workers that lost the server together must not come back together.
-        time.sleep(pause * random.uniform(0.5, 1.0))
-        pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def passes(error: Exception) -> bool:
+        return isinstance(error, S3Error) and error.passing
+
+    # One try alone may take as long as boto3's own tries: the time counts from the first one's start.
+    return repeat(call, passes, limit=seconds, first_pause=_FIRST_PAUSE, stop=stop, since=time.monotonic())
 
 
 def _code(error: BaseException | None) -> str:

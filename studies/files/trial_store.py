@@ -30,6 +30,7 @@ import optuna
 
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import whole_folder
+from mmtuna.studies.attributes import FILES
 from mmtuna.studies.files.bucket import Bucket, S3Error
 from mmtuna.studies.files.file_list import FileList, Marks, StoredFile, is_safe
 from mmtuna.studies.files.reading import Head, open_files, sha256_of
@@ -37,7 +38,6 @@ from mmtuna.studies.spec.s3_location import parse_location
 from mmtuna.studies.spec.tables import StudyTable
 
 LIST, OBJECTS = "FILES.json", "objects"
-_ATTR = "mmtuna:files"
 _LARGEST_LIST = 16 << 20
 _SMALL = 8 << 20
 _CHUNK = 1 << 20
@@ -49,13 +49,13 @@ def begin(study: optuna.Study) -> None:
 
     A study that is begun anew under an old name must not find the files of the old one's trials.
     """
-    if _ATTR not in study.user_attrs:
-        study.set_user_attr(_ATTR, secrets.token_hex(6))
+    if FILES not in study.user_attrs:
+        study.set_user_attr(FILES, secrets.token_hex(6))
 
 
 def trial_files(table: StudyTable, study: optuna.Study) -> TrialFiles | None:
     """The files of the study's trials in S3; None where they lie in its folder alone, or no worker has begun."""
-    known = study.user_attrs.get(_ATTR) if table.artifacts is not None else None
+    known = study.user_attrs.get(FILES) if table.artifacts is not None else None
     if table.artifacts is None or known is None:
         return None
     location = parse_location(table.artifacts)
@@ -64,7 +64,7 @@ def trial_files(table: StudyTable, study: optuna.Study) -> TrialFiles | None:
 
 def trial_marks(table: StudyTable, study: optuna.Study) -> Marks | None:
     """What this machine has noted of the folders of such a study; None as for `trial_files`. Asks S3 for nothing."""
-    known = study.user_attrs.get(_ATTR) if table.artifacts is not None else None
+    known = study.user_attrs.get(FILES) if table.artifacts is not None else None
     return None if known is None else Marks(table.folder, str(known))
 
 

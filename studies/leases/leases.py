@@ -20,6 +20,7 @@ from optuna import pruners
 from optuna.trial import TrialState
 from sqlalchemy import delete, insert, select, update
 
+from mmtuna.studies.attributes import HISTORY
 from mmtuna.studies.leases import signs_of_life, transactions
 from mmtuna.studies.leases.transactions import TRIALS, End, Lease, Reaped
 from mmtuna.studies.storage.opening import database_of, engine_of
@@ -97,7 +98,7 @@ class Leases:
 
         The caller holds the study's lock, gives that lock's connection, and calls `hold` after its release or `drop`.
         """
-        history = trial.user_attrs.get(transactions.HISTORY, [])
+        history = trial.user_attrs.get(HISTORY, [])
         lease = Lease(trial._trial_id, trial.number, secrets.token_hex(8), self.worker, len(history) + 1)
         with self._mutex:
             self._claimed.add(lease.token)

@@ -18,10 +18,10 @@ from optuna.storages._rdb import models
 from optuna.trial import TrialState
 from sqlalchemy import delete, func, insert, select, update
 
+from mmtuna.spaces.trials import Cause
+from mmtuna.studies.attributes import CAUSE, HISTORY, MESSAGE
 from mmtuna.studies.storage.tables import LEASES, has_expired, now
 
-HISTORY = "history"
-LOST = "lost"
 INTERRUPTED = "interrupted"
 TRIALS = models.TrialModel.__table__
 _ATTRS = models.TrialUserAttributeModel.__table__
@@ -136,12 +136,13 @@ def reap(connection: sqlalchemy.Connection, lease: Lease, retries: int, *, dead:
         gone = gone.where(has_expired(connection.engine, LEASES))
     if connection.execute(gone).rowcount != 1:
         return None
-    history = [*_history(connection, lease.trial_id), _entry(lease.worker, lease.attempt, LOST, at=_time(connection))]
-    losses = sum(entry.get("ended") == LOST for entry in history)
+    entry = _entry(lease.worker, lease.attempt, Cause.LOST, at=_time(connection))
+    history = [*_history(connection, lease.trial_id), entry]
+    losses = sum(earlier.get("ended") == Cause.LOST for earlier in history)
     attrs: dict[str, Any] = {HISTORY: history}
     failed = losses > retries
     if failed:
-        attrs |= {"cause": LOST, "message": f"lost with its worker {losses} times, last with {lease.worker}"}
+        attrs |= {CAUSE: Cause.LOST, MESSAGE: f"lost with its worker {losses} times, last with {lease.worker}"}
     write_attrs(connection, lease.trial_id, attrs)
     _set_state(connection, lease.trial_id, TrialState.FAIL if failed else TrialState.WAITING)
     return Reaped(lease.number, lease.worker, losses, failed)

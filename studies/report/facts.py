@@ -13,10 +13,10 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from mmtuna.spaces.search_space import SearchSpace
+from mmtuna.studies.attributes import FINGERPRINTS, SPEC
 from mmtuna.studies.ledger import Ledger, ending, ledger
-from mmtuna.studies.results import TrialRow, rows
+from mmtuna.studies.results import TrialRow, ranked, rows
 from mmtuna.studies.sampling import params_key
-from mmtuna.studies.study import FINGERPRINTS, SPEC
 from mmtuna.studies.table2 import Table2Line, table2
 
 Overlay = tuple[str, str, bytes]
@@ -118,7 +118,7 @@ class Reading:
     @cached_property
     def ranked(self) -> list[TrialRow]:
         """Complete trials, the best first, the earliest of equals first."""
-        return sorted(self.complete, key=lambda row: (-value_of(row), row.number))
+        return ranked(self.rows)
 
     @property
     def best(self) -> TrialRow | None:

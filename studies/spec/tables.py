@@ -14,6 +14,7 @@ from mmtuna.spaces.settings import check_settings
 from mmtuna.studies.spec.s3_location import parse_location
 
 SQLITE = "sqlite:///"
+"""How the URL of a SQLite file begins."""
 
 
 def resolve(path: Path, info: ValidationInfo) -> Path:

@@ -22,6 +22,7 @@ from optuna.storages import RDBStorage
 from optuna.storages._rdb import storage as optuna_rdb
 
 from mmtuna.spaces.errors import InputError
+from mmtuna.studies.spec.tables import SQLITE
 from mmtuna.studies.storage import tables as lease_tables
 from mmtuna.studies.storage.outages import StorageAwayError, is_disk_full, is_outage
 from mmtuna.studies.storage.postgres import (
@@ -36,7 +37,6 @@ from mmtuna.studies.storage.postgres import (
     read_url,
 )
 
-SQLITE = "sqlite:///"
 BUSY_SECONDS = 60.0
 _HOPELESS = ("password", "authentication", "does not exist", "pg_hba.conf", "resolve host")
 

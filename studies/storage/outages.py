@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import errno
-import random
 import sqlite3
 import threading
-import time
 from collections.abc import Callable
-from typing import TypeVar
 
 import sqlalchemy.exc
 
 from mmtuna.spaces.errors import InputError
-
-Result = TypeVar("Result")
+from mmtuna.studies.patience import LONGEST_PAUSE, Result, repeat
 
 OUTAGE_SECONDS = 600.0
-STOPPING_SECONDS = 5.0
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+_FIRST_PAUSE = 0.1
 _POSTGRES_DISK_FULL = "53100"
 _POSTGRES_READ_ONLY = "25006"  # a stand-in that has not taken over yet
 # sqlite.org/rescode.html; the second where the file that readers and writers of a WAL share cannot grow.
@@ -98,31 +93,24 @@ def through_outages(
     Pauses grow from 0.1 to 5 s. Gives up after `limit` seconds, or 5 s after `stop` was set, with StorageLostError; a
     full disk is a DiskFullError at once. Other errors pass through.
     """
-    began: float | None = None
-    stopping: float | None = None
-    pause = _FIRST_PAUSE
-    while True:
-        try:
-            result = call()
-        except Exception as error:
-            if is_disk_full(error):
-                raise DiskFullError(_DISK_FULL) from None
-            if not is_outage(error):
-                raise
-            now = time.monotonic()
-            if began is None:
-                began = now
-            elif say is not None and pause == _LONGEST_PAUSE:
-                say(f"the database does not answer since {now - began:.0f} s; trying again for {limit:.0f} s")
-                say = None
-            if stop is not None and stop.is_set():
-                stopping = stopping or now
-            if now - began > limit or (stopping is not None and now - stopping > STOPPING_SECONDS):
-                raise StorageLostError(
-                    f"the database did not answer for {now - began:.0f} s; start it and run the same command again"
-                ) from None
-        else:
-            return result
-        # Workers that lost the database together must not come back together.
-        time.sleep(pause * random.uniform(0.5, 1.0))
-        pause = min(2 * pause, _LONGEST_PAUSE)
+    said = say is None
+
+    def passes(error: Exception) -> bool:
+        if is_disk_full(error):
+            raise DiskFullError(_DISK_FULL) from None
+        return is_outage(error)
+
+    def on_failure(seconds: float, pause: float) -> None:
+        nonlocal said
+        if say is not None and not said and pause == LONGEST_PAUSE:
+            say(f"the database does not answer since {seconds:.0f} s; trying again for {limit:.0f} s")
+            said = True
+
+    def given_up(_error: Exception, seconds: float) -> Exception:
+        return StorageLostError(
+            f"the database did not answer for {seconds:.0f} s; start it and run the same command again"
+        )
+
+    return repeat(
+        call, passes, limit=limit, first_pause=_FIRST_PAUSE, stop=stop, on_failure=on_failure, given_up=given_up
+    )

@@ -12,11 +12,12 @@ import sqlalchemy
 import sqlalchemy.exc
 
 from mmtuna.spaces.errors import InputError
+from mmtuna.studies.spec.tables import SQLITE
 
 POSTGRES = "postgresql+psycopg://"
 UNREADABLE = (
-    "[study] storage, MMTUNA_STORAGE or --to cannot be read as a URL; write sqlite:///FILE or "
-    f"{POSTGRES}USER@HOST/NAME, special signs percent-encoded"
+    "[study] storage, MMTUNA_STORAGE or --to cannot be read as a URL; write "
+    f"{SQLITE}FILE or {POSTGRES}USER@HOST/NAME, special signs percent-encoded"
 )
 _SECRETS = ("password", "sslpassword", "passwd", "pwd")
 _SECRET_OPTION = re.compile(rf"(?:{'|'.join(_SECRETS)})=", re.IGNORECASE)
@@ -130,7 +131,7 @@ def without_password(url: str) -> str:
 
     InputError, which does not repeat it, for one that is no URL.
     """
-    if not url or url.startswith("sqlite:///"):
+    if not url or url.startswith(SQLITE):
         return url
     parsed = read_url(url)
     secret = [name for name in parsed.query if name.lower() in _SECRETS]

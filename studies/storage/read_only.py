@@ -9,7 +9,8 @@ import sqlalchemy
 import sqlalchemy.exc
 from optuna.storages import RDBStorage
 
-from mmtuna.studies.storage.opening import BUSY_SECONDS, SQLITE, open_storage, sqlite_file
+from mmtuna.studies.spec.tables import SQLITE
+from mmtuna.studies.storage.opening import BUSY_SECONDS, open_storage, sqlite_file
 from mmtuna.studies.storage.postgres import engine_options, limit_waits
 
 

@@ -7,7 +7,7 @@ from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Categorical
 from mmtuna.spaces.presets import extended, paper
 from mmtuna.spaces.search_space import SearchSpace
-from mmtuna.spaces.settings import DEFAULTS, SETTINGS, check_settings, complete
+from mmtuna.spaces.settings import DEFAULTS, SETTINGS, check_settings
 from mmtuna.spaces.table2 import COLLAPSED_MIOU, PUBLISHED_BEST, TABLE1, TABLE2, Row
 
 
@@ -17,7 +17,7 @@ def test_every_row_lies_in_both_presets(row: Row, space: SearchSpace) -> None:
     params = row.params(space)
     assert space.why_not(params) is None
     check_settings(row.settings, "row")
-    assert complete(params, {}) == row.settings  # what is not sampled is the paper's by default
+    assert {**DEFAULTS, **params} == row.settings  # what is not sampled is the paper's by default
 
 
 def test_table2_is_the_published_one() -> None:
@@ -87,11 +87,3 @@ def test_every_default_is_allowed_and_every_setting_explained() -> None:
 def test_wrong_settings(values: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=re.escape(message)):
         check_settings(values, "[train]")
-
-
-def test_complete_prefers_params_to_fixed_to_defaults() -> None:
-    done = complete({"crop": 64, "a.b": 1}, {"crop": 96, "batch_size": 4})
-    assert (done["crop"], done["batch_size"], done["a.b"]) == (64, 4, 1)
-    assert {name: done[name] for name in DEFAULTS if name not in ("crop", "batch_size")} == {
-        name: value for name, value in DEFAULTS.items() if name not in ("crop", "batch_size")
-    }

@@ -1,6 +1,5 @@
 import csv
 import io
-import json
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -21,7 +20,6 @@ from mmtuna.studies.results import (
     cost_attrs,
     diverged,
     evaluation_attrs,
-    export_rows,
     folder_attrs,
     repeated_cause,
     rows,
@@ -62,7 +60,6 @@ def test_what_is_recorded_is_read_back(study: optuna.Study) -> None:
     assert entry.started is not None
     assert entry.ended is not None
     assert entry.started <= entry.ended
-    assert json.loads(json.dumps(export_rows(study)))[0]["params"] == {"crop": 320}
 
 
 def test_rows_of_trials_that_have_not_begun_or_ended(study: optuna.Study) -> None:

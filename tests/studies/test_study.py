@@ -14,12 +14,12 @@ from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Categorical, Float
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.table2 import TABLE2
+from mmtuna.studies.attributes import FINGERPRINTS
 from mmtuna.studies.enqueuing import enqueue_grid, enqueue_start, enqueue_table2
 from mmtuna.studies.sampling import build_sampler, params_key
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.storage.opening import study_lock
 from mmtuna.studies.study import (
-    FINGERPRINTS,
     Budget,
     Claim,
     ask,

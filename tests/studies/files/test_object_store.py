@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from mmtuna.spaces.errors import InputError
+from mmtuna.studies import patience
 from mmtuna.studies.files import bucket as s3_bucket
 from mmtuna.studies.files.bucket import Bucket, S3Error, client, patiently, prove
 from mmtuna.studies.spec.s3_location import parse_location
@@ -127,7 +128,7 @@ def test_an_s3_that_is_away_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> No
     answers = 100 * [S3Error("away", passing=True)]
     with pytest.raises(S3Error, match="away"):
         patiently(call, 0.05, threading.Event())
-    monkeypatch.setattr(s3_bucket, "STOPPING_SECONDS", 0.05)
+    monkeypatch.setattr(patience, "STOPPING_SECONDS", 0.05)
     stop = threading.Event()
     stop.set()
     with pytest.raises(S3Error, match="away"):

@@ -120,7 +120,7 @@ def test_waiting_ends_at_its_limit() -> None:
 
 
 def test_waiting_ends_soon_after_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mmtuna.studies.storage.outages.STOPPING_SECONDS", 0.2)
+    monkeypatch.setattr("mmtuna.studies.patience.STOPPING_SECONDS", 0.2)
     stop = threading.Event()
     stop.set()
     with pytest.raises(StorageLostError):
