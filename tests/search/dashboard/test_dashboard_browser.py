@@ -88,8 +88,15 @@ def test_a_page_that_fetches_from_outside_would_be_found_out(tmp_path: Path) -> 
 
 def test_the_study_with_its_plots(client: Client, tmp_path: Path) -> None:
     page = browse(f"{client.origin}/dashboard/studies/1", tmp_path)
-    for text in ("shown (id=1)", "History and the paper's best", "paper's best 0.7600", "Parallel coordinates"):
+    for text in ("shown (id=1)", "History and the paper's best", "paper's best 0.7600", "Hyperparameter Importance"):
         assert text in page.dom, text
+    assert_at_home(page)
+
+
+def test_the_dashboards_own_parallel_coordinates(client: Client, tmp_path: Path) -> None:
+    page = browse(f"{client.origin}/dashboard/studies/1/smartSelection", tmp_path)
+    assert "Parallel Coordinate" in page.dom
+    assert "Param decoder" in page.dom
     assert "WebGL is not supported" not in page.dom
     assert_at_home(page)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,7 +41,7 @@ def test_every_ended_trial_has_its_note_and_files(client: Client) -> None:
     study = client.json("/api/studies/1")
     assert "### The paper's Table 2 beside ours" in study["note"]["body"]
     assert study["objective_names"] == ["mIoU"]
-    assert {plot["id"] for plot in study["plotly_graph_objects"]} == {"history", "parallel-coordinates"}
+    assert [plot["id"] for plot in study["plotly_graph_objects"]] == ["history"]
 
 
 def test_a_row_of_table2_says_so_and_stands_beside_the_published_figures(client: Client) -> None:
@@ -69,6 +70,21 @@ def test_a_second_refresh_changes_nothing_and_a_new_trial_is_added(tmp_path: Pat
     end_trial(spec, study, trial)
     assert refresh_trial(spec, study, 3) == Refreshed(notes=1, files=5)
     assert refresh(spec, study).notes == 1  # the study's own
+
+
+def test_a_plot_that_the_dashboard_draws_itself_is_taken_back(tmp_path: Path) -> None:
+    spec = make_study(tmp_path, trials=1)
+    study = study_room.open_existing(spec)
+    old = json.dumps({"data": [{"type": "bar", "x": [0.5], "y": ["lr"]}], "layout": {}})
+    study._storage.set_study_system_attr(study._study_id, "dashboard:plot_data:importances:0", old)
+    assert refresh(spec, study).plots == 2
+    assert refresh(spec, study) == Refreshed()
+    with served(spec) as client:
+        shown = {plot["id"]: plot["graph_object"] for plot in client.json("/api/studies/1")["plotly_graph_objects"]}
+    assert set(shown) == {"history", "importances"}
+    figure = json.loads(shown["importances"])
+    assert figure["data"] == []
+    assert "see Hyperparameter Importance" in figure["layout"]["title"]["text"]
 
 
 def test_files_of_a_running_trial_are_kept_with_the_trial(tmp_path: Path) -> None:
