@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # mypy does not know that the rooms are installed as mmtuna.spaces, ...: it reads them where they are named so.
 TYPED := $(VENV)/typed
 
-.PHONY: demo test test-slow check clean
+.PHONY: demo test test-slow check zoo clean
 
 $(READY): setup.py pyproject.toml constraints.txt scripts/setup.sh
 	PYTHON="$(PYTHON)" scripts/setup.sh $(VENV)
@@ -28,6 +28,10 @@ check: $(READY)
 	ln -s $(addprefix $(CURDIR)/,$(wildcard mmtuna/*) spaces objectives studies search) $(TYPED)/mmtuna/
 	MYPYPATH=$(TYPED) $(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_layers.py
+
+# Hours on two cores; ended, it goes on where it stood.
+zoo: $(READY)
+	$(BIN)/python benchmarks/zoo/run.py
 
 clean:
 	rm -rf $(VENV) runs
