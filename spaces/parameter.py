@@ -56,15 +56,23 @@ class Parameter:
 
 @dataclass(frozen=True, kw_only=True)
 class Categorical(Parameter):
-    """One of `choices`, unordered. Choices of different type are different: 1, 1.0, True and "1" never mix."""
+    """One of `choices`, unordered. 1, 1.0 and True are one value to Python, so no two of them are choices together."""
 
     choices: tuple[Value, ...]
 
     def __post_init__(self) -> None:
         if not self.choices:
             raise InputError(f"parameter {self.name}: choices is empty; give at least one choice")
-        if len({repr(choice) for choice in self.choices}) < len(self.choices):
-            raise InputError(f"parameter {self.name}: choices {list(self.choices)} hold a value twice; give each once")
+        if any(isinstance(choice, float) and not math.isfinite(choice) for choice in self.choices):
+            raise InputError(f"parameter {self.name}: choices {list(self.choices)} hold no finite number; remove it")
+        for place, choice in enumerate(self.choices):
+            if choice in self.choices[:place]:
+                twin = self.choices[self.choices.index(choice)]
+                what = "a value twice" if repr(twin) == repr(choice) else f"{twin!r} and {choice!r}, which are equal"
+                raise InputError(
+                    f"parameter {self.name}: choices {list(self.choices)} hold {what}: the second would never be "
+                    "tried; give each once"
+                )
 
     @property
     def distribution(self) -> CategoricalDistribution:

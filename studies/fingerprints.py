@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from mmtuna.studies.idle import idle_as_kept
+
 ABSENT = "absent"
 
 
@@ -19,10 +21,15 @@ def merged(described: Mapping[str, Any], fingerprints: Mapping[str, Mapping[str,
 
 
 def as_kept(was: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
-    """`now` without sums of start weights that `was` does not have: it was kept before there were any."""
+    """`now` as it would have been kept when `was` was: less what was not kept then, with what no trial ever felt.
+
+    Sums of start weights came later. Settings that change nothing could be written then and are refused now: whoever
+    removes them goes on with the same study.
+    """
     known, weights = was.get("weights", {}), now.get("weights", {})
     kept = {key: value for key, value in weights.items() if key in known or not key.endswith(".sha256")}
-    return {**now, "weights": kept} if "weights" in now else dict(now)
+    same = {**now, "weights": kept} if "weights" in now else dict(now)
+    return same | idle_as_kept(was, now)
 
 
 def first_difference(was: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, object, object] | None:

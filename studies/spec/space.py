@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from mmtuna.spaces.effects import NEEDS, paper_values, why_idle
 from mmtuna.spaces.errors import InputError
-from mmtuna.spaces.parameter import Categorical, Float, Int, Parameter, parameter
+from mmtuna.spaces.parameter import Categorical, Float, Int, Parameter, Value, parameter
 from mmtuna.spaces.presets import preset
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.settings import DEFAULTS, SETTINGS, UNET_ONLY, check_settings
@@ -29,13 +30,63 @@ def assemble(table: SpaceTable, train: Mapping[str, Any], base: str) -> SearchSp
                 f"[model] base is not unet, and {name} belongs to unet alone; "
                 + (f'add drop = ["{name}"] to [space]' if name in parameters else f"remove {name} from [train]")
             )
-    space = SearchSpace(list(parameters.values()))
+    space = SearchSpace(list(_of_use(parameters, own, train, base).values()))
     for params in table.start:
-        for name, value in params.items():
-            if name not in space or not space.parameter(name).contains(value):
-                what = "is no parameter of the space" if name not in space else f"= {value!r} lies outside its range"
-                raise InputError(f"[space] start: {name} {what}; mend it, or widen the space")
+        _check_start(params, space)
     return space
+
+
+def _of_use(
+    parameters: Mapping[str, Parameter], own: Mapping[str, Parameter], train: Mapping[str, Any], base: str
+) -> dict[str, Parameter]:
+    """`parameters` where they change a training; InputError for what a person wrote and no trial would feel."""
+    possible: dict[str, Sequence[Value]] = dict(paper_values()) if base == "unet" else {}
+    possible |= {name: (value,) for name, value in train.items()}
+    for name, sampled in parameters.items():
+        # Where a parameter has a condition of its own, trials beyond it take the value that stood there before.
+        possible[name] = (*(possible.get(name, ()) if sampled.when else ()), *(sampled.values() or ()))
+    # Without any parameter the params come from a function, and nothing is known of them here.
+    for name, value in train.items() if parameters else ():
+        reason = why_idle(name, possible)
+        if reason:
+            raise InputError(f"[train] {name} = {value} changes no trial: {reason}")
+    found: dict[str, Parameter] = {}
+    for name, sampled in parameters.items():
+        reason = why_idle(name, possible)
+        if reason is None:
+            found[name] = _where_of_use(sampled, parameters)
+        elif name in own:
+            raise InputError(f"[space.params.{name}] changes no trial: {reason}")
+    return found
+
+
+def _where_of_use(sampled: Parameter, parameters: Mapping[str, Parameter]) -> Parameter:
+    """`sampled` under the condition that it changes something: a trial names no value that it did not use."""
+    need = NEEDS.get(sampled.name)
+    if need is None or need.parent not in parameters:
+        return sampled
+    everywhere = tuple(parameters[need.parent].values() or ())
+    asked = sampled.when.get(need.parent, everywhere)
+    helpful = tuple(value for value in asked if need.met_by(value))
+    if not helpful:
+        raise InputError(
+            f"[space.params.{sampled.name}] changes no trial: it needs {need}, and stands when {need.parent} = "
+            f"{' | '.join(map(str, asked))}; mend the condition"
+        )
+    return sampled if helpful == everywhere else replace(sampled, when={**sampled.when, need.parent: helpful})
+
+
+def _check_start(params: Mapping[str, Any], space: SearchSpace) -> None:
+    for name, value in params.items():
+        if name not in space or not space.parameter(name).contains(value):
+            what = "is no parameter of the space" if name not in space else f"= {value!r} lies outside its range"
+            raise InputError(f"[space] start: {name} {what}; mend it, or widen the space")
+        for parent, allowed in space.parameter(name).when.items():
+            if parent in params and params[parent] not in allowed:
+                raise InputError(
+                    f"[space] start: {name} = {value!r} changes nothing beside {parent} = {params[parent]!r}; "
+                    f"remove it, or take {parent} = {' | '.join(map(str, allowed))}"
+                )
 
 
 def _own_parameter(name: str, fields: Mapping[str, Any]) -> Parameter:

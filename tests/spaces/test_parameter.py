@@ -35,7 +35,10 @@ def test_from_a_table(table: dict[str, Any], expected: Parameter) -> None:
         ({"type": "int", "low": 1}, "int lacks high; it takes low, high, step, log, when and nothing else"),
         ({"choices": [1], "low": 3}, "categorical has unknown fields low; it takes choices, when"),
         ({"choices": []}, "choices is empty; give at least one choice"),
-        ({"choices": [1, 1]}, "hold a value twice; give each once"),
+        ({"choices": [1, 1]}, "hold a value twice: the second would never be tried; give each once"),
+        ({"choices": [True, 1]}, "choices [True, 1] hold True and 1, which are equal: the second would never be tried"),
+        ({"choices": [0, 0.0]}, "hold 0 and 0.0, which are equal"),
+        ({"choices": [0.5, float("inf")]}, "hold no finite number; remove it"),
         ({"choices": [[1]]}, "choices is [[1]]; give a list of strings, numbers, true or false"),
         ({"low": 5, "high": 1}, "range 5 to 1 is empty"),
         ({"low": 0, "high": 1, "log": True}, "log scale from 0; a log scale starts above 0"),
@@ -85,7 +88,7 @@ def test_values(made: Parameter, values: list[Any] | None) -> None:
 @pytest.mark.parametrize(
     "made",
     [
-        Categorical(name="p", choices=(1, "a", True)),
+        Categorical(name="p", choices=(2, "a", True)),
         Int(name="p", low=2, high=64, log=True),
         Float(name="p", low=0.0, high=0.3, step=0.1),
         Float(name="p", low=1e-6, high=1e-2, log=True),
