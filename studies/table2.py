@@ -58,7 +58,11 @@ def table2(study: optuna.Study, space: SearchSpace, class_name: str | None = Non
     if class_name is None:
         classes = study.user_attrs.get(SPEC, {}).get("data", {}).get("classes", ["background", "fluid"])
         class_name = classes[1]
-    trials = rows(study)
+    return lines(rows(study), space, class_name)
+
+
+def lines(trials: Sequence[TrialRow], space: SearchSpace, class_name: str) -> list[Table2Line]:
+    """The eleven lines of `trials`, with the IoU of the class `class_name`."""
     return [_line(entry, _of_row(entry, trials, space), f"IoU.{class_name}") for entry in TABLE2]
 
 

@@ -56,7 +56,7 @@ def refresh(spec: StudySpec, study: optuna.Study, stop: Callable[[], bool] = lam
     for trial in ended:
         bodies[trial._trial_id] = _note(spec, reading.space, trial, attachments.pictures(trial.number))
 
-    bodies[None] = notes.study_note(reading.study, reading.space, reading.facts)
+    bodies[None] = notes.study_note(reading)
     written = notes.save_notes(study, bodies, stop)
     return Refreshed(written, dashboard_plots.save_plots(study, dashboard_plots.plots(reading)), files)
 

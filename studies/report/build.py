@@ -36,11 +36,12 @@ def report_html(study: optuna.Study, space: SearchSpace, facts: ReportFacts | No
         ("methods", "Methods paragraph", _methods(reading)),
         ("provenance", "Versions and fingerprints", account.provenance(reading)),
     ]
-    name = study.study_name
     subtitle = (
         f"Hyperparameter search for MMSegmentation: {count(len(reading.rows), 'trial')}, maximising {reading.metric}"
     )
-    return page(name, subtitle, sections, "Written by mmtuna. All metrics are fractions, 0 to 1, on validation images.")
+    return page(
+        reading.name, subtitle, sections, "Written by mmtuna. All metrics are fractions, 0 to 1, on validation images."
+    )
 
 
 def _methods(reading: Reading) -> Html:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.studies.attributes import FINGERPRINTS, SPEC
 from mmtuna.studies.ledger import Ledger, ending, ledger
-from mmtuna.studies.results import TrialRow, ranked, rows
+from mmtuna.studies.results import TrialRow, ranked, row
 from mmtuna.studies.sampling import params_key
-from mmtuna.studies.table2 import Table2Line, table2
+from mmtuna.studies.table2 import Table2Line, lines
 
 Overlay = tuple[str, str, bytes]
 """Title, caption, and a PNG file's bytes, already as small as they shall be shown."""
@@ -83,27 +82,19 @@ def _filled(facts: ReportFacts, study: optuna.Study) -> ReportFacts:
     )
 
 
-class _Still(optuna.Study):
-    """A study as it was when this was made: workers may add trials meanwhile, and figures would not add up."""
-
-    def __init__(self, study: optuna.Study) -> None:
-        self.__dict__.update(copy.copy(study).__dict__)
-        self._trials_then = study.get_trials(deepcopy=False)
-
-    def get_trials(self, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
-        chosen = [trial for trial in self._trials_then if states is None or trial.state in states]
-        return copy.deepcopy(chosen) if deepcopy else chosen
-
-
 class Reading:
-    """A study read once for a report: its rows by how they ended, and the facts filled in."""
+    """A study read once for a report: its trials, its rows by how they ended, and the facts filled in.
+
+    Workers may add trials meanwhile, and figures would not add up: nothing asks the study a second time.
+    """
 
     def __init__(self, study: optuna.Study, space: SearchSpace, facts: ReportFacts) -> None:
-        self.study: optuna.Study = _Still(study)
+        self.name = study.study_name
         self.space = space
         self.facts = _filled(facts, study)
         self.metric = self.facts.metric or "mIoU"
-        self.rows: list[TrialRow] = rows(self.study)
+        self.trials: list[FrozenTrial] = study.get_trials(deepcopy=False)
+        self.rows: list[TrialRow] = [row(trial) for trial in self.trials]
         self.ledger: Ledger = ledger(self.rows)
 
     def ended(self, how: str) -> list[TrialRow]:
@@ -133,8 +124,12 @@ class Reading:
     @cached_property
     def table2(self) -> list[Table2Line]:
         """The paper's rows beside ours."""
-        classes = self.facts.classes
-        return table2(self.study, self.space, classes[1] if len(classes) > 1 else None)
+        return lines(self.rows, self.space, self.foreground)
+
+    @property
+    def foreground(self) -> str:
+        """The class beside the published fluid IoU: class 1, as in the paper's data."""
+        return self.facts.classes[1] if len(self.facts.classes) > 1 else "fluid"
 
     @cached_property
     def replicated(self) -> int:
@@ -157,7 +152,7 @@ class Reading:
 
     @cached_property
     def _reported(self) -> dict[int, dict[int, float]]:
-        return {trial.number: trial.intermediate_values for trial in self.study.get_trials(deepcopy=False)}
+        return {trial.number: trial.intermediate_values for trial in self.trials}
 
 
 def value_of(row: TrialRow) -> float:

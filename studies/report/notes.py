@@ -12,7 +12,7 @@ from mmtuna.spaces.parameter import Categorical, Float, Int, Parameter
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.table2 import TABLE2, Row
 from mmtuna.studies.ledger import ending
-from mmtuna.studies.report.facts import Reading, ReportFacts, value_of
+from mmtuna.studies.report.facts import Reading, value_of
 from mmtuna.studies.report.markup import duration, hours, value_text
 from mmtuna.studies.report.table_sections import size_of
 from mmtuna.studies.results import TrialRow
@@ -159,9 +159,8 @@ def row_of_table2(row: TrialRow, space: SearchSpace) -> Row | None:
     return None
 
 
-def study_note(study: optuna.Study, space: SearchSpace, facts: ReportFacts | None = None) -> str:
+def study_note(reading: Reading) -> str:
     """The study at a glance: best so far, Table 2 beside ours, what was searched."""
-    reading = Reading(study, space, facts or ReportFacts())
     parts = [_progress(reading), _best(reading)]
     if any(line.states for line in reading.table2):
         parts += [
@@ -172,7 +171,7 @@ def study_note(study: optuna.Study, space: SearchSpace, facts: ReportFacts | Non
     parts += [
         "### What was searched",
         f"{size_of(reading)}:",
-        _table(("parameter", "range"), [(parameter.name, range_text(parameter)) for parameter in space]),
+        _table(("parameter", "range"), [(parameter.name, range_text(parameter)) for parameter in reading.space]),
     ]
     fixed = reading.facts.fixed
     if fixed:

@@ -37,8 +37,21 @@ def importances(reading: Reading) -> dict[str, float] | str:
         # A parameter that hardly any trial has is rated with a warning; the chart's note says that it is rough.
         warnings.simplefilter("ignore")
         evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=good_share(n))
-        found = optuna.importance.get_param_importances(reading.study, evaluator=evaluator)
+        found = optuna.importance.get_param_importances(_in_memory(reading), evaluator=evaluator)
     return {name: share for name, share in found.items() if share == share}
+
+
+def _in_memory(reading: Reading) -> optuna.Study:
+    """The complete trials as a study of their own, for what Optuna only computes of a study."""
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it announces every study that it creates
+    try:
+        study = optuna.create_study(direction="maximize")
+    finally:
+        optuna.logging.set_verbosity(verbosity)
+    complete = {row.number for row in reading.complete}
+    study.add_trials(trial for trial in reading.trials if trial.number in complete)
+    return study
 
 
 def good_share(n: int) -> float:

@@ -113,7 +113,6 @@ def table2(reading: Reading) -> Html:
         return missing(
             f"None of the paper's eleven rows was trained in this study. {best} `mmtuna table2` trains them."
         )
-    name = reading.facts.classes[1] if len(reading.facts.classes) > 1 else "fluid"
     body = [
         (
             str(line.number),
@@ -125,7 +124,7 @@ def table2(reading: Reading) -> Html:
         )
         for line in lines
     ]
-    header = ("row", "settings", "n", "mDice", "mIoU", f"IoU.{name}")
+    header = ("row", "settings", "n", "mDice", "mIoU", f"IoU.{reading.foreground}")
     caption = "In each cell the published figure, and below it ours: mean ± sample standard deviation of n trials"
     parts: list[Content] = []
     if any(line.miou for line in lines):

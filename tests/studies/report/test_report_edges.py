@@ -198,6 +198,21 @@ def test_all_figures_are_of_one_moment(space: SearchSpace) -> None:
     assert "21 ended trials" in page.sections["methods"]
 
 
+def test_a_report_says_nothing_and_leaves_optunas_log_as_it_was(
+    space: SearchSpace, capfd: pytest.CaptureFixture[str]
+) -> None:
+    study = searched(30, space)
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.INFO)
+    try:
+        capfd.readouterr()
+        assert "importances" in read(study, space).charts
+        assert optuna.logging.get_verbosity() == optuna.logging.INFO
+    finally:
+        optuna.logging.set_verbosity(before)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_importing_the_report_loads_no_plotly() -> None:
     code = "import sys, mmtuna.studies.report; print([name for name in sys.modules if name.split('.')[0] == 'plotly'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
