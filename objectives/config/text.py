@@ -6,6 +6,7 @@ import pprint
 from pathlib import Path
 from typing import Any
 
+from mmtuna.objectives.config.inheritance import read_plain
 from mmtuna.spaces.files import write_whole
 
 
@@ -22,12 +23,5 @@ def write_config(cfg: dict[str, Any], path: Path, header: str = "") -> None:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Reads back what `write_config` wrote: literals only, nothing is run."""
-    import ast
-
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    values: dict[str, Any] = {}
-    for node in tree.body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            values[node.targets[0].id] = ast.literal_eval(node.value)
-    return values
+    """Reads back what `write_config` wrote: values only, nothing is run; InputError for anything else in it."""
+    return read_plain(path)

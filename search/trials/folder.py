@@ -58,7 +58,8 @@ def folder_to_look(spec: StudySpec, study: optuna.Study, name: str) -> Path:
 def relocate(config: Path, spec: StudySpec) -> None:
     """Writes a config that another machine made anew, with this machine's folders of data and lists.
 
-    What is no plain value is left out: what comes from elsewhere must not be run. A folder without config stays so.
+    InputError for one that holds more than plain values: what comes from elsewhere must not be run. A folder without
+    config stays so.
     """
     from mmtuna.objectives.config import read_config, write_config
 

@@ -230,6 +230,13 @@ def _load_bases(ready: Preparation) -> None:
     model = ready.spec.model
     for decoder in _decoders(ready):
         ready.bases[decoder] = load_base(model.base, decoder=decoder, trust_code=model.trust_code)
+    trusted = next(iter(ready.bases.values())).trusted
+    if trusted is not None:
+        imports = next(iter(ready.bases.values())).imports
+        more = f", and imports {', '.join(imports)} in every trial" if imports else ""
+        ready.notes.append(
+            f"[model] trust_code: runs {trusted} and its bases as Python{more}; who may write there runs code here"
+        )
 
 
 def _find_weights(ready: Preparation, on_download: OnProgress | None) -> None:

@@ -98,12 +98,34 @@ def test_plain_yaml_and_json_are_read(tmp_path: Path) -> None:
 ATTACKS = {
     "import": ("import os\nos.mkdir({canary!r})\n", "holds code"),
     "from import": ("from os import mkdir\nmkdir({canary!r})\n", "holds code"),
-    "open": ("x = open({canary!r}, 'w')\n", r"line 1: holds code \(Call\)"),
+    "open": (
+        "x = open({canary!r}, 'w')\n",
+        r"line 1: holds code \(a call of open\); write plain values, or set \[model\] trust_code",
+    ),
     "dunder": ("x = __import__('os').mkdir({canary!r})\n", "holds code"),
     "builtins": ("x = __builtins__['open']({canary!r}, 'w')\n", "holds code"),
     "lambda": ("x = (lambda: open({canary!r}, 'w'))()\n", "holds code"),
     "function": ("def f():\n    open({canary!r}, 'w')\nf()\n", "holds code"),
     "comprehension": ("x = [y for y in (1,) if open({canary!r}, 'w')]\n", "holds code"),
+    "a builtin as a value": (
+        "x = max([\"__import__('os').mkdir('{canary}')\"], key=eval)\n",
+        r"line 1: name 'eval' is not defined",
+    ),
+    "an allowed builtin as a value": ("x = dict(key=len)\n", r"holds code \(len is a function, which may be called"),
+    "a key function": ("x = max([1, 2], key=1)\n", r"gives max\(\) a named argument \(key\)"),
+    "a builtin bound anew": (
+        "len = eval\nx = len(\"__import__('os').mkdir('{canary}')\")\n",
+        "line 1: name 'eval' is not defined",
+    ),
+    "a builtin bound to another": ("len = 3\n", "line 1: sets len, which has a meaning of its own here"),
+    "a builtin bound in a loop": ("x = [1 for (dict, y) in [(1, 2)]]\n", "sets dict, which has a meaning of its own"),
+    "a text's method": ("x = '{{0.__class__}}'.format(dict)\n", r"holds code|a call of"),
+    "walrus": ("x = (y := open)\n", r"holds code \(NamedExpr\)"),
+    "if": ("if True:\n    import os\n", r"line 1: holds code \(If\)"),
+    "new style": (
+        "from mmengine.config import read_base\nwith read_base():\n    from .evil import *\n",
+        r"line 1: is in MMEngine's import style \(with read_base\(\)\); name its bases in _base_; write plain values",
+    ),
     "in an f-string": ("x = f\"{{open({canary!r}, 'w')}}\"\n", "holds code|template"),
     "method": ("x = 'a'.join(open({canary!r}, 'w'))\n", "holds code"),
     "attributes of _base_": ("x = _base_.__class__.__init__.__globals__\n", "holds code"),
@@ -114,13 +136,23 @@ ATTACKS = {
     "a base of a base": ("_base_ = './middle.py'\n", "evil.py, line 1: holds code"),
     "a computed base": ("_base_ = ['./' + 'evil.py']\n", "_base_ is computed, so the files it names are unknown"),
     "a base by name": ("where = './evil.py'\n_base_ = where\n", "_base_ is computed"),
-    "two bases, one hidden": ("x = _base_ = 'mmseg::unet/" + FCN + ".py'\n_base_ = './evil.py'\n", "evil.py, line 1"),
-    "an environment template": ("x = {{{{'$NOPE:1'}}}}\n", r"holds a template \(\{\{...\}\}\), which can become code"),
+    "two bases, one hidden": (
+        "x = _base_ = 'mmseg::unet/" + FCN + ".py'\n_base_ = './evil.py'\n",
+        "line 1: sets _base_ twice; name all bases in one list",
+    ),
+    "_base_ set in a loop": ("x = [1 for _base_ in ['./evil.py']]\n", "sets _base_, which has a meaning of its own"),
+    "an absolute base in the zoo's name": ("_base_ = 'mmseg::{folder}/evil.py'\n", "leaves the package; name a file"),
+    "an absolute base": ("_base_ = '/etc/evil.py'\n", "_base_ /etc/evil.py lies outside"),
+    "another package's base": ("_base_ = 'mmdet::{folder}/evil.py'\n", "of another package; only mmseg's own"),
+    "a link out of the folder": ("_base_ = './link.py'\n", "_base_ ./link.py lies outside"),
+    "a base that is no config": ("_base_ = './evil.txt'\n", r"evil.txt is no config; name a file that ends in \.py"),
+    "a circle": ("_base_ = './mine.py'\n", "mine.py: is a base of itself; take it out"),
+    "an environment template": ("x = {{{{'$NOPE:1'}}}}\n", r"holds a template \(\{\{\$NOPE\}\}\) that takes a value"),
     "a template that ends its string": (
         "_base_ = 'mmseg::unet/"
         + FCN
         + ".py'\ny = \"\\{{{{_base_.log_level}}}};__import__('os').mkdir({canary!r})#\"\n",
-        r"holds a template",
+        r"line 2: holds code \(a call of __import__\)",
     ),
     "a way out of a package": (
         "_base_ = 'mmseg::unet/" + "../" * 40 + "{outside}/evil.py'\n",
@@ -137,13 +169,16 @@ def test_code_in_a_base_config_is_refused_and_does_not_run(
 ) -> None:
     canary = tmp_path / "canary"
     run = f"import os; os.mkdir({str(canary)!r})\n"
-    write(tmp_path / "evil.py", run)
-    write(tmp_path / "middle.py", "_base_ = './evil.py'\n")
-    write(tmp_path / "modules/canary_module.py", run)
-    (tmp_path / "sub").mkdir()
+    here = tmp_path / "mine/deep"
+    for name in (tmp_path / "evil.py", here / "evil.py", here / "evil.txt", tmp_path / "modules/canary_module.py"):
+        write(name, run)
+    write(here / "middle.py", "_base_ = './evil.py'\n")
+    (here / "sub").mkdir()
+    (here / "link.py").symlink_to(tmp_path / "evil.py")
     monkeypatch.syspath_prepend(tmp_path / "modules")
     text, message = ATTACKS[attack]
-    path = write(tmp_path / "mine.py", text.format(canary=str(canary), outside=str(tmp_path).lstrip("/")))
+    filled = text.format(canary=str(canary), outside=str(tmp_path).lstrip("/"), folder=tmp_path)
+    path = write(here / "mine.py", filled)
     with pytest.raises(InputError, match=message):
         load_base(path)
     assert not canary.exists()
@@ -162,8 +197,10 @@ def test_code_in_a_base_config_is_refused_and_does_not_run(
         ("d.json", '{{"_base_": ["evil.yaml"]}}', r"evil.yaml: is not plain data"),
         ("e.yaml", "custom_imports:\n  imports: [canary_module]\n", r"imports code \(custom_imports\)"),
         ("f.yaml", "x: '{{{{$HOME:x}}}}'\n", r"holds a template"),
-        ("g.yaml", "_base_: {{a: 1}}\nmodel: 1\n", r"_base_ a does not exist"),
-        ("h.json", '{{"_base_": [3]}}', r"is not plain data \(_base_ is no file name"),
+        ("g.yaml", "_base_: {{a: 1}}\nmodel: 1\n", r"_base_ holds {'a': 1}; name files"),
+        ("h.json", '{{"_base_": [3]}}', r"_base_ holds 3; name files, in a text or a list of texts"),
+        ("i.yaml", "x: 2020-01-01\n", r"holds date '2020-01-01', which is no plain value"),
+        ("j.json", "[1]", r"is not plain data \(not a table of names\)"),
     ],
 )
 def test_code_behind_yaml_and_json_is_refused_and_does_not_run(
@@ -187,7 +224,7 @@ def test_trusted_code_is_read_and_its_imports_wait_for_the_training(
     monkeypatch.syspath_prepend(tmp_path / "modules")
     text = f"import math\n_base_ = '{ZOO_BASE}'\nmodel = dict(decode_head=dict(channels=math.gcd(8, 12)))\n"
     path = write(tmp_path / "mine.py", text + "custom_imports = dict(imports=['waiting_module'])\ndel math\n")
-    with pytest.raises(InputError, match=r"line 1: holds code \(Import\), which reading it would run; write plain"):
+    with pytest.raises(InputError, match=r"line 1: holds code \(Import\); write plain"):
         load_base(path)
     base = load_base(path, trust_code=True)
     assert base.cfg["model"]["decode_head"]["channels"] == 4
@@ -205,8 +242,11 @@ def test_trusted_code_is_read_and_its_imports_wait_for_the_training(
         ),
         (f"_base_ = '{ZOO_BASE}'\nmodel = 3\n", r"mine.py: .*has no model;|mine.py: .*must load with mmengine"),
         (f"_base_ = '{ZOO_BASE}'\nval_dataloader = None\n", r"has no val_dataloader;|must load with mmengine"),
-        ("model = dict(\n", r"mine.py: .*; it must"),
-        ("x = undefined_name\n", r"mine.py: name 'undefined_name' is not defined; it must load with mmengine's Config"),
+        ("model = dict(\n", r"mine.py[:,].*; it must"),
+        (
+            "x = undefined_name\n",
+            r"mine.py.*: name 'undefined_name' is not defined; it must load with mmengine's Config",
+        ),
     ],
 )
 def test_a_base_that_is_broken_or_incomplete_is_named(
