@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import Callable
-from typing import Any
 
 import optuna
-from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import update
 
@@ -17,6 +15,7 @@ from mmtuna.studies.fingerprints import short
 from mmtuna.studies.leases.leases import reap
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.storage.opening import engine_of, hide_password, open_storage, study_lock
+from mmtuna.studies.storage.optuna_insides import STUDIES, set_study_system_attr, storage_of, study_system_attrs
 from mmtuna.studies.storage.outages import OUTAGE_SECONDS
 from mmtuna.studies.storage.postgres import holds_password
 from mmtuna.studies.study import open_existing
@@ -103,8 +102,7 @@ def _copy(
         count = _fill(source, copy, on_trial)
         _compare(source, copy)
         with engine_of(copy).begin() as connection:
-            studies = models.StudyModel.__table__
-            connection.execute(update(studies).where(studies.c.study_name == copying).values(study_name=name))
+            connection.execute(update(STUDIES).where(STUDIES.c.study_name == copying).values(study_name=name))
     except BaseException:
         optuna.delete_study(study_name=copying, storage=storage)
         raise
@@ -114,28 +112,23 @@ def _copy(
 def _fill(source: optuna.Study, copy: optuna.Study, on_trial: Callable[[int, int], None]) -> int:
     for key, value in source.user_attrs.items():
         copy.set_user_attr(key, value)
-    for key, value in _system_attrs(source).items():
-        copy._storage.set_study_system_attr(copy._study_id, key, value)
+    for key, value in study_system_attrs(source).items():
+        set_study_system_attr(copy, key, value)
     trials = source.get_trials(deepcopy=False)
     for done, trial in enumerate(trials, 1):
-        copy._storage.create_new_trial(copy._study_id, template_trial=trial)
+        copy.add_trial(trial)
         on_trial(done, len(trials))
     return len(trials)
 
 
-def _system_attrs(study: optuna.Study) -> dict[str, Any]:
-    attrs: dict[str, Any] = study._storage.get_study_system_attrs(study._study_id)
-    return attrs
-
-
 def _compare(source: optuna.Study, copy: optuna.Study) -> None:
     """Raises InputError that names the first thing that differs."""
-    theirs = optuna.load_study(study_name=copy.study_name, storage=copy._storage)
+    theirs = optuna.load_study(study_name=copy.study_name, storage=storage_of(copy))
     before, after = source.get_trials(deepcopy=False), theirs.get_trials(deepcopy=False)
     pairs: list[tuple[str, object, object]] = [
         ("direction", source.directions, theirs.directions),
         ("user attributes", source.user_attrs, theirs.user_attrs),
-        ("system attributes", _system_attrs(source), _system_attrs(theirs)),
+        ("system attributes", study_system_attrs(source), study_system_attrs(theirs)),
         ("number of trials", len(before), len(after)),
     ]
     for one, other in zip(before, after, strict=False):

@@ -19,6 +19,7 @@ from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Params, Value
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.studies.spec.tables import StudyTable
+from mmtuna.studies.storage.optuna_insides import enqueued_params, whole_study
 
 REDRAWS = 20
 
@@ -80,7 +81,7 @@ def params_key(params: Mapping[str, Value]) -> str:
 
 def params_of(trial: FrozenTrial) -> Params:
     """The params of `trial`, those of a waiting one included."""
-    params: Params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+    params: Params = {**(enqueued_params(trial) or {}), **trial.params}
     return params
 
 
@@ -118,7 +119,7 @@ class SpaceSampler(BaseSampler):
         trial: FrozenTrial,
         search_space: dict[str, BaseDistribution],  # noqa: ARG002
     ) -> dict[str, Any]:
-        fixed = trial.system_attrs.get("fixed_params", {})
+        fixed = enqueued_params(trial) or {}
         params = self._draw(study, trial, fixed)
         if not self._redraw or fixed:
             return params
@@ -160,10 +161,8 @@ class SpaceSampler(BaseSampler):
 
 
 def _seen(study: Study, trial: FrozenTrial) -> set[str]:
-    # Under Hyperband the sampler gets a view of one bracket, whose `_study` is the whole study.
-    whole: Study = getattr(study, "_study", study)
     return {
         params_key(params_of(other))
-        for other in whole.get_trials(deepcopy=False)
+        for other in whole_study(study).get_trials(deepcopy=False)
         if other.number != trial.number and other.state != TrialState.FAIL
     }

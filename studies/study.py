@@ -21,6 +21,7 @@ from mmtuna.studies.sampling import params_key, params_of
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.spec.tables import SQLITE
 from mmtuna.studies.storage.opening import StudyLock, database_of, open_storage, sqlite_file, study_lock
+from mmtuna.studies.storage.optuna_insides import enqueued_params, storage_of, trial_id
 from mmtuna.studies.storage.outages import StorageAwayError, is_disk_full, is_outage
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -138,7 +139,7 @@ def left(study: optuna.Study, trials: int | None) -> int:
 
 
 def _was_enqueued(trial: FrozenTrial) -> bool:
-    return "fixed_params" in trial.system_attrs  # Optuna's own mark; what was sampled and put back waits without
+    return enqueued_params(trial) is not None
 
 
 def ask(
@@ -188,7 +189,7 @@ def _require_stored(study: optuna.Study, trial: optuna.Trial) -> None:
     A process that lost the lock while it asked, to a restart of the server, may go on to suggest for a trial that was
     put back and is this one's now. Optuna keeps what is stored first, and does not say so.
     """
-    if study._storage.get_trial(trial._trial_id).params != trial.params:
+    if storage_of(study).get_trial(trial_id(trial)).params != trial.params:
         raise StorageAwayError(f"trial {trial.number}: another process suggests its params as well; ask again")
 
 
@@ -197,7 +198,7 @@ def _ask(
 ) -> Claim | Budget:
     before = study.get_trials(deepcopy=False)
     if leases is not None:
-        running_ids = {trial._trial_id for trial in before if trial.state == TrialState.RUNNING}
+        running_ids = {trial_id(trial) for trial in before if trial.state == TrialState.RUNNING}
         reaped = leases.reap()
         if leases.put_back_unclaimed(running_ids) or reaped:
             before = study.get_trials(deepcopy=False)

@@ -27,6 +27,7 @@ from mmtuna.spaces.errors import InputError
 from mmtuna.studies.files.attachments import artifact_files
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.storage.opening import open_storage
+from mmtuna.studies.storage.optuna_insides import study_id
 from mmtuna.studies.storage.read_only import open_read_only
 from mmtuna.studies.study import open_existing
 
@@ -71,7 +72,7 @@ def serve(
             # A large study that no worker has kept up to date would otherwise show nothing for a minute.
             patience = time.monotonic() + FIRST_SECONDS
             content.refresh(lambda: stop.is_set() or time.monotonic() > patience)
-            _announce(host, server.server_port, _study_id(study), token if made else None, token is not None, writable)
+            _announce(host, server.server_port, study_id(study), token if made else None, token is not None, writable)
             thread = threading.Thread(target=server.serve_forever, name="dashboard", daemon=True)
             thread.start()
             while not stop.is_set():
@@ -177,10 +178,6 @@ class _Content:
             self._seen = None if stop() else states
         except Exception as error:  # the dashboard shows what there is; the next round may succeed
             print(f"mmtuna: notes and files not brought up to date: {type(error).__name__}", file=sys.stderr)
-
-
-def _study_id(study: optuna.Study) -> int:
-    return int(study._study_id)
 
 
 def _announce(host: str, port: int, study_id: int, made: str | None, asks: bool, writable: bool) -> None:

@@ -25,6 +25,7 @@ from mmtuna.studies.files.trial_store import trial_marks
 from mmtuna.studies.report import dashboard_plots, notes
 from mmtuna.studies.report.facts import Reading, ReportFacts
 from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.storage.optuna_insides import trial_id
 
 CURVE = "learning_curve"
 
@@ -54,7 +55,7 @@ def refresh(spec: StudySpec, study: optuna.Study, stop: Callable[[], bool] = lam
     reading = Reading(study, spec.search_space(), ReportFacts(asked=spec.study.trials))
     bodies: dict[int | None, str] = {}
     for trial in ended:
-        bodies[trial._trial_id] = _note(spec, reading.space, trial, attachments.pictures(trial.number))
+        bodies[trial_id(trial)] = _note(spec, reading.space, trial, attachments.pictures(trial.number))
 
     bodies[None] = notes.study_note(reading)
     written = notes.save_notes(study, bodies, stop)
@@ -82,7 +83,7 @@ def _refresh_trial(spec: StudySpec, study: optuna.Study, number: int) -> Refresh
     if not trial.state.is_finished():
         return Refreshed(files=files)
     body = _note(spec, spec.search_space(), trial, attachments.pictures(number))
-    return Refreshed(notes.save_notes(study, {trial._trial_id: body}), files=files)
+    return Refreshed(notes.save_notes(study, {trial_id(trial): body}), files=files)
 
 
 def name_metric(study: optuna.Study, metric: str) -> None:

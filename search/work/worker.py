@@ -28,6 +28,7 @@ from mmtuna.studies.pruning import build_pruner
 from mmtuna.studies.sampling import build_sampler
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.storage.opening import study_lock
+from mmtuna.studies.storage.optuna_insides import as_read
 from mmtuna.studies.storage.outages import DiskFullError, StorageLostError, through_outages
 
 Result = TypeVar("Result")
@@ -226,7 +227,7 @@ class TrialWatch:
         self._metric = worker.spec.study.metric
         self._best = worker.spec.study.value == "best"
         # A trial that was put back reports some steps for a second time; the first stays.
-        before = trial._cached_frozen_trial
+        before = as_read(trial)
         self._reported = set(before.intermediate_values)
         self._highest = max(before.intermediate_values.values(), default=float("-inf"))
         self._table2 = TABLE2 in before.user_attrs

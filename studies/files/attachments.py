@@ -19,6 +19,16 @@ from mmtuna.studies.files.artifact_folder import LARGEST, ArtifactFiles, artifac
 from mmtuna.studies.files.s3_artifacts import S3ArtifactStore
 from mmtuna.studies.spec.s3_location import parse_location
 from mmtuna.studies.spec.tables import StudyTable
+from mmtuna.studies.storage.optuna_insides import (
+    ARTIFACT_OF_ENDED_TRIAL,
+    ARTIFACT_OF_TRIAL,
+    artifact_address,
+    artifact_of_ended_trial,
+    set_study_system_attr,
+    set_trial_system_attr,
+    study_system_attrs,
+    trial_id,
+)
 
 PNG, TEXT, JSON = "image/png", "text/plain", "application/json"
 SUFFIXES = {PNG: (".png",), TEXT: (".txt", ".log", ".py"), JSON: (".json",)}
@@ -26,12 +36,6 @@ SUFFIXES = {PNG: (".png",), TEXT: (".txt", ".log", ".py"), JSON: (".json",)}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}")
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"  # PNG specification, 5.2
 _NAMESPACE = uuid.UUID("6f1d7a52-0c0e-4d5f-9c55-3a8f0f3a5d10")
-
-# Optuna keeps an artifact's metadata among the trial's system attributes, which are closed once the trial has ended.
-# The dashboard also reads them from the study's, under a name that holds the trial's id.
-_OF_TRIAL = "artifacts:"
-_OF_ENDED_TRIAL = "dashboard:artifacts:{trial_id}:"
-_ENDED_KEY = re.compile(r"dashboard:artifacts:(\d+):(.+)")
 
 
 def artifact_files(table: StudyTable) -> ArtifactFiles:
@@ -56,21 +60,20 @@ class Attachments:
 
     def __init__(self, study: optuna.Study, store: ArtifactFiles, trials: list[FrozenTrial] | None = None) -> None:
         self._study, self._store = study, store
-        self._storage, self._study_id = study._storage, study._study_id
         self._trials = study.get_trials(deepcopy=False) if trials is None else trials
         self._known: dict[int, dict[str, str]] = {}
-        for key, value in self._storage.get_study_system_attrs(self._study_id).items():
-            if found := _ENDED_KEY.fullmatch(key):
-                self._known.setdefault(int(found[1]), {})[found[2]] = value
+        for key, value in study_system_attrs(study).items():
+            if found := artifact_of_ended_trial(key):
+                self._known.setdefault(found[0], {})[found[1]] = value
 
     def _metas(self, trial: FrozenTrial) -> dict[str, str]:
         """Metadata by artifact id, as JSON text."""
         own = {
-            key.removeprefix(_OF_TRIAL): value
-            for key, value in trial._system_attrs.items()
-            if key.startswith(_OF_TRIAL)
+            key.removeprefix(ARTIFACT_OF_TRIAL): value
+            for key, value in trial.system_attrs.items()
+            if key.startswith(ARTIFACT_OF_TRIAL)
         }
-        return own | self._known.get(trial._trial_id, {})
+        return own | self._known.get(trial_id(trial), {})
 
     def has(self, number: int, name: str) -> bool:
         """Whether the trial has a file of this name; also where a person deleted it in the dashboard."""
@@ -87,7 +90,7 @@ class Attachments:
             meta = json.loads(text) or {}
             name = meta.get("filename", "")
             if meta.get("mimetype") == PNG and artifact_id == self._id(number, name) and self._store.holds(artifact_id):
-                found[name] = f"/artifacts/{self._study_id}/{trial._trial_id}/{artifact_id}"
+                found[name] = artifact_address(self._study, trial, artifact_id)
         return dict(sorted(found.items()))
 
     def attach(self, number: int, content: Path | bytes, *, name: str, mimetype: str) -> bool:
@@ -103,13 +106,13 @@ class Attachments:
         meta = json.dumps(asdict(ArtifactMeta(artifact_id, name, mimetype, None)))
         if not trial.state.is_finished():
             try:
-                self._storage.set_trial_system_attr(trial._trial_id, _OF_TRIAL + artifact_id, meta)
+                set_trial_system_attr(self._study, trial, ARTIFACT_OF_TRIAL + artifact_id, meta)
                 return True
             except optuna.exceptions.UpdateFinishedTrialError:
                 pass  # it ended meanwhile
-        key = _OF_ENDED_TRIAL.format(trial_id=trial._trial_id) + artifact_id
-        self._storage.set_study_system_attr(self._study_id, key, meta)
-        self._known.setdefault(trial._trial_id, {})[artifact_id] = meta
+        key = ARTIFACT_OF_ENDED_TRIAL.format(trial_id=trial_id(trial)) + artifact_id
+        set_study_system_attr(self._study, key, meta)
+        self._known.setdefault(trial_id(trial), {})[artifact_id] = meta
         return True
 
     def _id(self, number: int, name: str) -> str:

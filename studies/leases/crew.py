@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import optuna
 from sqlalchemy import select
 
-from mmtuna.studies.leases.transactions import TRIALS
 from mmtuna.studies.storage.opening import engine_of
+from mmtuna.studies.storage.optuna_insides import TRIALS, study_id
 from mmtuna.studies.storage.tables import LEASES, WORKERS, has_expired, now
 
 EXPIRING = 1 / 3
@@ -51,8 +51,8 @@ def crew_of(study: optuna.Study) -> Crew:
     lease_left = (LEASES.c.expires - now(engine)).label("left")
     leases = select(LEASES, lease_left, TRIALS.c.number).join(TRIALS, TRIALS.c.trial_id == LEASES.c.trial_id)
     with engine.begin() as connection:
-        crew = connection.execute(workers.where(WORKERS.c.study_id == study._study_id)).all()
-        held = connection.execute(leases.where(LEASES.c.study_id == study._study_id).order_by(TRIALS.c.number)).all()
+        crew = connection.execute(workers.where(WORKERS.c.study_id == study_id(study))).all()
+        held = connection.execute(leases.where(LEASES.c.study_id == study_id(study)).order_by(TRIALS.c.number)).all()
     return Crew(
         tuple(
             WorkerLife(

@@ -16,14 +16,22 @@ from typing import Any
 
 import optuna
 import sqlalchemy
-from optuna import pruners
 from optuna.trial import TrialState
 from sqlalchemy import delete, insert, select, update
 
 from mmtuna.studies.attributes import HISTORY
 from mmtuna.studies.leases import signs_of_life, transactions
-from mmtuna.studies.leases.transactions import TRIALS, End, Lease, Reaped
+from mmtuna.studies.leases.transactions import End, Lease, Reaped
 from mmtuna.studies.storage.opening import database_of, engine_of
+from mmtuna.studies.storage.optuna_insides import (
+    TRIALS,
+    note_report,
+    read_trials_again,
+    storage_of,
+    study_id,
+    trial_id,
+    view_of_sampler,
+)
 from mmtuna.studies.storage.outages import OUTAGE_SECONDS, through_outages
 from mmtuna.studies.storage.tables import CONTACT, LEASES, WORKERS, has_expired, has_had_its_chance, keep_contact, now
 
@@ -91,7 +99,7 @@ class Leases:
     def _forget_old_workers(self) -> None:
         old = WORKERS.c.expires < now(self.engine) - _REMEMBERED_SECONDS
         with self.engine.begin() as connection:
-            connection.execute(delete(WORKERS).where(WORKERS.c.study_id == self.study._study_id, old))
+            connection.execute(delete(WORKERS).where(WORKERS.c.study_id == study_id(self.study), old))
 
     def claim(self, trial: optuna.Trial, attrs: Mapping[str, Any], connection: sqlalchemy.Connection | None) -> Lease:
         """Takes a lease on a trial that was just made running, and sets user attributes with it.
@@ -99,7 +107,7 @@ class Leases:
         The caller holds the study's lock, gives that lock's connection, and calls `hold` after its release or `drop`.
         """
         history = trial.user_attrs.get(HISTORY, [])
-        lease = Lease(trial._trial_id, trial.number, secrets.token_hex(8), self.worker, len(history) + 1)
+        lease = Lease(trial_id(trial), trial.number, secrets.token_hex(8), self.worker, len(history) + 1)
         with self._mutex:
             self._claimed.add(lease.token)
         if connection is not None:
@@ -111,7 +119,7 @@ class Leases:
 
     def _write_claim(self, connection: sqlalchemy.Connection, lease: Lease, attrs: Mapping[str, Any]) -> None:
         expires = now(self.engine) + self.seconds
-        transactions.claim(connection, lease, self.study._study_id, self.seconds, expires)
+        transactions.claim(connection, lease, study_id(self.study), self.seconds, expires)
         if attrs:
             transactions.write_attrs(connection, lease.trial_id, attrs)
 
@@ -141,7 +149,7 @@ class Leases:
         if not self._through(lambda connection: transactions.report(connection, lease, step, value)):
             self._lost.add(lease.token)
             return False
-        trial._cached_frozen_trial.intermediate_values[step] = value
+        note_report(trial, step, value)
         return True
 
     def end(self, lease: Lease, how: End) -> bool:
@@ -159,13 +167,13 @@ class Leases:
 
     def _tell_sampler(self, lease: Lease, how: End) -> None:
         # As Study.tell does. It may compute what a sampler stores with the trial, and so it comes before the end.
-        self.study._thread_local.cached_all_trials = None
-        frozen = self.study._storage.get_trial(lease.trial_id)
+        read_trials_again(self.study)
+        frozen = storage_of(self.study).get_trial(lease.trial_id)
         values = None if how.value is None else [how.value]
         if how.state == TrialState.PRUNED and (how.report or frozen.intermediate_values):
             values = [how.report[1] if how.report else frozen.intermediate_values[frozen.last_step or 0]]
-        filtered = pruners._filter_study(self.study, frozen)
-        filtered.sampler.after_trial(filtered, frozen, how.state, values)
+        view = view_of_sampler(self.study, frozen)
+        view.sampler.after_trial(view, frozen, how.state, values)
 
     def _through(self, call: Callable[[sqlalchemy.Connection], bool]) -> bool:
         def once() -> bool:
@@ -188,13 +196,13 @@ class Leases:
         database, before the claim was whole. A lease in this worker's name that it does not know is one of these.
         """
         with self.engine.begin() as connection:
-            leases = connection.execute(select(LEASES).where(LEASES.c.study_id == self.study._study_id)).all()
+            leases = connection.execute(select(LEASES).where(LEASES.c.study_id == study_id(self.study))).all()
             unknown = [row for row in leases if row.worker == self.worker and row.token not in self._claimed]
             for row in unknown:
                 connection.execute(delete(LEASES).where(LEASES.c.token == row.token))
             free = running - {row.trial_id for row in leases} | {row.trial_id for row in unknown}
-            for trial_id in free:
-                transactions.put_back_unclaimed(connection, trial_id)
+            for unclaimed in free:
+                transactions.put_back_unclaimed(connection, unclaimed)
         return bool(free)
 
     def _keep(self) -> None:
@@ -218,7 +226,7 @@ class Leases:
         with self.engine.begin() as connection:
             mine = update(WORKERS).where(WORKERS.c.worker == self.worker).values(expires=until)
             if connection.execute(mine).rowcount == 0:
-                row = {"worker": self.worker, "study_id": self.study._study_id, "slots": self.slots}
+                row = {"worker": self.worker, "study_id": study_id(self.study), "slots": self.slots}
                 times = {"started": now(self.engine), "seconds": self.seconds, "expires": until}
                 connection.execute(insert(WORKERS).values(**row, **times))
             tokens = LEASES.c.token.in_(list(held))
@@ -229,7 +237,7 @@ class Leases:
             self._lost.add(token)
             self.drop(held[token])
         # Last: who asks between the two finds leases that were renewed.
-        keep_contact(self.engine, self.study._study_id, self.seconds)
+        keep_contact(self.engine, study_id(self.study), self.seconds)
 
 
 def keeps_leases(study: optuna.Study) -> bool:
@@ -253,7 +261,7 @@ def reap(
     taken for expired also where no worker reached the database meanwhile; None for a worker, which notes that it does.
     """
     engine = engine_of(study)
-    where = (LEASES.c.study_id == study._study_id) & (LEASES.c.worker != but_not)
+    where = (LEASES.c.study_id == study_id(study)) & (LEASES.c.worker != but_not)
     over = sqlalchemy.and_(has_expired(engine, LEASES), has_had_its_chance(engine, patience))
     leased = select(LEASES, TRIALS.c.number, over.label("expired"))
     with engine.begin() as connection:
@@ -274,7 +282,7 @@ def reap(
 
 
 def _forget(study: optuna.Study, folder: Path, worker: str) -> None:
-    held = (LEASES.c.worker == worker) & (LEASES.c.study_id == study._study_id)
+    held = (LEASES.c.worker == worker) & (LEASES.c.study_id == study_id(study))
     with engine_of(study).begin() as connection:
         if connection.scalar(select(LEASES.c.token).where(held)) is not None:
             return  # another one had locked one of its trials at this moment

@@ -14,19 +14,23 @@ from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy
-from optuna.storages._rdb import models
 from optuna.trial import TrialState
 from sqlalchemy import delete, func, insert, select, update
 
 from mmtuna.spaces.trials import Cause
 from mmtuna.studies.attributes import CAUSE, HISTORY, MESSAGE
+from mmtuna.studies.storage.optuna_insides import (
+    REPORTS,
+    TRIALS,
+    USER_ATTRS,
+    VALUES,
+    finite_report,
+    stored_report,
+    stored_value,
+)
 from mmtuna.studies.storage.tables import LEASES, has_expired, now
 
 INTERRUPTED = "interrupted"
-TRIALS = models.TrialModel.__table__
-_ATTRS = models.TrialUserAttributeModel.__table__
-_VALUES = models.TrialValueModel.__table__
-_REPORTS = models.TrialIntermediateValueModel.__table__
 
 
 @dataclass(frozen=True)
@@ -88,14 +92,14 @@ def end(connection: sqlalchemy.Connection, lease: Lease, how: End) -> bool:
         return _ended_by(connection, lease)
     trial_id = lease.trial_id
     if how.report is not None:
-        last = connection.scalar(select(func.max(_REPORTS.c.step)).where(_REPORTS.c.trial_id == trial_id))
+        last = connection.scalar(select(func.max(REPORTS.c.step)).where(REPORTS.c.trial_id == trial_id))
         step, reported = how.report
         _write_report(connection, trial_id, step if last is None else max(step, last + 1), reported)
     value = _pruned_value(connection, trial_id) if how.state == TrialState.PRUNED else how.value
     if value is not None:
-        stored, kind = models.TrialValueModel.value_to_stored_repr(value)
+        stored, kind = stored_value(value)
         row = {"trial_id": trial_id, "objective": 0, "value": stored, "value_type": kind}
-        connection.execute(insert(_VALUES).values(**row))
+        connection.execute(insert(VALUES).values(**row))
     entry = _entry(lease.worker, lease.attempt, how.state.name.lower(), token=lease.token, at=_time(connection))
     write_attrs(connection, trial_id, {**how.attrs, HISTORY: [*_history(connection, trial_id), entry]})
     _set_state(connection, trial_id, how.state)
@@ -150,9 +154,9 @@ def reap(connection: sqlalchemy.Connection, lease: Lease, retries: int, *, dead:
 
 def write_attrs(connection: sqlalchemy.Connection, trial_id: int, attrs: Mapping[str, Any]) -> None:
     """Sets user attributes of a trial."""
-    connection.execute(delete(_ATTRS).where(_ATTRS.c.trial_id == trial_id, _ATTRS.c.key.in_(list(attrs))))
+    connection.execute(delete(USER_ATTRS).where(USER_ATTRS.c.trial_id == trial_id, USER_ATTRS.c.key.in_(list(attrs))))
     rows = [{"trial_id": trial_id, "key": key, "value_json": json.dumps(value)} for key, value in attrs.items()]
-    connection.execute(insert(_ATTRS), rows)
+    connection.execute(insert(USER_ATTRS), rows)
 
 
 def _lock_held(connection: sqlalchemy.Connection, lease: Lease, *, skip: bool = False) -> bool:
@@ -169,7 +173,9 @@ def _ended_by(connection: sqlalchemy.Connection, lease: Lease) -> bool:
 
 
 def _history(connection: sqlalchemy.Connection, trial_id: int) -> list[dict[str, Any]]:
-    text = connection.scalar(select(_ATTRS.c.value_json).where(_ATTRS.c.trial_id == trial_id, _ATTRS.c.key == HISTORY))
+    text = connection.scalar(
+        select(USER_ATTRS.c.value_json).where(USER_ATTRS.c.trial_id == trial_id, USER_ATTRS.c.key == HISTORY)
+    )
     history: list[dict[str, Any]] = json.loads(text) if text else []
     return history
 
@@ -190,15 +196,14 @@ def _set_state(connection: sqlalchemy.Connection, trial_id: int, state: TrialSta
 
 
 def _write_report(connection: sqlalchemy.Connection, trial_id: int, step: int, value: float) -> None:
-    stored, kind = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
+    stored, kind = stored_report(value)
     values = {"intermediate_value": stored, "intermediate_value_type": kind}
-    here = (_REPORTS.c.trial_id == trial_id) & (_REPORTS.c.step == step)
-    if connection.execute(update(_REPORTS).where(here).values(**values)).rowcount == 0:
-        connection.execute(insert(_REPORTS).values(trial_id=trial_id, step=step, **values))
+    here = (REPORTS.c.trial_id == trial_id) & (REPORTS.c.step == step)
+    if connection.execute(update(REPORTS).where(here).values(**values)).rowcount == 0:
+        connection.execute(insert(REPORTS).values(trial_id=trial_id, step=step, **values))
 
 
 def _pruned_value(connection: sqlalchemy.Connection, trial_id: int) -> float | None:
-    finite = models.TrialIntermediateValueModel.TrialIntermediateValueType.FINITE
-    reports = select(_REPORTS.c.intermediate_value, _REPORTS.c.intermediate_value_type)
-    last = connection.execute(reports.where(_REPORTS.c.trial_id == trial_id).order_by(_REPORTS.c.step.desc())).first()
-    return float(last[0]) if last is not None and last[1] == finite else None
+    reports = select(REPORTS.c.intermediate_value, REPORTS.c.intermediate_value_type)
+    last = connection.execute(reports.where(REPORTS.c.trial_id == trial_id).order_by(REPORTS.c.step.desc())).first()
+    return None if last is None else finite_report(last[0], last[1])

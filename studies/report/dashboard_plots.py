@@ -15,8 +15,8 @@ import optuna
 from mmtuna.studies.report import charts
 from mmtuna.studies.report.facts import Reading
 from mmtuna.studies.report.markup import Figure
+from mmtuna.studies.storage.optuna_insides import PLOT, set_study_system_attr, study_system_attrs
 
-_PLOT = "dashboard:plot_data:"
 _ELSEWHERE = {"importances": "Hyperparameter Importance", "parallel-coordinates": "the page of selection"}
 """Plots that mmtuna once stored, and where the dashboard has its own."""
 
@@ -41,19 +41,18 @@ def save_plots(study: optuna.Study, found: dict[str, Figure]) -> int:
     As `optuna_dashboard.save_plotly_graph_object` does, but each in one attribute and so in one transaction: a page
     that reads between two parts of a plot gets no JSON and breaks.
     """
-    storage, study_id = study._storage, study._study_id
-    stored = storage.get_study_system_attrs(study_id)
+    stored = study_system_attrs(study)
     # No storage can delete an attribute, and a plot that nobody brings up to date any more would show old figures.
     gone: dict[str, Figure] = {
         name: _titled({"data": [], "layout": {}}, f"{name}: see {place}")
         for name, place in _ELSEWHERE.items()
-        if f"{_PLOT}{name}:0" in stored
+        if PLOT.format(name=name) in stored
     }
     saved = 0
     for name, figure in {**gone, **found}.items():
-        text, key = _text(figure), f"{_PLOT}{name}:0"
+        text, key = _text(figure), PLOT.format(name=name)
         if stored.get(key) != text:
-            storage.set_study_system_attr(study_id, key, text)
+            set_study_system_attr(study, key, text)
             saved += 1
     return saved
 

@@ -17,6 +17,7 @@ from mmtuna.studies.report.markup import duration, hours, value_text
 from mmtuna.studies.report.table_sections import size_of
 from mmtuna.studies.results import TrialRow
 from mmtuna.studies.sampling import params_key
+from mmtuna.studies.storage.optuna_insides import note_keys, set_study_system_attr, study_system_attrs
 from mmtuna.studies.table2 import to_markdown
 
 MESSAGE = 2000
@@ -228,19 +229,18 @@ def save_notes(study: optuna.Study, notes: Mapping[int | None, str], stop: Calla
     trials, and writes a note in one transaction, so that no page shows half of one. Once `stop` says so, it leaves the
     rest for another time.
     """
-    storage, study_id = study._storage, study._study_id
-    stored = storage.get_study_system_attrs(study_id)
+    stored = study_system_attrs(study)
     saved = 0
     for trial_id, body in notes.items():
-        prefix = "dashboard:" if trial_id is None else f"dashboard:{trial_id}:"
-        version = int(stored.get(f"{prefix}note_ver", 0))
-        if version % STEP or (version and stored.get(f"{prefix}note_str:0") == body):
+        text_key, version_key = note_keys(trial_id)
+        version = int(stored.get(version_key, 0))
+        if version % STEP or (version and stored.get(text_key) == body):
             continue
         if stop():
             break
-        storage.set_study_system_attr(study_id, f"{prefix}note_str:0", body)
+        set_study_system_attr(study, text_key, body)
         if not version:  # a note without a version is not shown
-            storage.set_study_system_attr(study_id, f"{prefix}note_ver", STEP)
+            set_study_system_attr(study, version_key, STEP)
         saved += 1
     return saved
 

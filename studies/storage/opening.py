@@ -19,11 +19,11 @@ import optuna
 import sqlalchemy
 import sqlalchemy.exc
 from optuna.storages import RDBStorage
-from optuna.storages._rdb import storage as optuna_rdb
 
 from mmtuna.spaces.errors import InputError
 from mmtuna.studies.spec.tables import SQLITE
 from mmtuna.studies.storage import tables as lease_tables
+from mmtuna.studies.storage.optuna_insides import backend_of, without_version_check
 from mmtuna.studies.storage.outages import StorageAwayError, is_disk_full, is_outage
 from mmtuna.studies.storage.postgres import (
     POSTGRES,
@@ -57,27 +57,8 @@ def open_storage(url: str, *, check_version: bool = True) -> RDBStorage:
     Raises InputError for an unknown scheme, a file that cannot be written or is no database, a missing driver, or a
     server that does not answer within 10 s; the password is never in the message.
     """
-    with contextlib.nullcontext() if check_version else _unchecked_version():
+    with contextlib.nullcontext() if check_version else without_version_check():
         return _open_by_scheme(url)
-
-
-@contextmanager
-def _unchecked_version() -> Iterator[None]:
-    """Opens storages without Optuna's version check, which imports alembic: a fifth of what a look at a study takes."""
-
-    class Unchecked:
-        def __init__(self, *_: object) -> None:
-            pass
-
-        def check_table_schema_compatibility(self) -> None:
-            pass
-
-    checked = optuna_rdb._VersionManager
-    optuna_rdb._VersionManager = Unchecked  # type: ignore[assignment,misc]
-    try:
-        yield
-    finally:
-        optuna_rdb._VersionManager = checked  # type: ignore[misc]
 
 
 def _open_by_scheme(url: str) -> RDBStorage:
@@ -192,15 +173,14 @@ def _open_new_postgres(url: str) -> RDBStorage:
 
 def database_of(study: optuna.Study) -> sqlalchemy.Engine | None:
     """The engine of any study; None where it is in memory, in a journal, or anywhere but in a database."""
-    storage: Any = study._storage
-    backend = getattr(storage, "_backend", storage)
+    backend = backend_of(study)
     return backend.engine if isinstance(backend, RDBStorage) else None
 
 
 def engine_of(study: optuna.Study) -> sqlalchemy.Engine:
     """The engine of a study that was opened with `open_storage`."""
-    storage: Any = study._storage
-    engine: sqlalchemy.Engine = getattr(storage, "_backend", storage).engine  # Optuna puts a cache in front
+    backend: Any = backend_of(study)
+    engine: sqlalchemy.Engine = backend.engine
     return engine
 
 
