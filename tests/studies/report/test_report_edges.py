@@ -2,6 +2,7 @@
 
 import html
 import json
+import logging
 import math
 import random
 import re
@@ -198,19 +199,22 @@ def test_all_figures_are_of_one_moment(space: SearchSpace) -> None:
     assert "21 ended trials" in page.sections["methods"]
 
 
-def test_a_report_says_nothing_and_leaves_optunas_log_as_it_was(
-    space: SearchSpace, capfd: pytest.CaptureFixture[str]
-) -> None:
-    study = searched(30, space)
-    before = optuna.logging.get_verbosity()
+def test_a_report_leaves_optunas_log_as_it_was_and_writes_nothing_there(space: SearchSpace) -> None:
+    said: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = said.append  # type: ignore[method-assign]
+    study, before = searched(30, space), optuna.logging.get_verbosity()
+    logging.getLogger("optuna").addHandler(handler)
     optuna.logging.set_verbosity(optuna.logging.INFO)
     try:
-        capfd.readouterr()
         assert "importances" in read(study, space).charts
         assert optuna.logging.get_verbosity() == optuna.logging.INFO
+        assert said == []
+        new_study()
+        assert len(said) == 1, "what would be seen"
     finally:
         optuna.logging.set_verbosity(before)
-    assert capfd.readouterr() == ("", "")
+        logging.getLogger("optuna").removeHandler(handler)
 
 
 def test_importing_the_report_loads_no_plotly() -> None:
