@@ -5,13 +5,27 @@ from __future__ import annotations
 import optuna
 
 from mmtuna.spaces.search_space import SearchSpace
-from mmtuna.studies.report import account_sections as account
-from mmtuna.studies.report import table_sections as tables
-from mmtuna.studies.report import trial_sections as trials
+from mmtuna.studies.report import sections
 from mmtuna.studies.report.facts import Reading, ReportFacts
-from mmtuna.studies.report.markup import Html, count, join, note, tag
 from mmtuna.studies.report.methods import methods_paragraph
 from mmtuna.studies.report.page import page
+
+SECTIONS = {
+    "headline": "At a glance",
+    "space": "What was searched",
+    "history": "History",
+    "curves": "Learning curves",
+    "importances": "Importances",
+    "slices": "Slices",
+    "table2": "Table 2 beside ours",
+    "best": "Best trials, per class",
+    "overlays": "Overlays",
+    "failures": "Failures",
+    "cost": "Cost",
+    "methods": "Methods paragraph",
+    "provenance": "Versions and fingerprints",
+}
+"""Headings by the names of the template's blocks and of the functions that fill them, in the page's order."""
 
 
 def report_html(study: optuna.Study, space: SearchSpace, facts: ReportFacts | None = None) -> str:
@@ -21,30 +35,21 @@ def report_html(study: optuna.Study, space: SearchSpace, facts: ReportFacts | No
     missing (no complete trial, no overlay, too few trials for importances) the section says so in words.
     """
     reading = Reading(study, space, facts or ReportFacts())
-    sections = [
-        ("headline", "At a glance", trials.headline(reading)),
-        ("space", "What was searched", tables.space(reading)),
-        ("history", "History", trials.history(reading)),
-        ("curves", "Learning curves", trials.learning_curves(reading)),
-        ("importances", "Importances", trials.importances(reading)),
-        ("slices", "Slices", trials.slices(reading)),
-        ("table2", "Table 2 beside ours", tables.table2(reading)),
-        ("best", "Best trials, per class", tables.best_trials(reading)),
-        ("overlays", "Overlays", trials.overlays(reading)),
-        ("failures", "Failures", account.failures(reading)),
-        ("cost", "Cost", account.cost(reading)),
-        ("methods", "Methods paragraph", _methods(reading)),
-        ("provenance", "Versions and fingerprints", account.provenance(reading)),
-    ]
-    subtitle = (
-        f"Hyperparameter search for MMSegmentation: {count(len(reading.rows), 'trial')}, maximising {reading.metric}"
-    )
     return page(
-        reading.name, subtitle, sections, "Written by mmtuna. All metrics are fractions, 0 to 1, on validation images."
-    )
-
-
-def _methods(reading: Reading) -> Html:
-    return join(
-        [tag("p", methods_paragraph(reading), class_="methods"), note("One click selects the whole paragraph.")]
+        reading=reading,
+        sections=SECTIONS,
+        nothing_complete="" if reading.complete else sections.nothing_complete(reading),
+        headline=sections.headline(reading),
+        space=sections.space(reading),
+        history=sections.history(reading),
+        curves=sections.curves(reading),
+        importances=sections.importances(reading),
+        slices=sections.slices(reading),
+        table2=sections.table2(reading),
+        best=sections.best(reading),
+        overlays=sections.overlays(reading),
+        failures=sections.failures(reading),
+        cost=sections.cost(reading),
+        methods=methods_paragraph(reading),
+        provenance=sections.provenance(reading),
     )

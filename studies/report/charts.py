@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import html
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from mmtuna.spaces.table2 import PUBLISHED_BEST
 from mmtuna.studies.ledger import ending
 from mmtuna.studies.report.facts import Reading, value_of
-from mmtuna.studies.report.markup import Figure, plot_text
-from mmtuna.studies.report.style import BLUE, INK, MUTED, ORANGE, PURPLE, RULE, VERMILLION
 from mmtuna.studies.results import TrialRow
 
+INK, MUTED, RULE = "#1b1f24", "#57606a", "#d8dee4"
+# Of Okabe and Ito's palette: told apart with every common colour blindness. Marks differ in form as well.
+BLUE, VERMILLION, PURPLE, ORANGE = "#0072B2", "#D55E00", "#CC79A7", "#E69F00"
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Noto Sans", "DejaVu Sans", sans-serif'
 CURVES = 100
 BEST_CURVES = 20
 
 Trace = dict[str, Any]
+Figure = Mapping[str, object]
+"""A plotly figure as plain data: `data` and `layout`."""
 T = TypeVar("T")
+
+
+def plot_text(text: object) -> str:
+    """`text` for a chart's label: plotly reads a few tags and links in every string."""
+    return html.escape(str(text))
 
 
 def axis(title: str, **more: Any) -> dict[str, Any]:
@@ -131,13 +140,18 @@ def history(reading: Reading) -> Figure:
     return {"data": traces, "layout": layout(x, y, **(paper_line(low) if published else {}))}
 
 
+def drawable(reading: Reading) -> list[TrialRow]:
+    """The ended trials with a curve."""
+    return [row for row in reading.rows if row.state in ("COMPLETE", "PRUNED") and reading.curve(row)]
+
+
 def chosen_curves(reading: Reading) -> list[TrialRow]:
     """At most a hundred trials with a curve: the best twenty, and an even spread over all others by number."""
-    drawable = [row for row in reading.rows if len(reading.curve(row)) > 0 and row.state in ("COMPLETE", "PRUNED")]
     best = {row.number for row in reading.ranked[:BEST_CURVES]}
-    others = evenly([row for row in drawable if row.number not in best], CURVES - BEST_CURVES)
+    having = drawable(reading)
+    others = evenly([row for row in having if row.number not in best], CURVES - BEST_CURVES)
     kept = best | {row.number for row in others}
-    return [row for row in drawable if row.number in kept]
+    return [row for row in having if row.number in kept]
 
 
 def learning_curves(reading: Reading) -> Figure:

@@ -13,8 +13,8 @@ from typing import Any
 import optuna
 
 from mmtuna.studies.report import charts
+from mmtuna.studies.report.charts import Figure
 from mmtuna.studies.report.facts import Reading
-from mmtuna.studies.report.markup import Figure
 from mmtuna.studies.storage.optuna_insides import PLOT, set_study_system_attr, study_system_attrs
 
 _ELSEWHERE = {"importances": "Hyperparameter Importance", "parallel-coordinates": "the page of selection"}

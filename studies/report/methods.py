@@ -7,8 +7,7 @@ from collections import Counter
 import optuna
 
 from mmtuna.studies.report.facts import Reading, value_of
-from mmtuna.studies.report.markup import count, hours, listed, value_text
-from mmtuna.studies.report.table_sections import size_of
+from mmtuna.studies.report.wording import count, hours, listed, size_of, value_text
 
 
 def methods_paragraph(reading: Reading) -> str:
@@ -32,7 +31,7 @@ def _search(reading: Reading) -> str:
     version = facts.versions.get("optuna", optuna.__version__)
     text = (
         f"Hyperparameters of an MMSegmentation model{base} were searched with Optuna {version}. "
-        f"The search space held {size_of(reading)}: {listed(list(reading.space.names))}."
+        f"The search space held {size_of(reading.space)}: {listed(list(reading.space.names))}."
     )
     by = [
         f"proposed by the {facts.sampler} sampler" if facts.sampler else "",

@@ -8,13 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 import optuna
 
 from mmtuna.spaces.errors import InputError
-from mmtuna.spaces.parameter import Categorical, Float, Int, Parameter
+from mmtuna.spaces.parameter import Parameter
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.table2 import TABLE2, Row
 from mmtuna.studies.ledger import ending
 from mmtuna.studies.report.facts import Reading, value_of
-from mmtuna.studies.report.markup import duration, hours, value_text
-from mmtuna.studies.report.table_sections import size_of
+from mmtuna.studies.report.wording import duration, hours, only_where, range_text, size_of, value_text
 from mmtuna.studies.results import TrialRow
 from mmtuna.studies.sampling import params_key
 from mmtuna.studies.storage.optuna_insides import note_keys, set_study_system_attr, study_system_attrs
@@ -171,8 +170,8 @@ def study_note(reading: Reading) -> str:
         ]
     parts += [
         "### What was searched",
-        f"{size_of(reading)}:",
-        _table(("parameter", "range"), [(parameter.name, range_text(parameter)) for parameter in reading.space]),
+        f"{size_of(reading.space)}:",
+        _table(("parameter", "range"), [(parameter.name, _range(parameter)) for parameter in reading.space]),
     ]
     fixed = reading.facts.fixed
     if fixed:
@@ -209,17 +208,9 @@ def _best(reading: Reading) -> str:
     )
 
 
-def range_text(parameter: Parameter) -> str:
-    """What a parameter may be, in words, and where it exists."""
-    when = "; ".join(
-        f"{parent} is {' or '.join(value_text(value) for value in values)}" for parent, values in parameter.when.items()
-    )
-    only = f" (only where {when})" if when else ""
-    if isinstance(parameter, Categorical):
-        return ", ".join(value_text(choice) for choice in parameter.choices) + only
-    assert isinstance(parameter, Int | Float)
-    words = f"{value_text(parameter.low)} to {value_text(parameter.high)}"
-    return f"{words}{', log scale' if parameter.log else ''}{only}"
+def _range(parameter: Parameter) -> str:
+    only = only_where(parameter)
+    return range_text(parameter) + (f" ({only})" if only else "")
 
 
 def save_notes(study: optuna.Study, notes: Mapping[int | None, str], stop: Callable[[], bool] = lambda: False) -> int:
@@ -246,6 +237,6 @@ def save_notes(study: optuna.Study, notes: Mapping[int | None, str], stop: Calla
 
 
 __all__ = [
-    *("plain", "verbatim", "trial_note", "row_of_table2", "study_note", "range_text", "save_notes"),
+    *("plain", "verbatim", "trial_note", "row_of_table2", "study_note", "save_notes"),
     *("MESSAGE", "STEP"),
 ]

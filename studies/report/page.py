@@ -1,52 +1,68 @@
-"""The page around the sections: one file that fetches nothing and runs no script but its own two."""
+"""The report's templates, filled in: one file that fetches nothing and runs no script but its own two."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
 from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
 
-from mmtuna.studies.report.markup import Html, markup, tag
-from mmtuna.studies.report.style import SCRIPT, STYLE
+from mmtuna.studies.report import wording
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 
 @cache
-def _plotly() -> tuple[str, str]:
-    """plotly.js and its hash, as a policy names it."""
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # only a report needs it
+
+    environment = Environment(
+        loader=PackageLoader("mmtuna.studies.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
+    for name in ("count", "duration", "hours", "listed", "value_text"):
+        environment.filters[name] = getattr(wording, name)
+    environment.filters["number"] = "{:,}".format
+    return environment
+
+
+@cache
+def _scripts() -> tuple[str, str]:
+    """plotly.js, and what draws the charts with it."""
     from plotly.offline import get_plotlyjs  # 5 MB, and only a report needs it
 
     # A text node must not end its script early; the bundle has no such place today, the next one might.
-    text = get_plotlyjs().replace("</script", "<\\/script")
-    return text, _hash(text)
+    return get_plotlyjs().replace("</script", "<\\/script"), _text("report.js")
+
+
+def _text(name: str) -> str:
+    return (files("mmtuna.studies.report") / name).read_text(encoding="utf-8")
 
 
 def _hash(script: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
-def page(title: str, subtitle: str, sections: Sequence[tuple[str, str, Html]], footer: str) -> str:
-    """The whole file; `sections` are (id, heading, content)."""
-    bundle, bundle_hash = _plotly()
+def page(**shown: Any) -> str:
+    """The whole file; `shown` is what the templates name. A name that they do not find raises."""
+    from markupsafe import Markup
+
+    scripts = _scripts()
     # Hashes and not 'unsafe-inline': a script that came in with a name or a message would still not run.
     policy = (
-        f"default-src 'none'; script-src {bundle_hash} {_hash(SCRIPT)}; style-src 'unsafe-inline'; "
+        f"default-src 'none'; script-src {' '.join(map(_hash, scripts))}; style-src 'unsafe-inline'; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
-    contents = tag("nav", *(tag("a", name, href=f"#{place}") for place, name, _ in sections), aria_label="Sections")
-    body = [tag("section", tag("h2", name), content, id=place) for place, name, content in sections]
-    return "".join(
-        [
-            '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n',
-            f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">\n',
-            f"<title>{markup(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n",
-            tag("header", tag("h1", title), tag("p", subtitle, class_="subtitle"), contents),
-            "\n<main>\n",
-            "\n".join(body),
-            "\n</main>\n",
-            tag("footer", footer),
-            tag("noscript", tag("p", "The charts need JavaScript; every table stands without.", class_="missing")),
-            f"\n<script>{bundle}</script>\n<script>{SCRIPT}</script>\n</body>\n</html>\n",
-        ]
+    plotly, script, style = (Markup(text) for text in (*scripts, _text("report.css")))  # noqa: S704
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(shown, policy=Markup(policy), plotly=plotly, script=script, style=style)  # noqa: S704
     )

@@ -11,10 +11,9 @@ from typing import Any
 import optuna
 
 from mmtuna.spaces.parameter import Categorical, Float, Int, Parameter
-from mmtuna.studies.report.charts import FONT, axis, evenly, layout
+from mmtuna.studies.report.charts import BLUE, FONT, INK, VERMILLION, Figure, axis, evenly, layout, plot_text
 from mmtuna.studies.report.facts import Reading, value_of
-from mmtuna.studies.report.markup import Figure, plot_text, value_text
-from mmtuna.studies.report.style import BLUE, INK, VERMILLION
+from mmtuna.studies.report.wording import value_text
 from mmtuna.studies.results import TrialRow
 from mmtuna.studies.table2 import Table2Line
 

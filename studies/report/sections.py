@@ -1,0 +1,260 @@
+"""What the sections of the report show, as plain data: each function fills the block of its name in report.html.j2.
+
+Sentences and layout stand in the template; what has to be chosen, counted or ordered stands here.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import optuna
+
+from mmtuna.spaces.table2 import DISCREPANCIES, PUBLISHED_BEST
+from mmtuna.studies.report import charts, param_charts
+from mmtuna.studies.report.facts import Reading, value_of
+from mmtuna.studies.report.wording import count, duration, listed, only_where, range_text, size_of, value_text
+from mmtuna.studies.results import TrialRow
+
+View = dict[str, Any]
+TOP = 10
+MESSAGES = 3
+MESSAGE_SIGNS = 400
+
+
+def nothing_complete(reading: Reading) -> str:
+    """Why there is no complete trial, in a sentence."""
+    if not reading.rows:
+        return "The study holds no trial yet."
+    words = {"running": "still running", "waiting": "not begun"}
+    parts = [
+        f"{len(reading.ended(how)):,} {words.get(how, how)}"
+        for how in ("pruned", "diverged", "failed", "running", "waiting")
+        if reading.ended(how)
+    ]
+    return f"None of the {count(len(reading.rows), 'trial')} is complete: {listed(parts)}."
+
+
+def headline(reading: Reading) -> View:
+    """The figures of the study at one look."""
+    still = [f"{len(reading.ended(how)):,} {how}" for how in ("running", "waiting") if reading.ended(how)]
+    asked = f"of {reading.facts.asked:,} asked for; " if reading.facts.asked is not None else ""
+    return {"trials": f"{asked}{len(reading.complete):,} complete" + (f"; {listed(still)}" if still else "")}
+
+
+def space(reading: Reading) -> View:
+    """What was searched, on which data."""
+    best = reading.best.params if reading.best else {}
+    parameters = [
+        {
+            "name": parameter.name,
+            "range": range_text(parameter),
+            "only": only_where(parameter),
+            "best": value_text(best[parameter.name]) if parameter.name in best else "-",
+        }
+        for parameter in reading.space
+    ]
+    return {"size": size_of(reading.space), "parameters": parameters, "shared": _shared(reading)}
+
+
+def _shared(reading: Reading) -> dict[str, object]:
+    facts = reading.facts
+    total = sum(facts.pixels.values())
+
+    def side(images: int | None, subjects: int | None) -> str | None:
+        if images is None:
+            return None
+        return count(images, "image") + (f" of {count(subjects, 'subject')}" if subjects is not None else "")
+
+    entries: dict[str, object] = {
+        "data set": facts.dataset,
+        "classes": ", ".join(
+            f"{name} ({100 * facts.pixels[name] / total:.2f} % of the pixels)" if facts.pixels.get(name) else name
+            for name in facts.classes
+        ),
+        "training": side(facts.train_images, facts.train_subjects),
+        "validation": side(facts.val_images, facts.val_subjects),
+        "subjects on both sides": facts.shared_subjects,
+        "split": facts.split,
+        "metric": f"{reading.metric}, of the {facts.value} evaluation",
+        "base config": facts.base,
+        "pretrained weights": facts.pretrained,
+        "sampler": facts.sampler,
+        "pruner": facts.pruner,
+        "seed": facts.seed,
+        "spec": facts.spec,
+    }
+    return {name: value for name, value in entries.items() if value not in (None, "")}
+
+
+def history(reading: Reading) -> View:
+    """Values in the order of trials."""
+    return {"figure": charts.history(reading) if reading.complete else None}
+
+
+def curves(reading: Reading) -> View:
+    """The metric while training."""
+    drawn = len(charts.chosen_curves(reading))
+    return {
+        "drawn": drawn,
+        "found": len(charts.drawable(reading)),
+        "best": charts.BEST_CURVES,
+        "figure": charts.learning_curves(reading) if drawn else None,
+    }
+
+
+def importances(reading: Reading) -> View:
+    """How much each parameter matters."""
+    found = param_charts.importances(reading)
+    if isinstance(found, str) or not found:
+        return {"missing": found or "The complete trials have no parameter that varies."}
+    return {
+        "missing": "",
+        "figure": param_charts.importance_chart(found),
+        "first": listed([f"{name} {100 * share:.0f} %" for name, share in list(found.items())[:3]]),
+        "height": 70 + 27 * len(found),
+        "good_share": param_charts.good_share(len(reading.complete)),
+    }
+
+
+def slices(reading: Reading) -> View:
+    """The value over every parameter."""
+    shown, absent, thinned = [], [], False
+    for index, parameter in enumerate(reading.space):
+        rows = param_charts.slice_rows(reading, parameter)
+        thinned = thinned or len(rows) < sum(parameter.name in row.params for row in reading.complete)
+        if not rows:
+            absent.append(parameter.name)
+            continue
+        figure = param_charts.slice_chart(reading, parameter, rows)
+        shown.append({"name": f"slice-{index}", "figure": figure, "trials": len(rows), "parameter": parameter.name})
+    return {"charts": shown, "absent": absent, "thinned": thinned, "most": param_charts.SLICE_POINTS}
+
+
+def table2(reading: Reading) -> View:
+    """The paper's Table 2 beside ours."""
+    lines = reading.table2
+    notes = [f"Row {line.number}: {line.note}." for line in lines if line.note]
+    for line in lines:
+        others = [f"{n} {state.lower()}" for state, n in line.states.items() if state != "COMPLETE"]
+        if others:
+            notes.append(f"Row {line.number}, beside its complete trials: {listed(others)}.")
+    return {
+        "trials": sum(sum(line.states.values()) for line in lines),
+        "figure": param_charts.table2_chart(lines) if any(line.miou for line in lines) else None,
+        "notes": [*notes, *DISCREPANCIES],
+        "published": PUBLISHED_BEST,
+    }
+
+
+def best(reading: Reading) -> View:
+    """Figures per class of the best ten, and what their params share."""
+    top = reading.ranked[:TOP]
+    if not top:
+        return {"rows": []}
+    known = [name for row in top for name in reading.metrics(row)]
+    per_class = [f"IoU.{name}" for name in reading.facts.classes]
+    per_class += sorted({name for name in known if name.startswith("IoU.")} - set(per_class))
+    metrics = [name for name in dict.fromkeys(["mIoU", "mDice", *per_class]) if name in known]
+    shared = {
+        name: value
+        for name, value in top[0].params.items()
+        if len(top) > 1 and all(name in row.params and row.params[name] == value for row in top)
+    }
+    return {
+        "header": ["trial", *(metrics or [reading.metric]), "iterations", "time"],
+        "rows": [
+            {
+                "figures": [row.number, *_figures(reading, row, metrics)],
+                "own": {name: value for name, value in row.params.items() if name not in shared},
+            }
+            for row in top
+        ],
+        "shared": shared,
+    }
+
+
+def _figures(reading: Reading, row: TrialRow, metrics: Sequence[str]) -> list[str]:
+    found = reading.metrics(row)
+    values = [found.get(name) for name in metrics] if metrics else [value_of(row)]
+    return [
+        *("-" if value is None or value != value else f"{value:.4f}" for value in values),
+        "-" if row.iterations is None else f"{row.iterations:,}",
+        "-" if row.seconds is None else duration(row.seconds),
+    ]
+
+
+def overlays(reading: Reading) -> View:
+    """Pictures of predictions."""
+    pictures = [
+        {"title": title, "caption": caption, "source": f"data:image/png;base64,{base64.b64encode(png).decode()}"}
+        for title, caption, png in reading.facts.overlays
+    ]
+    return {"pictures": pictures}
+
+
+def failures(reading: Reading) -> View:
+    """What went wrong, by cause, the most frequent first."""
+    wrong: dict[str, list[TrialRow]] = {}
+    for row in reading.rows:
+        if row.state == "FAIL" or (row.cause is not None and row.state == "PRUNED"):
+            wrong.setdefault(row.cause or "unknown", []).append(row)
+    found = []
+    for cause, rows in sorted(wrong.items(), key=lambda item: (-len(item[1]), item[0])):
+        messages = list(dict.fromkeys(row.message for row in rows if row.message))
+        numbers = ", ".join(str(row.number) for row in rows[:12])
+        found.append(
+            {
+                "name": cause,
+                "trials": len(rows),
+                "numbers": numbers + (f" and {len(rows) - 12:,} more" if len(rows) > 12 else ""),
+                "messages": [_clipped(message) for message in messages[:MESSAGES]],
+                "more": len(messages[MESSAGES:]),
+            }
+        )
+    return {"causes": found, "diverged": "diverged" in wrong}
+
+
+def _clipped(message: str) -> str:
+    return message if len(message) <= MESSAGE_SIGNS else message[:MESSAGE_SIGNS] + " ..."
+
+
+def cost(reading: Reading) -> View:
+    """The ledger: what was spent on what, and saved."""
+    account = reading.ledger
+    ends = [
+        (how, len(reading.ended(how)), seconds)
+        for how, seconds in (
+            ("complete", account.complete),
+            ("pruned", account.pruned),
+            ("diverged", account.diverged),
+            ("failed", account.failed),
+        )
+        if reading.ended(how)
+    ]
+    widths = {how: seconds for how, _, seconds in ends if seconds} | ({"saved": account.saved} if account.saved else {})
+    return {"ends": ends, "trials": sum(n for _, n, _ in ends), "widths": widths}
+
+
+def provenance(reading: Reading) -> View:
+    """Versions, machine, fingerprints."""
+    times = sorted(time for row in reading.rows for time in (row.started, row.ended) if time)
+    return {
+        "versions": reading.facts.versions or {"optuna": optuna.__version__},
+        "fingerprints": _flat(reading.facts.fingerprints or {}),
+        "span": [time[:16].replace("T", " ") for time in (times[0], times[-1])] if times else None,
+    }
+
+
+def _flat(nested: Mapping[str, object], place: str = "") -> dict[str, object]:
+    """The leaves by their dotted place; the space, which has a table of its own, only by what it fixes."""
+    leaves: dict[str, object] = {}
+    for name, value in nested.items():
+        if isinstance(value, Mapping):
+            if not place and name == "space":
+                continue
+            leaves |= _flat(value, f"{place}{name}.")
+        else:
+            leaves[place + name] = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
+    return leaves
