@@ -62,11 +62,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="zoo-") as folder:
         root = Path(folder) / "data"
         write_phantom(root, subjects=2, scans=2, size=SIDE, val_share=0.5)
-        for path in _configs(options.only):
+        for path in _configs(options.only) if "builds" in options.what else ():
             for side in options.side:
                 ask = _build_stock if side == "stock" else _check_ours
                 _ask(known, ("builds", side, path.stem), partial(ask, known, path, root))
-        for path, size in _smallest(known, options.only):
+        for path, size in _smallest(known, options.only) if "trains" in options.what else ():
             for side in options.side:
                 ask = _train_stock if side == "stock" else _train_ours
                 _ask(known, ("trains", side, path.stem), partial(ask, known, path, root, size))
@@ -83,6 +83,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--again", choices=["stock", "ours", "all", "failed"], help="whose answers to ask for again")
     parser.add_argument("--side", nargs="+", choices=["stock", "ours"], default=["stock", "ours"], help="whom to ask")
+    parser.add_argument("--what", nargs="+", choices=["builds", "trains"], default=["builds", "trains"])
     parser.add_argument("--only", default="", help="methods (folders of the zoo), by comma")
     return parser.parse_args()
 

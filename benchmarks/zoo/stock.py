@@ -40,6 +40,7 @@ def build(path: str) -> dict[str, Any]:
 
 def train(path: str, root: str, side: int) -> dict[str, Any]:
     """Trains two iterations and evaluates on two images; the metrics."""
+    torch.set_num_threads(1)  # as our trials; several on a busy machine wait for each other
     cfg = _load(path)
     classes = _classes(cfg.model)
     for name, lists in (("train", "train"), ("val", "val"), ("test", "val")):
