@@ -9,9 +9,11 @@ from typing import Any
 
 from mmtuna.objectives.config import model, pipeline
 from mmtuna.objectives.config.base import BaseConfig
+from mmtuna.objectives.config.classes import set_classes
 from mmtuna.objectives.config.dotted import set_key
-from mmtuna.objectives.config.effective import UNET_STRIDE, effective
+from mmtuna.objectives.config.effective import effective
 from mmtuna.objectives.data.dataset import Dataset
+from mmtuna.spaces.effects import NEEDS
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Value
 from mmtuna.spaces.settings import DEFAULTS, UNET_ONLY, check_settings
@@ -27,7 +29,6 @@ _RUNNER_KEYS = (
 )
 
 _PIPELINE_EDITS: Mapping[str, Callable[..., None]] = {
-    "input_size": pipeline.set_input_size,
     "crop": pipeline.set_crop,
     "flip": pipeline.set_flip,
     "rotation": pipeline.set_rotation,
@@ -64,18 +65,23 @@ def build_config(
         for name in UNET_ONLY:
             if name in settings:
                 raise InputError(f"{name}: base config {base.name} has a decoder of its own; drop it from the space")
-        for name, needed in _MEANINGLESS_WITHOUT.items():
-            if name in settings and needed not in settings:
-                raise InputError(f"{name}: without {needed} base config {base.name} keeps its own; set {needed} too")
+        for name in settings:
+            need = NEEDS.get(name)
+            if need is not None and not need.from_base and need.parent not in settings:
+                raise InputError(
+                    f"{name}: without {need.parent} base config {base.name} keeps its own; set {need.parent} too"
+                )
     for name in settings:
         if "." in name:
             _refuse_second_name(name, settings)
     values = effective(settings)
     cfg = {key: copy.deepcopy(base.cfg[key]) for key in _RUNNER_KEYS if key in base.cfg}
     cfg["model"].setdefault("data_preprocessor", copy.deepcopy(base.cfg.get("data_preprocessor", {})))
-    _set_model(cfg, values, dataset, shapes, base)
-    _set_data(cfg, values, dataset, lists)
-    _set_training(cfg, values)
+    _set_model(cfg, values, dataset, base)
+    _set_data(cfg, values, dataset, lists, base)
+    cropped = any(step["type"] == "RandomCrop" for step in _pipeline_of(cfg["train_dataloader"], base))
+    model.set_batch_shape(cfg, values, shapes, base, cropped=cropped)
+    _set_training(cfg, values, base)
     cfg["load_from"] = str(weights) if weights and values.get("initial_weights", "pretrained") != "none" else None
     cfg["randomness"] = {"seed": seed}
     for name, value in values.items():
@@ -84,23 +90,15 @@ def build_config(
     return cfg
 
 
-_MEANINGLESS_WITHOUT: Mapping[str, str] = {
-    "cat_max_ratio": "crop",
-    "mix_weight": "loss",
-    "foreground_weight": "loss",
-    "window": "inference",
-    "stride": "inference",
-}
-
 # Dotted keys of values that settings write: what the setting says and what the key says would contradict each other.
 _SECOND_NAMES: Mapping[str, tuple[str, ...]] = {
     "model.backbone.base_channels": ("base_channels",),
     "model.test_cfg.mode": ("inference",),
     "optim_wrapper.type": ("amp",),
     "optim_wrapper.optimizer.type": ("optimizer",),
-    "optim_wrapper.optimizer.lr": ("lr_sgd", "lr_adam"),
-    "optim_wrapper.optimizer.momentum": ("momentum",),
-    "optim_wrapper.optimizer.weight_decay": ("weight_decay",),
+    "optim_wrapper.optimizer.lr": ("lr_sgd", "lr_adam", "optimizer"),
+    "optim_wrapper.optimizer.momentum": ("momentum", "optimizer"),
+    "optim_wrapper.optimizer.weight_decay": ("weight_decay", "optimizer"),
     "train_dataloader.batch_size": ("batch_size",),
     "train_dataloader.num_workers": ("loader_workers",),
     "train_cfg.max_iters": ("iterations",),
@@ -112,30 +110,30 @@ _SECOND_NAMES: Mapping[str, tuple[str, ...]] = {
 def _refuse_second_name(key: str, settings: Mapping[str, Value]) -> None:
     names = _SECOND_NAMES.get(key, ())
     if set(names) & set(settings):
-        raise InputError(f"{key}: is what {' or '.join(names)} sets; use {' or '.join(names)} in its place")
+        use = " or ".join(name for name in names if name != "optimizer" or len(names) == 1)
+        raise InputError(f"{key}: is what {use} sets; use {use} in its place")
 
 
-def _set_model(
-    cfg: Cfg, values: Mapping[str, Value], dataset: Dataset, shapes: set[tuple[int, int]], base: BaseConfig
-) -> None:
+def _set_model(cfg: Cfg, values: Mapping[str, Value], dataset: Dataset, base: BaseConfig) -> None:
     model.set_one_device(cfg["model"])
-    model.set_classes(cfg, dataset)
-    # Weights come from load_from alone: a backbone's own download would be neither verified nor recorded.
-    cfg["model"]["pretrained"] = None
-    if (cfg["model"]["backbone"].get("init_cfg") or {}).get("type") == "Pretrained":
-        cfg["model"]["backbone"]["init_cfg"] = None
+    set_classes(cfg, dataset, base.name)
+    # Weights come from load_from alone.
+    model.without_downloads(cfg["model"])
     if base.is_unet:
         model.set_base_channels(cfg, values)
     if {"loss", "mix_weight", "foreground_weight"} & set(values):
-        model.set_loss(cfg, values, dataset)
+        model.set_loss(cfg, values, dataset, base)
     if "inference" in values:
         model.set_inference(cfg, values)
-    model.set_batch_shape(cfg, values, shapes, UNET_STRIDE if base.is_unet else None)
 
 
-def _set_data(cfg: Cfg, values: Mapping[str, Value], dataset: Dataset, lists: tuple[Path, Path]) -> None:
-    train = _pipeline_of(cfg["train_dataloader"])
-    test = _pipeline_of(cfg["val_dataloader"])
+def _set_data(
+    cfg: Cfg, values: Mapping[str, Value], dataset: Dataset, lists: tuple[Path, Path], base: BaseConfig
+) -> None:
+    train = _pipeline_of(cfg["train_dataloader"], base)
+    test = _pipeline_of(cfg["val_dataloader"], base)
+    if "input_size" in values:
+        pipeline.set_input_size(train, test, values, jitter=not base.is_unet)
     for name, edit in _PIPELINE_EDITS.items():
         if name in values:
             edit(train, test, values)
@@ -161,8 +159,13 @@ def _set_data(cfg: Cfg, values: Mapping[str, Value], dataset: Dataset, lists: tu
             cfg[key]["ignore_index"] = dataset.ignore_index
 
 
-def _pipeline_of(loader: Cfg) -> pipeline.Pipeline:
+def _pipeline_of(loader: Cfg, base: BaseConfig) -> pipeline.Pipeline:
     found = loader["dataset"]
+    if found.get("type") == "MultiImageMixDataset":
+        raise InputError(
+            f"base config {base.name}: its training images are mixed from several (MultiImageMixDataset), which is not "
+            "kept; give train_dataloader.dataset a plain data set with a pipeline"
+        )
     while "pipeline" not in found:  # wrappers such as RepeatDataset
         found = found["dataset"] if "dataset" in found else found["datasets"][0]
     steps: pipeline.Pipeline = copy.deepcopy(found["pipeline"])
@@ -202,9 +205,9 @@ def _palette(classes: int) -> list[list[int]]:
     return [list(colour) for colour in (*_COLOURS, *more)[:classes]]
 
 
-def _set_training(cfg: Cfg, values: Mapping[str, Value]) -> None:
+def _set_training(cfg: Cfg, values: Mapping[str, Value], base: BaseConfig) -> None:
     if {"optimizer", "lr_sgd", "lr_adam", "weight_decay", "momentum", "amp"} & set(values):
-        model.set_optimizer(cfg, values)
+        model.set_optimizer(cfg, values, base)
     iterations = int(values.get("iterations", 0)) or int(cfg["train_cfg"].get("max_iters") or 0)
     if not iterations:
         raise InputError("iterations: the base config counts epochs; set iterations in [train] or in the space")

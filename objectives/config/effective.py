@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mmtuna.spaces.parameter import Params, Value
-from mmtuna.spaces.settings import DEFAULTS, NO_CROP
+from mmtuna.spaces.settings import NO_CROP
 
 UNET_STRIDE = 16
 """UNet-S5 halves its input four times, so sides must be multiples of 16."""
@@ -30,13 +30,6 @@ def effective(settings: Mapping[str, Value]) -> Params:
         values["iterations"] = max(1, round(int(values["iterations"]) * iteration_scale))
     values["poly_end"] = max(1, round(40_000 * iteration_scale))
     return values
-
-
-def learning_rate(settings: Mapping[str, Value]) -> float:
-    """The learning rate that belongs to the optimizer in `settings`."""
-    optimizer = settings.get("optimizer", DEFAULTS["optimizer"])
-    name = "lr_sgd" if optimizer == "SGD" else "lr_adam"
-    return float(settings.get(name, DEFAULTS[name]))
 
 
 def crop_side(settings: Mapping[str, Value]) -> int | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from mmtuna.objectives.config.effective import crop_side, learning_rate
+from mmtuna.objectives.config.base import BaseConfig
+from mmtuna.objectives.config.classes import heads
+from mmtuna.objectives.config.effective import UNET_STRIDE, crop_side
 from mmtuna.objectives.data.dataset import Dataset
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Value
@@ -14,32 +16,12 @@ from mmtuna.spaces.settings import CLASS_WEIGHTED_LOSSES, DEFAULTS, MIXED_LOSSES
 Cfg = dict[str, Any]
 
 
-def heads(cfg: Cfg) -> Iterator[tuple[Cfg, float]]:
-    """Each head with the share its cross entropy has in the loss: 1.0 decode head, 0.4 auxiliary (base config)."""
-    for key, share in (("decode_head", 1.0), ("auxiliary_head", 0.4)):
-        found = cfg["model"].get(key) or []
-        for head in found if isinstance(found, list) else [found]:
-            yield head, share
-
-
 def set_base_channels(cfg: Cfg, settings: Mapping[str, Value]) -> None:
     """Channels of the UNet's first stage; the heads read the last stage and the one before it."""
     channels = int(settings["base_channels"])
     cfg["model"]["backbone"]["base_channels"] = channels
     cfg["model"]["decode_head"]["in_channels"] = channels
     cfg["model"]["auxiliary_head"]["in_channels"] = 2 * channels
-
-
-def set_classes(cfg: Cfg, dataset: Dataset) -> None:
-    """Number of classes of every head, and the mask value that is not counted."""
-    for head, _ in heads(cfg):
-        head["num_classes"] = len(dataset.classes)
-        if "out_channels" in head:  # a one-channel sigmoid head of the base would not fit a class list
-            head["out_channels"] = len(dataset.classes)
-        if dataset.ignore_index != 255:
-            head["ignore_index"] = dataset.ignore_index
-    if dataset.ignore_index != 255:
-        cfg["model"]["data_preprocessor"]["seg_pad_val"] = dataset.ignore_index
 
 
 def set_one_device(node: Any) -> None:
@@ -54,21 +36,49 @@ def set_one_device(node: Any) -> None:
             set_one_device(child)
 
 
-def set_loss(cfg: Cfg, settings: Mapping[str, Value], dataset: Dataset) -> None:
-    """The loss of every head. Dice and focal weigh 1.0 on both heads, as the notebooks set them."""
+OWN_LOSSES = (
+    *("DDRHead", "PIDHead", "STDCHead", "PointHead", "SideAdapterCLIPHead", "MaskFormerHead", "Mask2FormerHead"),
+    "VPDDepthHead",
+)
+"""Heads that compute losses of their own, told apart by their place in the list or by their name."""
+_SOFTMAX_LOSSES = ("ce_tversky", "lovasz", "ce_lovasz")
+
+
+def set_loss(cfg: Cfg, settings: Mapping[str, Value], dataset: Dataset, base: BaseConfig) -> None:
+    """The loss of every head, with the weight and the kind (softmax or sigmoid) that the head's own one has.
+
+    Dice and focal weigh 1.0 on both heads of the UNet family, as the notebooks set them. InputError where the deciding
+    head's losses cannot be others.
+    """
     name = str(settings.get("loss", DEFAULTS["loss"]))
     mix = float(settings.get("mix_weight", DEFAULTS["mix_weight"]))
     foreground = float(settings.get("foreground_weight", DEFAULTS["foreground_weight"]))
-    for head, share in heads(cfg):
+    found = list(heads(cfg["model"]))
+    deciding = [head for place, head in found if place == "decode_head"][-1]
+    if deciding.get("type") in OWN_LOSSES or "loss_decode" not in deciding:
+        raise InputError(
+            f"loss: the head {deciding.get('type')} of base config {base.name} computes losses of its own; drop loss"
+        )
+    for _, head in found:
+        if head.get("type") in OWN_LOSSES or "loss_decode" not in head:
+            continue
+        own = head["loss_decode"] if isinstance(head["loss_decode"], dict) else head["loss_decode"][0]
+        share, sigmoid = float(own.get("loss_weight", 1.0)), bool(own.get("use_sigmoid", False))
+        if sigmoid and name in _SOFTMAX_LOSSES:
+            raise InputError(
+                f"loss: {name} is for a softmax, and base config {base.name} is trained with a sigmoid; take another"
+            )
         terms: list[Cfg] = []
         if name in CLASS_WEIGHTED_LOSSES:
-            terms.append({"type": "CrossEntropyLoss", "use_sigmoid": False, "loss_weight": share})
+            terms.append({"type": "CrossEntropyLoss", "use_sigmoid": sigmoid, "loss_weight": share})
             if foreground != 1.0:
                 terms[0]["class_weight"] = [1.0] + [foreground] * (len(dataset.classes) - 1)
         second = name.removeprefix("ce_")
         if name != "cross_entropy":
-            weight = share * mix if name in MIXED_LOSSES else 1.0
-            terms.append({**_SECOND_LOSSES[second], "loss_weight": weight})
+            alone = 1.0 if base.is_unet else share
+            terms.append({**_SECOND_LOSSES[second], "loss_weight": share * mix if name in MIXED_LOSSES else alone})
+            if second == "dice":
+                terms[-1]["use_sigmoid"] = sigmoid
         if second == "tversky" and dataset.ignore_index != 255:  # the others are told by the head
             terms[-1]["ignore_index"] = dataset.ignore_index
         head["loss_decode"] = terms[0] if len(terms) == 1 else terms
@@ -83,32 +93,59 @@ _SECOND_LOSSES: Mapping[str, Cfg] = {
 }
 
 
-def set_optimizer(cfg: Cfg, settings: Mapping[str, Value]) -> None:
+def set_optimizer(cfg: Cfg, settings: Mapping[str, Value], base: BaseConfig) -> None:
     """Optimizer, learning rate, momentum and weight decay; the wrapper's other keys stay the base's.
 
-    Where the settings name no optimizer, the base's stays and only the named values change.
+    Of a base that is no UNet every value stays that the settings do not name; another kind of optimizer than the
+    base's needs a learning rate beside it, since the base's is not for it.
     """
     wrapper = cfg["optim_wrapper"]
-    if "optimizer" in settings:
-        wrapper["optimizer"] = {"type": settings["optimizer"], "lr": learning_rate(settings)}
-        if settings["optimizer"] == "SGD":
-            wrapper["optimizer"]["momentum"] = float(settings.get("momentum", DEFAULTS["momentum"]))
-        wrapper["optimizer"]["weight_decay"] = float(settings.get("weight_decay", DEFAULTS["weight_decay"]))
+    own, wanted = wrapper["optimizer"], settings.get("optimizer")
+    if base.is_unet:
+        wrapper["optimizer"] = {"type": wanted, "lr": float(settings[rate_of(wanted)])}
+        if wanted == "SGD":
+            wrapper["optimizer"]["momentum"] = float(settings["momentum"])
+        wrapper["optimizer"]["weight_decay"] = float(settings["weight_decay"])
     else:
-        _edit_base_optimizer(wrapper["optimizer"], settings)
+        if wanted is not None and wanted != own["type"]:
+            wrapper["optimizer"] = _another_optimizer(str(wanted), own, settings, base)
+        _edit_optimizer(wrapper["optimizer"], settings)
     if settings.get("amp"):
         wrapper.update(type="AmpOptimWrapper", loss_scale="dynamic")
+    elif "amp" in settings and wrapper.get("type") == "AmpOptimWrapper":
+        wrapper["type"] = "OptimWrapper"
+        for key in ("loss_scale", "dtype", "use_fp64"):
+            wrapper.pop(key, None)
 
 
-def _edit_base_optimizer(optimizer: Cfg, settings: Mapping[str, Value]) -> None:
-    rate = "lr_sgd" if optimizer["type"] == "SGD" else "lr_adam"
+def rate_of(optimizer: object) -> str:
+    """The name of the setting that is the learning rate of this optimizer."""
+    return "lr_sgd" if optimizer == "SGD" else "lr_adam"
+
+
+def _another_optimizer(wanted: str, own: Cfg, settings: Mapping[str, Value], base: BaseConfig) -> Cfg:
+    if rate_of(wanted) not in settings:
+        raise InputError(
+            f"optimizer = {wanted!r}: base config {base.name} trains with {own['type']}, whose rate {own.get('lr')} is "
+            f"not for it; set {rate_of(wanted)} too"
+        )
+    kept = {key: own[key] for key in ("weight_decay",) if key in own}
+    momentum = {"momentum": float(DEFAULTS["momentum"])} if wanted == "SGD" else {}
+    return {"type": wanted, **momentum, **kept}
+
+
+def _edit_optimizer(optimizer: Cfg, settings: Mapping[str, Value]) -> None:
+    rate = rate_of(optimizer["type"])
     other = "lr_adam" if rate == "lr_sgd" else "lr_sgd"
-    if other in settings:
-        raise InputError(f"{other}: the base config's optimizer is {optimizer['type']}; use {rate}, or set optimizer")
-    if "momentum" in settings and optimizer["type"] != "SGD":
-        raise InputError(f"momentum: the base config's optimizer is {optimizer['type']}; drop it, or set optimizer")
+    if "optimizer" not in settings:
+        if other in settings:
+            raise InputError(
+                f"{other}: the base config's optimizer is {optimizer['type']}; use {rate}, or set optimizer"
+            )
+        if "momentum" in settings and optimizer["type"] != "SGD":
+            raise InputError(f"momentum: the base config's optimizer is {optimizer['type']}; drop it, or set optimizer")
     for name, key in ((rate, "lr"), ("weight_decay", "weight_decay"), ("momentum", "momentum")):
-        if name in settings:
+        if name in settings and (name != "momentum" or optimizer["type"] == "SGD"):
             optimizer[key] = float(settings[name])
 
 
@@ -136,22 +173,67 @@ def set_inference(cfg: Cfg, settings: Mapping[str, Value]) -> None:
     cfg["model"]["test_cfg"] = {"mode": "slide", "crop_size": (window, window), "stride": (stride, stride)}
 
 
-def set_batch_shape(cfg: Cfg, settings: Mapping[str, Value], shapes: set[tuple[int, int]], stride: int | None) -> None:
-    """Size in pixels to which a batch is padded.
+_FIXED_GRID = ("BEiT", "MAE")
+"""Backbones that take images of one size alone, in training and test: their positions are relative ones of a grid."""
 
-    The crop; without a crop 256 as the notebooks left it, which pads nothing, unless images are not square: then
-    the whole input, so that they fit one batch. Test images are padded to the network's stride where they need it.
+
+def set_batch_shape(
+    cfg: Cfg, settings: Mapping[str, Value], shapes: set[tuple[int, int]], base: BaseConfig, *, cropped: bool
+) -> None:
+    """Size in pixels to which a batch is padded, from the crop or the input size; `cropped`: training crops.
+
+    Of a base that is no UNet the base's own size stays where the settings name neither. Images that are not cropped may
+    differ in size, so they are padded to the largest of their batch.
     """
-    input_size = int(settings.get("input_size", 0))
-    scale = {input_size * min(shape) / max(shape) for shape in shapes} or {float(input_size)}
-    square = scale == {float(input_size)}
+    side, input_size = crop_side(settings), int(settings.get("input_size", 0))
     preprocessor = cfg["model"]["data_preprocessor"]
-    side = crop_side(settings)
-    if side is not None:
+    if base.is_unet:
+        _set_unet_batch_shape(preprocessor, side, input_size, shapes)
+    elif side is not None:
         preprocessor["size"] = (side, side)
-    elif input_size:
-        side = min(256, input_size) if square else input_size
-        preprocessor["size"] = (side, side)
+        preprocessor.pop("size_divisor", None)
+        if cfg["model"].get("backbone", {}).get("type") in _FIXED_GRID:
+            _set_grid(cfg["model"], side)
+    elif not cropped and ("crop" in settings or input_size):
+        preprocessor.pop("size", None)
+        preprocessor["size_divisor"] = 32
+
+
+def _set_unet_batch_shape(preprocessor: Cfg, side: int | None, size: int, shapes: set[tuple[int, int]]) -> None:
+    """The crop; without a crop 256 as the notebooks left it, which pads nothing, unless images are not square: then
+    the whole input, so that they fit one batch. Test images are padded to the network's stride where they need it."""
+    scale = {size * min(shape) / max(shape) for shape in shapes} or {float(size)}
+    square = scale == {float(size)}
+    side = side or (min(256, size) if square else size)
+    preprocessor["size"] = (side, side)
     preprocessor.pop("size_divisor", None)
-    if stride and input_size and (not square or input_size % stride):
-        preprocessor["test_cfg"] = {"size_divisor": stride}
+    if not square or size % UNET_STRIDE:
+        preprocessor["test_cfg"] = {"size_divisor": UNET_STRIDE}
+
+
+def _set_grid(model: Cfg, side: int) -> None:
+    """Training and test at `side` pixels: by a window of that size, over images padded to it where they are smaller."""
+    model["backbone"]["img_size"] = (side, side)
+    stride = max(1, side * 2 // 3)
+    model["test_cfg"] = {"mode": "slide", "crop_size": (side, side), "stride": (stride, stride)}
+    model["data_preprocessor"]["test_cfg"] = {"size": (side, side)}
+
+
+def without_downloads(node: Any) -> None:
+    """Takes out every place that would fetch weights by itself: they would be neither verified nor recorded."""
+    if isinstance(node, dict):
+        if isinstance(node.get("pretrained"), str):
+            node["pretrained"] = None
+        if "init_cfg" in node:
+            node["init_cfg"] = _without_pretrained(node["init_cfg"])
+        for child in node.values():
+            without_downloads(child)
+    elif isinstance(node, list | tuple):
+        for child in node:
+            without_downloads(child)
+
+
+def _without_pretrained(init_cfg: Any) -> Any:
+    if isinstance(init_cfg, list | tuple):
+        return [entry for entry in init_cfg if _without_pretrained(entry) is not None]
+    return None if isinstance(init_cfg, dict) and init_cfg.get("type") == "Pretrained" else init_cfg

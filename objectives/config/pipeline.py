@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ _ORDER = (
     "LoadImageFromFile",
     "LoadAnnotations",
     "Resize",
+    "RandomResize",
     "RandomCrop",
     "RandomFlip",
     "RandomRotate",
@@ -53,11 +55,41 @@ def set_ignore_index(train: Pipeline, ignore_index: int) -> None:
             step["ignore_index"] = ignore_index
 
 
-def set_input_size(train: Pipeline, test: Pipeline, settings: Mapping[str, Value]) -> None:
-    """Resizes to fit a square of input_size pixels, aspect ratio kept, in training and test."""
+def set_input_size(train: Pipeline, test: Pipeline, settings: Mapping[str, Value], *, jitter: bool) -> None:
+    """Resizes to fit a square of input_size pixels, aspect ratio kept, in training and test.
+
+    With `jitter` the training's own random scale stays, around the new size.
+    """
     size = int(settings["input_size"])
-    for pipeline in (train, test):
-        put(pipeline, {"type": "Resize", "scale": (size, size), "keep_ratio": True}, _RESIZES)
+    plain: dict[str, Any] = {"type": "Resize", "scale": (size, size), "keep_ratio": True}
+    span = _random_scale(train) if jitter else None
+    put(train, {**plain, "type": "RandomResize", "ratio_range": span} if span else plain, _RESIZES)
+    # Before the masks are loaded: MMSegmentation compares predictions with masks of the size that they lie in.
+    test[:] = [step for step in test if step["type"] not in _RESIZES]
+    loaded = next((index for index, step in enumerate(test) if step["type"] == "LoadAnnotations"), None)
+    loads = [index for index, step in enumerate(test) if step["type"].startswith("LoadImage")]
+    test.insert(loaded if loaded is not None else loads[-1] + 1 if loads else 0, plain)
+
+
+def _random_scale(train: Pipeline) -> tuple[float, float] | None:
+    """How far a training pipeline resizes at random, as factors of the size that it resizes to; None for not at all."""
+    step = next((step for step in train if step["type"] in _RESIZES), {})
+    if step.get("type") == "RandomResize":
+        if step.get("ratio_range"):
+            low, high = step["ratio_range"]
+            return float(low), float(high)
+        sides = [max(scale) for scale in step["scale"]] if isinstance(step["scale"][0], list | tuple) else []
+        return (min(sides) / max(sides), 1.0) if sides else None
+    if step.get("type") == "RandomChoiceResize":
+        sides = [min(scale) if isinstance(scale, list | tuple) else scale for scale in step["scales"]]
+        crop = next((min(_pair(other["crop_size"])) for other in train if other["type"] == "RandomCrop"), None)
+        around = crop or math.sqrt(min(sides) * max(sides))
+        return min(sides) / around, max(sides) / around
+    return None
+
+
+def _pair(size: Any) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
 def set_crop(train: Pipeline, _test: Pipeline, settings: Mapping[str, Value]) -> None:

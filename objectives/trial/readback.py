@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmtuna.objectives.config.dotted import get_key
-from mmtuna.objectives.config.effective import learning_rate
+from mmtuna.spaces.effects import without_idle
 from mmtuna.spaces.errors import InputError
-from mmtuna.spaces.settings import CLASS_WEIGHTED_LOSSES, MIXED_LOSSES, NO_CROP
+from mmtuna.spaces.settings import NO_CROP
 
 _HEADS = {"FCNHead": "fcn", "PSPHead": "pspnet", "ASPPHead": "deeplabv3"}
 _LOSSES = {
@@ -57,34 +57,32 @@ def _dotted(runner: Any, key: str) -> Any:
 
 
 def _comparable(settings: Mapping[str, Any], max_iters: int) -> dict[str, Any]:
-    """`settings` less those that the others make irrelevant, with the rate that belongs to the optimizer as `lr`."""
-    wanted = dict(settings)
-    irrelevant = {"lr_sgd", "lr_adam", "loader_workers"}
-    rates = {"lr_sgd", "lr_adam"} & set(settings)
-    if "optimizer" in settings or rates:
-        wanted["lr"] = learning_rate(settings) if "optimizer" in settings else settings[rates.pop()]
+    """`settings` less those that the others leave without effect, with the rate that belongs to the optimizer as `lr`.
+
+    Where the settings name no optimizer, the one rate among them is that of the base's own.
+    """
+    wanted: dict[str, Any] = without_idle(settings)
+    wanted.pop("loader_workers", None)
+    for rate in ("lr_sgd", "lr_adam"):
+        if rate in wanted:
+            wanted["lr"] = wanted.pop(rate)
     iterations = int(settings.get("iterations", max_iters))
     if "evaluations" in wanted:
         wanted["val_interval"] = math.ceil(iterations / wanted.pop("evaluations"))
     if wanted.get("schedule") in ("poly", "poly_40k"):  # the two differ in where they end
         wanted["poly_end"] = iterations if wanted["schedule"] == "poly" else settings["poly_end"]
         wanted["schedule"] = "poly"
-    loss = settings.get("loss")
-    irrelevant |= {"mix_weight"} if loss is not None and loss not in MIXED_LOSSES else set()
-    irrelevant |= {"foreground_weight"} if loss is not None and loss not in CLASS_WEIGHTED_LOSSES else set()
-    irrelevant |= {"momentum"} if settings.get("optimizer", "SGD") != "SGD" else set()
-    irrelevant |= {"window", "stride"} if settings.get("inference") == "whole" else set()
-    irrelevant |= {"poly_end"} if settings.get("schedule") not in ("poly", "poly_40k") else set()
-    irrelevant |= {"cat_max_ratio"} if settings.get("crop", NO_CROP) == NO_CROP else set()
-    return {name: value for name, value in wanted.items() if name not in irrelevant}
+    else:
+        wanted.pop("poly_end", None)
+    return wanted
 
 
 def observe(runner: Any) -> dict[str, Any]:
     """Settings by name as the built objects show them; what an object does not show is left out."""
     model = getattr(runner.model, "module", runner.model)
     seen: dict[str, Any] = {
-        "decoder": _HEADS.get(type(_last(model.decode_head)).__name__),
-        "base_channels": getattr(model.backbone, "base_channels", None),
+        "decoder": _HEADS.get(type(_deciding(model)).__name__),
+        "base_channels": getattr(getattr(model, "backbone", None), "base_channels", None),
         "batch_size": runner.train_dataloader.batch_size,
         "iterations": runner.train_loop.max_iters,
         "val_interval": runner.train_loop.val_interval,
@@ -95,12 +93,13 @@ def observe(runner: Any) -> dict[str, Any]:
 
 
 def _losses(model: Any) -> dict[str, Any]:
-    decode = _last(model.decode_head).loss_decode
+    decode: Any = getattr(_deciding(model), "loss_decode", None)  # some heads have losses under other names
     terms = list(decode) if hasattr(decode, "__iter__") else [decode]
     weights = getattr(terms[0], "class_weight", None)
+    shares = [getattr(term, "loss_weight", None) for term in terms]
     return {
         "loss": _LOSSES.get(tuple(type(term).__name__ for term in terms)),
-        "mix_weight": terms[-1].loss_weight / terms[0].loss_weight,
+        "mix_weight": shares[-1] / shares[0] if shares[0] and shares[-1] is not None else None,
         "foreground_weight": 1.0 if weights is None else float(weights[-1]),
     }
 
@@ -121,8 +120,9 @@ def _transforms(runner: Any) -> dict[str, Any]:
     steps = {type(step).__name__: step for step in dataset.pipeline.transforms}
     seen: dict[str, Any] = {"crop": NO_CROP, "flip": "none", "rotation": 0}
     seen["photometric"] = "PhotoMetricDistortion" in steps
-    if "Resize" in steps:
-        seen["input_size"] = max(steps["Resize"].scale)
+    resize = steps.get("Resize") or steps.get("RandomResize")
+    if resize is not None and isinstance(resize.scale[0], int):
+        seen["input_size"] = max(resize.scale)
     if "RandomCrop" in steps:
         height, width = steps["RandomCrop"].crop_size
         seen["crop"] = height if height == width else (height, width)
@@ -154,9 +154,11 @@ def _inference(model: Any) -> dict[str, Any]:
     return {"inference": "slide", "window": test.crop_size[0], "stride": test.stride[0]}
 
 
-def _last(head: Any) -> Any:
-    """The head that decides: cascades hold several."""
-    return head[-1] if hasattr(head, "__getitem__") else head
+def _deciding(model: Any) -> Any:
+    """The head that decides: cascades hold several, and K-Net's loss lies in the one that makes the kernels."""
+    head = model.decode_head
+    head = head[-1] if hasattr(head, "__getitem__") else head
+    return getattr(head, "kernel_generate_head", head)
 
 
 def _same(found: Any, wanted: Any) -> bool:
