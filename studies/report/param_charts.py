@@ -1,4 +1,9 @@
-"""Charts of params: how much each matters, and the value over each; and Table 2 as dots."""
+"""Charts of params: how much each matters, and the value over each; and Table 2 as dots.
+
+Optuna computes what each matters. Drawn here because optuna.visualization computes importances within its plot, and the
+sentence that stands for the chart needs them, too; and its slices lay equal values of a choice on top of each other,
+show neither the best trial nor a median, and colour by trial number from white on, which paper loses.
+"""
 
 from __future__ import annotations
 
