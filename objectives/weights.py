@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import http.client
+import math
 import os
 import re
 import tempfile
@@ -16,6 +17,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mmtuna.objectives.config.base import BaseConfig, first_line
+from mmtuna.objectives.config.classes import with_one_more_class
+from mmtuna.objectives.trial.building import missing_part, unfilled
 from mmtuna.spaces.errors import InputError
 
 OnProgress = Callable[[str, int, int], None]
@@ -142,8 +145,9 @@ def compare_with_model(path: Path, cfg: dict[str, Any]) -> list[str]:
         raise InputError(f"weights {path}: cannot be loaded as plain weights ({reason}); {_WAY_OUT}") from error
     state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else {}
     state = {name.removeprefix("module."): value for name, value in state.items() if hasattr(value, "shape")}
-    wanted = {name: tuple(value.shape) for name, value in _build(cfg).state_dict().items()}
-    last = [name for name in wanted if ".conv_seg." in f".{name}"]
+    wanted = _shapes(cfg)
+    more = _shapes({**cfg, "model": with_one_more_class(cfg["model"])})
+    last = [name for name in wanted if more.get(name) != wanted[name]]
     differing = [name for name in wanted if name in state and tuple(state[name].shape) != wanted[name]]
     missing = [name for name in wanted if name not in state]
     strange = [name for name in (*missing, *differing) if name not in last]
@@ -157,7 +161,7 @@ def compare_with_model(path: Path, cfg: dict[str, Any]) -> list[str]:
 
 def model_bytes(cfg: dict[str, Any]) -> int:
     """Bytes of the weights of the model in `cfg`, as float32. InputError where it does not build. Imports torch."""
-    return int(sum(value.numel() for value in _build(cfg).state_dict().values())) * 4  # bytes of a float32
+    return sum(math.prod(shape) for shape in _shapes(cfg).values()) * 4  # bytes of a float32
 
 
 def present_devices(devices: tuple[str, ...] | list[str] | str) -> list[str]:
@@ -183,6 +187,12 @@ def present_devices(devices: tuple[str, ...] | list[str] | str) -> list[str]:
     return named
 
 
+def _shapes(cfg: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor of the model in `cfg`, by name."""
+    with unfilled():
+        return {name: tuple(value.shape) for name, value in _build(cfg).state_dict().items()}
+
+
 def _build(cfg: dict[str, Any]) -> Any:
     from mmengine.config import ConfigDict
     from mmengine.registry import init_default_scope
@@ -195,5 +205,8 @@ def _build(cfg: dict[str, Any]) -> Any:
         mmtuna.objectives.trial.training.import_custom_modules(cfg)
         return MODELS.build(ConfigDict(cfg["model"]))
     except Exception as error:  # whatever a model's constructor raises
+        reason = missing_part(cfg["model"], first_line(error))
+        if reason is not None:
+            raise InputError(f"the model does not build: {reason}, or take another [model] base") from error
         reason = first_line(error)
         raise InputError(f"the model does not build: {reason}; mend the base config or the dotted keys") from error

@@ -15,16 +15,16 @@ ended.
 - *Builds*: stock reads the config and builds its model; ours is `mmtuna check` on a study of two classes that names
   the config.
 - *Trains*: the smallest config of each method that stock builds, two iterations and an evaluation on two images, at
-  {side} pixels. What a person has to edit for stock is edited: SyncBN to BN, no weights that are downloaded, the data,
-  the sizes, mixed precision off. On our side `input_size`, `crop`, `iterations` and, where the config asks for mixed
-  precision, `amp = false` are set.
+  64 pixels, or the least of 128 and 256 with which stock trains. What a person has to edit for stock is edited: SyncBN
+  to BN, no weights that are downloaded, the data, the sizes, mixed precision off. On our side `input_size`, `crop`,
+  `iterations` and, where the config asks for mixed precision, `amp = false` are set.
 """
 
 
 def page(document: dict[str, Any]) -> str:
     """The page as Markdown."""
     rows = document["configs"]
-    parts = [_HEAD.format(side=document["side"]), _counts(rows), _methods(rows), _refusals(rows)]
+    parts = [_HEAD, _counts(rows), _methods(rows), _refusals(rows)]
     packages = ", ".join(f"{name} {version}" for name, version in document["versions"].items() if name != "mmtuna")
     return "\n".join([*parts, f"Measured with {packages}.\n"])
 

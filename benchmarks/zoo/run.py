@@ -45,10 +45,8 @@ RESULT = ROOT / "benchmarks" / "results" / "zoo.json"
 PAGE = ROOT / "docs" / "zoo.md"
 FORK = multiprocessing.get_context("fork")
 BUILD_LIMIT, TRAIN_LIMIT = 300.0, 900.0  # seconds
-SIDE = 128
-"""Pixels: sides of images and crops of the trainings."""
-SIDES = {"san": 320, "beit": 224, "mae": 224}
-"""Methods whose nets do not take such small ones."""
+SIDES = (64, 128, 256)
+"""Pixels: sides of images and crops of the trainings, the first with which stock trains."""
 
 Answer = dict[str, Any]
 Known = dict[tuple[str, str, str], Answer]
@@ -61,18 +59,18 @@ def main() -> None:
     known = _known(options.again)
     with tempfile.TemporaryDirectory(prefix="zoo-") as folder:
         root = Path(folder) / "data"
-        write_phantom(root, subjects=2, scans=2, size=SIDE, val_share=0.5)
+        write_phantom(root, subjects=2, scans=2, size=SIDES[0], val_share=0.5)
         for path in _configs(options.only) if "builds" in options.what else ():
             for side in options.side:
                 ask = _build_stock if side == "stock" else _check_ours
                 _ask(known, ("builds", side, path.stem), partial(ask, known, path, root))
-        for path, size in _smallest(known, options.only) if "trains" in options.what else ():
+        for path in _smallest(known, options.only) if "trains" in options.what else ():
             for side in options.side:
                 ask = _train_stock if side == "stock" else _train_ours
-                _ask(known, ("trains", side, path.stem), partial(ask, known, path, root, size))
+                _ask(known, ("trains", side, path.stem), partial(ask, known, path, root))
     rows = [_row(known, path) for path in _configs("")]
     command = " ".join(["python", "benchmarks/zoo/run.py", *sys.argv[1:]])
-    document = {"command": command, "machine": machine(), "versions": versions(), "side": SIDE, "configs": rows}
+    document = {"command": command, "machine": machine(), "versions": versions(), "configs": rows}
     RESULT.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     PAGE.write_text(page(document), encoding="utf-8")
     print(f"{RESULT.relative_to(ROOT)} and {PAGE.relative_to(ROOT)} are written")
@@ -158,16 +156,21 @@ def _build_stock(_known: Known, path: Path, _root: Path) -> Answer:
     return _stock(stock.build, BUILD_LIMIT, str(path))
 
 
-def _train_stock(_known: Known, path: Path, root: Path, size: int) -> Answer:
-    return _stock(stock.train, TRAIN_LIMIT, str(path), str(root), size)
+def _train_stock(_known: Known, path: Path, root: Path) -> Answer:
+    answer: Answer = {}
+    for size in SIDES:
+        answer = _stock(stock.train, TRAIN_LIMIT, str(path), str(root), size) | {"side_pixels": size}
+        if answer["ok"]:
+            break
+    return answer
 
 
 def _check_ours(known: Known, path: Path, root: Path) -> Answer:
     return ours.check(_spec(known, path, root))
 
 
-def _train_ours(known: Known, path: Path, root: Path, size: int) -> Answer:
-    study = _spec(known, path, root, size)
+def _train_ours(known: Known, path: Path, root: Path) -> Answer:
+    study = _spec(known, path, root, known.get(("trains", "stock", path.stem), {}).get("side_pixels", SIDES[0]))
     try:
         return ours.train(study)
     finally:
@@ -179,16 +182,16 @@ def _spec(known: Known, path: Path, root: Path, size: int | None = None) -> Stud
     return ours.spec(path.stem, root, root.parent / "study", amp=amp, side=size)
 
 
-def _smallest(known: Known, only: str) -> Iterator[tuple[Path, int]]:
-    """Of each method the config of fewest parameters, those in single precision first, with the side to train at."""
+def _smallest(known: Known, only: str) -> Iterator[Path]:
+    """Of each method the config of fewest parameters, those in single precision first."""
     methods: dict[str, list[Path]] = {}
     for path in _configs(only):
         methods.setdefault(path.parent.name, []).append(path)
-    for method, paths in methods.items():
+    for paths in methods.values():
         built = [(known["builds", "stock", path.stem], path) for path in paths]
         sizes = [(answer["amp"], answer["parameters"], path.stem, path) for answer, path in built if answer["ok"]]
         if sizes:
-            yield min(sizes)[-1], SIDES.get(method, SIDE)
+            yield min(sizes)[-1]
 
 
 def _row(known: Known, path: Path) -> Answer:

@@ -9,6 +9,7 @@ from typing import Any
 
 from mmtuna.objectives.config import BaseConfig, load_base
 from mmtuna.objectives.config.base import UNET
+from mmtuna.objectives.config.classes import lost_weights
 from mmtuna.objectives.data.dataset import Dataset
 from mmtuna.objectives.data.manifest import Manifest, data_fingerprint, inspect, mask_file, shapes
 from mmtuna.objectives.data.split import Split, by_image, by_subject, published, write_lists
@@ -239,6 +240,14 @@ def _load_bases(ready: Preparation) -> None:
         )
 
 
+def _note_lost_weights(ready: Preparation) -> None:
+    assert ready.dataset is not None
+    for base in ready.bases.values():
+        lost = lost_weights(base.cfg["model"], len(ready.dataset.classes))
+        if lost:
+            ready.notes.append(f"base config {base.name}: {lost}")
+
+
 def _find_weights(ready: Preparation, on_download: OnProgress | None) -> None:
     fixed: Mapping[str, Any] = ready.spec.train
     sampled = ready.space.parameter("initial_weights") if "initial_weights" in ready.space else None
@@ -260,6 +269,7 @@ def _find_weights(ready: Preparation, on_download: OnProgress | None) -> None:
 
 def _check_models(ready: Preparation, slots: int) -> None:
     """Configs that can be written, and what needs torch: devices, models that build, weights that fit, room on disk."""
+    _note_lost_weights(ready)
     objective = ready.dry_objective()
     cfgs = []
     first: dict[str, dict[str, Any]] = {}
@@ -267,7 +277,9 @@ def _check_models(ready: Preparation, slots: int) -> None:
         decoder = str(objective.settings(params).get("decoder", "")) if ready.spec.model.base == UNET else ""
         cfgs.append(objective.config(params, seed=0))
         first.setdefault(decoder, cfgs[-1])
-    models = {decoder: {"model": cfg["model"]} for decoder, cfg in first.items()}
+    models: dict[str, dict[str, Any]] = {
+        decoder: {key: cfg[key] for key in ("model", "custom_imports") if key in cfg} for decoder, cfg in first.items()
+    }
     weights = {decoder: str(path) for decoder, path in ready.weights.items()}
     found = checks.look_with_torch(models, weights, ready.spec.resources.devices)
     ready.devices = tuple(found["devices"])

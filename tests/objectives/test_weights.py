@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import re
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
@@ -18,9 +20,10 @@ from mmtuna.objectives.data.dataset import Dataset
 from mmtuna.objectives.objective import SegmentationObjective
 from mmtuna.objectives.outcome import Ending, Outcome
 from mmtuna.objectives.trial.process import call_in_child
-from mmtuna.objectives.weights import cache_folder, compare_with_model, file_sha256, resolve_weights
+from mmtuna.objectives.weights import cache_folder, compare_with_model, file_sha256, model_bytes, resolve_weights
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Value
+from tests.objectives.configs import build
 from tests.waiting import free_port
 
 BASE = load_base("unet", decoder="fcn")
@@ -83,8 +86,6 @@ def test_a_download_is_made_once_and_kept(server: tuple[str, list[str]], tmp_pat
 
 
 def test_auto_is_the_model_zoos_address(server: tuple[str, list[str]], tmp_path: Path) -> None:
-    from dataclasses import replace
-
     address, asked = server
     base = replace(BASE, weights_url=f"{address}/{GOOD}")
     assert resolve_weights("auto", base, cache=tmp_path) == tmp_path / GOOD
@@ -175,8 +176,6 @@ def test_none_means_none_and_a_missing_path_is_named(tmp_path: Path) -> None:
 
 
 def test_auto_without_published_weights_is_refused() -> None:
-    from dataclasses import replace
-
     with pytest.raises(
         InputError, match=r"pretrained = 'auto': the model zoo has no weights for unet-s5.*; " + WAY_OUT
     ):
@@ -239,8 +238,6 @@ def test_weights_of_the_same_model_fit(
 def test_other_classes_replace_only_the_last_layers_and_name_them(
     save: Save, objective: Callable[..., SegmentationObjective], tmp_path: Path, phantom: Dataset
 ) -> None:
-    from dataclasses import replace
-
     three = objective(tmp_path, dataset=replace(phantom, classes=("background", "fluid", "other"))).config({}, seed=0)
     assert call_in_child(compare_with_model, save(), three) == [
         "decode_head.conv_seg.weight",
@@ -314,8 +311,6 @@ def test_a_bomb_put_in_place_after_the_check_does_not_run_in_training(
 def test_training_starts_from_the_weights_and_new_last_layers(
     save: Save, train: Callable[..., Outcome], tmp_path: Path, phantom: Dataset, torch: ModuleType
 ) -> None:
-    from dataclasses import replace
-
     three = replace(phantom, classes=("background", "fluid", "other"))
     settings = {"iterations": 1, "evaluations": 1, "lr_sgd": 0.0, "weight_decay": 0.0}
     outcome = train(tmp_path, settings, weights={"fcn": save()}, dataset=three)
@@ -335,3 +330,52 @@ def test_a_persons_own_file_may_end_in_a_date(tmp_path: Path) -> None:
     (tmp_path / "unet-abcdef12.pth").write_bytes(BODY)
     with pytest.raises(InputError, match="the name says abcdef12, the file was cut or changed"):
         resolve_weights(str(tmp_path / "unet-abcdef12.pth"), BASE)
+
+
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [
+        ("pidnet-s_2xb6-120k_1024x1024-cityscapes", {"conv_seg", "p_cls_seg"}),
+        ("ddrnet_23-slim_in1k-pre_2xb6-120k_cityscapes-1024x1024", {"conv_seg", "aux_cls_seg"}),
+        ("segmenter_vit-t_mask_8xb1-160k_ade20k-512x512", {"cls_emb", "mask_norm"}),
+        ("danet_r50-d8_4xb2-40k_cityscapes-512x1024", {"conv_seg", "pam_conv_seg", "cam_conv_seg"}),
+    ],
+)
+def test_published_weights_of_another_number_of_classes_fit_any_head(
+    name: str,
+    layers: set[str],
+    tmp_path: Path,
+    phantom: Dataset,
+    torch: ModuleType,
+    fresh_weights: Callable[[dict[str, Any]], dict[str, Any]],
+) -> None:
+    """Which layers hang on the classes is asked of the model, not of a layer's name."""
+    base = load_base(name)
+    made_for_nineteen = replace(phantom, classes=tuple(f"class {number}" for number in range(19)))
+    path = tmp_path / "published.pth"
+    torch.save({"state_dict": fresh_weights(build(made_for_nineteen, {"iterations": 1}, base, weights=None))}, path)
+    started_anew = call_in_child(compare_with_model, path, build(phantom, {"iterations": 1}, base, weights=None))
+    assert {name.split(".")[1] for name in started_anew} == layers
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "ccnet_r50-d8_4xb2-40k_cityscapes-512x1024",
+            "it needs mmcv's compiled operator CrissCrossAttention, and onedl-mmcv is installed without operators",
+        ),
+        (
+            "mask2former_r50_8xb2-90k_cityscapes-512x1024",
+            "Mask2FormerHead needs the package onedl-mmdetection, which is not installed; pip install",
+        ),
+        (
+            "maskformer_r50-d32_8xb2-160k_ade20k-512x512",
+            "MaskFormerHead needs the package onedl-mmdetection, which is not installed",
+        ),
+    ],
+)
+def test_what_a_model_needs_and_is_not_installed_is_named(name: str, message: str, phantom: Dataset) -> None:
+    cfg = build(phantom, {"iterations": 1}, load_base(name), weights=None)
+    with pytest.raises(InputError, match=re.escape(message)):
+        call_in_child(model_bytes, cfg)
