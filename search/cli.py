@@ -29,14 +29,17 @@ Folder = Annotated[Path, typer.Argument(help="Folder to write, new or empty.")]
 
 def main() -> None:
     """Runs a command: exit status 0 done, 1 failed, 2 bad input, each bad input in one line on stderr."""
+    from mmtuna.search.errors import NotReadyError, StoppedError
+
     try:
         app()
     except InputError as error:
-        from mmtuna.search.work.running import NotReadyError
-
         for line in error.problems if isinstance(error, NotReadyError) else [str(error)]:
             print(f"mmtuna: {line}", file=sys.stderr)
         sys.exit(2)
+    except StoppedError as error:
+        print(f"mmtuna: {error}", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(1)
     except Exception as error:
@@ -57,33 +60,33 @@ def init(
     preset: Annotated[str, typer.Option(help="paper or extended.")] = "paper",
 ) -> None:
     """Write a commented study.toml."""
-    from mmtuna.search.commands import running
+    from mmtuna.search.commands.init import init as write
 
-    running.init(folder, root, [name.strip() for name in classes.split(",")], preset)
+    write(folder, root, _names(classes), preset)
 
 
 @app.command()
 def check(spec: Spec, as_json: Json = False) -> None:
     """Check everything that can be known to fail before trial 1."""
-    from mmtuna.search.commands import running
+    from mmtuna.search.commands.check import check as look
 
-    running.check(spec, as_json)
+    look(spec, as_json)
 
 
 @app.command()
 def run(spec: Spec, trials: Trials = None, slots: Slots = None, as_json: Json = False) -> None:
     """Search until the study holds the trials asked for; called again, it goes on."""
-    from mmtuna.search.commands import running
+    from mmtuna.search.commands.run import run as search
 
-    running.run(spec, trials, slots, as_json)
+    search(spec, trials, slots, as_json)
 
 
 @app.command()
 def worker(spec: Spec, trials: Trials = None, slots: Slots = None, as_json: Json = False) -> None:
     """Add one more worker to a study that has begun."""
-    from mmtuna.search.commands import running
+    from mmtuna.search.commands.run import run as search
 
-    running.run(spec, trials, slots, as_json, must_exist=True)
+    search(spec, trials, slots, as_json, must_exist=True)
 
 
 @app.command()
@@ -94,17 +97,17 @@ def launch(
     as_json: Json = False,
 ) -> None:
     """Search on a Ray cluster, one Ray task a trial; called again, it goes on."""
-    from mmtuna.search.commands import running
+    from mmtuna.search.commands.run import launch as search
 
-    running.launch(spec, address, trials, as_json)
+    search(spec, address, trials, as_json)
 
 
 @app.command()
 def replay(file: Spec, trials: Trials = None, slots: Slots = None, as_json: Json = False) -> None:
     """Search over recorded or generated curves in place of training ([replay] in the spec)."""
-    from mmtuna.search.commands import running
+    from mmtuna.search.commands.run import replay as search
 
-    running.replay(file, trials, slots, as_json)
+    search(file, trials, slots, as_json)
 
 
 @app.command()
@@ -123,11 +126,9 @@ def status(
 @app.command()
 def copy(spec: Spec, to: Annotated[str, typer.Option("--to", help="Database URL, without its password.")]) -> None:
     """Copy the study to another storage, whole and checked."""
-    from mmtuna.studies.copying import copy_study
-    from mmtuna.studies.spec import StudySpec
-    from mmtuna.studies.storage.opening import hide_password
+    from mmtuna.search.commands.copy import copy as move
 
-    print(f"{copy_study(StudySpec.load(spec), to)} trials copied to {hide_password(to)}")
+    move(spec, to)
 
 
 @app.command()
@@ -141,21 +142,17 @@ def table2(
     as_json: Json = False,
 ) -> None:
     """The paper's Table 2 beside the study's."""
-    from mmtuna.search.commands import views
+    from mmtuna.search.commands.table2 import table2 as show
 
-    if replicates is not None:
-        from mmtuna.search.commands import running
-
-        running.run(spec, None, slots, as_json, replicates=replicates, quiet=True)
-    views.table2(spec, style, as_json)
+    show(spec, replicates, slots, style, as_json)
 
 
 @app.command()
 def report(spec: Spec, out: Annotated[Path | None, typer.Option("-o", help="HTML file to write.")] = None) -> None:
     """Write the report: one HTML file that needs no network."""
-    from mmtuna.search.commands import views
+    from mmtuna.search.commands.report import report as write
 
-    views.report(spec, out)
+    write(spec, out)
 
 
 @app.command()
@@ -166,10 +163,9 @@ def export(
     retrain: Annotated[bool, typer.Option("--retrain", help="Train its params on all images first.")] = False,
 ) -> None:
     """Export a trial as a verified bundle: config, weights, ONNX, predict.py, model card."""
-    from mmtuna.search.commands.exporting import export_trial
-    from mmtuna.studies.spec import StudySpec
+    from mmtuna.search.commands.export import export as write
 
-    print(export_trial(StudySpec.load(spec), out, trial, retrain))
+    write(spec, out, trial, retrain)
 
 
 @app.command()
@@ -183,19 +179,17 @@ def compare(
     ] = None,
 ) -> None:
     """Draw two trials beside the truth, as the paper's figure 6."""
-    from mmtuna.search.commands.comparing import compare as draw
-    from mmtuna.studies.spec import StudySpec
+    from mmtuna.search.commands.compare import compare as draw
 
-    print(draw(StudySpec.load(spec), a, b, out, image))
+    draw(spec, a, b, out, image)
 
 
 @app.command()
 def paper(spec: Spec, out: Annotated[Path, typer.Option("-o", help="Folder to write, new or empty.")]) -> None:
     """The paper's Tables 1 and 2 and figures 5 and 6, from a study."""
-    from mmtuna.search.commands.paper import write_paper
-    from mmtuna.studies.spec import StudySpec
+    from mmtuna.search.commands.paper import paper as write
 
-    print(write_paper(StudySpec.load(spec), out))
+    write(spec, out)
 
 
 @app.command()
@@ -268,6 +262,10 @@ def check_data(
     as_json: Json = False,
 ) -> None:
     """Read every image and mask strictly and list all that is wrong."""
-    from mmtuna.search.commands import running
+    from mmtuna.search.commands.data import check as read
 
-    running.check_data(root, [name.strip() for name in classes.split(",")], as_json)
+    read(root, _names(classes), as_json)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]

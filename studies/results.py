@@ -11,6 +11,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Params
 from mmtuna.spaces.trials import Cause
 from mmtuna.studies.attributes import (
@@ -131,6 +132,24 @@ def ranked(entries: Iterable[TrialRow]) -> list[TrialRow]:
 def best(study: optuna.Study) -> TrialRow | None:
     """The first of the `ranked` trials, or None where none is complete."""
     return next(iter(ranked(rows(study))), None)
+
+
+def complete(study: optuna.Study, number: int | None = None) -> TrialRow:
+    """The complete trial `number`, or the best one; InputError where there is none."""
+    name = study.study_name
+    if number is None:
+        found = best(study)
+        if found is None:
+            raise InputError(f"study {name}: no trial is complete yet; `mmtuna run SPEC` goes on until one is")
+        return found
+    entries = rows(study)
+    if not 0 <= number < len(entries):
+        known = f"0 to {len(entries) - 1}" if entries else "none"
+        raise InputError(f"trial {number}: study {name} has no such trial; it has {known}, see `mmtuna status SPEC`")
+    entry = entries[number]
+    if entry.state != "COMPLETE" or entry.value is None:
+        raise InputError(f"trial {number} of study {name} is {entry.state.lower()}; take a complete trial, or the best")
+    return entry
 
 
 def causes(study: optuna.Study) -> Counter[str]:

@@ -121,10 +121,13 @@ def full_pictures(ground: Ground) -> Outcome:
 
 def _refresh(site: Site) -> int:
     """How many files `mmtuna dashboard` would attach now."""
-    from mmtuna.search.trials.content import refresh
+    from mmtuna.search.trials.content import Content
+    from mmtuna.search.trials.files import StudyFiles
 
     with opened(site) as study, spec_of(site) as spec:
-        return refresh(spec, study).files
+        files = StudyFiles(spec.study, spec.data.root, study)
+        content = Content(study=study, table=spec.study, data=spec.data, space=spec.search_space(), files=files)
+        return content.refresh().files
 
 
 def full_database(ground: Ground) -> Outcome:

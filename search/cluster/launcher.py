@@ -22,8 +22,9 @@ from rich.console import Console
 from mmtuna.search.cluster import tasks
 from mmtuna.search.cluster.nodes import Answer, Cluster, Node, Share
 from mmtuna.search.cluster.tasks import Order
-from mmtuna.search.work.running import NotReadyError, on_signals
-from mmtuna.search.work.worker import StoppedError
+from mmtuna.search.errors import NotReadyError, StoppedError
+from mmtuna.search.quiet import quiet_optuna
+from mmtuna.search.work.signals import on_signals
 from mmtuna.spaces.errors import InputError
 from mmtuna.studies import results
 from mmtuna.studies import study as study_room
@@ -57,6 +58,7 @@ class Launch:
     _lost: int = 0
     _rest_until: float = 0.0
 
+    @quiet_optuna()
     def run(self) -> optuna.Study:
         """Checks nodes and study, then trains.
 

@@ -22,13 +22,14 @@ import optuna
 from rich.console import Console
 
 from mmtuna.objectives.outcome import Objective
+from mmtuna.search.errors import StoppedError
 from mmtuna.search.quiet import quiet_optuna
 from mmtuna.search.versions import versions
 from mmtuna.search.work import checks
 from mmtuna.search.work.preparation import open_dataset, prepare, reopen
 from mmtuna.search.work.progress import Board
-from mmtuna.search.work.running import begin
-from mmtuna.search.work.worker import Slot, StoppedError, Worker
+from mmtuna.search.work.running import begin, make_worker
+from mmtuna.search.work.worker import Slot
 from mmtuna.spaces.errors import InputError
 from mmtuna.studies import study as study_room
 from mmtuna.studies.spec.study_spec import STORAGE_VARIABLE, StudySpec
@@ -134,7 +135,7 @@ def _check_storage(spec: StudySpec) -> str:
 
 
 def _check_data(spec: StudySpec) -> str:
-    dataset = open_dataset(spec)
+    dataset = open_dataset(spec.data)
     paths = [path for name in dataset.names for path in (dataset.image_path(name), dataset.mask_path(name))]
     lines = [f"{path.relative_to(dataset.root)} {path.stat().st_size if path.exists() else None}" for path in paths]
     for file in (spec.model.base, spec.model.pretrained.replace("{decoder}", "fcn")):
@@ -143,13 +144,13 @@ def _check_data(spec: StudySpec) -> str:
     return _digest(lines)
 
 
+@quiet_optuna()
 def prepare_study(order_text: str) -> str:
     """Checks all that can be known to fail before trial 1, as `check` does, and begins the study if nothing does.
 
     Returns JSON: problems, notes.
     """
     order = Order(**json.loads(order_text))
-    quiet_optuna()
     spec = order.study_spec()
     ready = prepare(spec, slots=1)
     problems = ready.problems
@@ -161,6 +162,7 @@ def prepare_study(order_text: str) -> str:
     return json.dumps({"problems": problems, "notes": ready.notes})
 
 
+@quiet_optuna()
 def train_one(order_text: str) -> str:
     """Trains one trial of the study.
 
@@ -193,7 +195,6 @@ def _open(order_text: str) -> _Place:
     order = Order(**json.loads(order_text))
     if order.code != code_digest():
         raise InputError("it holds another version of mmtuna; install the launching machine's")
-    quiet_optuna()
     spec = order.study_spec()
     ready = reopen(spec)
     study = order.patiently(lambda: study_room.create_or_open(spec, ready.fingerprints()))
@@ -204,9 +205,7 @@ def _train_one(place: _Place, console: Console) -> dict[str, Any]:
     order, spec, study = place.order, place.spec, place.study
     board = Board(console, [order.device], spec.study.metric, order.trials)
     try:
-        slots = [Slot(0, order.device, order.threads)]
-        space = spec.search_space()
-        worker = Worker(spec=spec, study=study, space=space, objective=place.objective, slots=slots, board=board)
+        worker = make_worker(spec, study, place.objective, [Slot(0, order.device, order.threads)], board)
         # Twice the time in which a lost trial comes back: a worker that only asked would be gone before it could tell.
         budget = worker.work_once(order.trials, patience=2 * spec.resources.lease)
     except KeyboardInterrupt:  # how Ray cancels a task; the trial has been put back

@@ -1,4 +1,4 @@
-"""What each command does, behind the command line.
+"""What each command prints, a module a command: the spec is read, what is asked for made elsewhere and shown here.
 
 Imports every other folder of search.
 """

@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import json
-import tempfile
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
-from mmtuna.objectives.baseline import measure_without_training
-from mmtuna.objectives.config.base import UNET
-from mmtuna.search.work.running import NotReadyError, watched_preparation
-from mmtuna.spaces.errors import InputError
-from mmtuna.spaces.files import write_whole
-from mmtuna.spaces.table2 import TABLE1
+from mmtuna.search.outputs.baseline import measure
 from mmtuna.studies.spec import StudySpec
 
 
@@ -34,33 +26,3 @@ def baseline(path: Path, as_json: bool) -> None:
         metrics = line["metrics"]
         figures = f"{line['per_image']:>11.4f}{metrics['mIoU']:>9.4f}{metrics['mDice']:>9.4f}"
         print(f"{line['decoder']:<12}{published:>10}{figures}{metrics.get('IoU.' + foreground, 0.0):>14.4f}")
-
-
-def measure(
-    spec: StudySpec, console: Console, *, pictured: Sequence[str] = (), masks: Path | None = None
-) -> list[dict[str, Any]]:
-    """One line per decoder: decoder, weights, published, per_image, metrics, images. Leaves the study as it is.
-
-    Masks of the images `pictured` go to a folder per decoder in `masks`.
-    """
-    if spec.model.pretrained == "none":
-        raise InputError("[model] pretrained = 'none': a baseline needs weights; name some, or 'auto'")
-    with watched_preparation(spec, console, 1) as ready:
-        if ready.problems:
-            raise NotReadyError(ready.problems)
-    assert ready.dataset is not None
-    lines = []
-    with tempfile.TemporaryDirectory(prefix="mmtuna-") as folder:
-        names = Path(folder) / "all.txt"
-        write_whole(names, "".join(f"{name}\n" for name in ready.dataset.names))
-        objective = ready.dry_objective()
-        for decoder in ready.weights:
-            params = {"decoder": decoder} if spec.model.base == UNET else {}
-            cfg = objective.config(params, seed=spec.study.seed)
-            place = masks / (decoder or "base") if masks else None
-            found = measure_without_training(cfg, names, pictured=pictured, masks=place)
-            weights = ready.weights[decoder].name
-            published = TABLE1.get(decoder) if spec.model.base == UNET else None
-            name = decoder or ready.bases[decoder].name
-            lines.append({"decoder": name, "weights": weights, "published": published, **found})
-    return lines

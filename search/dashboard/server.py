@@ -16,16 +16,17 @@ from socketserver import TCPServer, ThreadingMixIn
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-import optuna
 from optuna.trial import TrialState
 
 from mmtuna.search.dashboard.access import TOKEN_VARIABLE, Access, chosen_token, is_loopback
 from mmtuna.search.dashboard.guard import Guard
 from mmtuna.search.quiet import quiet_optuna
-from mmtuna.search.trials.content import refresh
+from mmtuna.search.trials.content import Content
+from mmtuna.search.trials.files import StudyFiles
 from mmtuna.spaces.errors import InputError
 from mmtuna.studies.files.attachments import artifact_files
 from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.spec.tables import StudyTable
 from mmtuna.studies.storage.opening import open_storage
 from mmtuna.studies.storage.optuna_insides import study_id
 from mmtuna.studies.storage.read_only import open_read_only
@@ -46,6 +47,7 @@ def dashboard(path: Path, host: str, port: int, writable: bool) -> None:
     serve(StudySpec.load(path), host=host, port=port, writable=writable, token=os.environ.get(TOKEN_VARIABLE) or None)
 
 
+@quiet_optuna()
 def serve(
     spec: StudySpec, *, host: str = "127.0.0.1", port: int = 8080, writable: bool = False, token: str | None = None
 ) -> None:
@@ -59,44 +61,45 @@ def serve(
 
     InputError for a study that does not exist, an address that cannot be taken, and a token that could be guessed.
     """
-    quiet_optuna()
     # Whoever opens a page would make it print: what Optuna says of few trials, the plots say themselves.
     warnings.filterwarnings("ignore", module="optuna")
     study = open_existing(spec)
     token, made = chosen_token(host, token)
     with _listening(host, port) as server:
-        server.set_app(application(spec, Access(host, server.server_port, token), writable=writable))
+        server.set_app(application(spec.study, Access(host, server.server_port, token), writable=writable))
         stop = threading.Event()
-        content = _Content(spec, study)
+        files = StudyFiles(spec.study, spec.data.root, study)
+        content = Content(study=study, table=spec.study, data=spec.data, space=spec.search_space(), files=files)
+        current = _Current(content)
         with _signals(stop):
             # A large study that no worker has kept up to date would otherwise show nothing for a minute.
             patience = time.monotonic() + FIRST_SECONDS
-            content.refresh(lambda: stop.is_set() or time.monotonic() > patience)
+            current.refresh(lambda: stop.is_set() or time.monotonic() > patience)
             _announce(host, server.server_port, study_id(study), token if made else None, token is not None, writable)
             thread = threading.Thread(target=server.serve_forever, name="dashboard", daemon=True)
             thread.start()
             while not stop.is_set():
-                content.refresh(stop.is_set)
+                current.refresh(stop.is_set)
                 stop.wait(REFRESH_SECONDS)
         server.shutdown()
         thread.join()
     print("mmtuna: dashboard stopped")
 
 
-def application(spec: StudySpec, access: Access, *, writable: bool = False) -> WSGIApplication:
+def application(table: StudyTable, access: Access, *, writable: bool = False) -> WSGIApplication:
     """The guarded dashboard as a WSGI application.
 
     Requests that only read get a storage that cannot write, also of a writable dashboard: on SQLite every transaction
     of the other one takes the write lock, and workers would wait for it.
     """
-    writer = _dashboard(spec, open_storage(spec.study.storage)) if writable else None
-    return Guard(access, _dashboard(spec, open_read_only(spec.study.storage)), writer)
+    writer = _dashboard(table, open_storage(table.storage)) if writable else None
+    return Guard(access, _dashboard(table, open_read_only(table.storage)), writer)
 
 
-def _dashboard(spec: StudySpec, storage: BaseStorage) -> WSGIApplication:
+def _dashboard(table: StudyTable, storage: BaseStorage) -> WSGIApplication:
     import optuna_dashboard
 
-    app: Any = optuna_dashboard.wsgi(storage, artifact_store=artifact_files(spec.study))
+    app: Any = optuna_dashboard.wsgi(storage, artifact_store=artifact_files(table))
     app.catchall = False  # its page for errors shows what failed; the guard's does not
     found: WSGIApplication = app
     return found
@@ -161,20 +164,20 @@ def _signals(stop: threading.Event) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-class _Content:
-    """Notes, plots and files of the study, brought up to date where trials have begun or ended since the last time."""
+class _Current:
+    """The study's content, brought up to date where trials have begun or ended since the last time."""
 
-    def __init__(self, spec: StudySpec, study: optuna.Study) -> None:
-        self._spec, self._study = spec, study
+    def __init__(self, content: Content) -> None:
+        self._content = content
         self._seen: list[TrialState] | None = None
 
     def refresh(self, stop: Callable[[], bool]) -> None:
         """Once `stop` says so, the rest is left for the next time."""
         try:
-            states = [trial.state for trial in self._study.get_trials(deepcopy=False)]
+            states = [trial.state for trial in self._content.study.get_trials(deepcopy=False)]
             if states == self._seen:
                 return
-            refresh(self._spec, self._study, stop)
+            self._content.refresh(stop)
             self._seen = None if stop() else states
         except Exception as error:  # the dashboard shows what there is; the next round may succeed
             print(f"mmtuna: notes and files not brought up to date: {type(error).__name__}", file=sys.stderr)

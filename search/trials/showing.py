@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
-
-import optuna
 
 from mmtuna.objectives.trial.causes import is_disk_full
+from mmtuna.objectives.trial_files import TrialFolder
+from mmtuna.search.trials.content import Content
+from mmtuna.search.trials.pictures import Pictures
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.trials import Cause
-from mmtuna.studies.spec import StudySpec
 
 
-def show_trial(
-    spec: StudySpec, study: optuna.Study, number: int, folder: Path, say: Callable[[str], None], said: set[str]
-) -> None:
-    """Draws overlays and brings the dashboard's content of trial `number` up to date.
+class Showing:
+    """Shows what a worker's trials came to. `say` takes a line for the person."""
 
-    Pictures are for people: one that cannot be drawn is told through `say` and costs the search nothing. A full disk is
-    told once; `said` remembers it for the next trial.
-    """
-    from mmtuna.search.trials.content import refresh_trial
-    from mmtuna.search.trials.pictures import draw_overlays
+    def __init__(self, pictures: Pictures, content: Content, say: Callable[[str], None]) -> None:
+        self._pictures, self._content, self._say = pictures, content, say
+        self._full_said = False
 
-    try:
-        draw_overlays(spec, study, folder)
-        refresh_trial(spec, study, number)
-    except (InputError, OSError, ValueError, KeyError) as error:
-        if not is_disk_full(error):
-            say(f"trial {number}: no pictures ({error})")
-        elif Cause.DISK_FULL not in said:
-            said.add(Cause.DISK_FULL)
-            say(f"trial {number}: no pictures, disk full ({error}); said once, the search goes on")
+    def show(self, number: int, folder: TrialFolder) -> None:
+        """Draws overlays and brings the dashboard's content of trial `number` up to date.
+
+        Pictures are for people: one that cannot be drawn is said and costs the search nothing, a full disk once for all
+        trials.
+        """
+        try:
+            self._pictures.draw(folder)
+            self._content.refresh_trial(number)
+        except (InputError, OSError, ValueError, KeyError) as error:
+            if not is_disk_full(error):
+                self._say(f"trial {number}: no pictures ({error})")
+            elif not self._full_said:
+                self._full_said = True
+                self._say(f"trial {number}: no pictures, {Cause.DISK_FULL} ({error}); said once, the search goes on")

@@ -15,13 +15,13 @@ import optuna
 from optuna.trial import TrialState
 
 from mmtuna.objectives.outcome import Ending, Outcome
-from mmtuna.objectives.trial_files import trial_name
-from mmtuna.search.trials import conclude
-from mmtuna.search.trials.folder import CHECKPOINTS, push_shared
+from mmtuna.objectives.trial_files import CHECKPOINTS, trial_name
+from mmtuna.search.trials.conclude import Scoring
+from mmtuna.search.trials.files import StudyFiles
+from mmtuna.search.trials.retention import Retention
 from mmtuna.studies import results
 from mmtuna.studies.files.bucket import S3Error, patiently
-from mmtuna.studies.files.trial_store import trial_files
-from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.files.trial_store import TrialFiles
 from mmtuna.studies.storage.outages import through_outages
 
 PATIENCE = 120.0
@@ -31,7 +31,7 @@ _LAST_SECONDS = 30.0
 
 
 class Uploads:
-    """The files that one worker sends and fetches; where the spec names no S3 every method does nothing.
+    """The files that one worker sends and fetches; where they do not lie in S3 every method does nothing.
 
     `with Uploads(...) as uploads:` sends in one thread for all slots, a set at a time; only `finish` and `fetch` work
     in the caller's, since a trial must not be told to have ended before its files are there.
@@ -43,10 +43,16 @@ class Uploads:
     """
 
     def __init__(
-        self, spec: StudySpec, study: optuna.Study, ordinal: int, say: Callable[[str], None], stop: threading.Event
+        self,
+        files: StudyFiles,
+        retention: Retention,
+        study: optuna.Study,
+        ordinal: int,
+        say: Callable[[str], None],
+        stop: threading.Event,
     ) -> None:
-        self._spec, self._study, self._say, self._stop = spec, study, say, stop
-        self._files = trial_files(spec.study, study)
+        self._files, self._retention, self._study, self._say, self._stop = files, retention, study, say, stop
+        self._store: TrialFiles | None = files.store
         self._ordinal = ordinal
         self._wake = threading.Condition()
         # By what they are about: a newer one takes an older one's place.
@@ -59,9 +65,8 @@ class Uploads:
         self._thread = threading.Thread(target=self._run, name="uploads", daemon=True)
 
     def __enter__(self) -> Uploads:
-        if self._files is not None:
-            files = self._files
-            self._put("shared files", lambda: push_shared(files, self._spec, self._ordinal))
+        if self._store is not None:
+            self._put("shared files", lambda: self._files.push_shared(self._ordinal))
             self._put("earlier trials", self._owe)
             self._thread.start()
         return self
@@ -69,7 +74,7 @@ class Uploads:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._files is None:
+        if self._store is None:
             return
         with self._wake:
             self._closing = True
@@ -79,38 +84,35 @@ class Uploads:
         left = sorted(int(name.rpartition(" ")[2]) for name in about if name.startswith("trial "))
         if left:
             shown = ", ".join(str(number) for number in left[:5]) + (", ..." if len(left) > 5 else "")
-            place = self._spec.study.folder
+            place = self._files.folder.path
             self._say(
                 f"not in S3 yet: files of trial {shown}; they lie in {place}, and the next worker here sends them"
             )
 
     def clear(self, number: int) -> None:
         """Removes the folder that a trial finds where its study was begun anew: from now on it is this trial's."""
-        if self._files is not None:
-            name = trial_name(number)
+        if self._store is not None:
             with contextlib.suppress(OSError):  # the training will tell, which is to write there
-                self._files.clear_left_over(name, self._spec.study.folder / name)
+                self._store.clear_left_over(trial_name(number), self._files.folder.trial(number).path)
 
     def fetch(self, number: int) -> None:
         """Brings the folder of a trial that another machine began up to date; where that fails, it says so."""
-        files = self._files
-        if files is None:
+        store, folder = self._store, self._files.folder.trial(number).path
+        if store is None:
             return
-        name = trial_name(number)
-        folder = self._spec.study.folder / name
         try:
-            patiently(lambda: files.fetch(name, folder), PATIENCE, self._stop)
+            patiently(lambda: store.fetch(trial_name(number), folder), PATIENCE, self._stop)
         except (S3Error, OSError) as error:
             self._say(f"trial {number}: goes on from what lies on this machine, its files were not fetched: {error}")
 
     def schedule(self, number: int, attempt: int, hold_back: Collection[str] = ()) -> None:
         """Sends the trial's files soon."""
-        if self._files is not None:
+        if self._store is not None:
             self._put(f"trial {number}", self._push(number, attempt, hold_back))
 
     def finish(self, number: int, attempt: int, hold_back: Collection[str] = ()) -> None:
         """Sends the trial's files now, and waits for an S3 that is away; in vain, it says so and tries again later."""
-        if self._files is None:
+        if self._store is None:
             return
         push = self._push(number, attempt, hold_back)
         with self._wake:
@@ -121,48 +123,54 @@ class Uploads:
             self._say(f"trial {number}: its files stay on this machine for now: {error}")
             self._put(f"trial {number}", push)
 
-    def held_back(self, number: int, outcome: Outcome) -> Collection[str]:
+    def held_back(self, number: int, outcome: Outcome, scoring: Scoring) -> Collection[str]:
         """Files that trial `number` need not send as it ends, since they will not stay: checkpoints beyond the best."""
-        if self._files is None or outcome.ending is Ending.INTERRUPTED:
+        if self._store is None or outcome.ending is Ending.INTERRUPTED:
             return ()
-        value = conclude.value_of(outcome, self._spec) if outcome.ending is Ending.FINISHED else None
+        value = scoring.value_of(outcome) if outcome.ending is Ending.FINISHED else None
         return () if value is not None and self._is_kept(number, value) else CHECKPOINTS
 
     def forget(self, number: int) -> None:
         """Deletes checkpoints that stay no longer, now that trial `number` has ended."""
-        if self._files is not None:
+        if self._store is not None:
             self._put(f"checkpoints {number}", lambda: self._forget(number))
 
     def _is_kept(self, number: int, value: float) -> bool:
         entries = through_outages(lambda: results.rows(self._study), stop=self._stop, say=self._say)
-        return conclude.would_keep_checkpoints(entries, self._spec, number, value)
+        return self._retention.would_keep(entries, number, value)
 
     def _forget(self, number: int) -> None:
-        assert self._files is not None
+        assert self._store is not None
         entries = through_outages(lambda: results.rows(self._study), stop=self._stop)
-        for other in conclude.superfluous(entries, self._spec, number):
+        for other in self._retention.superfluous(entries, number):
             if other not in self._forgotten:
-                self._files.forget(trial_name(other), CHECKPOINTS)
+                self._store.forget(trial_name(other), CHECKPOINTS)
                 self._forgotten.add(other)
 
     def _push(self, number: int, attempt: int, hold_back: Collection[str]) -> Callable[[], object]:
-        files, name = self._files, trial_name(number)
-        assert files is not None
-        folder = self._spec.study.folder / name
-        # A replayed trial has no folder.
-        return lambda: folder.is_dir() and files.push(folder, name, attempt, hold_back=hold_back, first=CHECKPOINTS)
+        store, folder = self._store, self._files.folder.trial(number).path
+        assert store is not None
+
+        def push() -> bool:
+            # The best is written before the last, which tells that an evaluation is written: a set whose best is older
+            # than its last would be resumed with a best value that has no weights. Where the best is the newer one the
+            # resumed training comes to its evaluation again, and writes it again. A replayed trial has no folder.
+            name = trial_name(number)
+            return folder.is_dir() and store.push(folder, name, attempt, hold_back=hold_back, first=CHECKPOINTS)
+
+        return push
 
     def _owe(self) -> None:
         """Sends what an earlier worker on this machine could not."""
-        assert self._files is not None
-        unsent = self._files.unsent()
+        assert self._store is not None
+        unsent = self._store.unsent()
         if not unsent:
             return
         entries = through_outages(lambda: results.rows(self._study), stop=self._stop)
         for entry in entries:
             attempt = unsent.get(trial_name(entry.number))
             if attempt is not None and TrialState[entry.state].is_finished():
-                kept = conclude.keeps_checkpoints(entries, self._spec, entry.number)
+                kept = self._retention.keeps(entries, entry.number)
                 self.schedule(entry.number, attempt, () if kept else CHECKPOINTS)
                 if not kept:  # the set may hold those that it sent while it trained
                     self.forget(entry.number)

@@ -29,9 +29,9 @@ _DRAWS = 16
 _SEED = 0
 
 
+@quiet_optuna()
 def covering(space: SearchSpace) -> list[Params]:
     """Params that together hold every choice and both ends of every range, each once at least where it can exist."""
-    quiet_optuna()
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=_SEED))
     found = [space.suggest(study.ask()) for _ in range(_DRAWS)]
     for parameter in space:

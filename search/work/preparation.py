@@ -14,7 +14,7 @@ from mmtuna.objectives.data.dataset import Dataset
 from mmtuna.objectives.data.manifest import Manifest, data_fingerprint, inspect, mask_file, shapes
 from mmtuna.objectives.data.split import Split, by_image, by_subject, published, write_lists
 from mmtuna.objectives.objective import SegmentationObjective
-from mmtuna.objectives.trial_files import LISTS, MANIFEST
+from mmtuna.objectives.trial_files import LISTS, StudyFolder
 from mmtuna.objectives.weights import OnProgress, file_sha256, resolve_weights
 from mmtuna.search.work import checks
 from mmtuna.spaces.errors import InputError
@@ -23,6 +23,7 @@ from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.settings import DECODERS, DEFAULTS
 from mmtuna.studies.sampling import check_sampler
 from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.spec.tables import DataTable
 
 PICTURED = 12
 
@@ -60,7 +61,7 @@ class Preparation:
             base=self.spec.model.base,
             trust_code=self.spec.model.trust_code,
             dataset=self.dataset,
-            lists=(folder / LISTS / "train.txt", folder / LISTS / "val.txt"),
+            lists=StudyFolder(folder).lists,
             shapes=shapes(self.manifest, self.dataset),
             weights=self.weights,
             fixed=self.spec.train,
@@ -107,7 +108,7 @@ class Preparation:
 
     def save(self) -> None:
         """Remembers what was read, so that the next run reads only what changed."""
-        self.manifest.save(self.spec.study.folder / MANIFEST)
+        self.manifest.save(StudyFolder(self.spec.study.folder).manifest)
 
 
 def prepare(
@@ -173,9 +174,8 @@ def shapes_of(ready: Preparation) -> set[tuple[int, int]]:
     return shapes(ready.manifest, ready.dataset) if ready.dataset else set()
 
 
-def open_dataset(spec: StudySpec) -> Dataset:
+def open_dataset(data: DataTable) -> Dataset:
     """The data set that `[data]` describes; InputError where it does not fit the description."""
-    data = spec.data
     return Dataset.open(
         data.root,
         classes=data.classes,
@@ -189,8 +189,8 @@ def open_dataset(spec: StudySpec) -> Dataset:
 
 
 def _open_data(ready: Preparation, on_file: Callable[[int, int], None] | None) -> None:
-    ready.dataset = open_dataset(ready.spec)
-    known = Manifest.load(ready.spec.study.folder / MANIFEST)
+    ready.dataset = open_dataset(ready.spec.data)
+    known = Manifest.load(StudyFolder(ready.spec.study.folder).manifest)
     inspection = inspect(ready.dataset, manifest=known, on_file=on_file)
     ready.manifest = inspection.manifest
     ready.problems += [str(problem) for problem in inspection.problems]

@@ -1,4 +1,4 @@
-"""What a person sees while a search works: a line per slot, the best so far, and a line per ended trial."""
+"""What a person sees of a preparation and of a search: bars, a line per slot, the best so far, each ended trial."""
 
 from __future__ import annotations
 
@@ -6,12 +6,46 @@ import threading
 import time
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.live import Live
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.table import Table
 
 from mmtuna.objectives.outcome import Evaluation
+from mmtuna.search.work.preparation import Preparation, prepare
+from mmtuna.studies.spec import StudySpec
+
+
+def is_live(console: Console) -> bool:
+    """Whether somebody watches: what is said once goes to any console, what moves to a terminal alone."""
+    return console.is_terminal and not console.quiet
+
+
+def watched_preparation(spec: StudySpec, console: Console, slots: int) -> Preparation:
+    """`prepare` with progress bars for long reads and downloads."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+    bytes_columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    off = not is_live(console)
+    with (
+        Progress(*columns, console=console, transient=True, disable=off) as files,
+        Progress(*bytes_columns, console=console, disable=off) as downloads,
+    ):
+        reading = files.add_task("reading images and masks", total=None)
+        tasks: dict[str, Any] = {}
+
+        def on_download(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = downloads.add_task(name, total=total or None)
+            downloads.update(tasks[name], completed=done)
+
+        return prepare(
+            spec,
+            slots=slots,
+            on_file=lambda done, total: files.update(reading, completed=done, total=total),
+            on_download=on_download,
+        )
 
 
 @dataclass
@@ -37,14 +71,14 @@ class Board:
         self._live = Live(console=console, get_renderable=self._table, refresh_per_second=2, transient=True)
 
     def __enter__(self) -> Board:
-        if self._console.is_terminal:
+        if is_live(self._console):
             self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._console.is_terminal:
+        if is_live(self._console):
             self._live.stop()
 
     def counted(self, finished: int, best: tuple[float, int] | None) -> None:

@@ -1,66 +1,47 @@
-"""`run`, `worker`, `replay` and `table2 --replicates`: a prepared study, its slots, and a worker until it is full."""
+"""A study is worked on: prepared, opened, and a worker on it until it is full. Nothing here needs the main thread."""
 
 from __future__ import annotations
 
 import os
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import threading
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import optuna
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from mmtuna.objectives.outcome import Objective
 from mmtuna.objectives.replay import ReplayObjective, load_recorded
-from mmtuna.search.work.preparation import Preparation, prepare
-from mmtuna.search.work.progress import Board
-from mmtuna.search.work.worker import Slot, StoppedError, Worker, make_slots
+from mmtuna.search.errors import NotReadyError, StoppedError
+from mmtuna.search.quiet import quiet_optuna
+from mmtuna.search.trials.conclude import Scoring
+from mmtuna.search.trials.content import Content
+from mmtuna.search.trials.files import StudyFiles
+from mmtuna.search.trials.pictures import Pictures
+from mmtuna.search.trials.recording import Recording
+from mmtuna.search.trials.retention import Retention
+from mmtuna.search.trials.showing import Showing
+from mmtuna.search.trials.uploads import Uploads
+from mmtuna.search.work.preparation import Preparation
+from mmtuna.search.work.progress import Board, watched_preparation
+from mmtuna.search.work.signals import on_signals
+from mmtuna.search.work.study_queue import StudyQueue
+from mmtuna.search.work.worker import Slot, Worker, make_slots
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.table2 import TABLE2
-from mmtuna.studies import enqueuing, results
+from mmtuna.studies import enqueuing
 from mmtuna.studies import study as study_room
-from mmtuna.studies.sampling import check_sampler, sampler_name
+from mmtuna.studies.files.trial_store import begin as begin_files
+from mmtuna.studies.leases import Leases
+from mmtuna.studies.pruning import build_pruner
+from mmtuna.studies.sampling import build_sampler, check_sampler, sampler_name
 from mmtuna.studies.spec import StudySpec
-from mmtuna.studies.storage.opening import study_lock
+from mmtuna.studies.spec.tables import SQLITE
+from mmtuna.studies.storage.opening import sqlite_file, study_lock
 from mmtuna.studies.storage.outages import through_outages
 
 
-class NotReadyError(InputError):
-    """A preparation found problems; all of them stand in `problems`."""
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
-
-
-@contextmanager
-def watched_preparation(spec: StudySpec, console: Console, slots: int) -> Iterator[Preparation]:
-    """`prepare` with progress bars for long reads and downloads."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
-    bytes_columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    quiet = not console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=quiet) as files:
-        reading = files.add_task("reading images and masks", total=None)
-        with Progress(*bytes_columns, console=console, disable=quiet) as downloads:
-            tasks: dict[str, Any] = {}
-
-            def on_download(name: str, done: int, total: int) -> None:
-                if name not in tasks:
-                    tasks[name] = downloads.add_task(name, total=total or None)
-                downloads.update(tasks[name], completed=done)
-
-            ready = prepare(
-                spec,
-                slots=slots,
-                on_file=lambda done, total: files.update(reading, completed=done, total=total),
-                on_download=on_download,
-            )
-    yield ready
-
-
+@quiet_optuna()
 def run_study(
     spec: StudySpec,
     console: Console,
@@ -69,29 +50,32 @@ def run_study(
     slots: int | None = None,
     must_exist: bool = False,
     replicates: int | None = None,
+    heed_signals: bool = False,
 ) -> optuna.Study:
     """Prepares, opens the study and works on it until it holds `trials` finished trials (the spec's by default).
 
     Args:
+        console: takes all that is said; `Console(quiet=True)` says nothing.
         slots: trials that train at the same time on this machine; from [resources] by default.
         must_exist: refuse to begin a new study.
         replicates: instead, train every row of Table 2 this many times.
+        heed_signals: stop in order on the signals that end a process; only a command's main thread may.
 
-    Raises NotReadyError with all problems, InputError for a study that cannot be continued, StoppedError.
+    Raises NotReadyError with all problems, InputError for a study that cannot be continued, StoppedError. However it
+    ends, by KeyboardInterrupt too, running trials are put back.
     """
     if must_exist:
         study_room.open_existing(spec)
     resources = spec.resources
-    count = slots or resources.trials_per_device
-    with watched_preparation(spec, console, count) as ready:
-        if ready.problems:
-            raise NotReadyError(ready.problems)
+    ready = _checked(spec, console, slots or resources.trials_per_device)
+    if ready.problems:
+        raise NotReadyError(ready.problems)
     for note in ready.notes:
         console.print(f"note: {note}", highlight=False, markup=False, style="dim", soft_wrap=True)
     study = begin(spec, ready, replicates)
     places = make_slots(ready.devices, resources.trials_per_device, cores(), resources.threads, slots)
     budget = trials or spec.study.trials if replicates is None else None
-    work(spec, study, ready.objective(), places, console, budget)
+    work(spec, study, ready.objective(), places, console, budget, heed_signals=heed_signals)
     if replicates is not None:
         _tell_failed_rows(spec, study, replicates)
     return study
@@ -106,6 +90,30 @@ def _tell_failed_rows(spec: StudySpec, study: optuna.Study, replicates: int) -> 
         )
 
 
+@quiet_optuna()
+def check_study(spec: StudySpec, console: Console) -> Preparation:
+    """Everything that `run_study` refuses to begin with, in `problems`; writes nothing but downloads into the cache."""
+    return _checked(spec, console, spec.resources.trials_per_device)
+
+
+def _checked(spec: StudySpec, console: Console, slots: int) -> Preparation:
+    ready = watched_preparation(spec, console, slots)
+    if not ready.problems:
+        ready.problems += _beginning_problems(spec, ready)
+    return ready
+
+
+def _beginning_problems(spec: StudySpec, ready: Preparation) -> list[str]:
+    """Why `begin` would refuse the study; nothing is made for the question."""
+    if spec.study.storage.startswith(SQLITE) and not sqlite_file(spec.study.storage).exists():
+        return []
+    try:
+        study_room.check_fingerprints(spec, ready.fingerprints())
+    except InputError as error:
+        return [str(error)]
+    return []
+
+
 def begin(spec: StudySpec, ready: Preparation, replicates: int | None = None) -> optuna.Study:
     """Creates or opens a study that was prepared without problems and enqueues what the spec asks for.
 
@@ -117,7 +125,15 @@ def begin(spec: StudySpec, ready: Preparation, replicates: int | None = None) ->
     return study
 
 
-def replay_study(spec: StudySpec, console: Console, *, trials: int | None, slots: int | None) -> optuna.Study:
+@quiet_optuna()
+def replay_study(
+    spec: StudySpec,
+    console: Console,
+    *,
+    trials: int | None = None,
+    slots: int | None = None,
+    heed_signals: bool = False,
+) -> optuna.Study:
     """Works on a study of replayed curves: real storage, sampler and pruner, no training and no data."""
     if spec.replay is None:
         raise InputError('[replay] is missing; add it with curves = "generated" or the path of recorded trials')
@@ -127,7 +143,7 @@ def replay_study(spec: StudySpec, console: Console, *, trials: int | None, slots
     study = study_room.create_or_open(spec, {"replay": {"curves": Path(spec.replay.curves).name}})
     through_outages(lambda: _enqueue(spec, study, None))
     places = make_slots(["cpu"], slots or 1, cores(), None, None)
-    work(spec, study, objective, places, console, trials or spec.study.trials)
+    work(spec, study, objective, places, console, trials or spec.study.trials, heed_signals=heed_signals)
     return study
 
 
@@ -146,46 +162,64 @@ def _enqueue(spec: StudySpec, study: optuna.Study, replicates: int | None) -> No
 
 
 def work(
-    spec: StudySpec, study: optuna.Study, objective: Objective, slots: list[Slot], console: Console, trials: int | None
+    spec: StudySpec,
+    study: optuna.Study,
+    objective: Objective,
+    slots: list[Slot],
+    console: Console,
+    trials: int | None,
+    *,
+    heed_signals: bool = False,
 ) -> None:
-    """Runs one worker on this process's main thread, with signals that end it in order."""
+    """Runs one worker until the study holds `trials` finished trials, or None: until its queue is empty."""
     full = study_room.finished(study) + study_room.left(study, trials)
     board = Board(console, [slot.device for slot in slots], spec.study.metric, full)
-    best = results.best(study)
-    board.counted(study_room.finished(study), (best.value, best.number) if best and best.value is not None else None)
-    worker = Worker(spec=spec, study=study, space=spec.search_space(), objective=objective, slots=slots, board=board)
-    with board, on_signals(worker.request_stop, board.say):
+    worker = make_worker(spec, study, objective, slots, board)
+    board.counted(worker.queue.finished(), worker.queue.best())
+    signals = on_signals(worker.stop.set, board.say) if heed_signals else nullcontext()
+    with board, signals:
         worker.work(trials)
 
 
-@contextmanager
-def on_signals(request_stop: Callable[[], None], say: Callable[[str], None]) -> Iterator[None]:
-    """Within it, the signals that end a process ask for a stop; a second Ctrl-C ends it at once."""
-    asked = False
+def make_worker(spec: StudySpec, study: optuna.Study, objective: Objective, slots: list[Slot], board: Board) -> Worker:
+    """A worker of the study that has joined it, with all that it needs: sampler and pruner are the study's from now."""
+    table, resources, space = spec.study, spec.resources, spec.search_space()
+    stop, lock = threading.Event(), study_lock(table.storage, table.name)
+    leases = Leases(
+        study=study,
+        folder=table.folder,
+        seconds=resources.lease,
+        retries=resources.retries,
+        slots=len(slots),
+        stop=stop,
+        say=board.say,
+    )
+    queue = StudyQueue(study=study, space=space, seed=table.seed, lock=lock, leases=leases)
 
-    def on_signal(number: int, _frame: object) -> None:
-        nonlocal asked
-        if asked and number == signal.SIGINT:
-            os._exit(1)  # the children die with the fork server, which dies with this process
-        if asked:  # a cluster warns with one signal and follows it with another
-            return
-        asked = True
-        say("stopping: running trials are put back; Ctrl-C once more stops at once")
-        request_stop()
+    def join() -> int:
+        with lock:
+            ordinal = study_room.next_worker(study)
+            if table.artifacts is not None:
+                begin_files(study)
+            study.sampler = build_sampler(table, space, len(study.get_trials(deepcopy=False)), ordinal)
+        return ordinal
 
-    # Clusters send SIGUSR1 or SIGUSR2 some time before they take the machine away.
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
-    before = {number: signal.signal(number, on_signal) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    ordinal = queue.patiently(join)
+    study.pruner = build_pruner(table)
+    files, retention = StudyFiles(table, spec.data.root, study), Retention(resources.keep_checkpoints)
+    content = Content(study=study, table=table, data=spec.data, space=space, files=files)
+    recording = Recording(
+        study=study,
+        leases=leases,
+        scoring=Scoring.of(table),
+        retention=retention,
+        files=files,
+        uploads=Uploads(files, retention, study, ordinal, board.say, stop),
+        showing=Showing(Pictures(study, lock, spec.data), content, board.say),
+    )
+    return Worker(queue=queue, objective=objective, recording=recording, slots=slots, board=board, stop=stop)
 
 
 def cores() -> int:
     """CPU cores that this process may use, which in a container are fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-__all__ = ["NotReadyError", "StoppedError", "replay_study", "run_study", "watched_preparation"]

@@ -22,6 +22,8 @@ from optuna.trial import TrialState
 from mmtuna.objectives.evaluation.overlays import overlay
 from mmtuna.search.dashboard import server as dashboard
 from mmtuna.search.dashboard.access import Access
+from mmtuna.search.trials.content import Content
+from mmtuna.search.trials.files import StudyFiles
 from mmtuna.spaces.table2 import TABLE2
 from mmtuna.studies import study as study_room
 from mmtuna.studies.enqueuing import enqueue_table2
@@ -89,6 +91,15 @@ def end_trial(spec: StudySpec, study: optuna.Study, trial: optuna.Trial) -> None
         study.tell(trial, last)
 
 
+def files_of(spec: StudySpec, study: optuna.Study) -> StudyFiles:
+    return StudyFiles(spec.study, spec.data.root, study)
+
+
+def content_of(spec: StudySpec, study: optuna.Study) -> Content:
+    files = files_of(spec, study)
+    return Content(study=study, table=spec.study, data=spec.data, space=spec.search_space(), files=files)
+
+
 @dataclass
 class Reply:
     status: int
@@ -141,7 +152,7 @@ class Client:
 def served(spec: StudySpec, *, writable: bool = False, token: str | None = None) -> Iterator[Client]:
     with dashboard._listening("127.0.0.1", 0) as server:
         access = Access("127.0.0.1", server.server_port, token)
-        app, asked = dashboard.application(spec, access, writable=writable), list[str]()
+        app, asked = dashboard.application(spec.study, access, writable=writable), list[str]()
 
         def noted(environ: dict[str, Any], start_response: Any) -> Any:
             asked.append(environ["PATH_INFO"])

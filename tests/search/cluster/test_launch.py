@@ -21,7 +21,7 @@ from mmtuna.search.cluster import tasks
 from mmtuna.search.cluster.launcher import Launch, misfits, share_of
 from mmtuna.search.cluster.nodes import Answer, Node, Share
 from mmtuna.search.cluster.tasks import Order
-from mmtuna.search.work.worker import StoppedError
+from mmtuna.search.errors import StoppedError
 from mmtuna.spaces.errors import InputError
 from mmtuna.studies import study as study_room
 from mmtuna.studies.spec.study_spec import StudySpec, read_text

@@ -15,8 +15,9 @@ import mmtuna.objectives.deployment as deployment
 from mmtuna.objectives.config import read_config
 from mmtuna.objectives.evaluation.overlays import choose_images
 from mmtuna.objectives.trial_files import BEST, LAST
-from mmtuna.search.commands.comparing import compare
-from mmtuna.search.commands.exporting import export_trial
+from mmtuna.search.commands.export import line_of
+from mmtuna.search.outputs.bundle import export_trial
+from mmtuna.search.outputs.comparison import Comparison, compare
 from mmtuna.spaces.errors import InputError
 from mmtuna.studies import results
 from mmtuna.studies.spec import StudySpec
@@ -58,7 +59,7 @@ def size_of(path: Path) -> tuple[int, int]:
 
 def test_the_best_trial_is_exported_with_all_that_is_known_of_it(spec: StudySpec, tmp_path: Path) -> None:
     entry = best(spec)
-    said = export_trial(spec, tmp_path / "bundle", None)
+    said = line_of(export_trial(spec, tmp_path / "bundle"))
     assert said.startswith(
         f"{tmp_path / 'bundle'}: trial {entry.number}, mIoU {entry.value:.4f}; ONNX and torch differ in 0 "
     )
@@ -84,15 +85,14 @@ def test_a_trial_can_be_named_and_the_best_evaluation_be_the_value(finished: Pat
     assert document["value_of"] == "best"
 
 
-def test_retraining_takes_all_images_and_says_whose_the_figures_are(
-    spec: StudySpec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_retraining_takes_all_images_and_says_whose_the_figures_are(spec: StudySpec, tmp_path: Path) -> None:
     entry = best(spec)
     for name in (LAST, BEST):  # the trial's own weights are not needed
         (spec.study.folder / (entry.folder or "") / name).unlink()
-    said = export_trial(spec, tmp_path / "bundle", None, retrain=True)
-    assert f"mIoU {entry.value:.4f}, measured before retraining" in said
-    assert "retraining: 100 %" in capsys.readouterr().err
+    lines: list[str] = []
+    exported = export_trial(spec, tmp_path / "bundle", retrain=True, say=lines.append)
+    assert f"mIoU {entry.value:.4f}, measured before retraining" in line_of(exported)
+    assert lines[-1].startswith("retraining: 100 %")
     document = json.loads((tmp_path / "bundle/bundle.json").read_text())
     assert document["retrained"] is True
     assert document["metrics"] == entry.metrics
@@ -115,7 +115,7 @@ def test_wrong_trials_are_refused_in_one_line(spec: StudySpec, tmp_path: Path) -
         export_trial(spec, out, 4)
     (spec.study.folder / (best(spec).folder or "") / LAST).unlink()
     with pytest.raises(
-        InputError, match=r"weights are deleted, only the best 5 trials keep theirs; .*keep_checkpoints.*--retrain"
+        InputError, match=r"weights are deleted, only the best \[resources\] keep_checkpoints trials .*--retrain"
     ):
         export_trial(spec, out, None)
     assert not out.exists()
@@ -160,15 +160,15 @@ def test_two_trials_are_drawn_beside_each_other(
     spec: StudySpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, phantom: Path
 ) -> None:
     out = tmp_path / "compare.png"
-    said = compare(spec, 0, 1, out)
+    drawn = compare(spec, 0, 1, out)
     evaluation = json.loads((spec.study.folder / "trials/00001/evaluation.json").read_text())
     shown = {name for name, counts in evaluation["images"].items() if counts["labelled"][1]}
-    assert all(name in shown for name in said.partition(" on ")[2].split(", "))
+    assert set(drawn.images) <= shown
     width, height = size_of(out)
     assert width > 4 * 384
 
     name = choose_images(evaluation, ("background", "fluid"), 1)[0]
-    assert compare(spec, 0, 1, out, name) == f"{out}: trials 0 and 1 on {name}"
+    assert compare(spec, 0, 1, out, name) == Comparison(out, (0, 1), (name,))
     assert size_of(out)[0] == width
     assert size_of(out)[1] < height or len(shown) == 1
 

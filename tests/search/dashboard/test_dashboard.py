@@ -19,7 +19,6 @@ import pytest
 from mmtuna.search.dashboard import server as dashboard
 from mmtuna.search.dashboard.access import Access, chosen_token
 from mmtuna.search.dashboard.guard import LARGEST_BODY
-from mmtuna.search.trials.content import refresh, refresh_trial
 from mmtuna.spaces.errors import InputError
 from mmtuna.studies import study as study_room
 from mmtuna.studies.files.artifact_folder import artifact_store
@@ -31,6 +30,7 @@ from tests.search.dashboard_study import (
     UUID,
     Client,
     artifact_path,
+    content_of,
     end_trial,
     make_study,
     served,
@@ -42,7 +42,7 @@ from tests.search.dashboard_study import (
 @pytest.fixture(scope="module")
 def spec(tmp_path_factory: pytest.TempPathFactory) -> StudySpec:
     made = make_study(tmp_path_factory.mktemp("dashboard"))
-    refresh(made, study_room.open_existing(made))
+    content_of(made, study_room.open_existing(made)).refresh()
     return made
 
 
@@ -380,7 +380,7 @@ def test_on_postgres_while_a_worker_writes(
     monkeypatch.setenv("MMTUNA_STORAGE", server.url(database))
     spec = make_study(tmp_path, trials=3)
     study = study_room.open_existing(spec)
-    refresh(spec, study)
+    content_of(spec, study).refresh()
     with served(spec) as client:
         shown = trials(client)
         assert [len(trial["artifacts"]) for trial in shown] == [5, 5, 5]
@@ -390,7 +390,7 @@ def test_on_postgres_while_a_worker_writes(
         trial = study.ask()
         spec.search_space().suggest(trial)
         end_trial(spec, study, trial)
-        refresh_trial(spec, study, 3)
+        content_of(spec, study).refresh_trial(3)
         # The dashboard keeps a list of trials for some seconds before it asks again.
         wait_for(lambda: len(trials(client)) == 4, 30, "the new trial in the dashboard")
         assert "complete" in trials(client)[3]["note"]["body"].lower()

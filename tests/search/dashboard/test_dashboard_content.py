@@ -10,16 +10,16 @@ from pathlib import Path
 import optuna
 import pytest
 
-from mmtuna.search.trials.content import Refreshed, refresh, refresh_trial
+from mmtuna.search.trials.content import Refreshed
 from mmtuna.studies import study as study_room
 from mmtuna.studies.spec import StudySpec
-from tests.search.dashboard_study import MESSAGE, Client, end_trial, make_study, served, trials
+from tests.search.dashboard_study import MESSAGE, Client, content_of, end_trial, make_study, served, trials
 
 
 @pytest.fixture(scope="module")
 def spec(tmp_path_factory: pytest.TempPathFactory) -> StudySpec:
     made = make_study(tmp_path_factory.mktemp("dashboard"))
-    refresh(made, study_room.open_existing(made))
+    content_of(made, study_room.open_existing(made)).refresh()
     return made
 
 
@@ -62,14 +62,14 @@ def test_a_message_is_shown_and_never_run(client: Client) -> None:
 def test_a_second_refresh_changes_nothing_and_a_new_trial_is_added(tmp_path: Path) -> None:
     spec = make_study(tmp_path, trials=3)
     study = study_room.open_existing(spec)
-    first = refresh(spec, study)
+    first = content_of(spec, study).refresh()
     assert (first.notes, first.files) == (4, 15)
-    assert refresh(spec, study) == Refreshed()
+    assert content_of(spec, study).refresh() == Refreshed()
     trial = study.ask()
     spec.search_space().suggest(trial)
     end_trial(spec, study, trial)
-    assert refresh_trial(spec, study, 3) == Refreshed(notes=1, files=5)
-    assert refresh(spec, study).notes == 1  # the study's own
+    assert content_of(spec, study).refresh_trial(3) == Refreshed(notes=1, files=5)
+    assert content_of(spec, study).refresh().notes == 1  # the study's own
 
 
 def test_a_plot_that_the_dashboard_draws_itself_is_taken_back(tmp_path: Path) -> None:
@@ -77,8 +77,8 @@ def test_a_plot_that_the_dashboard_draws_itself_is_taken_back(tmp_path: Path) ->
     study = study_room.open_existing(spec)
     old = json.dumps({"data": [{"type": "bar", "x": [0.5], "y": ["lr"]}], "layout": {}})
     study._storage.set_study_system_attr(study._study_id, "dashboard:plot_data:importances:0", old)
-    assert refresh(spec, study).plots == 2
-    assert refresh(spec, study) == Refreshed()
+    assert content_of(spec, study).refresh().plots == 2
+    assert content_of(spec, study).refresh() == Refreshed()
     with served(spec) as client:
         shown = {plot["id"]: plot["graph_object"] for plot in client.json("/api/studies/1")["plotly_graph_objects"]}
     assert set(shown) == {"history", "importances"}
@@ -92,9 +92,9 @@ def test_files_of_a_running_trial_are_kept_with_the_trial(tmp_path: Path) -> Non
     study = study_room.open_existing(spec)
     trial = study.ask()
     trial.set_user_attr("curve", [{"step": 50.0, "mIoU": 0.5}])
-    assert refresh_trial(spec, study, 1) == Refreshed(files=2)
+    assert content_of(spec, study).refresh_trial(1) == Refreshed(files=2)
     study.tell(trial, 0.5)
-    assert refresh_trial(spec, study, 1) == Refreshed(notes=1)
+    assert content_of(spec, study).refresh_trial(1) == Refreshed(notes=1)
     metas = optuna.artifacts.get_all_artifact_meta(study.trials[1], storage=study._storage)
     assert {meta.filename for meta in metas} == {"learning_curve.png", "learning_curve.json"}
 
@@ -102,12 +102,12 @@ def test_files_of_a_running_trial_are_kept_with_the_trial(tmp_path: Path) -> Non
 def test_a_note_that_a_person_edited_stays_theirs(tmp_path: Path) -> None:
     spec = make_study(tmp_path, trials=1)
     study = study_room.open_existing(spec)
-    refresh(spec, study)
+    content_of(spec, study).refresh()
     with served(spec, writable=True) as client:
         note = trials(client)[0]["note"]
         mine = {"version": note["version"] + 1, "body": "mine"}
         assert client.change("PUT", "/api/studies/1/1/note", mine).status == 204
-        assert refresh(spec, study) == Refreshed()
+        assert content_of(spec, study).refresh() == Refreshed()
         assert client.json("/api/studies/1")["trials"][0]["note"]["body"] == "mine"
 
 
@@ -120,4 +120,4 @@ def test_no_file_elsewhere_is_attached_for_a_folder_that_the_database_names(tmp_
         trial = study.ask()
         trial.set_user_attr("folder", folder)
         study.tell(trial, 0.5)
-        assert refresh_trial(spec, study, trial.number).files == 0
+        assert content_of(spec, study).refresh_trial(trial.number).files == 0

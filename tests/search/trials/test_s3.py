@@ -12,11 +12,9 @@ import optuna
 import pytest
 from PIL import Image
 
-from mmtuna.objectives.config import read_config
-from mmtuna.search.commands.comparing import compare
-from mmtuna.search.commands.exporting import require_weights
-from mmtuna.search.commands.views import summary, write_report
-from mmtuna.search.trials.folder import local_folder
+from mmtuna.search.outputs.comparison import compare
+from mmtuna.search.outputs.report import write_report
+from mmtuna.search.outputs.summary import summary
 from mmtuna.studies import results
 from mmtuna.studies.files.bucket import client
 from mmtuna.studies.spec import StudySpec
@@ -24,6 +22,7 @@ from mmtuna.studies.spec.s3_location import parse_location
 from mmtuna.studies.study import open_existing
 from tests.processes import alive_in_group
 from tests.search.conftest import ENVIRONMENT, mmtuna, start, status, wait_for
+from tests.search.dashboard_study import files_of
 
 WriteSpec = Callable[..., Path]
 
@@ -107,10 +106,11 @@ def look_at_everything(spec: StudySpec, study: optuna.Study, tmp_path: Path, tra
     compare(spec, 0, 0, tmp_path / "compare.png")
     with Image.open(tmp_path / "compare.png") as picture:
         assert picture.width > 4 * 64
-    assert require_weights(spec, study, entry) == "last.pth"
-    there = local_folder(spec, study, entry.folder or "", checkpoints=True)
-    assert (there / "last.pth").read_bytes() == trained
-    dataset = read_config(there / "config.py")["train_dataloader"]["dataset"]
-    config = (there / "config.py").read_text()
+    weights = files_of(spec, study).weights(entry)
+    assert weights.name == "last.pth"
+    assert weights.read_bytes() == trained
+    there = files_of(spec, study).fetched(entry.folder or "", checkpoints=True)
+    dataset = there.read_config()["train_dataloader"]["dataset"]
+    config = there.config.read_text()
     assert Path(dataset["data_root"]).name == "data elsewhere"
     assert "runs/tiny" not in config.replace("work_dir", "")

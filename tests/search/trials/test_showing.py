@@ -11,16 +11,28 @@ import pytest
 from rich.text import Text
 
 from mmtuna.objectives.outcome import Cause, Ending, Outcome
-from mmtuna.search.trials import content as dashboard_content
-from mmtuna.search.trials import pictures
-from mmtuna.search.trials.conclude import ending_text
-from mmtuna.search.trials.showing import show_trial
+from mmtuna.objectives.trial_files import TrialFolder
+from mmtuna.search.trials.conclude import Scoring, ending_text
+from mmtuna.search.trials.content import Content
+from mmtuna.search.trials.pictures import Pictures
+from mmtuna.search.trials.showing import Showing
 from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.storage.opening import study_lock
+from mmtuna.studies.study import create_or_open
+from tests.search.dashboard_study import content_of
 
 
 @pytest.fixture
-def spec(write_spec: Callable[..., Path]) -> StudySpec:
-    return StudySpec.load(write_spec())
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def showing(write_spec: Callable[..., Path], said: list[str]) -> Showing:
+    spec = StudySpec.load(write_spec())
+    study = create_or_open(spec, {})
+    lock = study_lock(spec.study.storage, spec.study.name)
+    return Showing(Pictures(study, lock, spec.data), content_of(spec, study), said.append)
 
 
 def raising(error: Exception) -> Callable[..., Any]:
@@ -32,31 +44,28 @@ def raising(error: Exception) -> Callable[..., Any]:
 
 @pytest.mark.parametrize("where", ["overlays", "attachments"])
 def test_a_full_disk_costs_pictures_alone_and_is_said_once(
-    spec: StudySpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+    showing: Showing, said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     full = raising(OSError(errno.ENOSPC, "No space left on device", "/disk/a.png"))
-    monkeypatch.setattr(pictures, "draw_overlays", full if where == "overlays" else lambda *_: [])
-    monkeypatch.setattr(dashboard_content, "_refresh_trial", full if where == "attachments" else lambda *_: None)
-    lines: list[str] = []
-    said: set[str] = set()
+    monkeypatch.setattr(Pictures, "draw", full if where == "overlays" else lambda *_: [])
+    monkeypatch.setattr(Content, "_refresh_trial", full)
     for number in range(3):
-        show_trial(spec, None, number, tmp_path, lines.append, said)  # type: ignore[arg-type]
-    (line,) = lines
+        showing.show(number, TrialFolder(tmp_path))
+    (line,) = said
     assert line.startswith("trial 0: no pictures, disk full ([Errno 28] No space left on device: '/disk/a.png'); ")
     assert line.endswith("said once, the search goes on")
 
 
 def test_other_reasons_are_said_of_every_trial(
-    spec: StudySpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    showing: Showing, said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pictures, "draw_overlays", raising(ValueError("a mask of another size")))
-    lines: list[str] = []
+    monkeypatch.setattr(Pictures, "draw", raising(ValueError("a mask of another size")))
     for number in range(2):
-        show_trial(spec, None, number, tmp_path, lines.append, set())  # type: ignore[arg-type]
-    assert lines == [f"trial {number}: no pictures (a mask of another size)" for number in range(2)]
+        showing.show(number, TrialFolder(tmp_path))
+    assert said == [f"trial {number}: no pictures (a mask of another size)" for number in range(2)]
 
 
-def test_a_message_is_shown_as_it_is(spec: StudySpec) -> None:
+def test_a_message_is_shown_as_it_is() -> None:
     outcome = Outcome(ending=Ending.FAILED, cause=Cause.ERROR, message="KeyError: [/data] [red]", seconds=2.0)
-    shown = Text.from_markup(ending_text(outcome, spec)).plain
+    shown = Text.from_markup(ending_text(outcome, Scoring("mIoU"))).plain
     assert shown == "failed: error: KeyError: [/data] [red] (2 s)"

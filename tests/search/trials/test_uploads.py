@@ -16,12 +16,11 @@ from rich.console import Console
 
 from mmtuna.objectives.outcome import Ending, Evaluation, Outcome, TrialOrder, Watch
 from mmtuna.objectives.trial_files import LISTS, MANIFEST, trial_name
-from mmtuna.search.commands.views import summary
+from mmtuna.search.outputs.summary import summary
 from mmtuna.search.trials import uploads
-from mmtuna.search.trials.content import refresh
-from mmtuna.search.trials.folder import local_folder
 from mmtuna.search.work.progress import Board
-from mmtuna.search.work.worker import Slot, Worker
+from mmtuna.search.work.running import make_worker
+from mmtuna.search.work.worker import Slot
 from mmtuna.spaces.files import write_whole
 from mmtuna.studies import results
 from mmtuna.studies.files import attachments
@@ -33,7 +32,7 @@ from mmtuna.studies.spec.s3_location import parse_location
 from mmtuna.studies.study import create_or_open
 from tests.conftest import forget_client
 from tests.s3 import Wire
-from tests.search.dashboard_study import artifact_path, served, trials
+from tests.search.dashboard_study import artifact_path, content_of, files_of, served, trials
 from tests.waiting import until
 
 SPEC = """
@@ -120,15 +119,8 @@ def work(spec: StudySpec, objective: FileWriter, trials: int) -> tuple[optuna.St
     """One worker until the study holds so many trials; returns the study and what was said."""
     study = create_or_open(spec, {})
     board = RememberingBoard()
-    worker = Worker(
-        spec=spec,
-        study=study,
-        space=spec.search_space(),
-        objective=objective,
-        slots=[Slot(0, "cpu", 1)],
-        board=board,
-    )
-    objective.stop = worker.request_stop  # type: ignore[attr-defined]
+    worker = make_worker(spec, study, objective, [Slot(0, "cpu", 1)], board)
+    objective.stop = worker.stop.set  # type: ignore[attr-defined]
     try:
         worker.work(trials)
     except Exception as error:
@@ -155,8 +147,8 @@ def test_only_the_best_keep_their_checkpoints(machine: Callable[[str], StudySpec
     # The two that end after a better one send what they had at 50 % at most.
     assert len(wire.sent("PUT", "/00003/objects/")) <= 3
     other = machine("b")
-    assert (local_folder(other, study, trial_name(1), checkpoints=True) / "last.pth").read_text() == "trial 1 at 100"
-    assert not (local_folder(other, study, trial_name(0), checkpoints=True) / "last.pth").exists()
+    assert files_of(other, study).fetched(trial_name(1), checkpoints=True).last.read_text() == "trial 1 at 100"
+    assert not files_of(other, study).fetched(trial_name(0), checkpoints=True).last.exists()
 
 
 def test_an_interrupted_trial_goes_on_from_its_last_checkpoint_elsewhere(machine: Callable[[str], StudySpec]) -> None:
@@ -170,7 +162,7 @@ def test_an_interrupted_trial_goes_on_from_its_last_checkpoint_elsewhere(machine
     assert going_on.found == {0: "trial 0 at 50"}
 
     # The first machine has an older state of it, which gives way.
-    assert (local_folder(first, study, trial_name(0), checkpoints=True) / "last.pth").read_text() == "trial 0 at 100"
+    assert files_of(first, study).fetched(trial_name(0), checkpoints=True).last.read_text() == "trial 0 at 100"
 
 
 def test_an_s3_that_is_away_costs_no_trial_and_gets_its_files_later(
@@ -258,7 +250,7 @@ def test_where_a_study_was_begun_anew_its_own_files_are_seen(
     assert (folder / "last.pth").is_file()
     assert summary(old, study)["best"]["config"] == str(folder / "config.py")
     assert not (folder / "last.pth").exists()  # what is there was fetched without
-    assert local_folder(old, study, trial_name(1), checkpoints=True) == folder
+    assert files_of(old, study).fetched(trial_name(1), checkpoints=True).path == folder
     assert (folder / "last.pth").read_text() == "new 1 at 100"
     assert [(old.study.folder / name).read_text() for name in shared] == ["old", "new", "new"]
 
@@ -269,8 +261,8 @@ def test_what_an_earlier_study_could_not_send_is_never_sent(
     other = machine("b")
     study, _ = work(other, FileWriter(other, word="new"), 2)
     work(old, FileWriter(old, word="more"), 3)
-    there = local_folder(machine("c"), study, trial_name(1), checkpoints=True)
-    assert (there / "last.pth").read_text() == "new 1 at 100"
+    there = files_of(machine("c"), study).fetched(trial_name(1), checkpoints=True)
+    assert there.last.read_text() == "new 1 at 100"
 
 
 def test_a_trial_does_not_go_on_from_an_earlier_study_s_folder(
@@ -313,7 +305,7 @@ def test_the_dashboard_shows_nothing_of_an_earlier_study(old: StudySpec, machine
     Image.new("RGB", (4, 4)).save(pictures / "0.png")
     other = machine("b")
     study, _ = work(other, FileWriter(other, word="new"), 1)
-    assert refresh(old, study).files == 0
+    assert content_of(old, study).refresh().files == 0
 
 
 def test_the_dashboard_of_any_machine_shows_the_files(
@@ -324,7 +316,7 @@ def test_the_dashboard_of_any_machine_shows_the_files(
     spec = machine("a")
     study, _ = work(spec, FileWriter(spec), 2)
     other = machine("b")
-    assert refresh(other, study).files == 0  # the worker attached them all
+    assert content_of(other, study).refresh().files == 0  # the worker attached them all
     with served(other) as client_of:
         path = artifact_path(trials(client_of)[0], "config.py")
         reply = client_of.ask("GET", path)
@@ -343,7 +335,7 @@ def test_what_a_worker_could_not_attach_the_dashboard_does_from_s3(machine: Call
     for key in bucket.keys(place.key("s", "artifacts", "")):
         bucket.delete(key)
     attachments._in_s3.cache_clear()
-    assert refresh(machine("b"), study).files == 3  # the config, the curve as a picture and as figures
+    assert content_of(machine("b"), study).refresh().files == 3  # the config, the curve as a picture and as figures
 
 
 def test_a_training_never_waits_for_s3(machine: Callable[[str], StudySpec], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -426,6 +418,6 @@ def test_a_study_without_s3_asks_for_nothing(
     monkeypatch.setattr(Bucket, "__init__", refuse)
     study, said = work(spec, FileWriter(spec), 2)
     assert said == []
-    assert local_folder(spec, study, trial_name(0)) == spec.study.folder / trial_name(0)
+    assert files_of(spec, study).fetched(trial_name(0)).path == spec.study.folder / trial_name(0)
     assert not (spec.study.folder / ".s3").exists()
     assert "mmtuna:files" not in study.user_attrs

@@ -16,7 +16,8 @@ import yaml
 
 from benchmarks.faults.cases import Ground, kill_some, stopped_worker
 from benchmarks.faults.crew import ROOT, Site
-from mmtuna.search.commands.status import clock, progress
+from mmtuna.search.commands.status import clock
+from mmtuna.search.outputs.summary import progress
 from mmtuna.studies.leases.crew import Crew, LeaseLife, WorkerLife
 from mmtuna.studies.results import TrialRow
 from tests.waiting import until
@@ -159,7 +160,7 @@ def test_the_slurm_script_puts_back_on_the_signal_it_asks_for(site: Site) -> Non
     programs = site.folder / "bin"
     programs.mkdir()
     (programs / "srun").write_text('#!/bin/bash\nshift\n"$@" &\ntrap "kill -USR1 $!" USR1\nwait $!; wait $!\n')
-    (programs / "mmtuna").write_text(f'#!/bin/bash\nexec {sys.executable} -m search replay "$2"\n')
+    (programs / "mmtuna").write_text(f'#!/bin/bash\nexec {sys.executable} -m mmtuna replay "$2"\n')
     for program in programs.iterdir():
         program.chmod(0o755)
     script = script.replace("\nsrun ", "\nexec srun ")

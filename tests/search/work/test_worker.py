@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import _thread
+import signal
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import optuna
 import pytest
 from optuna.trial import TrialState
 from rich.console import Console
 
 from mmtuna.objectives.outcome import Cause, Ending, Outcome, TrialOrder, Watch
 from mmtuna.objectives.replay import ReplayObjective
+from mmtuna.search.errors import StoppedError
 from mmtuna.search.work import running
 from mmtuna.search.work.progress import Board
-from mmtuna.search.work.worker import Slot, StoppedError, Worker
+from mmtuna.search.work.worker import Slot
 from mmtuna.spaces.table2 import TABLE2
 from mmtuna.studies.enqueuing import enqueue_table2
 from mmtuna.studies.leases import Leases
+from mmtuna.studies.leases.crew import crew_of
 from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.spec.tables import ReplayTable
 from mmtuna.studies.storage.opening import study_lock
-from mmtuna.studies.study import Budget, Claim, ask, create_or_open
+from mmtuna.studies.study import Budget, Claim, ask, create_or_open, finished
+from tests.waiting import until
 
+REPLAYED = {"replay": {"curves": "generated"}}
 SPEC = """
 [study]
 name = "s"
@@ -100,14 +109,7 @@ def test_a_worker_of_one_trial_waits_for_one_that_may_be_lost(
     board = Board(Console(quiet=True), ["cpu"], spec.study.metric, 1)
 
     def once(patience: float) -> Budget | None:
-        worker = Worker(
-            spec=spec,
-            study=study,
-            space=spec.search_space(),
-            objective=ReplayObjective(),
-            slots=[Slot(0, "cpu", 1)],
-            board=board,
-        )
+        worker = running.make_worker(spec, study, ReplayObjective(), [Slot(0, "cpu", 1)], board)
         return worker.work_once(1, patience)
 
     began = time.monotonic()
@@ -118,3 +120,39 @@ def test_a_worker_of_one_trial_waits_for_one_that_may_be_lost(
     (trial,) = study.get_trials()
     assert [entry["ended"] for entry in trial.user_attrs["history"]] == ["lost", "complete"]
     gone._registration.release()
+
+
+def test_a_study_is_worked_on_from_any_thread_and_nothing_is_said(
+    spec_of: Callable[..., StudySpec], capfd: pytest.CaptureFixture[str]
+) -> None:
+    spec, found = spec_of(study="trials = 3"), list[optuna.Study]()
+    verbosity, handlers = optuna.logging.get_verbosity(), signal.getsignal(signal.SIGINT)
+
+    def work() -> None:
+        found.append(running.replay_study(spec, Console(quiet=True), slots=2))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert finished(found[0]) == 3
+    assert capfd.readouterr() == ("", "")
+    assert (optuna.logging.get_verbosity(), signal.getsignal(signal.SIGINT)) == (verbosity, handlers)
+
+
+def test_an_interrupted_notebook_cell_puts_its_trials_back(spec_of: Callable[..., StudySpec]) -> None:
+    spec = spec_of(study="trials = 3")
+    spec = spec.model_copy(update={"replay": ReplayTable(pause=0.5)})
+
+    def interrupt() -> None:
+        until(lambda: any(trial.state == TrialState.RUNNING for trial in create_or_open(spec, REPLAYED).trials), 20)
+        _thread.interrupt_main()
+
+    thread = threading.Thread(target=interrupt)
+    create_or_open(spec, REPLAYED)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        running.replay_study(spec, Console(quiet=True))
+    thread.join()
+    study = create_or_open(spec, REPLAYED)
+    assert {trial.state for trial in study.trials} == {TrialState.WAITING}
+    assert crew_of(study).workers == ()

@@ -1,15 +1,16 @@
-"""What the report says beyond the trials: data, split, versions, machine."""
+"""The report of a study: what it says beyond the trials (data, split, versions, machine), and the file."""
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmtuna.objectives.data.manifest import Manifest, class_pixels
-from mmtuna.objectives.trial_files import LISTS, MANIFEST, OVERLAYS
-from mmtuna.search.trials.folder import folder_to_look
+from mmtuna.search.trials.files import StudyFiles
 from mmtuna.search.versions import machine, versions
 from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.files import write_whole
+from mmtuna.studies import results
 
 if TYPE_CHECKING:
     import optuna
@@ -17,6 +18,20 @@ if TYPE_CHECKING:
     from mmtuna.studies.report import ReportFacts
     from mmtuna.studies.results import TrialRow
     from mmtuna.studies.spec import StudySpec
+    from mmtuna.studies.spec.tables import DataTable
+
+
+def report_file(spec: StudySpec) -> Path:
+    """Where the report lies unless a person names another place."""
+    return spec.study.folder / "report.html"
+
+
+def write_report(spec: StudySpec, study: optuna.Study, out: Path) -> Path:
+    """Writes the report, one HTML file that needs no network, to `out`, whole or not at all."""
+    from mmtuna.studies.report import report_html
+
+    write_whole(out, report_html(study, spec.search_space(), gather_facts(spec, study, results.best(study))))
+    return out
 
 
 def gather_facts(spec: StudySpec, study: optuna.Study, best: TrialRow | None = None) -> ReportFacts:
@@ -28,12 +43,13 @@ def gather_facts(spec: StudySpec, study: optuna.Study, best: TrialRow | None = N
     from mmtuna.studies.report import ReportFacts
     from mmtuna.studies.sampling import sampler_name
 
-    overlays = _overlays(spec, study, best)  # first: from S3 the lists come with them
-    folder = spec.study.folder
-    sides = [_names(folder / LISTS / f"{side}.txt") for side in ("train", "val")]
-    subjects = _subjects(spec) if all(sides) else {}
+    files = StudyFiles(spec.study, spec.data.root, study)
+    overlays = _overlays(files, best)  # first: from S3 the lists come with them
+    folder = files.folder
+    sides = [_names(path) for path in folder.lists]
+    subjects = _subjects(spec.data) if all(sides) else {}
     known = [{subjects[name] for name in names if name in subjects} for names in sides]
-    pixels = class_pixels(Manifest.load(folder / MANIFEST))
+    pixels = class_pixels(Manifest.load(folder.manifest))
     classes = spec.data.classes
     return ReportFacts(
         spec=f"{spec.study.name}",
@@ -58,26 +74,25 @@ def gather_facts(spec: StudySpec, study: optuna.Study, best: TrialRow | None = N
     )
 
 
-def _overlays(spec: StudySpec, study: optuna.Study, best: TrialRow | None) -> list[tuple[str, str, bytes]]:
+def _overlays(files: StudyFiles, best: TrialRow | None) -> list[tuple[str, str, bytes]]:
     if best is None or not best.folder:
         return []
     caption = f"trial {best.number}; missed is hatched blue, false dotted vermillion, right outlined in green"
-    files = sorted((folder_to_look(spec, study, best.folder) / OVERLAYS).glob("*.png"))
-    return [(file.stem.partition("-")[2], caption, file.read_bytes()) for file in files]
+    pictures = files.to_look(best.folder).pictures()
+    return [(file.stem.partition("-")[2], caption, file.read_bytes()) for file in pictures]
 
 
-def _names(path: os.PathLike[str]) -> list[str]:
+def _names(path: Path) -> list[str]:
     try:
-        with open(path, encoding="utf-8") as file:
-            return [line.strip() for line in file if line.strip()]
+        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except FileNotFoundError:
         return []
 
 
-def _subjects(spec: StudySpec) -> dict[str, str]:
+def _subjects(data: DataTable) -> dict[str, str]:
     from mmtuna.search.work.preparation import open_dataset
 
     try:
-        return dict(open_dataset(spec).subjects)
+        return dict(open_dataset(data).subjects)
     except InputError:
         return {}  # the data may lie elsewhere by now; the report is of the study

@@ -1,0 +1,14 @@
+"""`mmtuna copy`: a study moved to another storage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mmtuna.studies.copying import copy_study
+from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.storage.opening import hide_password
+
+
+def copy(path: Path, to: str) -> None:
+    """Copies the study and prints how many trials it has."""
+    print(f"{copy_study(StudySpec.load(path), to)} trials copied to {hide_password(to)}")

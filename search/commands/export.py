@@ -1,0 +1,28 @@
+"""`mmtuna export`: the bundle of a trial."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from mmtuna.search.outputs.bundle import Exported, export_trial
+from mmtuna.studies.spec import StudySpec
+
+
+def export(path: Path, out: Path, trial: int | None, retrain: bool) -> None:
+    """Writes the bundle and prints what was verified."""
+    exported = export_trial(
+        StudySpec.load(path), out, trial, retrain=retrain, say=lambda line: print(line, file=sys.stderr)
+    )
+    print(line_of(exported))
+
+
+def line_of(exported: Exported) -> str:
+    """What a person is told of a bundle."""
+    found = exported.document
+    parity, latency = found["parity"], found["latency"]
+    figure = f"{found['metric']} {found['value']:.4f}" + (", measured before retraining" if found["retrained"] else "")
+    return (
+        f"{exported.folder}: trial {exported.trial}, {figure}; ONNX and torch differ in {parity['pixels_differing']} "
+        f"of {parity['pixels']} pixels; {latency['image_ms']:.0f} ms an image on {latency['cores']} CPU cores"
+    )

@@ -1,0 +1,15 @@
+"""`mmtuna report`: the report's file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mmtuna.search.outputs.report import report_file, write_report
+from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.study import open_existing
+
+
+def report(path: Path, out: Path | None) -> None:
+    """Writes the report of a study and prints where."""
+    spec = StudySpec.load(path)
+    print(write_report(spec, open_existing(spec), out or report_file(spec)))

@@ -1,0 +1,57 @@
+"""`mmtuna run`, `worker`, `launch` and `replay`: a study is worked on, then its best trial and report are told."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import optuna
+from rich.console import Console
+
+from mmtuna.search.commands.status import print_best
+from mmtuna.search.commands.table2 import print_table2
+from mmtuna.search.outputs.report import report_file, write_report
+from mmtuna.search.outputs.summary import summary
+from mmtuna.search.work.running import replay_study, run_study
+from mmtuna.studies.spec import StudySpec
+
+
+def run(path: Path, trials: int | None, slots: int | None, as_json: bool, *, must_exist: bool = False) -> None:
+    """Works on the study, then prints the best trial, Table 2 where the study holds it, and writes the report."""
+    spec = StudySpec.load(path)
+    study = run_study(
+        spec, Console(stderr=as_json), trials=trials, slots=slots, must_exist=must_exist, heed_signals=True
+    )
+    _finish(spec, study, as_json, with_report=True)
+
+
+def launch(path: Path, address: str, trials: int | None, as_json: bool) -> None:
+    """Works on the study on a Ray cluster, then prints and writes what `run` does."""
+    from mmtuna.search.cluster.launcher import Launch
+    from mmtuna.search.cluster.nodes import connected
+
+    spec = StudySpec.load(path)
+    console = Console(file=sys.stderr if as_json else sys.stdout)  # bound: Ray's own lines on stdout are dropped
+    with connected(address) as cluster:
+        study = Launch(spec, path, cluster, console, trials).run()
+    _finish(spec, study, as_json, with_report=True)
+
+
+def replay(path: Path, trials: int | None, slots: int | None, as_json: bool) -> None:
+    """Works on a study of replayed curves and prints the best trial."""
+    spec = StudySpec.load(path)
+    study = replay_study(spec, Console(stderr=as_json), trials=trials, slots=slots, heed_signals=True)
+    _finish(spec, study, as_json, with_report=False)
+
+
+def _finish(spec: StudySpec, study: optuna.Study, as_json: bool, *, with_report: bool) -> None:
+    document = summary(spec, study)
+    if with_report:
+        document["report"] = str(write_report(spec, study, report_file(spec)))
+    if as_json:
+        print(json.dumps(document, indent=1))
+        return
+    if "table2" in spec.study.enqueue:
+        print_table2(spec, study)
+    print_best(document)

@@ -1,0 +1,95 @@
+"""Where a study stands: its figures, its best trial, its workers, how fast it goes, when it will be done."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+import optuna
+
+from mmtuna.search.trials.files import StudyFiles
+from mmtuna.studies import results
+from mmtuna.studies.leases.crew import Crew, crew_of
+from mmtuna.studies.results import TrialRow
+from mmtuna.studies.spec import StudySpec
+
+WINDOW = 3600.0
+"""Seconds over which trials an hour are counted; less where the study is younger."""
+
+
+def summary(spec: StudySpec, study: optuna.Study) -> dict[str, Any]:
+    """The study in a few figures, as JSON data: study, metric, asked, finished, states, causes, seconds, folder, best.
+
+    `best` is None where no trial is complete, else: trial, value, params, seed, metrics, config (a path, or None where
+    it is not on this machine).
+    """
+    entries = results.rows(study)
+    best = results.best(study)
+    document: dict[str, Any] = {
+        "study": spec.study.name,
+        "metric": spec.study.metric,
+        "asked": spec.study.trials,
+        "finished": sum(entry.state in ("COMPLETE", "PRUNED") for entry in entries),
+        "states": dict(sorted(Counter(entry.state for entry in entries).items())),
+        "causes": dict(results.causes(study)),
+        "seconds": round(sum(entry.seconds or 0.0 for entry in entries), 1),
+        "folder": str(spec.study.folder),
+        "best": None,
+    }
+    if best is not None:
+        document["best"] = {
+            "trial": best.number,
+            "value": best.value,
+            "params": best.params,
+            "seed": best.seed,
+            "metrics": best.metrics,
+            "config": _config(StudyFiles(spec.study, spec.data.root, study), best),
+        }
+    return document
+
+
+def _config(files: StudyFiles, entry: TrialRow) -> str | None:
+    folder = files.here(entry.folder) if entry.folder else None
+    if entry.folder and files.store is not None and (folder is None or not folder.config.is_file()):
+        folder = files.to_look(entry.folder)
+    return str(folder.config) if folder is not None and folder.config.is_file() else None
+
+
+def standing(spec: StudySpec, study: optuna.Study) -> dict[str, Any]:
+    """`summary` with every trial, and what `progress` tells, as JSON data that `mmtuna replay` can play."""
+    entries = results.rows(study)
+    document = summary(spec, study) | progress(entries, crew_of(study), spec.study.trials)
+    return document | {"trials": [asdict(entry) for entry in entries]}
+
+
+def progress(entries: Sequence[TrialRow], crew: Crew, asked: int, now: datetime | None = None) -> dict[str, Any]:
+    """Workers, leases that will expire, trials an hour and seconds until the study is full, as JSON data.
+
+    `trials_per_hour` and `eta_seconds` are None where nothing finished within the last hour, or no worker lives.
+    """
+    finished = [entry for entry in entries if entry.state in ("COMPLETE", "PRUNED")]
+    speed = per_hour(entries, now or datetime.now())
+    left = max(0, asked - len(finished))
+    alive = any(worker.alive for worker in crew.workers)
+    eta = 0.0 if not left else left / speed * 3600 if speed and alive else None
+    return {
+        "workers": [asdict(worker) for worker in crew.workers],
+        "slots": sum(worker.slots for worker in crew.workers if worker.alive),
+        "expiring": [asdict(lease) for lease in crew.expiring],
+        "trials_per_hour": None if speed is None else round(speed, 1),
+        "eta_seconds": None if eta is None else round(eta),
+    }
+
+
+def per_hour(entries: Sequence[TrialRow], now: datetime) -> float | None:
+    """Finished trials an hour, counted over the last hour or since the first trial began within it."""
+    ended = [datetime.fromisoformat(e.ended) for e in entries if e.ended and e.state in ("COMPLETE", "PRUNED")]
+    recent = [at for at in ended if (now - at).total_seconds() <= WINDOW]
+    if not recent:
+        return None
+    began = min(datetime.fromisoformat(entry.started) for entry in entries if entry.started)
+    span = min(WINDOW, (now - began).total_seconds())
+    return len(recent) / span * 3600 if span > 0 else None

@@ -1,0 +1,61 @@
+"""What is kept of a worker's trials: their end in the study, files, pictures, and the checkpoints of the best."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import optuna
+
+from mmtuna.objectives.outcome import Ending, Outcome, TrialOrder
+from mmtuna.objectives.trial_files import TrialFolder
+from mmtuna.search.trials.conclude import Scoring, conclude
+from mmtuna.search.trials.files import StudyFiles
+from mmtuna.search.trials.retention import Retention
+from mmtuna.search.trials.showing import Showing
+from mmtuna.search.trials.uploads import Uploads
+from mmtuna.studies import results
+from mmtuna.studies.leases import Lease, Leases
+from mmtuna.studies.storage.outages import through_outages
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """Keeps what the trials of one worker leave; safe to call from several threads."""
+
+    study: optuna.Study
+    leases: Leases
+    scoring: Scoring
+    retention: Retention
+    files: StudyFiles
+    uploads: Uploads
+    showing: Showing
+
+    def begin(self, order: TrialOrder) -> None:
+        """Lays out what an earlier attempt at the trial left, from S3 where that is elsewhere."""
+        if order.resume:
+            self.uploads.fetch(order.number)
+        else:
+            self.uploads.clear(order.number)
+
+    def end(self, lease: Lease, outcome: Outcome) -> bool:
+        """Sends the trial's files and tells how it ended; False where the trial is another's, and nothing is kept."""
+        if not self.leases.lost(lease):
+            self.uploads.finish(
+                lease.number, lease.attempt, self.uploads.held_back(lease.number, outcome, self.scoring)
+            )
+        return conclude(self.leases, lease, outcome, self.scoring, self.files.folder.path)
+
+    def show(self, lease: Lease, outcome: Outcome) -> None:
+        """Draws and shows a trial that has ended, and sends its pictures; S3 forgets checkpoints that do not stay."""
+        number = lease.number
+        if outcome.folder is None or outcome.ending is Ending.INTERRUPTED:
+            return
+        folder = TrialFolder(outcome.folder)
+        through_outages(lambda: self.showing.show(number, folder), stop=self.leases.stop, say=self.leases.say)
+        self.uploads.schedule(number, lease.attempt, self.uploads.held_back(number, outcome, self.scoring))
+        self.uploads.forget(number)
+
+    def retain(self) -> None:
+        """Deletes the checkpoints on this machine of trials that are not among the best."""
+        entries = through_outages(lambda: results.rows(self.study), stop=self.leases.stop, say=self.leases.say)
+        self.retention.apply(entries, self.files)

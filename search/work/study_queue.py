@@ -1,0 +1,63 @@
+"""A study as a worker asks it: for trials to train, and how far it is. Every question outlasts a database away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import optuna
+
+from mmtuna.spaces.search_space import SearchSpace
+from mmtuna.studies import results
+from mmtuna.studies import study as study_room
+from mmtuna.studies.leases import Leases
+from mmtuna.studies.storage.opening import StudyLock
+from mmtuna.studies.storage.outages import through_outages
+from mmtuna.studies.study import Budget, Claim
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyQueue:
+    """Raises StorageLostError and DiskFullError where no patience helps.
+
+    Args:
+        seed: the study's, from which every training's is counted.
+        lock: the study's own.
+        leases: the worker's, which also know when it is to stop and to whom it speaks.
+    """
+
+    study: optuna.Study
+    space: SearchSpace
+    seed: int
+    lock: StudyLock
+    leases: Leases
+
+    def ask(self, trials: int | None) -> Claim | Budget:
+        """A trial to train towards `trials` finished ones, or why there is none; None: only what is in the queue."""
+        return self.patiently(
+            lambda: study_room.ask(self.study, self.space, self.seed, trials=trials, lock=self.lock, leases=self.leases)
+        )
+
+    def finished(self) -> int:
+        """How many trials count."""
+        return self.patiently(lambda: study_room.finished(self.study))
+
+    def left(self, trials: int | None) -> int:
+        """How many trials the study lacks of `trials` finished ones; None: how many of its queue have not ended."""
+        return self.patiently(lambda: study_room.left(self.study, trials))
+
+    def best(self) -> tuple[float, int] | None:
+        """Value and number of the best complete trial."""
+        best = self.patiently(lambda: results.best(self.study))
+        return (best.value, best.number) if best is not None and best.value is not None else None
+
+    def repeated_cause(self) -> str | None:
+        """The cause by which the last trials all failed."""
+        return self.patiently(lambda: results.repeated_cause(self.study))
+
+    def patiently(self, call: Callable[[], Result]) -> Result:
+        """`call()`, a reading or claiming of the study, through a database that is away for a while."""
+        return through_outages(call, stop=self.leases.stop, say=self.leases.say)
