@@ -48,6 +48,8 @@ root = "."
 [space.params.lr_adam]
 low = 1e-4
 high = 1e-2
+[train]
+optimizer = "AdamW"
 [resources]
 keep_checkpoints = 1
 lease = 5.0
