@@ -228,4 +228,6 @@ def _set_training(cfg: Cfg, values: Mapping[str, Value], base: BaseConfig) -> No
         "rule": "greater",
     }
     cfg["log_processor"] = {"by_epoch": False}
+    if "visualizer" in cfg:  # a base's own may send what it draws to a service
+        cfg["visualizer"]["vis_backends"] = [{"type": "LocalVisBackend"}]
     cfg["resume"] = False

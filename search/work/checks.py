@@ -50,12 +50,13 @@ def _ends(values: list[Value] | None, distribution: Any) -> list[Value]:
     return [distribution.low, distribution.high]
 
 
-def check_sizes(space: SearchSpace, fixed: Mapping[str, Any], base: str, shapes: set[tuple[int, int]]) -> None:
-    """Crops that are larger than the resized images, and sides that the UNet cannot halve four times."""
+def check_sizes(space: SearchSpace, fixed: Mapping[str, Any], base: str, shapes: set[tuple[int, int]]) -> list[str]:
+    """InputError for sides that the UNet cannot halve four times. Returns notes: of crops that are padded."""
     defaults: Mapping[str, Any] = DEFAULTS if base == UNET else {}
     names = [name for name in ("input_size", "crop", "window") if name in space or name in {**defaults, **fixed}]
     if "input_size" not in names:
-        return
+        return []
+    padded: dict[int, str] = {}
     scale = {"size_scale": fixed.get("size_scale", 1.0)}
     for sides in itertools.product(*(_sides(space, name, {**defaults, **fixed}) for name in names)):
         written = dict(zip(names, sides, strict=True))
@@ -63,9 +64,9 @@ def check_sizes(space: SearchSpace, fixed: Mapping[str, Any], base: str, shapes:
         size, crop = int(values["input_size"]), values.get("crop", NO_CROP)
         smallest = min((size * min(shape) // max(shape) for shape in shapes), default=size)
         if isinstance(crop, int) and crop > smallest:
-            raise InputError(
-                f"crop = {crop} is larger than the input: images resized to fit {size} x {size} have a side of "
-                f"{smallest}; take crops up to {smallest // UNET_STRIDE * UNET_STRIDE}, or a larger input_size"
+            padded[crop] = (
+                f"crop = {crop} is larger than the shortest side of the input ({smallest} at input_size = {size}): "
+                "what is missing is padded, and not counted"
             )
         for name in names:
             side = values[name]
@@ -75,6 +76,7 @@ def check_sizes(space: SearchSpace, fixed: Mapping[str, Any], base: str, shapes:
                     f"{name} = {side}: the UNet halves its input four times and takes multiples of {UNET_STRIDE}; "
                     f"take {below} or {below + UNET_STRIDE}"
                 )
+    return [padded[max(padded)]] if padded else []
 
 
 def _sides(space: SearchSpace, name: str, fixed: Mapping[str, Any]) -> list[Value]:

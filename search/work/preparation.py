@@ -132,7 +132,7 @@ def prepare(
         lambda: _open_data(ready, on_file),
         lambda: _load_bases(ready),
         lambda: _find_weights(ready, on_download),
-        lambda: checks.check_sizes(ready.space, spec.train, spec.model.base, shapes_of(ready)),
+        lambda: ready.notes.extend(checks.check_sizes(ready.space, spec.train, spec.model.base, shapes_of(ready))),
         lambda: checks.check_storage(spec.study.storage, spec.study.folder),
         lambda: checks.check_artifacts(spec.study),
         lambda: check_sampler(spec.study, ready.space),

@@ -220,3 +220,11 @@ def test_images_without_a_crop_are_padded_to_the_largest_of_their_batch(phantom:
     assert "size" not in preprocessor
     assert preprocessor["size_divisor"] == 32
     assert of(FCN, phantom, {"input_size": 128})["model"]["data_preprocessor"]["size"] == (512, 1024)  # its own crop
+
+
+def test_nothing_that_a_base_draws_leaves_the_machine(phantom: Dataset) -> None:
+    backends = [{"type": "LocalVisBackend"}, {"type": "WandbVisBackend", "init_kwargs": {"project": "p"}}]
+    visualizer = {"type": "SegLocalVisualizer", "name": "visualizer", "vis_backends": backends}
+    base = load_base(FCN)
+    cfg = build(phantom, {"iterations": 10}, replace(base, cfg={**base.cfg, "visualizer": visualizer}))
+    assert cfg["visualizer"] == {**visualizer, "vis_backends": [{"type": "LocalVisBackend"}]}
