@@ -66,11 +66,15 @@ def init(
 
 
 @app.command()
-def check(spec: Spec, as_json: Json = False) -> None:
-    """Check everything that can be known to fail before trial 1."""
+def check(
+    spec: Spec,
+    quick: Annotated[bool, typer.Option("--quick", help="Leave out the iteration of each combination.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Check everything that can be known to fail before trial 1, one iteration of each combination that matters too."""
     from mmtuna.search.commands.check import check as look
 
-    look(spec, as_json)
+    look(spec, as_json, quick=quick)
 
 
 @app.command()

@@ -152,7 +152,7 @@ def prepare_study(order_text: str) -> str:
     """
     order = Order(**json.loads(order_text))
     spec = order.study_spec()
-    ready = prepare(spec, slots=1)
+    ready = prepare(spec, slots=1, probe=True)
     problems = ready.problems
     if not problems:
         try:

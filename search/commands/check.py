@@ -13,9 +13,9 @@ from mmtuna.search.work.running import check_study
 from mmtuna.studies.spec import StudySpec
 
 
-def check(path: Path, as_json: bool) -> None:
-    """Prints all problems and notes; exit status 2 where there is a problem."""
-    ready = check_study(StudySpec.load(path), Console(stderr=True))
+def check(path: Path, as_json: bool, *, quick: bool = False) -> None:
+    """Prints all problems and notes; exit status 2 where there is a problem. `quick`: nothing is trained for it."""
+    ready = check_study(StudySpec.load(path), Console(stderr=True), probe=not quick)
     if as_json:
         print(json.dumps({"ready": not ready.problems, "problems": ready.problems, "notes": ready.notes}, indent=1))
         raise typer.Exit(2 if ready.problems else 0)

@@ -17,7 +17,7 @@ from mmtuna.objectives.config.effective import UNET_STRIDE
 from mmtuna.objectives.trial.process import call_in_child
 from mmtuna.search.quiet import quiet_optuna
 from mmtuna.spaces.errors import InputError
-from mmtuna.spaces.parameter import Params, Value
+from mmtuna.spaces.parameter import Categorical, Float, Int, Parameter, Params, Value
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.settings import DEFAULTS, NO_CROP
 from mmtuna.studies.files.bucket import prove
@@ -35,7 +35,7 @@ def covering(space: SearchSpace) -> list[Params]:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=_SEED))
     found = [space.suggest(study.ask()) for _ in range(_DRAWS)]
     for parameter in space:
-        for value in _ends(parameter.values(), parameter.distribution):
+        for value in ends(parameter):
             wanted = {parameter.name: value}
             for parent, allowed in parameter.when.items():
                 wanted[parent] = allowed[0]
@@ -44,10 +44,12 @@ def covering(space: SearchSpace) -> list[Params]:
     return found
 
 
-def _ends(values: list[Value] | None, distribution: Any) -> list[Value]:
-    if isinstance(distribution, optuna.distributions.CategoricalDistribution):
-        return list(values or [])
-    return [distribution.low, distribution.high]
+def ends(parameter: Parameter) -> list[Value]:
+    """Every choice of a parameter, or both ends of its range."""
+    if isinstance(parameter, Categorical):
+        return list(parameter.choices)
+    assert isinstance(parameter, Int | Float)
+    return [parameter.low, parameter.high]
 
 
 def check_sizes(space: SearchSpace, fixed: Mapping[str, Any], base: str, shapes: set[tuple[int, int]]) -> list[str]:
@@ -82,7 +84,7 @@ def check_sizes(space: SearchSpace, fixed: Mapping[str, Any], base: str, shapes:
 def _sides(space: SearchSpace, name: str, fixed: Mapping[str, Any]) -> list[Value]:
     if name not in space:
         return [fixed[name]]
-    return _ends(space.parameter(name).values(), space.parameter(name).distribution)
+    return ends(space.parameter(name))
 
 
 def check_storage(url: str, folder: Path) -> None:

@@ -16,7 +16,7 @@ from mmtuna.objectives.data.split import Split, by_image, by_subject, published,
 from mmtuna.objectives.objective import SegmentationObjective
 from mmtuna.objectives.trial_files import LISTS, StudyFolder
 from mmtuna.objectives.weights import OnProgress, file_sha256, resolve_weights
-from mmtuna.search.work import checks
+from mmtuna.search.work import checks, probing
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Categorical
 from mmtuna.spaces.search_space import SearchSpace
@@ -116,6 +116,7 @@ def prepare(
     *,
     slots: int = 1,
     own_params: bool = False,
+    probe: bool = False,
     on_file: Callable[[int, int], None] | None = None,
     on_download: OnProgress | None = None,
 ) -> Preparation:
@@ -124,7 +125,8 @@ def prepare(
     `own_params`: what is trained comes from elsewhere than the spec's space, which may then hold nothing.
 
     Reads every image that the study's manifest does not know, fetches the weights, builds the model in a child
-    process. Writes nothing but downloads into the cache.
+    process; with `probe` trains one iteration of each combination that matters, unless that is known to go well.
+    Writes nothing but downloads, and what a probe came to, into the cache.
     """
     ready = Preparation(spec=spec, space=spec.search_space(), own_params=own_params)
     steps: list[Callable[[], None]] = [
@@ -141,7 +143,25 @@ def prepare(
         _gather(ready, step)
     if not ready.problems:
         _gather(ready, lambda: _check_models(ready, slots))
+    if probe and not ready.problems:
+        _probe(ready)
     return ready
+
+
+def _probe(ready: Preparation) -> None:
+    assert ready.split is not None
+    mark = probing.mark_of(ready.spec.describe(), ready.fingerprints(), ready.devices)
+    found = probing.remembered(mark)
+    if found is None:
+        found = probing.probe_all(ready.dry_objective(), ready.space, ready.split, ready.devices)
+        ready.problems += found.problems
+        if not found.problems:
+            probing.remember(mark, found)
+    if found.tried < found.planned:
+        ready.notes.append(
+            f"one iteration was tried of {found.tried} combinations out of {found.planned} that matter: that took "
+            f"{probing.SECONDS:g} s"
+        )
 
 
 def reopen(spec: StudySpec) -> Preparation:

@@ -67,7 +67,7 @@ def run_study(
     if must_exist:
         study_room.open_existing(spec)
     resources = spec.resources
-    ready = _checked(spec, console, slots or resources.trials_per_device)
+    ready = _checked(spec, console, slots or resources.trials_per_device, probe=not must_exist)
     if ready.problems:
         raise NotReadyError(ready.problems)
     for note in ready.notes:
@@ -91,13 +91,16 @@ def _tell_failed_rows(spec: StudySpec, study: optuna.Study, replicates: int) -> 
 
 
 @quiet_optuna()
-def check_study(spec: StudySpec, console: Console) -> Preparation:
-    """Everything that `run_study` refuses to begin with, in `problems`; writes nothing but downloads into the cache."""
-    return _checked(spec, console, spec.resources.trials_per_device)
+def check_study(spec: StudySpec, console: Console, *, probe: bool = True) -> Preparation:
+    """Everything that `run_study` refuses to begin with, in `problems`; writes to nothing but the cache.
+
+    `probe`: train one iteration of each combination that matters, unless that is known to go well.
+    """
+    return _checked(spec, console, spec.resources.trials_per_device, probe=probe)
 
 
-def _checked(spec: StudySpec, console: Console, slots: int) -> Preparation:
-    ready = watched_preparation(spec, console, slots)
+def _checked(spec: StudySpec, console: Console, slots: int, *, probe: bool) -> Preparation:
+    ready = watched_preparation(spec, console, slots, probe=probe)
     if not ready.problems:
         ready.problems += _beginning_problems(spec, ready)
     return ready
