@@ -2,26 +2,34 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-READY := $(VENV)/.ready
 # mypy does not know that the rooms are installed as mmtuna.spaces, ...: it reads them where they are named so.
 TYPED := $(VENV)/typed
+LOCK := setup.py pyproject.toml constraints.txt $(wildcard locks/*.txt) scripts/setup.sh
+# pip compiles no module here: what the first import of one compiles has to be kept.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test test-slow check zoo clean
 
-$(READY): setup.py pyproject.toml constraints.txt scripts/setup.sh
-	PYTHON="$(PYTHON)" scripts/setup.sh $(VENV)
+# A demo needs a part of what is locked; what tests need comes on top of it.
+$(VENV)/.demo: $(LOCK)
+	PYTHON="$(PYTHON)" scripts/setup.sh $(VENV) export
+	touch $@
 
-demo: $(READY)
+$(VENV)/.ready: $(LOCK)
+	PYTHON="$(PYTHON)" scripts/setup.sh $(VENV)
+	touch $(VENV)/.demo $@
+
+demo: $(VENV)/.demo
 	scripts/demo.sh $(BIN)
 
 # Most of a test's time it waits for processes that start: several at a time, those of a file by the same process.
-test: $(READY)
+test: $(VENV)/.ready
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
-test-slow: $(READY)
+test-slow: $(VENV)/.ready
 	$(BIN)/python -m pytest -m slow
 
-check: $(READY)
+check: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	rm -rf $(TYPED) && mkdir -p $(TYPED)/mmtuna
@@ -30,7 +38,7 @@ check: $(READY)
 	$(BIN)/python -m pytest -q tests/test_layers.py
 
 # Hours on two cores; ended, it goes on where it stood.
-zoo: $(READY)
+zoo: $(VENV)/.ready
 	$(BIN)/python benchmarks/zoo/run.py
 
 clean:

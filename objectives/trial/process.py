@@ -40,7 +40,10 @@ def _child(name: str, connection: Connection, *arguments: Any) -> None:
         # Looked up in the child, where the fork server has imported it: this side must not import torch.
         from mmtuna.objectives.trial import child as trial_child
     except Exception as error:  # libraries that are not of one build fail with anything
-        hint = "install what it names (for libGL: opencv-python-headless in the place of opencv-python)"
+        hint = (
+            "install what it names (for libGL: `pip uninstall -y opencv-python`, then "
+            "`pip install --force-reinstall --no-deps opencv-python-headless`)"
+        )
         message = f"{error}; {hint}" if isinstance(error, ImportError) else f"{type(error).__name__}: {error}; {hint}"
         answer = {"kind": "failed", "cause": Cause.ERROR, "message": message, "error": message}
         connection.send_bytes(json.dumps(answer).encode())

@@ -92,7 +92,7 @@ def write_spec(tmp_path: Path, phantom: Path) -> Callable[..., Path]:
 def mmtuna(*arguments: object, timeout: float = 120, **options: Any) -> subprocess.CompletedProcess[str]:
     """Runs the command as a person does."""
     command = [sys.executable, "-m", "mmtuna", *(str(argument) for argument in arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=ENVIRONMENT, **options)
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, **{"env": ENVIRONMENT} | options)
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from mmtuna.search.work.preparation import reopen
 from mmtuna.studies.spec import StudySpec
-from tests.search.conftest import mmtuna
+from tests.search.conftest import ENVIRONMENT, mmtuna
 
 WriteSpec = Callable[..., Path]
 
@@ -42,6 +42,18 @@ def refused(spec: Path, *, command: str = "run") -> list[str]:
     assert lines
     assert all(line.startswith("mmtuna: ") for line in lines)
     return [line.removeprefix("mmtuna: ") for line in lines]
+
+
+def test_opencv_that_does_not_load_is_told_with_the_way_out(write_spec: WriteSpec, tmp_path: Path) -> None:
+    broken = tmp_path / "broken" / "cv2.py"  # what opencv-python is where libGL is missing
+    broken.parent.mkdir()
+    broken.write_text("raise ImportError('libGL.so.1: cannot open shared object file: No such file or directory')\n")
+    path = os.pathsep.join(filter(None, (str(broken.parent), os.environ.get("PYTHONPATH"))))
+    done = mmtuna("check", write_spec(), env=ENVIRONMENT | {"PYTHONPATH": path})
+    assert done.returncode == 2, done.stdout + done.stderr
+    (line,) = done.stderr.splitlines()
+    assert "libGL.so.1: cannot open shared object file" in line
+    assert "pip install --force-reinstall --no-deps opencv-python-headless" in line
 
 
 def spoil_missing_mask(data: Path) -> None:
