@@ -200,6 +200,18 @@ def parameter(name: str, table: Mapping[str, Any]) -> Parameter:
     return cls(name=name, when=when, **fields)
 
 
+def rebuilt(name: str, description: Mapping[str, Any]) -> Parameter:
+    """The parameter that `Parameter.describe` described so."""
+    when = {parent: tuple(values) for parent, values in description["when"].items()}
+    kept = optuna.distributions.json_to_distribution(description["distribution"])
+    if isinstance(kept, IntDistribution):
+        return Int(name=name, when=when, low=kept.low, high=kept.high, step=kept.step, log=kept.log)
+    if isinstance(kept, FloatDistribution):
+        return Float(name=name, when=when, low=kept.low, high=kept.high, step=kept.step, log=kept.log)
+    assert isinstance(kept, CategoricalDistribution)
+    return Categorical(name=name, when=when, choices=_values(name, "choices", kept.choices))
+
+
 def _guess_type(name: str, fields: Mapping[str, Any]) -> str:
     if "choices" in fields:
         return "categorical"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
 
 from mmtuna.spaces.errors import InputError
-from mmtuna.spaces.parameter import Parameter, Params, Value
+from mmtuna.spaces.parameter import Parameter, Params, Value, rebuilt
 
 
 class SearchSpace:
@@ -123,6 +123,13 @@ class SearchSpace:
     def describe(self) -> dict[str, Any]:
         """The space as plain data, one entry a parameter, sorted by name."""
         return {parameter.name: parameter.describe() for parameter in sorted(self.parameters, key=lambda p: p.name)}
+
+    @classmethod
+    def rebuilt(cls, described: Mapping[str, Mapping[str, Any]], order: Sequence[str] = ()) -> SearchSpace:
+        """The space that `describe` described so; its parameters stand in `order`, those of other names behind."""
+        places = {name: place for place, name in enumerate(order)}
+        names = sorted(described, key=lambda name: (places.get(name, len(places)), name))
+        return cls([rebuilt(name, described[name]) for name in names])
 
     def fingerprint(self) -> str:
         """sha256 (hex) of `describe()`: equal for equal spaces, whatever the order they were written in."""

@@ -33,6 +33,11 @@ SPEC = "mmtuna:spec"
 """What `StudySpec.describe` said when it was begun."""
 FINGERPRINTS = "mmtuna:fingerprints"
 """The same, with the fingerprints of data, split, base and weights in it: what must not change."""
+SAID = "mmtuna:said"
+"""What its spec's `[space]` says, as `mmtuna.studies.spec.space.said` has it: the preset's name and not what it holds.
+
+A study that was begun before this was kept gets it when it is opened by a spec that agrees with it.
+"""
 WORKERS = "mmtuna:workers"
 """How many workers have joined it so far."""
 FILES = "mmtuna:files"

@@ -14,11 +14,13 @@ from optuna.trial import FrozenTrial, TrialState
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Params
 from mmtuna.spaces.search_space import SearchSpace
-from mmtuna.studies.attributes import FINGERPRINTS, REPLICATE, SEED, SPEC, WORKERS
-from mmtuna.studies.fingerprints import as_kept, first_difference, merged, short
+from mmtuna.studies.attributes import FINGERPRINTS, REPLICATE, SAID, SEED, SPEC, WORKERS
+from mmtuna.studies.begun import moved_preset, refuse_change, space_of
+from mmtuna.studies.fingerprints import merged
 from mmtuna.studies.leases import Lease, Leases
 from mmtuna.studies.sampling import params_key, params_of
 from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.spec.space import said
 from mmtuna.studies.spec.tables import SQLITE
 from mmtuna.studies.storage.opening import StudyLock, database_of, open_storage, sqlite_file, study_lock
 from mmtuna.studies.storage.optuna_insides import enqueued_params, storage_of, trial_id
@@ -69,32 +71,33 @@ def create_or_open(spec: StudySpec, fingerprints: Mapping[str, Mapping[str, Any]
 
 def adopt(study: optuna.Study, spec: StudySpec, fingerprints: Mapping[str, Mapping[str, Any]]) -> None:
     """Notes on `study` what its trials are trained on; InputError where it was begun on something else."""
-    now, attrs = merged(spec.describe(), fingerprints), study.user_attrs
+    attrs = study.user_attrs
     if FINGERPRINTS in attrs:
-        _refuse_difference(study.study_name, attrs[FINGERPRINTS], now)
-        return
-    study.set_user_attr(SPEC, spec.describe())
-    study.set_user_attr(FINGERPRINTS, now)
+        refuse_change(study, spec, fingerprints)
+    else:
+        study.set_user_attr(SPEC, spec.describe())
+        study.set_user_attr(FINGERPRINTS, merged(spec.describe(), fingerprints))
+    if SAID not in attrs:
+        study.set_user_attr(SAID, said(spec.space))
 
 
 def check_fingerprints(spec: StudySpec, fingerprints: Mapping[str, Mapping[str, Any]]) -> None:
     """Raises InputError where the study exists and was begun on other data, space or settings; changes nothing."""
     try:
-        attrs = open_existing(spec).user_attrs
+        study = open_existing(spec)
     except InputError:
         return
-    if FINGERPRINTS in attrs:
-        _refuse_difference(spec.study.name, attrs[FINGERPRINTS], merged(spec.describe(), fingerprints))
+    refuse_change(study, spec, fingerprints)
 
 
-def _refuse_difference(name: str, was: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    difference = first_difference(was, as_kept(was, now))
-    if difference:
-        place, old, new = difference
-        raise InputError(
-            f"study {name}: {place} was {short(old)} and is {short(new)}; its trials would not compare: "
-            "take another [study] name, or the old value"
-        )
+def space_for(spec: StudySpec) -> tuple[SearchSpace, str | None]:
+    """The space that a run of `spec` draws from, and a note where that is not what its preset holds now."""
+    try:
+        study = open_existing(spec, to_look=True)
+    except InputError:  # there is none, or none that can be looked at
+        return spec.search_space(), None
+    moved = moved_preset(study, spec)
+    return (spec.search_space(), None) if moved is None else (space_of(study, spec), moved)
 
 
 def open_existing(spec: StudySpec, *, to_look: bool = False) -> optuna.Study:

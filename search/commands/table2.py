@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mmtuna.spaces.errors import InputError
 from mmtuna.studies import table2 as tables
+from mmtuna.studies.begun import space_of
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.study import open_existing
 from mmtuna.studies.table2 import Spread
@@ -34,7 +35,7 @@ def table2(path: Path, replicates: int | None, slots: int | None, style: str, as
     if style == "text" and not as_json:
         print_table2(spec, study)
         return
-    lines = tables.table2(study, spec.search_space())
+    lines = tables.table2(study, space_of(study, spec))
     print(json.dumps([asdict(line) for line in lines], indent=1) + "\n" if as_json else _STYLES[style](lines), end="")
 
 
@@ -48,7 +49,7 @@ def print_table2(spec: StudySpec, study: optuna.Study) -> None:
         table.add_column(title, justify="left")
     for title in ("mIoU paper", "mIoU", "mDice paper", "mDice", "fluid IoU log", f"IoU.{spec.data.classes[1]}", "n"):
         table.add_column(title, justify="right")
-    for line in tables.table2(study, spec.search_space()):
+    for line in tables.table2(study, space_of(study, spec)):
         published = "-" if line.published_fluid_iou is None else f"{line.published_fluid_iou:.4f}"
         cells = [f"{line.published_miou:.4f}", _figure(line.miou), f"{line.published_mdice:.4f}", _figure(line.mdice)]
         states = "" if line.n or not line.states else " " + ", ".join(line.states).lower()

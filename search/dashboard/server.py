@@ -24,6 +24,7 @@ from mmtuna.search.quiet import quiet_optuna
 from mmtuna.search.trials.content import Content
 from mmtuna.search.trials.files import StudyFiles
 from mmtuna.spaces.errors import InputError
+from mmtuna.studies.begun import space_of
 from mmtuna.studies.files.attachments import artifact_files
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.spec.tables import StudyTable
@@ -69,7 +70,7 @@ def serve(
         server.set_app(application(spec.study, Access(host, server.server_port, token), writable=writable))
         stop = threading.Event()
         files = StudyFiles(spec.study, spec.data.root, study)
-        content = Content(study=study, table=spec.study, data=spec.data, space=spec.search_space(), files=files)
+        content = Content(study=study, table=spec.study, data=spec.data, space=space_of(study, spec), files=files)
         current = _Current(content)
         with _signals(stop):
             # A large study that no worker has kept up to date would otherwise show nothing for a minute.

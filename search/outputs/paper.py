@@ -24,6 +24,7 @@ from mmtuna.spaces.files import whole_folder, write_whole
 from mmtuna.spaces.settings import DEFAULTS
 from mmtuna.studies import results
 from mmtuna.studies import table2 as tables
+from mmtuna.studies.begun import space_of
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.study import open_existing
 
@@ -56,7 +57,7 @@ def write_paper(spec: StudySpec, out: Path, console: Console) -> Paper:
         write_whole(part / "table1.json", json.dumps(lines, indent=1) + "\n")
         for suffix, text in _table1(lines, spec.data.classes[1]).items():
             write_whole(part / f"table1.{suffix}", text)
-        rows = tables.table2(study, spec.search_space())
+        rows = tables.table2(study, space_of(study, spec))
         for suffix, style in _STYLES:
             write_whole(part / f"table2.{suffix}", style(rows))
         masks = Path(scratch) / decoder

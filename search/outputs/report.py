@@ -11,6 +11,7 @@ from mmtuna.search.versions import machine, versions
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import write_whole
 from mmtuna.studies import results
+from mmtuna.studies.begun import space_of
 
 if TYPE_CHECKING:
     import optuna
@@ -30,7 +31,7 @@ def write_report(spec: StudySpec, study: optuna.Study, out: Path) -> Path:
     """Writes the report, one HTML file that needs no network, to `out`, whole or not at all."""
     from mmtuna.studies.report import report_html
 
-    write_whole(out, report_html(study, spec.search_space(), gather_facts(spec, study, results.best(study))))
+    write_whole(out, report_html(study, space_of(study, spec), gather_facts(spec, study, results.best(study))))
     return out
 
 
@@ -65,7 +66,7 @@ def gather_facts(spec: StudySpec, study: optuna.Study, best: TrialRow | None = N
         shared_subjects=len(known[0] & known[1]) if subjects else None,
         split={"lists": "published lists", "random": "random, by image", "subject": "by subject"}[spec.data.split],
         pixels={name: pixels.get(value, 0) for value, name in enumerate(classes)} if pixels else {},
-        sampler=sampler_name(spec.study, spec.search_space()),
+        sampler=sampler_name(spec.study, space_of(study, spec)),
         pruner=spec.study.pruner,
         seed=spec.study.seed,
         versions=versions(),

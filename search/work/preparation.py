@@ -24,6 +24,7 @@ from mmtuna.spaces.settings import DECODERS, DEFAULTS
 from mmtuna.studies.sampling import check_sampler
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.spec.tables import DataTable
+from mmtuna.studies.study import space_for
 
 PICTURED = 12
 
@@ -128,7 +129,8 @@ def prepare(
     process; with `probe` trains one iteration of each combination that matters, unless that is known to go well.
     Writes nothing but downloads, and what a probe came to, into the cache.
     """
-    ready = Preparation(spec=spec, space=spec.search_space(), own_params=own_params)
+    space, moved = space_for(spec)
+    ready = Preparation(spec=spec, space=space, own_params=own_params, notes=[moved] if moved is not None else [])
     steps: list[Callable[[], None]] = [
         lambda: _require_parameters(ready),
         lambda: _open_data(ready, on_file),
@@ -169,7 +171,7 @@ def reopen(spec: StudySpec) -> Preparation:
 
     Reads only files that changed since; builds no model. InputError, in one line, where something is not as it was.
     """
-    ready = Preparation(spec=spec, space=spec.search_space())
+    ready = Preparation(spec=spec, space=space_for(spec)[0])
     for step in (lambda: _open_data(ready, None), lambda: _load_bases(ready), lambda: _find_weights(ready, None)):
         _gather(ready, step)
     if ready.problems:

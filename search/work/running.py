@@ -31,6 +31,7 @@ from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.table2 import TABLE2
 from mmtuna.studies import enqueuing
 from mmtuna.studies import study as study_room
+from mmtuna.studies.begun import space_of
 from mmtuna.studies.files.trial_store import begin as begin_files
 from mmtuna.studies.leases import Leases
 from mmtuna.studies.pruning import build_pruner
@@ -71,7 +72,7 @@ def run_study(
     if ready.problems:
         raise NotReadyError(ready.problems)
     for note in ready.notes:
-        console.print(f"note: {note}", highlight=False, markup=False, style="dim", soft_wrap=True)
+        _tell(note, console)
     study = begin(spec, ready, replicates)
     places = make_slots(ready.devices, resources.trials_per_device, cores(), resources.threads, slots)
     budget = trials or spec.study.trials if replicates is None else None
@@ -81,8 +82,12 @@ def run_study(
     return study
 
 
+def _tell(note: str, console: Console) -> None:
+    console.print(f"note: {note}", highlight=False, markup=False, style="dim", soft_wrap=True)
+
+
 def _tell_failed_rows(spec: StudySpec, study: optuna.Study, replicates: int) -> None:
-    failed = enqueuing.missing_table2(study, spec.search_space(), replicates, spec.train)
+    failed = enqueuing.missing_table2(study, space_of(study, spec), replicates, spec.train)
     if failed:
         raise StoppedError(
             f"row {failed[0][0]} of Table 2 failed, {len(failed)} of {replicates * len(TABLE2)} trainings in all; "
@@ -140,7 +145,10 @@ def replay_study(
     """Works on a study of replayed curves: real storage, sampler and pruner, no training and no data."""
     if spec.replay is None:
         raise InputError('[replay] is missing; add it with curves = "generated" or the path of recorded trials')
-    check_sampler(spec.study, spec.search_space())
+    space, note = study_room.space_for(spec)
+    check_sampler(spec.study, space)
+    if note is not None:
+        _tell(note, console)
     recorded = () if spec.replay.curves == "generated" else load_recorded(Path(spec.replay.curves))
     objective = ReplayObjective(metric=spec.study.metric, recorded=recorded, pause=spec.replay.pause)
     study = study_room.create_or_open(spec, {"replay": {"curves": Path(spec.replay.curves).name}})
@@ -152,7 +160,7 @@ def replay_study(
 
 def _enqueue(spec: StudySpec, study: optuna.Study, replicates: int | None) -> None:
     """Puts what the spec asks for in the queue; with `replicates`, that much of Table 2 and nothing else."""
-    space = spec.search_space()
+    space = space_of(study, spec)
     with study_lock(spec.study.storage, spec.study.name):
         if replicates is not None:
             enqueuing.enqueue_table2(study, space, replicates, spec.train)
@@ -186,7 +194,7 @@ def work(
 
 def make_worker(spec: StudySpec, study: optuna.Study, objective: Objective, slots: list[Slot], board: Board) -> Worker:
     """A worker of the study that has joined it, with all that it needs: sampler and pruner are the study's from now."""
-    table, resources, space = spec.study, spec.resources, spec.search_space()
+    table, resources, space = spec.study, spec.resources, space_of(study, spec)
     stop, lock = threading.Event(), study_lock(table.storage, table.name)
     leases = Leases(
         study=study,

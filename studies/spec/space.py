@@ -36,6 +36,15 @@ def assemble(table: SpaceTable, train: Mapping[str, Any], base: str) -> SearchSp
     return space
 
 
+def said(table: SpaceTable) -> dict[str, Any]:
+    """What a person wrote of the space, whatever its preset holds: plain data that is equal for equal specs.
+
+    It tells a preset that is another one in this version from a spec that was changed.
+    """
+    own = {name: _own_parameter(name, fields).describe() for name, fields in sorted(table.params.items())}
+    return {"preset": table.preset, "drop": sorted(table.drop), "params": own}
+
+
 def _of_use(
     parameters: Mapping[str, Parameter], own: Mapping[str, Parameter], train: Mapping[str, Any], base: str
 ) -> dict[str, Parameter]:

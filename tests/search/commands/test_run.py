@@ -79,7 +79,7 @@ def test_other_data_space_or_settings_are_refused_by_name(write_spec: WriteSpec,
     assert "study tiny: split.kind was lists and is subject" in mmtuna("check", spec).stderr
     text = write_spec().read_text().replace("high = 1e-2", "high = 2e-2")
     spec.write_text(text)
-    assert "study tiny: space.lr_adam.distribution was" in mmtuna("run", spec).stderr
+    assert "study tiny: space.lr_adam.high was 0.01 and is 0.02" in mmtuna("run", spec).stderr
     write_spec()
     assert status(spec)["trials"] == before
 

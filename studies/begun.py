@@ -1,0 +1,64 @@
+"""What a study was begun with, held against what its spec says now: the same, another preset of that name, a change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import optuna
+
+from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.search_space import SearchSpace
+from mmtuna.studies.attributes import FINGERPRINTS, SAID
+from mmtuna.studies.fingerprints import as_kept, difference, merged, plain
+from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.spec.space import said
+
+
+def refuse_change(study: optuna.Study, spec: StudySpec, fingerprints: Mapping[str, Mapping[str, Any]]) -> None:
+    """InputError where the study was begun on other data, space or settings than `spec` and `fingerprints` say.
+
+    A preset that holds something else in this version is no change: the study goes on with its own space.
+    """
+    attrs = study.user_attrs
+    was = attrs.get(FINGERPRINTS)
+    if was is None:
+        return
+    now = as_kept(was, merged(spec.describe(), fingerprints))
+    if _says_the_same(attrs, spec):
+        now["space"] = was["space"]
+    changed = difference(was, now)
+    if changed:
+        raise InputError(
+            f"study {study.study_name}: {changed}; its trials would not compare: take another [study] name, or the "
+            "old value"
+        )
+
+
+def space_of(study: optuna.Study, spec: StudySpec) -> SearchSpace:
+    """The space that the study's trials are drawn from: the one that it was begun with, whatever its spec says now."""
+    was, written = study.user_attrs.get(FINGERPRINTS), spec.search_space()
+    if was is None or not _space_difference(was, spec):
+        return written
+    return SearchSpace.rebuilt(was["space"], written.names)
+
+
+def moved_preset(study: optuna.Study, spec: StudySpec) -> str | None:
+    """A note where the spec's preset holds something else than when the study was begun; None where it does not."""
+    attrs = study.user_attrs
+    moved = _space_difference(attrs[FINGERPRINTS], spec) if _says_the_same(attrs, spec) else None
+    if not moved:
+        return None
+    return (
+        f"[space] preset = {spec.space.preset!r} is another one in this version ({moved}); the study goes on with the "
+        "space that it was begun with"
+    )
+
+
+def _space_difference(was: Mapping[str, Any], spec: StudySpec) -> str | None:
+    now = as_kept(was, plain(spec.describe()))
+    return difference({"space": was.get("space", {})}, {"space": now["space"]})
+
+
+def _says_the_same(attrs: Mapping[str, Any], spec: StudySpec) -> bool:
+    return FINGERPRINTS in attrs and attrs.get(SAID) == plain(said(spec.space))
