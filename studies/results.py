@@ -11,8 +11,10 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from mmtuna.spaces.effects import without_idle
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Params
+from mmtuna.spaces.settings import DEFAULTS
 from mmtuna.spaces.trials import Cause
 from mmtuna.studies.attributes import (
     BEST_METRICS,
@@ -25,6 +27,7 @@ from mmtuna.studies.attributes import (
     METRICS,
     REPLICATE,
     SEED,
+    SPEC,
     TABLE2,
 )
 from mmtuna.studies.leases import End
@@ -92,8 +95,21 @@ class TrialRow:
     ended: str | None = None
 
 
-def row(trial: FrozenTrial) -> TrialRow:
-    """`trial` as plain data."""
+def shared_settings(study: optuna.Study) -> Params | None:
+    """The settings that every trial of `study` has beside its params; None for a study that is not ours."""
+    spec = study.user_attrs.get(SPEC)
+    if not isinstance(spec, dict) or not isinstance(spec.get("train"), dict):
+        return None
+    defaults = DEFAULTS if spec.get("model", {}).get("base") == "unet" else {}
+    return {**defaults, **spec["train"]}
+
+
+def row(trial: FrozenTrial, shared: Params | None = None) -> TrialRow:
+    """`trial` as plain data; of its params only those that changed it beside the `shared` settings.
+
+    Trials of before there were conditions for it hold others, such as a learning rate that another optimizer had.
+    """
+    params = params_of(trial)
     attrs: Mapping[str, Any] = trial.user_attrs
     cost = attrs.get(COST, {})
     return TrialRow(
@@ -101,7 +117,7 @@ def row(trial: FrozenTrial) -> TrialRow:
         state=trial.state.name,
         # A pruned trial that never reported has no value; Optuna stores None.
         value=trial.values[0] if trial.values else None,
-        params=params_of(trial),
+        params=params if shared is None else without_idle(params, shared),
         metrics=attrs.get(METRICS, {}),
         best_metrics=attrs.get(BEST_METRICS, {}),
         curve=attrs.get(CURVE, []),
@@ -120,7 +136,8 @@ def row(trial: FrozenTrial) -> TrialRow:
 
 def rows(study: optuna.Study) -> list[TrialRow]:
     """All trials, by number."""
-    return [row(trial) for trial in study.get_trials(deepcopy=False)]
+    shared = shared_settings(study)
+    return [row(trial, shared) for trial in study.get_trials(deepcopy=False)]
 
 
 def ranked(entries: Iterable[TrialRow]) -> list[TrialRow]:

@@ -55,7 +55,7 @@ devices = ["cpu"]
 def check(study: StudySpec) -> dict[str, Any]:
     """Whether `mmtuna check` calls the study ready, else its first problem, and after how many seconds."""
     began = time.monotonic()
-    problems = prepare(study).problems
+    problems = prepare(study).problems  # without the iteration: that is for `train`
     return {"ok": not problems, "seconds": round(time.monotonic() - began, 1)} | (
         {"reason": problems[0]} if problems else {}
     )
@@ -64,7 +64,7 @@ def check(study: StudySpec) -> dict[str, Any]:
 def train(study: StudySpec) -> dict[str, Any]:
     """Checks the study, then trains its one trial: two iterations and an evaluation."""
     began = time.monotonic()
-    ready = prepare(study)
+    ready = prepare(study, probe=True)
     checked = round(time.monotonic() - began, 1)
     if ready.problems:
         return {"ok": False, "at": "check", "reason": ready.problems[0], "check_seconds": checked}

@@ -280,7 +280,17 @@ def _find_weights(ready: Preparation, on_download: OnProgress | None) -> None:
                 "[model] pretrained = 'none' and the space tries initial_weights = 'pretrained'; name weights, or add "
                 'drop = ["initial_weights"] to [space]'
             )
+        if not sampled and fixed.get("initial_weights") == "pretrained":
+            raise InputError(
+                "[train] initial_weights = 'pretrained' and [model] pretrained = 'none' contradict each other; name "
+                "weights in [model] pretrained, or remove initial_weights"
+            )
         return
+    if not wanted and ready.spec.model.pretrained != "auto":
+        raise InputError(
+            f"[model] pretrained = {ready.spec.model.pretrained!r} starts no trial: initial_weights is 'none' in all; "
+            "remove one of the two"
+        )
     if wanted:
         for decoder, base in ready.bases.items():
             named = ready.spec.model.pretrained.replace("{decoder}", decoder)

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.studies.attributes import FINGERPRINTS, SPEC
 from mmtuna.studies.ledger import Ledger, ending, ledger
-from mmtuna.studies.results import TrialRow, ranked, row
+from mmtuna.studies.results import TrialRow, ranked, row, shared_settings
 from mmtuna.studies.sampling import params_key
 from mmtuna.studies.table2 import Table2Line, lines
 
@@ -94,7 +94,8 @@ class Reading:
         self.facts = _filled(facts, study)
         self.metric = self.facts.metric or "mIoU"
         self.trials: list[FrozenTrial] = study.get_trials(deepcopy=False)
-        self.rows: list[TrialRow] = [row(trial) for trial in self.trials]
+        shared = shared_settings(study)
+        self.rows: list[TrialRow] = [row(trial, shared) for trial in self.trials]
         self.ledger: Ledger = ledger(self.rows)
 
     def ended(self, how: str) -> list[TrialRow]:

@@ -148,6 +148,14 @@ def test_everything_wrong_is_listed_at_once(write_spec: WriteSpec, data: Path) -
         ({"train": "amp = true"}, "[train] amp = true: mixed precision needs a GPU and trials would train on the CPU"),
         ({"space": "[space.params.amp]\nchoices = [false, true]"}, "[space.params.amp]: mixed precision needs a GPU"),
         ({"resources": "deadline = 0.0"}, "[resources] deadline = 0.0"),
+        (
+            {"train": "lr_sgd = 0.1"},
+            "[train] lr_sgd = 0.1 changes no trial: it needs optimizer = SGD, and optimizer is",
+        ),
+        (
+            {"train": 'initial_weights = "pretrained"'},
+            "[train] initial_weights = 'pretrained' and [model] pretrained = 'none' contradict each other",
+        ),
     ],
     ids=lambda value: next(iter(value.values())) if isinstance(value, dict) else "",
 )
@@ -172,6 +180,13 @@ def test_weights_that_cannot_be_used_are_refused(write_spec: WriteSpec, pretrain
         (spec.parent / name).write_bytes(b"these are no weights")
     (line,) = refused(spec)
     assert said in line
+
+
+def test_weights_that_no_trial_starts_from_are_refused(write_spec: WriteSpec) -> None:
+    spec = write_spec(train='initial_weights = "none"')
+    spec.write_text(spec.read_text().replace('pretrained = "none"', 'pretrained = "./w.pth"'))
+    (line,) = refused(spec)
+    assert "w.pth' starts no trial: initial_weights is 'none' in all; remove one of the two" in line
 
 
 def test_start_weights_are_known_by_their_bytes(write_spec: WriteSpec, tmp_path: Path) -> None:

@@ -9,12 +9,13 @@ from typing import Any
 
 import optuna
 import pytest
-from optuna.distributions import FloatDistribution, distribution_to_json
+from optuna.distributions import CategoricalDistribution, FloatDistribution, distribution_to_json
 
 from mmtuna.spaces.effects import NEEDS, without_idle
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.presets import extended
 from mmtuna.spaces.settings import SETTINGS
+from mmtuna.studies.results import rows
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.study import FINGERPRINTS, create_or_open
 
@@ -148,3 +149,23 @@ def test_a_parameter_that_no_trial_felt_can_go_from_a_study_that_has_begun(spec_
     kept_by_an_earlier_version(spec_of(space=BATCH), space={"lr_adam": rate})
     assert create_or_open(spec_of(space=BATCH), {}).study_name == "s"
     assert "lr_adam" not in json.dumps(spec_of(space=BATCH).describe())
+
+
+def test_what_is_printed_of_an_older_trial_is_what_reached_its_training(spec_of: Make) -> None:
+    """A study of before there were conditions for it has trials with a rate that another optimizer had."""
+    spec = spec_of(space='preset = "paper"', train="momentum = 0.8")
+    study = create_or_open(spec, {})
+    rates = {"lr_adam": FloatDistribution(1e-5, 1e-2), "lr_sgd": FloatDistribution(1e-3, 0.1)}
+    optimizers = CategoricalDistribution(["SGD", "Adam"])
+    for optimizer in ("SGD", "Adam"):
+        study.add_trial(
+            optuna.create_trial(
+                params={"optimizer": optimizer, "lr_adam": 0.0004, "lr_sgd": 0.01},
+                distributions={"optimizer": optimizers, **rates},
+                value=0.5,
+            )
+        )
+    assert [entry.params for entry in rows(study)] == [
+        {"optimizer": "SGD", "lr_sgd": 0.01},
+        {"optimizer": "Adam", "lr_adam": 0.0004},
+    ]
