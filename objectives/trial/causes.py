@@ -18,10 +18,6 @@ _NO_MEMORY = (
 )
 _NO_DISK = ("No space left on device", "Disk quota exceeded")
 _LOADER_KILLED = "is killed by signal: "
-STACKS = getattr(signal, "SIGUSR1", None)
-"""On this signal a trial process writes into its log where each of its threads stands; None on Windows."""
-FROM_OUTSIDE = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name))
-"""Signals with which clusters ask for an end, many of them every process; what becomes of a trial, its worker says."""
 
 
 class TrainingFailure(Exception):
@@ -81,14 +77,16 @@ def name_death(code: int | None, told: str, killed_for_memory: bool) -> tuple[Ca
     """The named cause of a crash, and one line for people.
 
     Args:
-        code: the trial process's exit status, negative for a signal.
+        code: the trial process's exit status, negative for a signal; None where it ended with the fork server.
         told: what it said itself, if it came to that: one of its loaders may be what died.
         killed_for_memory: whether the kernel killed any process for memory meanwhile.
     """
     if told:
         by_kernel = killed_for_memory and f"{_LOADER_KILLED}Killed" in told
         return (Cause.OUT_OF_MEMORY if by_kernel else Cause.CRASHED), told
-    if code is None or code >= 0:
+    if code is None:
+        return Cause.CRASHED, "the trial process was killed, and what it was forked from with it; see train.log"
+    if code >= 0:
         return Cause.CRASHED, f"the trial process ended with status {code} and said nothing; see train.log"
     name = signal.Signals(-code).name
     if -code == signal.SIGKILL and killed_for_memory:

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import faulthandler
-import gc
 import json
 import os
 import signal
 import sys
+import tempfile
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from mmtuna.objectives.trial import training
-from mmtuna.objectives.trial.causes import FROM_OUTSIDE, STACKS, name_cause
+from mmtuna.objectives.trial.causes import name_cause
+from mmtuna.objectives.trial.signals import FROM_OUTSIDE, STACKS, die_with_parent
 from mmtuna.objectives.trial_files import LOG
 
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_LONG_FOLDER = 70
+"""Bytes: a socket's path has room for some 104, and multiprocessing adds 32 to that of the temporary folder."""
 
 
 class ConnectionChannel:
@@ -87,32 +88,23 @@ def call(connection: Connection, log: str, visible: str | None, function: Any, a
 
 
 def _begin(log: Path) -> None:
-    gc.freeze()  # what the fork server imported stays: looking through it took a fifth of a short trial's time
     # Ctrl-C reaches the whole group; the worker decides what becomes of the trial.
     for number in (signal.SIGINT, *FROM_OUTSIDE):
         signal.signal(number, signal.SIG_IGN)
-    if sys.platform == "linux":
-        # The parent is the fork server, which ends when the worker does, however it died.
-        _die_with_parent()
-        os.register_at_fork(after_in_child=_begin_loader)
+    os.register_at_fork(after_in_child=_begin_loader)
+    if len(os.fsencode(tempfile.gettempdir())) > _LONG_FOLDER:
+        tempfile.tempdir = "/tmp"  # noqa: S108  processes that load images have their sockets below it
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)
     # Into the log, where the Python code stood when it crashed or, asked by the worker, when it hung.
     faulthandler.enable(2)
-    if STACKS is not None:
-        faulthandler.register(STACKS, file=2)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, FROM_OUTSIDE)  # see trial_process._start
+    faulthandler.register(STACKS, file=2)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, FROM_OUTSIDE)  # see ForkServer
 
 
 def _begin_loader() -> None:
     """In the processes that load images: they end with the training, also when they hang, and when it tells them to."""
-    _die_with_parent()
+    die_with_parent()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() == 1:
-        os._exit(1)

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import json
-import multiprocessing
-import os
-import signal
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 from mmtuna.objectives.outcome import Cause, Ending, Evaluation, Outcome, Watch
-from mmtuna.objectives.trial.causes import FROM_OUTSIDE, STACKS, name_death, oom_kills
+from mmtuna.objectives.trial.causes import name_death, oom_kills
+from mmtuna.objectives.trial.fork_server import SERVER, Child
+from mmtuna.objectives.trial.signals import STACKS
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import remove_unfinished
 
@@ -27,15 +23,9 @@ _LAST_WORDS = 7.0  # seconds for a last checkpoint, within the 10 that clusters 
 _LISTEN = 0.2  # seconds between looks at the clock and at requests to stop
 _FLUSH = 10.0  # seconds for the log after the last message
 _STACKS = 0.5  # seconds for what a hung process writes of itself
-_context = multiprocessing.get_context("forkserver")
-_POLL = threading.Lock()
-"""Held to ask whether a child has ended: its status can be read once, by whichever thread comes first, and Python asks
-after all children when it starts one."""
-# `__main__` too: otherwise every child imports the command line anew.
-_context.set_forkserver_preload(["__main__", "mmtuna.objectives.trial.preload"])
 
 
-def _child(name: str, connection: Connection, *arguments: Any) -> None:
+def _child(connection: Connection, name: str, *arguments: Any) -> None:
     try:
         # Looked up in the child, where the fork server has imported it: this side must not import torch.
         from mmtuna.objectives.trial import child as trial_child
@@ -58,26 +48,25 @@ def call_in_child(
 
     `visible` is for CUDA_VISIBLE_DEVICES: by default the child is on the CPU, None lets it see what this process sees.
 
-    Raises InputError with the child's own line, or one that names how the child died.
+    Raises InputError with the child's own line, or one that names how the child died; and for a function of the main
+    module, which no child imports: it may be a script that would begin anew there.
     """
-    here, there = _context.Pipe()
+    if function.__module__ == "__main__":
+        raise InputError(f"{function.__name__} is a function of the main module; a child runs only those of others")
     with tempfile.NamedTemporaryFile("r", prefix="mmtuna-", suffix=".log") as log:
-        process = _context.Process(target=_child, args=("call", there, log.name, visible, function, arguments))
-        _start(process)
-        there.close()
+        child = SERVER.fork(_child, "call", log.name, visible, function, arguments)
         try:
-            if here.poll(timeout):
-                answer = json.loads(here.recv_bytes())
-                _join(process, _FLUSH)  # killed, it would leave semaphores behind, of which Python complains at the end
+            if child.connection.poll(timeout):
+                answer = json.loads(child.connection.recv_bytes())
+                child.ended(_FLUSH)  # killed, it would leave semaphores behind, of which Python complains at the end
             else:
                 answer = {"error": f"no answer in {timeout:g} s"}
-        except EOFError:
-            _join(process, 5)
+        except (EOFError, OSError):
+            child.ended(5.0)
             lines = [line for line in log.read().splitlines() if line.strip()]
-            answer = {"error": f"{function.__name__} failed: {lines[-1] if lines else _exitcode(process)}"}
+            answer = {"error": f"{function.__name__} failed: {lines[-1] if lines else child.status}"}
         finally:
-            _end(process)
-            here.close()
+            child.close()
     if "error" in answer:
         raise InputError(answer["error"])
     return answer["result"]
@@ -108,19 +97,15 @@ class TrialProcess:
     def run(self) -> Outcome:
         """Starts the child and stays with it to its end. Never leaves a child behind."""
         began, killed_before = time.monotonic(), oom_kills()
-        here, there = _context.Pipe()
-        process = _context.Process(target=_child, args=("main", there, self.plan))
-        _start(process)
-        there.close()
+        child = SERVER.fork(_child, "main", self.plan)
         try:
-            ending, cause, message = self._listen(here, process, began)
+            ending, cause, message = self._listen(child, began)
         finally:
-            _end(process)
-            here.close()
+            child.close()
             if not self.watch.lost():
                 remove_unfinished(Path(self.plan["folder"]))
         if cause is Cause.CRASHED:
-            cause, message = name_death(_exitcode(process), message, oom_kills() > killed_before)
+            cause, message = name_death(child.status, message, oom_kills() > killed_before)
         return Outcome(
             ending=ending,
             cause=cause,
@@ -131,7 +116,8 @@ class TrialProcess:
             folder=Path(self.plan["folder"]),
         )
 
-    def _listen(self, here: Connection, process: BaseProcess, began: float) -> tuple[Ending, Cause | None, str]:
+    def _listen(self, child: Child, began: float) -> tuple[Ending, Cause | None, str]:
+        here = child.connection
         while True:
             if self.watch.lost():
                 return Ending.INTERRUPTED, None, ""
@@ -141,11 +127,11 @@ class TrialProcess:
             if late and not here.poll():  # what it has said comes first: it may be done
                 return Ending.FAILED, Cause.DEADLINE, f"not done after {self.deadline:g} s"
             looked = time.monotonic()
-            if not wait([here, process.sentinel], _LISTEN):
+            if not wait([here, child.sentinel], _LISTEN):
                 # Look by look: where the whole machine stood still for an hour, the trial did not hang for one.
                 self._silent += min(time.monotonic() - looked, 5 * _LISTEN)
                 if self.hung is not None and self._silent > self.hung:
-                    _ask_where_it_stands(process)
+                    _ask_where_it_stands(child)
                     return Ending.FAILED, Cause.HUNG, self._hung_message()
                 continue
             try:
@@ -153,13 +139,13 @@ class TrialProcess:
                     raise EOFError
                 message = json.loads(here.recv_bytes())
             except (EOFError, OSError):
-                _join(process, 10)
+                child.ended(10.0)
                 return Ending.FAILED, Cause.CRASHED, ""
             looked = time.monotonic()
             end = self._take(message, here)
             self._held_up += time.monotonic() - looked  # by a database that is away, up to ten minutes
             if end is not None:
-                _join(process, _FLUSH)
+                child.ended(_FLUSH)
                 return end
             self._silent = 0.0
 
@@ -211,42 +197,6 @@ class TrialProcess:
             here.send_bytes(json.dumps({"stop": self._stopped}).encode())
 
 
-def _start(process: BaseProcess) -> None:
-    """Starts a child, and the fork server where there is none yet, which inherits what this thread does not hear.
-
-    A cluster's signal reaches every process; the fork server would die of it, and its children with it.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        with _POLL:
-            process.start()
-        return
-    resource_tracker.ensure_running()  # which unblocks signals, and so must not come between
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, FROM_OUTSIDE)
-    try:
-        with _POLL:
-            process.start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _ask_where_it_stands(process: BaseProcess) -> None:
-    if STACKS is not None and process.pid is not None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process.pid, STACKS)
-        _join(process, _STACKS)
-
-
-def _end(process: BaseProcess) -> None:
-    if _exitcode(process) is None:
-        process.kill()
-    _join(process, 10)
-
-
-def _join(process: BaseProcess, seconds: float) -> None:
-    wait([process.sentinel], seconds)
-    _exitcode(process)
-
-
-def _exitcode(process: BaseProcess) -> int | None:
-    with _POLL:
-        return process.exitcode
+def _ask_where_it_stands(child: Child) -> None:
+    child.signal(STACKS)
+    child.ended(_STACKS)

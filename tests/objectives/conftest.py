@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +15,9 @@ from mmtuna.objectives.data.dataset import Dataset
 from mmtuna.objectives.data.phantom import write_phantom
 from mmtuna.objectives.objective import SegmentationObjective
 from mmtuna.objectives.outcome import Evaluation, Outcome, TrialOrder
+from mmtuna.objectives.trial.fork_server import SERVER
 from mmtuna.spaces.parameter import Value
+from tests.processes import children_of
 
 TINY: Mapping[str, Value] = {
     "decoder": "fcn",
@@ -32,9 +33,8 @@ TINY: Mapping[str, Value] = {
 
 def child_pid() -> int:
     """Process id of the one trial process that this test has running."""
-    (child,) = multiprocessing.active_children()
-    assert child.pid is not None
-    return child.pid
+    (pid,) = children_of(SERVER.pid or 0)
+    return pid
 
 
 def is_gone(pid: int) -> bool:
@@ -63,7 +63,7 @@ class Listener:
         assert seconds >= 0
 
     def interrupted(self) -> bool:
-        self.pids |= {child.pid for child in multiprocessing.active_children() if child.pid}
+        self.pids.update(children_of(SERVER.pid or 0))
         return self.asked()
 
     def lost(self) -> bool:

@@ -18,6 +18,7 @@ from mmtuna.objectives.data.dataset import Dataset
 from mmtuna.objectives.objective import SegmentationObjective
 from mmtuna.objectives.outcome import Cause, Ending, Evaluation, Outcome, TrialOrder
 from mmtuna.objectives.trial.causes import name_death
+from mmtuna.objectives.trial.fork_server import SERVER
 from mmtuna.objectives.trial_files import CONFIG, LAST, LOG
 from tests.processes import children_of
 from tests.waiting import until
@@ -66,12 +67,9 @@ class Family:
         self._thread.join()
 
     def _look(self) -> None:
-        import multiprocessing
-
         while not self._ended.wait(0.05):
-            for child in multiprocessing.active_children():
-                if child.pid is not None:
-                    self.seen |= {child.pid, *children_of(child.pid)}
+            for pid in children_of(SERVER.pid or 0):
+                self.seen |= {pid, *children_of(pid)}
 
 
 @pytest.mark.parametrize("loaders", [pytest.param(0, marks=pytest.mark.slow), 2])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing.forkserver
 import operator
 import os
 import signal
@@ -12,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from multiprocessing import connection
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,8 @@ import pytest
 
 from mmtuna.objectives.data.dataset import Dataset
 from mmtuna.objectives.outcome import Cause, Ending, Evaluation, Outcome
-from mmtuna.objectives.trial import process as trial_process
 from mmtuna.objectives.trial.devices import VARIABLE, visible_to_child
+from mmtuna.objectives.trial.fork_server import SERVER
 from mmtuna.objectives.trial.process import TrialProcess, call_in_child
 from mmtuna.objectives.weights import resolve_weights
 from mmtuna.spaces.errors import InputError
@@ -61,52 +60,30 @@ class SlowWatch:
         return False
 
 
-def test_a_deadline_leaves_out_the_time_in_which_the_worker_had_no_answer() -> None:
-    def say(**message: object) -> None:
-        there.send_bytes(json.dumps(message).encode())
+def answer_late(connection: Connection) -> None:
+    """In a child: it is done as soon as its evaluation is answered."""
+    evaluation = {"kind": "evaluated", "step": 100, "iteration": 8, "seconds": 1.0, "metrics": {"mIoU": 0.5}}
+    connection.send_bytes(json.dumps(evaluation).encode())
+    connection.recv_bytes()
+    connection.send_bytes(json.dumps({"kind": "finished"}).encode())
 
-    here, there = trial_process._context.Pipe()
-    process = trial_process._context.Process(target=time.sleep, args=(20,))
-    trial_process._start(process)
-    say(kind="evaluated", step=100, iteration=8, seconds=1.0, metrics={"mIoU": 0.5})
-    threading.Timer(2.0, lambda: say(kind="finished")).start()
+
+def test_a_deadline_leaves_out_the_time_in_which_the_worker_had_no_answer() -> None:
+    child = SERVER.fork(answer_late)
     training = TrialProcess(plan={}, watch=SlowWatch(), deadline=1.0)
     try:
-        assert training._listen(here, process, time.monotonic()) == (Ending.FINISHED, None, "")
+        assert training._listen(child, time.monotonic()) == (Ending.FINISHED, None, "")
     finally:
-        trial_process._end(process)
-
-
-def test_the_status_of_a_child_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Python looks after all children when it starts one: in one thread, while another waits for its own."""
-
-    def read_slowly(*arguments: Any) -> Any:
-        time.sleep(0.3)
-        return real(*arguments)
-
-    real = multiprocessing.forkserver.read_signed
-    ended = trial_process._context.Process(target=signal.raise_signal, args=(signal.SIGKILL,))
-    trial_process._start(ended)
-    connection.wait([ended.sentinel], 20)
-    other = trial_process._context.Process(target=os.getpid)
-    monkeypatch.setattr(multiprocessing.forkserver, "read_signed", read_slowly)
-    thread = threading.Thread(target=trial_process._start, args=(other,))
-    thread.start()
-    time.sleep(0.1)
-    trial_process._join(ended, 10)
-    thread.join()
-    assert trial_process._exitcode(ended) == -signal.SIGKILL
-    trial_process._end(other)
+        child.close()
 
 
 BROKEN = """
-if __name__ == "__main__":
-    from mmtuna.objectives.trial.process import call_in_child
-    from mmtuna.spaces.errors import InputError
-    try:
-        call_in_child(len, "four")
-    except InputError as error:
-        print(error)
+from mmtuna.objectives.trial.process import call_in_child
+from mmtuna.spaces.errors import InputError
+try:
+    call_in_child(len, "four")
+except InputError as error:
+    print(error)
 """
 
 
@@ -219,28 +196,26 @@ def test_trainings_side_by_side_are_what_they_are_alone(
 
 
 WORKER = """
-import json, multiprocessing, sys, threading
+import json, sys
 from pathlib import Path
 from mmtuna.objectives.data.dataset import Dataset
 from mmtuna.objectives.objective import SegmentationObjective
 from mmtuna.objectives.outcome import TrialOrder
+from mmtuna.objectives.trial.fork_server import SERVER
 
 class Watch:
     def evaluated(self, evaluation): return False
-    def progressed(self, iteration, iterations, seconds): print(multiprocessing.active_children()[0].pid, flush=True)
+    def progressed(self, iteration, iterations, seconds):
+        print(Path(f"/proc/{SERVER.pid}/task/{SERVER.pid}/children").read_text(), flush=True)
     def interrupted(self): return False
     def lost(self): return False
 
-def main():
-    root, folder, fixed = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
-    objective = SegmentationObjective(
-        base="unet", dataset=Dataset.open(root, classes=("background", "fluid")), folder=folder, fixed=fixed,
-        lists=(root / "splits/train.txt", root / "splits/val.txt"), shapes={(64, 64)},
-    )
-    objective.run(TrialOrder(number=0, params={}, seed=0), Watch())
-
-if __name__ == "__main__":
-    main()
+root, folder, fixed = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
+objective = SegmentationObjective(
+    base="unet", dataset=Dataset.open(root, classes=("background", "fluid")), folder=folder, fixed=fixed,
+    lists=(root / "splits/train.txt", root / "splits/val.txt"), shapes={(64, 64)},
+)
+objective.run(TrialOrder(number=0, params={}, seed=0), Watch())
 """
 
 

@@ -1,0 +1,30 @@
+"""What the tests of the fork server let its children do; quick to import, as every child does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from multiprocessing.connection import Connection
+
+
+def say(connection: Connection, what: str) -> None:
+    connection.send((what, os.getpid(), os.getppid(), os.getcwd()))
+
+
+def end(connection: Connection, status: object) -> None:
+    sys.exit(status)  # type: ignore[arg-type]
+
+
+def die(connection: Connection, number: int) -> None:
+    signal.raise_signal(number)
+
+
+def sleep(connection: Connection, seconds: float) -> None:
+    connection.send(os.getpid())
+    time.sleep(seconds)
+
+
+def swallow(connection: Connection, text: bytes) -> None:
+    connection.send(len(text))
