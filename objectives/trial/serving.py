@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
+import multiprocessing
 import os
 import select
 import signal
@@ -22,6 +23,7 @@ from mmtuna.objectives.trial.signals import die_with_parent
 
 FORK = b"f"
 """Asks for a child; comes with the descriptors of its end of a connection, and of the pipe for its pid and status."""
+_LAST_SECONDS = 2.0
 _NUMBER = struct.Struct("q")
 
 
@@ -126,8 +128,17 @@ def _run(descriptor: int) -> NoReturn:
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:
+        _end_children()
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError):  # the log may lie on a disk that is full
                 stream.flush()
         # Not by way of Python's end: what was imported has registered there, in the server, what is to be done once.
         os._exit(status)
+
+
+def _end_children() -> None:
+    """Ends what this child has started by multiprocessing, such as processes that load images: none outlives it."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's would raise for each
+    for process in multiprocessing.active_children():
+        process.kill()
+        process.join(_LAST_SECONDS)

@@ -33,7 +33,7 @@ TINY: Mapping[str, Value] = {
 
 def child_pid() -> int:
     """Process id of the one trial process that this test has running."""
-    (pid,) = children_of(SERVER.pid or 0)
+    (pid,) = children_of(SERVER.pid or -1)
     return pid
 
 
@@ -63,7 +63,7 @@ class Listener:
         assert seconds >= 0
 
     def interrupted(self) -> bool:
-        self.pids.update(children_of(SERVER.pid or 0))
+        self.pids.update(children_of(SERVER.pid or -1))
         return self.asked()
 
     def lost(self) -> bool:

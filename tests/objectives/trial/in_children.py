@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -28,3 +29,9 @@ def sleep(connection: Connection, seconds: float) -> None:
 
 def swallow(connection: Connection, text: bytes) -> None:
     connection.send(len(text))
+
+
+def start_another(connection: Connection) -> None:
+    other = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+    other.start()
+    connection.send(other.pid)

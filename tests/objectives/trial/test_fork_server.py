@@ -15,7 +15,7 @@ import pytest
 
 from mmtuna.objectives.trial.fork_server import ForkServer
 from mmtuna.spaces.errors import InputError
-from tests.objectives.trial.in_children import die, end, say, sleep, swallow
+from tests.objectives.trial.in_children import die, end, say, sleep, start_another, swallow
 from tests.waiting import until
 
 ROOT = Path(__file__).parents[3]
@@ -161,6 +161,16 @@ def test_how_a_child_ended_is_told(
     assert child.ended(10.0)
     assert child.status == status
     child.signal(signal.SIGKILL)  # nobody is hit by it
+    child.close()
+
+
+def test_what_a_child_started_is_gone_when_it_has_ended(
+    server: Callable[..., ForkServer], gone: Callable[[int], bool]
+) -> None:
+    child = server().fork(start_another)
+    other = child.connection.recv()
+    assert child.ended(10.0)
+    assert gone(other)
     child.close()
 
 

@@ -68,7 +68,7 @@ class Family:
 
     def _look(self) -> None:
         while not self._ended.wait(0.05):
-            for pid in children_of(SERVER.pid or 0):
+            for pid in children_of(SERVER.pid or -1):
                 self.seen |= {pid, *children_of(pid)}
 
 
