@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import optuna
@@ -12,7 +13,6 @@ from mmtuna.objectives.predict import read_image
 from mmtuna.objectives.trial_files import TrialFolder
 from mmtuna.spaces.files import whole_folder
 from mmtuna.studies.spec.tables import DataTable
-from mmtuna.studies.storage.opening import StudyLock
 
 IMAGES = "mmtuna:pictures"
 """Study attribute: names of the images that every trial is pictured on."""
@@ -22,9 +22,9 @@ WIDTH = 960
 
 
 class Pictures:
-    """The overlays of one study's trials. `lock` is the study's own."""
+    """The overlays of one study's trials. `lock` keeps others from choosing the images at the same time."""
 
-    def __init__(self, study: optuna.Study, lock: StudyLock, data: DataTable) -> None:
+    def __init__(self, study: optuna.Study, lock: AbstractContextManager[object], data: DataTable) -> None:
         self._study, self._lock, self._data = study, lock, data
 
     def draw(self, folder: TrialFolder) -> list[Path]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import IO, Any, cast
 
 from rich.console import Console
 from rich.live import Live
@@ -16,6 +18,8 @@ from rich.table import Table
 from mmtuna.objectives.outcome import Evaluation
 from mmtuna.search.work.preparation import Preparation, prepare
 from mmtuna.studies.spec import StudySpec
+
+_UNBROKEN = 1000  # columns: lines that nobody reads on a terminal stay whole
 
 
 def is_live(console: Console) -> bool:
@@ -144,3 +148,23 @@ def _cells(line: _SlotLine) -> tuple[str, str, str, str]:
 def _clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
+
+
+class _Lines(io.TextIOBase):
+    """A text file that hands on whole lines."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say, self._begun = say, ""
+
+    def write(self, text: str) -> int:
+        *lines, self._begun = (self._begun + text).split("\n")
+        for line in lines:
+            self._say(line)
+        return len(text)
+
+
+def console_to(say: Callable[[str], None] | None) -> Console:
+    """A console whose lines `say` takes; one that says nothing for None."""
+    if say is None:
+        return Console(quiet=True)
+    return Console(file=cast("IO[str]", _Lines(say)), width=_UNBROKEN, force_terminal=False)

@@ -1,0 +1,140 @@
+"""What the commands do, as functions: values back, nothing printed, InputError for what a person can mend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import optuna
+
+from mmtuna.search.outputs.bundle import export_trial
+from mmtuna.search.outputs.comparison import compare as draw
+from mmtuna.search.outputs.report import report_file, write_report
+from mmtuna.search.work.preparation import reopen
+from mmtuna.search.work.progress import console_to
+from mmtuna.search.work.running import run_study
+from mmtuna.spaces.errors import InputError
+from mmtuna.studies import results
+from mmtuna.studies.pruning import build_pruner
+from mmtuna.studies.results import TrialRow
+from mmtuna.studies.sampling import build_sampler
+from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.storage.opening import study_lock
+from mmtuna.studies.study import create_or_open, next_worker, open_existing
+from mmtuna.studies.table2 import Table2Line
+from mmtuna.studies.table2 import table2 as table2_lines
+
+if TYPE_CHECKING:
+    import pandas
+
+_NESTED = ("params", "metrics", "best_metrics")
+SpecOrPath = StudySpec | str | Path
+
+
+def _loaded(spec: SpecOrPath) -> StudySpec:
+    return spec if isinstance(spec, StudySpec) else StudySpec.load(spec)
+
+
+def trials(spec: SpecOrPath, study: optuna.Study | None = None) -> list[TrialRow]:
+    """All trials of the spec's study, or of another `study` that an Objective trained for, as plain data by number."""
+    return results.rows(study if study is not None else open_existing(_loaded(spec)))
+
+
+def trials_dataframe(spec: SpecOrPath, study: optuna.Study | None = None) -> pandas.DataFrame:
+    """`trials` as a DataFrame, a row a trial by number: state, value, params_NAME, metrics_NAME, seconds, and so on.
+
+    InputError where pandas is not installed.
+    """
+    try:
+        import pandas
+    except ImportError:
+        raise InputError("trials_dataframe needs pandas; run: pip install pandas") from None
+    rows = []
+    for row in trials(spec, study):
+        nested: dict[str, Mapping[str, Any]] = {name: getattr(row, name) for name in _NESTED}
+        flat: dict[str, Any] = {name: value for name, value in vars(row).items() if name not in (*_NESTED, "curve")}
+        for kind, values in nested.items():
+            flat |= {f"{kind}_{name}": value for name, value in values.items()}
+        rows.append(flat)
+    return pandas.DataFrame(rows).set_index("number") if rows else pandas.DataFrame()
+
+
+def table2(spec: SpecOrPath, study: optuna.Study | None = None) -> list[Table2Line]:
+    """The eleven rows of the paper's Table 2 beside those trials of the study that repeat them."""
+    spec = _loaded(spec)
+    return table2_lines(study if study is not None else open_existing(spec), spec.search_space())
+
+
+def open_study(spec: SpecOrPath) -> optuna.Study:
+    """The spec's study with its sampler and pruner set, created where it does not exist.
+
+    Reads the data's files that changed since. InputError where they, or the spec, are not what the study was begun on.
+    """
+    spec = _loaded(spec)
+    ready = reopen(spec)
+    study = create_or_open(spec, ready.fingerprints())
+    ready.save()
+    with study_lock(spec.study.storage, spec.study.name):
+        ordinal = next_worker(study)
+        so_far = len(study.get_trials(deepcopy=False))
+        study.sampler = build_sampler(spec.study, ready.space, so_far, ordinal)
+    study.pruner = build_pruner(spec.study)
+    return study
+
+
+def run(
+    spec: SpecOrPath,
+    *,
+    trials: int | None = None,
+    slots: int | None = None,
+    say: Callable[[str], None] | None = None,
+) -> optuna.Study:
+    """Searches until the spec's study holds `trials` finished trials, those it has included; called again, it goes on.
+
+    Args:
+        trials: [study] trials by default.
+        slots: trials that train at the same time on this machine; from [resources] by default.
+        say: takes the lines that the command would print; nobody hears them where not given.
+
+    Raises NotReadyError with all problems, InputError for a study that cannot be gone on with, StoppedError where the
+    search stopped before the study was full. However it ends, by Ctrl-C too, running trials are put back.
+    """
+    return run_study(_loaded(spec), console_to(say), trials=trials, slots=slots)
+
+
+def report(spec: SpecOrPath, out: str | Path | None = None, study: optuna.Study | None = None) -> Path:
+    """Writes the report, one HTML file that needs no network, by default into the study's folder; returns its path."""
+    spec = _loaded(spec)
+    found = study if study is not None else open_existing(spec)
+    return write_report(spec, found, Path(out) if out is not None else report_file(spec))
+
+
+def export(
+    spec: SpecOrPath,
+    out: str | Path,
+    *,
+    trial: int | None = None,
+    retrain: bool = False,
+    say: Callable[[str], None] | None = None,
+) -> dict[str, Any]:
+    """Writes a trial's bundle, verified, to the new or empty folder `out` and returns what its bundle.json holds.
+
+    Args:
+        trial: number of a complete trial; the best by default.
+        retrain: train its params on training and validation images together and export these weights.
+        say: takes a line now and then while it trains again.
+
+    InputError where there is no such trial, its weights are gone, a package is missing or the verification fails; then
+    nothing is written.
+    """
+    say = say or (lambda _line: None)
+    return export_trial(_loaded(spec), Path(out), trial, retrain=retrain, say=say).document
+
+
+def compare(spec: SpecOrPath, a: int, b: int, out: str | Path, image: str | None = None) -> Path:
+    """Draws trials `a` and `b` beside the truth into the PNG file `out` and returns its path.
+
+    `image` names a validation image, with suffix; by default the worst, the median and the best of trial `b`.
+    """
+    return draw(_loaded(spec), a, b, Path(out), image).path

@@ -1,0 +1,177 @@
+"""`mmtuna.Objective`: a spec as an objective in Optuna's plain sense, for `study.optimize`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+
+from mmtuna.homes import Home, find_home
+from mmtuna.objectives.outcome import Ending, Evaluation, Outcome, TrialOrder
+from mmtuna.search.errors import NotReadyError
+from mmtuna.search.trials.conclude import Scoring, end_of
+from mmtuna.search.work.preparation import prepare
+from mmtuna.search.work.running import cores
+from mmtuna.search.work.worker import Slot, make_slots
+from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.parameter import Params, Value
+from mmtuna.spaces.settings import check_settings
+from mmtuna.spaces.trials import LAST_STEP
+from mmtuna.studies.attributes import HISTORY
+from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.study import free_replicate
+
+Suggest = Callable[[optuna.Trial], Mapping[str, Value]]
+"""From a trial to settings and dotted config keys, by whatever the trial suggests."""
+
+
+class TrialFailedError(RuntimeError):
+    """A training that failed. `cause` is its name, as it stands on the trial: out of memory, crashed, deadline, ..."""
+
+    def __init__(self, cause: str, message: str) -> None:
+        super().__init__(f"{cause}: {message}")
+        self.cause = cause
+
+
+class Objective:
+    """Trains one set of params a call, each in a process of its own, and returns the study's metric.
+
+        study = optuna.create_study(direction="maximize")
+        study.optimize(mmtuna.Objective("study.toml", slots=2), n_trials=20, n_jobs=2)
+
+    Any study, sampler, pruner, callback and storage of Optuna will do. Evaluations are reported at steps in percent of
+    the training, 1 to 100. The trial gets what `mmtuna run` leaves: params, seed, curve, metrics, cause and cost as
+    user attributes, its files in a folder, pictures as artifacts.
+
+    A call raises optuna.TrialPruned where the pruner says so or the loss diverged, TrialFailedError with its cause for
+    a training that failed, and InputError for params or a study that cannot be trained on.
+
+    Args:
+        spec: a StudySpec, or the path of a study.toml.
+        suggest: from a trial to settings (docs/spec.md) and dotted config keys, in place of the spec's [space].
+        slots: how many calls share this machine, which is to be `n_jobs`: each gets its share of the CPU's threads and
+            devices; what [resources] says where not given.
+
+    Everything that can be known to fail is checked at once, as `mmtuna check` does; NotReadyError, an InputError, holds
+    all `problems`. What a person should read though nothing is wrong stands in `notes`.
+    """
+
+    def __init__(
+        self, spec: StudySpec | str | Path, *, suggest: Suggest | None = None, slots: int | None = None
+    ) -> None:
+        self.spec = spec if isinstance(spec, StudySpec) else StudySpec.load(spec)
+        if slots is not None and slots < 1:
+            raise InputError(f"slots = {slots}: at least one call trains at a time; give 1 or more")
+        if self.spec.study.artifacts is not None:
+            raise InputError(
+                "[study] artifacts: an Objective keeps files in the study's folder alone; use mmtuna.run, or remove it"
+            )
+        resources = self.spec.resources
+        ready = prepare(self.spec, slots=slots or resources.trials_per_device, own_params=suggest is not None)
+        if ready.problems:
+            raise NotReadyError(ready.problems)
+        self.notes = tuple(ready.notes)
+        self._space = ready.space
+        self._scoring = Scoring.of(self.spec.study)
+        self._suggest = suggest
+        self._training = ready.objective()
+        ready.save()
+        self._fingerprints = ready.fingerprints()
+        self._slots = make_slots(ready.devices, resources.trials_per_device, cores(), resources.threads, slots)
+        self._taken = [0] * len(self._slots)
+        self._lock = threading.Lock()
+        self._homes: dict[object, Home] = {}
+
+    def __call__(self, trial: optuna.Trial) -> float:
+        """Trains the params that `trial` suggests; the metric's value, 0 to 1."""
+        home = self._home(trial)
+        params = self._params(trial)
+        order = self._order(trial, params, home)
+        with home.holding(trial) as lost, self._slot() as slot:
+            watch = _Watch(trial, self._scoring, lost)
+            training = replace(self._training, folder=home.folder)
+            outcome = training.run(replace(order, device=slot.device, threads=slot.threads), watch)
+        return self._conclude(trial, home, outcome)
+
+    def _home(self, trial: optuna.Trial) -> Home:
+        # One call chooses for the others, which come at the same time.
+        with self._lock:
+            return find_home(self._homes, trial, self.spec, self._fingerprints)
+
+    def _params(self, trial: optuna.Trial) -> Params:
+        if self._suggest is None:
+            return self._space.suggest(trial)
+        params = dict(self._suggest(trial))
+        check_settings(params, "suggest")
+        for name in params:
+            if name in self.spec.train:
+                raise InputError(f"suggest gives {name}, which [train] fixes; remove it from one of the two")
+        trial.set_user_attr("settings", params)
+        return params
+
+    def _order(self, trial: optuna.Trial, params: Params, home: Home) -> TrialOrder:
+        known = trial.user_attrs
+        replicate = int(known.get("replicate", free_replicate(params, home.others(), trial.number)))
+        seed = int(known.get("seed", self.spec.study.seed + replicate))
+        for name, value in (("replicate", replicate), ("seed", seed)):
+            trial.set_user_attr(name, value)
+        return TrialOrder(number=trial.number, params=params, seed=seed, resume=HISTORY in known)
+
+    @contextmanager
+    def _slot(self) -> Iterator[Slot]:
+        """The slot that fewest calls use. None waits: more calls than slots share them."""
+        with self._lock:
+            place = self._taken.index(min(self._taken))
+            self._taken[place] += 1
+        try:
+            yield self._slots[place]
+        finally:
+            with self._lock:
+                self._taken[place] -= 1
+
+    def _conclude(self, trial: optuna.Trial, home: Home, outcome: Outcome) -> float:
+        if outcome.ending is Ending.INTERRUPTED:
+            raise TrialFailedError("lost", "the lease on the trial ran out while this process stood still")
+        end = end_of(outcome, self._scoring, self.spec.study.folder)
+        for name, value in end.attrs.items():
+            trial.set_user_attr(name, value)
+        home.show(trial, outcome)
+        home.retain()
+        if end.report is not None:
+            step, value = end.report
+            trial.report(value, step)
+        if end.state == optuna.trial.TrialState.PRUNED:
+            raise optuna.TrialPruned(outcome.message or f"stopped at {outcome.curve[-1].step} % of its training")
+        if end.value is None:
+            raise TrialFailedError(str(end.attrs["cause"]), str(end.attrs["message"]))
+        return end.value
+
+
+class _Watch:
+    """Between a training and its trial: reports evaluations, passes on the pruner's answer."""
+
+    def __init__(self, trial: optuna.Trial, scoring: Scoring, lost: Callable[[], bool]) -> None:
+        self._trial, self._scoring, self.lost = trial, scoring, lost
+        self._highest = float("-inf")
+        self._steps: set[int] = set()
+
+    def evaluated(self, evaluation: Evaluation) -> bool:
+        value = evaluation.metrics.get(self._scoring.metric)
+        if value is None:
+            return False
+        reported, self._highest = self._scoring.reported(value, self._highest), max(self._highest, value)
+        if evaluation.step not in self._steps:  # one that is gone on from tells again what it told before
+            self._steps.add(evaluation.step)
+            self._trial.report(reported, evaluation.step)
+        return evaluation.step < LAST_STEP and self._trial.should_prune()
+
+    def progressed(self, iteration: int, iterations: int, seconds: float) -> None:
+        """Optuna has nowhere to show it."""
+
+    def interrupted(self) -> bool:
+        """Ctrl-C raises KeyboardInterrupt where the call waits, which ends the training's process."""
+        return False
