@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import shlex
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import mmtuna
+from tests.python.conftest import TRAIN
 from tests.search.conftest import ENVIRONMENT
 
 ROOT = Path(__file__).parents[2]
@@ -40,6 +42,24 @@ def test_every_line_of_the_page_runs(tmp_path: Path) -> None:
         assert said in done.stdout, said
     assert (tmp_path / "compare.png").is_file()
     assert (tmp_path / "bundle" / "predict.py").is_file()
+
+
+def test_what_the_readme_shows_runs(tmp_path: Path, eyes: Path) -> None:
+    (tmp_path / "my-study").mkdir()
+    lines = [f"{name} = {json.dumps(value)}" for name, value in TRAIN.items()]
+    (tmp_path / "my-study" / "study.toml").write_text(
+        f'[study]\nname = "mine"\n[data]\nroot = "{eyes}"\nsubjects = "subjects.csv"\n[model]\npretrained = "none"\n'
+        '[space.params.lr_adam]\nlow = 1e-4\nhigh = 1e-2\n[resources]\ndevices = ["cpu"]\nthreads = 1\n'
+        "[train]\n" + "\n".join(lines) + "\n"
+    )
+    (script,) = PYTHON.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+    assert "n_trials=20" in script
+    (tmp_path / "readme.py").write_text(script.replace("n_trials=20", "n_trials=1") + "print(study.best_value)\n")
+    done = subprocess.run(
+        [sys.executable, "readme.py"], capture_output=True, text=True, timeout=200, cwd=tmp_path, env=ENVIRONMENT
+    )
+    assert done.returncode == 0, done.stderr
+    assert 0 < float(done.stdout) <= 1
 
 
 def test_every_public_name_stands_on_the_page() -> None:
