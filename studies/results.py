@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC
-from typing import Any
+from typing import Any, cast
 
 import optuna
+import sqlalchemy
 from optuna.trial import FrozenTrial, TrialState
 
 from mmtuna.spaces.effects import without_idle
@@ -32,10 +34,13 @@ from mmtuna.studies.attributes import (
 )
 from mmtuna.studies.leases import End
 from mmtuna.studies.sampling import params_of
+from mmtuna.studies.storage.optuna_insides import TRIALS, backend_of, study_id
 
 Metrics = Mapping[str, float]
 Attrs = dict[str, Any]
 DIVERGED_VALUE = 0.0
+UNREADABLE = (AssertionError, LookupError, TypeError, ValueError)
+"""What Optuna raises for rows of its database that it cannot make anything of."""
 
 
 def evaluation_attrs(*, metrics: Metrics, best_metrics: Metrics, curve: Sequence[Mapping[str, float]]) -> Attrs:
@@ -93,14 +98,17 @@ class TrialRow:
     folder: str | None = None
     started: str | None = None
     ended: str | None = None
+    damaged: tuple[str, ...] = ()
+    """What the database does not hold as mmtuna writes it: such things, or the wrong parts of them, are left out."""
 
 
-def shared_settings(study: optuna.Study) -> Params | None:
-    """The settings that every trial of `study` has beside its params; None for a study that is not ours."""
-    spec = study.user_attrs.get(SPEC)
+def shared_settings(attrs: Mapping[str, Any]) -> Params | None:
+    """The settings that every trial of a study of these attributes has beside its params; None where it is not ours."""
+    spec = attrs.get(SPEC)
     if not isinstance(spec, dict) or not isinstance(spec.get("train"), dict):
         return None
-    defaults = DEFAULTS if spec.get("model", {}).get("base") == "unet" else {}
+    model = spec.get("model")
+    defaults = DEFAULTS if isinstance(model, dict) and model.get("base") == "unet" else {}
     return {**defaults, **spec["train"]}
 
 
@@ -109,35 +117,122 @@ def row(trial: FrozenTrial, shared: Params | None = None) -> TrialRow:
 
     Trials of before there were conditions for it hold others, such as a learning rate that another optimizer had.
     """
-    params = params_of(trial)
-    attrs: Mapping[str, Any] = trial.user_attrs
-    cost = attrs.get(COST, {})
+    damaged: list[str] = []
+
+    def sound(name: str, found: Any, right: Callable[[Any], Any]) -> Any:
+        """What of `found` is as it was written; no more is taken from a database that others may write to."""
+        kept = right(found)
+        if found is not None and kept != found:
+            damaged.append(name)
+        return kept
+
+    def attr(name: str, right: Callable[[Any], Any]) -> Any:
+        return sound(name, trial.user_attrs.get(name), right)
+
+    # A pruned trial that never reported has no value; Optuna stores None.
+    value = sound("value", trial.values[0] if trial.values else None, _finite)
+    if value is None and trial.state == TrialState.COMPLETE:
+        damaged = ["value"]
+    params: Params = sound("params", params_of(trial), _params)
+    cost = attr(COST, _cost)
     return TrialRow(
         number=trial.number,
         state=trial.state.name,
-        # A pruned trial that never reported has no value; Optuna stores None.
-        value=trial.values[0] if trial.values else None,
+        value=value,
         params=params if shared is None else without_idle(params, shared),
-        metrics=attrs.get(METRICS, {}),
-        best_metrics=attrs.get(BEST_METRICS, {}),
-        curve=attrs.get(CURVE, []),
-        cause=attrs.get(CAUSE),
-        message=attrs.get(MESSAGE),
-        seed=attrs.get(SEED),
-        replicate=attrs.get(REPLICATE, 0),
-        table2=attrs.get(TABLE2),
+        metrics=attr(METRICS, _figures),
+        best_metrics=attr(BEST_METRICS, _figures),
+        curve=attr(CURVE, _curve),
+        cause=attr(CAUSE, _text),
+        message=attr(MESSAGE, _text),
+        seed=attr(SEED, _whole),
+        replicate=attr(REPLICATE, _whole) or 0,
+        table2=attr(TABLE2, _whole),
         seconds=cost.get("seconds"),
         iterations=cost.get("iterations"),
-        folder=attrs.get(FOLDER),
+        folder=attr(FOLDER, _text),
         started=trial.datetime_start.isoformat() if trial.datetime_start else None,
         ended=trial.datetime_complete.isoformat() if trial.datetime_complete else None,
+        damaged=tuple(damaged),
     )
 
 
+def _text(found: object) -> str | None:
+    return found if isinstance(found, str) else None
+
+
+def _whole(found: object) -> int | None:
+    return found if isinstance(found, int) and not isinstance(found, bool) else None
+
+
+def _finite(found: object) -> float | None:
+    right = isinstance(found, int | float) and not isinstance(found, bool) and abs(found) < math.inf
+    return cast(float, found) if right else None
+
+
+def _figures(found: object) -> dict[str, float]:
+    # NaN is a figure: the IoU of a class that no image holds.
+    return {name: value for name, value in _entries(found) if _finite(value) is not None or value != value}
+
+
+def _curve(found: object) -> list[dict[str, float]]:
+    points = [_figures(point) for point in found] if isinstance(found, list) else []
+    return [point for point in points if _finite(point.get("step")) is not None]
+
+
+def _cost(found: object) -> dict[str, Any]:
+    amounts = {name: (_whole if name == "iterations" else _finite)(value) for name, value in _entries(found)}
+    return {name: value for name, value in amounts.items() if value is not None and value >= 0}
+
+
+def _params(found: object) -> Params:
+    # None may be a choice of a study that was not begun by mmtuna.
+    return {name: value for name, value in _entries(found) if not isinstance(value, float) or abs(value) < math.inf}
+
+
+def _entries(found: object) -> Iterable[tuple[str, Any]]:
+    return found.items() if isinstance(found, Mapping) else ()
+
+
 def rows(study: optuna.Study) -> list[TrialRow]:
-    """All trials, by number."""
-    shared = shared_settings(study)
-    return [row(trial, shared) for trial in study.get_trials(deepcopy=False)]
+    """All trials, by number; InputError where the database holds some that cannot be read."""
+    trials, unreadable = read_trials(study)
+    if unreadable:
+        raise InputError(
+            f"study {study.study_name}: {named_trials(unreadable)} cannot be read, since the database does not hold "
+            "what mmtuna wrote there; restore a copy of the database, or see the other trials with `mmtuna report`"
+        )
+    shared = shared_settings(study.user_attrs)
+    return [row(trial, shared) for trial in trials]
+
+
+def named_trials(numbers: Sequence[int]) -> str:
+    """`trial 3`; `trials 3, 5, 8`; no more than twelve of them."""
+    more = f" and {len(numbers) - 12:,} more" if len(numbers) > 12 else ""
+    return f"trial{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers[:12]))}{more}"
+
+
+def read_trials(study: optuna.Study) -> tuple[list[FrozenTrial], list[int]]:
+    """All trials that can be read, by number, and the numbers of those that cannot.
+
+    Optuna reads all at once, and one damaged row of the database keeps it from reading any.
+    """
+    try:
+        return study.get_trials(deepcopy=False), []
+    except UNREADABLE:
+        storage = backend_of(study)
+        if not isinstance(storage, optuna.storages.RDBStorage):
+            raise
+    query = sqlalchemy.select(TRIALS.c.number, TRIALS.c.trial_id).where(TRIALS.c.study_id == study_id(study))
+    with storage.engine.connect() as connection:
+        ids = connection.execute(query.order_by(TRIALS.c.number)).all()
+    found, unreadable = [], []
+    for number, trial_id in ids:
+        try:
+            found.append(storage.get_trial(trial_id))
+        except UNREADABLE:
+            unreadable.append(number)
+    return found, unreadable
 
 
 def ranked(entries: Iterable[TrialRow]) -> list[TrialRow]:

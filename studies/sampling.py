@@ -81,7 +81,8 @@ def params_key(params: Mapping[str, Value]) -> str:
 
 def params_of(trial: FrozenTrial) -> Params:
     """The params of `trial`, those of a waiting one included."""
-    params: Params = {**(enqueued_params(trial) or {}), **trial.params}
+    enqueued = enqueued_params(trial)
+    params: Params = {**(enqueued if isinstance(enqueued, Mapping) else {}), **trial.params}
     return params
 
 

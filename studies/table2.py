@@ -84,7 +84,8 @@ def _line(entry: Row, trials: Sequence[TrialRow], class_metric: str) -> Table2Li
     complete = [trial for trial in trials if trial.state == "COMPLETE"]
 
     def spread(metric: str) -> Spread | None:
-        values = [trial.metrics[metric] for trial in complete if metric in trial.metrics]
+        found = [trial.metrics[metric] for trial in complete if metric in trial.metrics]
+        values = [value for value in found if value == value]  # NaN: of a class that no image holds
         if not values:
             return None
         sd = statistics.stdev(values) if len(values) > 1 else None

@@ -29,9 +29,15 @@ def report_file(spec: StudySpec) -> Path:
 
 def write_report(spec: StudySpec, study: optuna.Study, out: Path) -> Path:
     """Writes the report, one HTML file that needs no network, to `out`, whole or not at all."""
-    from mmtuna.studies.report import report_html
+    from mmtuna.studies.report import ReportFacts, report_html
+    from mmtuna.studies.report.facts import Reading
 
-    write_whole(out, report_html(study, space_of(study, spec), gather_facts(spec, study, results.best(study))))
+    try:
+        space = space_of(study, spec)
+    except (AttributeError, *results.UNREADABLE):
+        space = spec.search_space()  # the database is damaged, which the report says
+    best = Reading(study, space, ReportFacts()).best
+    write_whole(out, report_html(study, space, gather_facts(spec, study, best)))
     return out
 
 

@@ -140,7 +140,8 @@ def history(reading: Reading) -> Figure:
             traces.append(_points(f"{how}, no value", rows, [floor] * len(rows), says, look))
     traces.append(_best_so_far(reading))
     lowest = floor - edge if reading.ended("diverged") or reading.ended("failed") else floor
-    x = axis("trial", range=[-0.5 - 0.01 * len(reading.rows), len(reading.rows) - 0.5 + 0.01 * len(reading.rows)])
+    wide = reading.rows[-1].number + 1
+    x = axis("trial", range=[-0.5 - 0.01 * wide, wide - 0.5 + 0.01 * wide])
     y = axis(plot_text(reading.metric), range=[lowest, high + edge])
     return {"data": traces, "layout": layout(x, y, **(paper_line(low) if published else {}))}
 

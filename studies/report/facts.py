@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,12 +10,11 @@ from functools import cached_property
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial
 
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.studies.attributes import FINGERPRINTS, SPEC
 from mmtuna.studies.ledger import Ledger, ending, ledger
-from mmtuna.studies.results import TrialRow, ranked, row, shared_settings
+from mmtuna.studies.results import UNREADABLE, TrialRow, named_trials, ranked, read_trials, row, shared_settings
 from mmtuna.studies.sampling import params_key
 from mmtuna.studies.table2 import Table2Line, lines
 
@@ -65,21 +65,42 @@ class ReportFacts:
     overlays: Sequence[Overlay] = ()
 
 
-def _filled(facts: ReportFacts, study: optuna.Study) -> ReportFacts:
+def _filled(facts: ReportFacts, attrs: Mapping[str, Any]) -> ReportFacts:
     """`facts` with what the study itself remembers of its spec."""
-    attrs = study.user_attrs
-    spec: Mapping[str, Any] = attrs.get(SPEC, {})
-    metric, model = spec.get("metric", {}), spec.get("model", {})
+    spec = _table(attrs.get(SPEC))
+    metric, model = _table(spec.get("metric")), _table(spec.get("model"))
+    classes = _table(spec.get("data")).get("classes")
     return replace(
         facts,
-        metric=facts.metric or metric.get("name") or "mIoU",
-        value=facts.value or metric.get("value") or "last",
-        classes=tuple(facts.classes or spec.get("data", {}).get("classes", ())),
-        base=facts.base or model.get("base"),
-        pretrained=facts.pretrained or model.get("pretrained"),
-        fixed=spec.get("train", {}) if facts.fixed is None else facts.fixed,
-        fingerprints=attrs.get(FINGERPRINTS, {}) if facts.fingerprints is None else facts.fingerprints,
+        metric=facts.metric or _text(metric.get("name")) or "mIoU",
+        value=facts.value or _text(metric.get("value")) or "last",
+        classes=tuple(facts.classes or (map(str, classes) if isinstance(classes, list) else ())),
+        base=facts.base or _text(model.get("base")),
+        pretrained=facts.pretrained or _text(model.get("pretrained")),
+        fixed=_table(spec.get("train")) if facts.fixed is None else facts.fixed,
+        fingerprints=_table(attrs.get(FINGERPRINTS)) if facts.fingerprints is None else facts.fingerprints,
     )
+
+
+def _study_attrs(study: optuna.Study) -> tuple[Mapping[str, Any], list[str]]:
+    """The study's attributes, and which of those that a report reads are not as mmtuna writes them."""
+    try:
+        attrs = study.user_attrs
+    except UNREADABLE:
+        return {}, ["the study's attributes"]
+    spec = attrs.get(SPEC, {})
+    tables = [spec, *(_table(spec).get(name, {}) for name in ("metric", "model", "data", "train"))]
+    sound = {"spec": all(table is _table(table) for table in tables)}
+    sound["fingerprints"] = isinstance(attrs.get(FINGERPRINTS, {}), Mapping)
+    return attrs, [f"the study's {name}" for name, right in sound.items() if not right]
+
+
+def _table(found: object) -> Mapping[str, Any]:
+    return found if isinstance(found, Mapping) else {}
+
+
+def _text(found: object) -> str | None:
+    return found if isinstance(found, str) else None
 
 
 class Reading:
@@ -91,12 +112,21 @@ class Reading:
     def __init__(self, study: optuna.Study, space: SearchSpace, facts: ReportFacts) -> None:
         self.name = study.study_name
         self.space = space
-        self.facts = _filled(facts, study)
+        attrs, self._damage = _study_attrs(study)
+        self.facts = _filled(facts, attrs)
         self.metric = self.facts.metric or "mIoU"
-        self.trials: list[FrozenTrial] = study.get_trials(deepcopy=False)
-        shared = shared_settings(study)
+        self.trials, self.unreadable = read_trials(study)
+        shared = shared_settings(attrs)
         self.rows: list[TrialRow] = [row(trial, shared) for trial in self.trials]
         self.ledger: Ledger = ledger(self.rows)
+
+    @cached_property
+    def damage(self) -> list[str]:
+        """What is left out since the database does not hold it as mmtuna writes it: a phrase each."""
+        whole = [f"all of {named_trials(self.unreadable)}"] if self.unreadable else []
+        names = dict.fromkeys(name for row in self.rows for name in row.damaged)
+        having = {name: [row.number for row in self.rows if name in row.damaged] for name in names}
+        return self._damage + whole + [f"{name} of {named_trials(numbers)}" for name, numbers in having.items()]
 
     def ended(self, how: str) -> list[TrialRow]:
         """The rows that ended so: complete, pruned, diverged or failed (or are running or waiting)."""
@@ -143,13 +173,14 @@ class Reading:
 
     def curve(self, row: TrialRow) -> list[tuple[float, float]]:
         """(step in percent, metric) of each evaluation; what the pruner saw where no curve was stored."""
-        stored = [(point["step"], point[self.metric]) for point in row.curve if self.metric in point]
+        measured = [point for point in row.curve if math.isfinite(point.get(self.metric, math.nan))]
+        stored = [(point["step"], point[self.metric]) for point in measured]
         if stored:
             return stored
         reported = self._reported.get(row.number, {})
         # A diverged trial ends with a 0.0 that was never measured: it only teaches the sampler.
         steps = sorted(reported)[: -1 if ending(row) == "diverged" else None]
-        return [(step, reported[step]) for step in steps if reported[step] == reported[step]]
+        return [(step, reported[step]) for step in steps if math.isfinite(reported[step])]
 
     @cached_property
     def _reported(self) -> dict[int, dict[int, float]]:

@@ -15,6 +15,7 @@ def methods_paragraph(reading: Reading) -> str:
     sentences = [
         _search(reading),
         _trials(reading),
+        _damage(reading),
         _seeds(reading),
         _cost(reading),
         _data(reading),
@@ -60,6 +61,12 @@ def _trials(reading: Reading) -> str:
     rows = sum(row.table2 is not None for how in ended for row in reading.ended(how))
     enqueued = f" {rows:,} of them were rows of the paper's Table 2, enqueued and not proposed." if rows else ""
     return f"Of {count(total, 'ended trial')}, {listed(parts)}{why}{asked}.{enqueued}"
+
+
+def _damage(reading: Reading) -> str:
+    if not reading.unreadable:
+        return ""
+    return f"{count(len(reading.unreadable), 'trial')} more could no longer be read; no figure counts them."
 
 
 def _seeds(reading: Reading) -> str:
@@ -132,7 +139,11 @@ def _best(reading: Reading) -> str:
     best = reading.best
     if best is None:
         return "No trial completed, so there is no best configuration."
-    others = [f"{name} {value:.4f}" for name, value in sorted(reading.metrics(best).items()) if name != reading.metric]
+    others = [
+        f"{name} {value:.4f}"
+        for name, value in sorted(reading.metrics(best).items())
+        if name != reading.metric and value == value
+    ]
     more = f" ({', '.join(others)})" if others else ""
     params = ", ".join(f"{name} = {value_text(value, 6)}" for name, value in best.params.items())
     reached = f"{reading.metric} {value_of(best):.4f}{more}"

@@ -11,9 +11,11 @@ import math
 import statistics
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import optuna
+from optuna.trial import create_trial
 
 from mmtuna.spaces.parameter import Categorical, Float, Int, Parameter
 from mmtuna.studies.report.charts import BLUE, FONT, INK, VERMILLION, Figure, axis, evenly, layout, plot_text
@@ -28,8 +30,8 @@ GOOD_TRIALS = 5
 SLICE_POINTS = 400
 
 
-def importances(reading: Reading) -> dict[str, float] | str:
-    """Share of each parameter in reaching the best trials (PED-ANOVA), or why there is none, in words."""
+def importances(reading: Reading) -> tuple[dict[str, float], int] | str:
+    """Share of each parameter in reaching the best trials (PED-ANOVA), and over how many; or in words why none."""
     n = len(reading.complete)
     if n < FEWEST:
         return f"Importances need at least {FEWEST} complete trials; the study holds {n}."
@@ -41,8 +43,9 @@ def importances(reading: Reading) -> dict[str, float] | str:
         # A parameter that hardly any trial has is rated with a warning; the chart's note says that it is rough.
         warnings.simplefilter("ignore")
         evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=good_share(n))
-        found = optuna.importance.get_param_importances(_in_memory(reading), evaluator=evaluator)
-    return {name: share for name, share in found.items() if share == share}
+        study = _in_memory(reading)
+        found = optuna.importance.get_param_importances(study, evaluator=evaluator)
+    return {name: share for name, share in found.items() if share == share}, len(study.get_trials(deepcopy=False))
 
 
 def _in_memory(reading: Reading) -> optuna.Study:
@@ -53,8 +56,13 @@ def _in_memory(reading: Reading) -> optuna.Study:
         study = optuna.create_study(direction="maximize")
     finally:
         optuna.logging.set_verbosity(verbosity)
-    complete = {row.number for row in reading.complete}
-    study.add_trials(trial for trial in reading.trials if trial.number in complete)
+    sampled = {trial.number: trial.distributions for trial in reading.trials}
+    for row in reading.complete:
+        ranges = {name: sampled[row.number][name] for name in row.params if name in sampled[row.number]}
+        # Optuna refuses params outside of the range that they were sampled from, which only a damaged database holds.
+        with suppress(TypeError, ValueError):
+            params = {name: row.params[name] for name in ranges}
+            study.add_trial(create_trial(value=row.value, params=params, distributions=ranges))
     return study
 
 
@@ -82,10 +90,9 @@ def importance_chart(found: dict[str, float]) -> Figure:
     return {"data": [bars], "layout": layout(x, axis("", type="category", ticks=""), bargap=0.35)}
 
 
-def slice_rows(reading: Reading, parameter: Parameter) -> list[TrialRow]:
-    """The complete trials that have this parameter, at most 400: the best hundred and an even spread of the rest."""
-    having = [row for row in reading.ranked if parameter.name in row.params]
-    return having[:100] + evenly(having[100:], SLICE_POINTS - 100)
+def slice_rows(having: Sequence[TrialRow]) -> list[TrialRow]:
+    """At most 400 of `having`, the best first: the best hundred and an even spread of the rest."""
+    return [*having[:100], *evenly(having[100:], SLICE_POINTS - 100)]
 
 
 def slice_chart(reading: Reading, parameter: Parameter, rows: Sequence[TrialRow]) -> Figure:

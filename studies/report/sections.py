@@ -107,29 +107,43 @@ def curves(reading: Reading) -> View:
 def importances(reading: Reading) -> View:
     """How much each parameter matters."""
     found = param_charts.importances(reading)
-    if isinstance(found, str) or not found:
-        return {"missing": found or "The complete trials have no parameter that varies."}
+    if isinstance(found, str):
+        return {"missing": found}
+    shares, trials = found
+    if not shares:
+        return {"missing": "The complete trials have no parameter that varies."}
     return {
         "missing": "",
-        "figure": param_charts.importance_chart(found),
-        "first": listed([f"{name} {100 * share:.0f} %" for name, share in list(found.items())[:3]]),
-        "height": 70 + 27 * len(found),
+        "figure": param_charts.importance_chart(shares),
+        "first": listed([f"{name} {100 * share:.0f} %" for name, share in list(shares.items())[:3]]),
+        "height": 70 + 27 * len(shares),
         "good_share": param_charts.good_share(len(reading.complete)),
+        "trials": trials,
     }
 
 
 def slices(reading: Reading) -> View:
     """The value over every parameter."""
-    shown, absent, thinned = [], [], False
+    shown, absent, outside, thinned = [], [], [], False
     for index, parameter in enumerate(reading.space):
-        rows = param_charts.slice_rows(reading, parameter)
-        thinned = thinned or len(rows) < sum(parameter.name in row.params for row in reading.complete)
+        found = [row for row in reading.ranked if parameter.name in row.params]
+        having = [row for row in found if parameter.contains(row.params[parameter.name])]
+        rows = param_charts.slice_rows(having)
+        thinned = thinned or len(rows) < len(having)
+        if len(having) < len(found):
+            outside.append(f"{parameter.name} of {count(len(found) - len(having), 'trial')}")
         if not rows:
             absent.append(parameter.name)
             continue
         figure = param_charts.slice_chart(reading, parameter, rows)
         shown.append({"name": f"slice-{index}", "figure": figure, "trials": len(rows), "parameter": parameter.name})
-    return {"charts": shown, "absent": absent, "thinned": thinned, "most": param_charts.SLICE_POINTS}
+    return {
+        "charts": shown,
+        "absent": absent,
+        "outside": outside,
+        "thinned": thinned,
+        "most": param_charts.SLICE_POINTS,
+    }
 
 
 def table2(reading: Reading) -> View:
