@@ -16,6 +16,7 @@ from mmtuna.studies.begun import space_of
 if TYPE_CHECKING:
     import optuna
 
+    from mmtuna.spaces.search_space import SearchSpace
     from mmtuna.studies.report import ReportFacts
     from mmtuna.studies.results import TrialRow
     from mmtuna.studies.spec import StudySpec
@@ -32,13 +33,17 @@ def write_report(spec: StudySpec, study: optuna.Study, out: Path) -> Path:
     from mmtuna.studies.report import ReportFacts, report_html
     from mmtuna.studies.report.facts import Reading
 
-    try:
-        space = space_of(study, spec)
-    except (AttributeError, *results.UNREADABLE):
-        space = spec.search_space()  # the database is damaged, which the report says
+    space = _space(spec, study)
     best = Reading(study, space, ReportFacts()).best
     write_whole(out, report_html(study, space, gather_facts(spec, study, best)))
     return out
+
+
+def _space(spec: StudySpec, study: optuna.Study) -> SearchSpace:
+    try:
+        return space_of(study, spec)
+    except (AttributeError, *results.UNREADABLE):
+        return spec.search_space()  # the study's attributes are damaged, which the report says
 
 
 def gather_facts(spec: StudySpec, study: optuna.Study, best: TrialRow | None = None) -> ReportFacts:
@@ -72,7 +77,7 @@ def gather_facts(spec: StudySpec, study: optuna.Study, best: TrialRow | None = N
         shared_subjects=len(known[0] & known[1]) if subjects else None,
         split={"lists": "published lists", "random": "random, by image", "subject": "by subject"}[spec.data.split],
         pixels={name: pixels.get(value, 0) for value, name in enumerate(classes)} if pixels else {},
-        sampler=sampler_name(spec.study, space_of(study, spec)),
+        sampler=sampler_name(spec.study, _space(spec, study)),
         pruner=spec.study.pruner,
         seed=spec.study.seed,
         versions=versions(),

@@ -1,0 +1,39 @@
+"""`mmtuna report` on a study whose database was damaged."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from mmtuna.search.commands.report import report
+from tests.search.dashboard_study import make_study
+from tests.studies.reported import SECTIONS, Page
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        ("UPDATE study_user_attributes SET value_json = '{'", "the study's attributes"),
+        (
+            "UPDATE study_user_attributes SET value_json = '[1]' WHERE key LIKE '%prints'",
+            "the study's fingerprints",
+        ),
+        ("UPDATE trials SET state = 'GONE' WHERE trial_id = 2", "all of trial 1"),
+        ("UPDATE trial_user_attributes SET value_json = '5' WHERE trial_id = 2 AND key = 'curve'", "curve of trial 1"),
+    ],
+)
+def test_the_report_of_a_damaged_study_is_written_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str, said: str
+) -> None:
+    spec = make_study(tmp_path, trials=3)
+    connection = sqlite3.connect(spec.study.folder / "study.db")
+    assert connection.execute(damage).rowcount > 0
+    connection.commit()
+    connection.close()
+    report(tmp_path / "study.toml", None)
+    page = Page(Path(capsys.readouterr().out.strip()).read_text())
+    assert list(page.sections) == list(SECTIONS)
+    assert f"does not hold it as mmtuna writes it: {said}." in page.sections["headline"]
+    assert "0.62" in page.sections["headline"], "the best of the trials that are left"
