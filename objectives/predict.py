@@ -3,33 +3,63 @@
     python predict.py IMAGES_FOLDER OUT_FOLDER
 
 Needs onnxruntime, Pillow and numpy, nothing else. For every image under IMAGES_FOLDER an 8-bit PNG of the same name
-and size is written under OUT_FOLDER; a pixel's value is the index of its class in bundle.json. Images are prepared as
-MMSegmentation prepares them: bundle.json says how, and this file does it. Not a medical device.
+and size is written under OUT_FOLDER; a pixel's value is the index of its class in bundle.json. Images are read and
+prepared as they were for the training: bundle.json says how, and this file does it, or says that it cannot. Not a
+medical device.
 
 Exit status 0: all done; 1: some images could not be used (named on stderr); 2: wrong call.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".jp2"})
+FORMATS = ("PNG", "JPEG", "MPO", "BMP", "TIFF", "WEBP", "JPEG2000")
+"""As Pillow names them; MPO is a JPEG that a phone put a second picture behind."""
+MAX_PIXELS = 89_478_485
+"""Of one image. Beyond it Pillow, which reads masks for MMSegmentation, warns of an attack, and soon refuses."""
 Pixels = NDArray[np.uint8]
 """Height x width x 3, RGB, 0 to 255."""
 Logits = NDArray[np.float32]
 """Classes x height x width, before softmax."""
+Rule = dict[str, Any]
+"""How a file becomes pixels: `channels` (which to take, from 0; None: all) and `range` (the two raw values that become
+0 and 255; None: 8-bit values as they are)."""
+
+_MODES = ("1", "L", "P", "RGB", "LA", "RGBA", "I", "I;16", "I;16B", "I;16L")
+_PHOTOMETRIC, _SAMPLES, _BITS, _EXTRA, _SAMPLE_FORMAT = 262, 277, 258, 338, 339  # tags of TIFF
 
 
 class BadImageError(ValueError):
-    """An image that this bundle cannot segment; the message says why."""
+    """An image that cannot be read as it must be, or segmented; the message says why, and what would do."""
+
+    def __init__(self, what: str, fix: str = "save it as 8-bit grey or RGB PNG") -> None:
+        super().__init__(f"{what}; {fix}")
+        self.what, self.fix = what, fix
+
+
+class TooDeepError(BadImageError):
+    """Grey of more than 8 bits where no range says which values become 0 and 255; holds `lowest` and `highest`."""
+
+    def __init__(self, bits: int, lowest: int, highest: int) -> None:
+        super().__init__(f"{bits} bits a channel", "save it with the 8 bits that the training's images had")
+        self.lowest, self.highest = lowest, highest
+
+
+class ChannelsError(BadImageError):
+    """Other channels than grey or RGB where nothing says which to take; or none of that number."""
 
 
 class Predictor:
@@ -44,6 +74,7 @@ class Predictor:
         document = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
         self.bundle, self.threads = bundle, threads
         self.input: dict[str, Any] = document["input"]
+        self.rule: Rule = self.input.get("image", {})
         self.output: dict[str, Any] = document["output"]
         self.files = {(model["height"], model["width"]): model["file"] for model in document["models"]}
         self._sessions: dict[tuple[int, int], Any] = {}
@@ -90,8 +121,8 @@ class Predictor:
             if (height, width) not in self.files:
                 known = ", ".join(f"{h} x {w}" for h, w in sorted(self.files))
                 raise BadImageError(
-                    f"needs a model of {height} x {width} pixels, this bundle has {known}; crop it to a shape the "
-                    "training data had"
+                    f"needs a model of {height} x {width} pixels, this bundle has {known}",
+                    "crop it to a shape the training data had",
                 )
             import onnxruntime
 
@@ -104,12 +135,175 @@ class Predictor:
         return self._sessions[height, width]
 
 
-def read_image(path: Path) -> Pixels:
-    """The image as training read it: turned as EXIF asks, RGB, transparency dropped."""
-    with Image.open(path) as image:
-        if image.mode.startswith("I") or image.mode == "F":
-            raise BadImageError(f"more than 8 bits a channel (mode {image.mode}); save it with 8 bits")
-        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+def read_image(path: Path, rule: Rule | None = None) -> Pixels:
+    """The image as training sees it; BadImageError where that cannot be had bit for bit."""
+    return decode(path.read_bytes(), rule)
+
+
+def decode(data: bytes, rule: Rule | None = None) -> Pixels:
+    """`read_image` of a file's bytes."""
+    rule = rule or {}
+    span = rule.get("range")
+    bands = raw_bands(data, rule.get("channels"), deep=span is not None)
+    if span is not None:
+        bands = stretch(bands, *span)
+    return np.asarray(np.repeat(bands, 3, axis=2) if bands.shape[2] == 1 else bands, np.uint8)
+
+
+def stretch(bands: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
+    """Raw values to 0..255: `low` and below to 0, `high` and above to 255, between them linearly, halves upwards."""
+    inside = np.clip(bands.astype(np.float64), low, high) - low
+    return np.floor(inside * (255.0 / (high - low)) + 0.5).astype(np.uint8)
+
+
+def raw_bands(data: bytes, channels: Sequence[int] | None = None, *, deep: bool = False) -> NDArray[Any]:
+    """Values as the file holds them, height x width x 1 or 3, turned as EXIF asks.
+
+    Args:
+        data: the whole file.
+        channels: which of its channels to take, one or three, from 0; None: it must have one or three. An alpha
+            channel that is opaque throughout does not count.
+        deep: whether grey of 9 to 16 bits, signed or not, is taken; else TooDeepError.
+
+    Raises BadImageError for whatever cannot be read without changing values.
+    """
+    try:
+        with Image.open(io.BytesIO(data if channels is None else _without_alpha(data))) as image:
+            _refuse_container(image)
+            count, bits = _stored(image, data)
+            image.load()
+            if bits > 8 and not deep:
+                values = np.asarray(image)
+                raise TooDeepError(bits, int(values.min()), int(values.max()))
+            bands = _bands(image)
+            return _chosen(bands, count, channels, opaque=_is_opaque(image))
+    except BadImageError:
+        raise
+    except UnidentifiedImageError:
+        raise BadImageError(*_unknown(data)) from None
+    except Exception as error:  # decoders raise nearly anything on damaged bytes (OSError, SyntaxError, struct.error)
+        reason = str(error).partition("\n")[0][:120] or type(error).__name__
+        raise BadImageError(f"cannot be decoded ({reason})", "copy or export the file again") from error
+
+
+def _refuse_container(image: Image.Image) -> None:
+    """What the header tells before any decoding."""
+    if image.format not in FORMATS:
+        raise BadImageError(f"is {image.format}, of which nothing is known", "export it as 8-bit PNG or JPEG")
+    refuse_size(image)
+    frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+    if frames > 1:
+        raise BadImageError(f"holds {frames} pages or frames", "save each as a file of its own")
+
+
+def refuse_size(image: Image.Image) -> None:
+    """BadImageError for more than MAX_PIXELS, and for a side of a single pixel."""
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise BadImageError(
+            f"has {height} x {width} = {width * height / 1e6:.0f} million pixels, more than {MAX_PIXELS / 1e6:.0f}",
+            "cut it and its mask into tiles",
+        )
+    if min(width, height) < 2:
+        raise BadImageError(f"is {height} x {width} pixels (height x width)", "take the strip out of the set")
+
+
+def _stored(image: Image.Image, data: bytes) -> tuple[int, int]:
+    """(channels, bits a channel) as the file stores them, which Pillow's mode hides; refuses what it alters."""
+    count, bits, numbers = (3 if image.mode == "P" else len(image.getbands())), 8, 1
+    if image.format == "PNG":
+        bits = data[24]
+    elif image.format == "TIFF":
+        tags = image.tag_v2  # type: ignore[attr-defined]
+        bits, numbers = max(tags.get(_BITS, (1,))), max(tags.get(_SAMPLE_FORMAT, (1,)))
+        count = count if image.mode == "P" else tags.get(_SAMPLES, 1)
+        if bits > 8 and tags.get(_PHOTOMETRIC) == 0:
+            raise BadImageError(f"{bits} bits a channel, and white is 0", "save it so that black is 0")
+    elif image.format == "JPEG2000":
+        at = data.find(b"\xff\x4f\xff\x51")  # begin of the code stream, and its size block
+        depths = data[at + 42 : at + 42 + 3 * count : 3]
+        bits, numbers = max(depth & 0x7F for depth in depths) + 1, 2 if max(depths) & 0x80 else 1
+        if 8 < bits < 16:
+            raise BadImageError(f"{bits} bits a channel in JPEG 2000", "save it as 16-bit PNG or TIFF")
+    if numbers == 3 or image.mode == "F":
+        raise BadImageError("holds floating-point values", "save it as 16-bit grey PNG or TIFF, or with 8 bits")
+    if numbers not in (1, 4) and (bits != 16 or image.format != "TIFF"):
+        raise BadImageError(f"holds signed values of {bits} bits", "save it as 16-bit grey TIFF, or with 8 bits")
+    if bits > 16 or (bits > 8 and count > 1):
+        raise BadImageError(f"{count} x {bits} bits a pixel", "save colour with 8 bits a channel, grey with 8 or 16")
+    if image.mode not in _MODES:
+        raise BadImageError(f"colours are {image.mode}, which decoders turn into RGB each in its own way")
+    return count, bits
+
+
+def _bands(image: Image.Image) -> NDArray[Any]:
+    """Height x width x channels, the palette looked up, turned as EXIF asks."""
+    turned = ImageOps.exif_transpose(image)
+    if turned.mode in ("1", "P"):
+        # By way of RGBA a palette with transparency keeps its colours; decoders for training drop the transparency.
+        turned = turned.convert("L") if turned.mode == "1" else turned.convert("RGBA").convert("RGB")
+    array = np.asarray(turned)
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    return array if array.ndim == 3 else array[..., None]
+
+
+def _is_opaque(image: Image.Image) -> bool:
+    """Whether no pixel is transparent: then dropping what says so changes nothing."""
+    if not image.has_transparency_data:
+        return True
+    return bool(image.convert("RGBA").getchannel("A").getextrema() == (255, 255))
+
+
+def _chosen(bands: NDArray[Any], count: int, channels: Sequence[int] | None, *, opaque: bool) -> NDArray[Any]:
+    if channels is not None:
+        if max(channels) >= count:
+            raise ChannelsError(f"has channels 0 to {count - 1}, and {max(channels)} is asked for")
+        if max(channels) >= bands.shape[2]:
+            raise BadImageError(f"channel {max(channels)} of {count} cannot be read", "save it among the first three")
+        return bands[..., list(channels)]
+    alpha = bands.shape[2] in (2, 4)
+    if alpha and opaque:
+        return bands[..., :-1]
+    if alpha or count not in (1, 3):
+        raise ChannelsError(f"has {count} channels")
+    if not opaque:
+        raise ChannelsError("has transparent pixels")
+    return bands
+
+
+def _without_alpha(data: bytes) -> bytes:
+    """A TIFF whose extra channel says that it is plain: Pillow hides one of unknown meaning and divides by another."""
+    changed = bytearray(data)
+    order, entries = _tiff_entries(data)
+    samples = next((value for _, tag, value in entries if tag == _SAMPLES), 0)
+    for at, tag, _ in entries if samples in (2, 4) else []:
+        if tag in (_EXTRA, _PHOTOMETRIC):
+            value = 2 if tag == _EXTRA or samples == 4 else 1  # unassociated; RGB, or black is 0
+            short, one = (3).to_bytes(2, order), (1).to_bytes(4, order)
+            changed[at + 2 : at + 12] = short + one + value.to_bytes(2, order) + bytes(2)
+    return bytes(changed)
+
+
+def _tiff_entries(data: bytes) -> tuple[Any, list[tuple[int, int, int]]]:
+    """Byte order of a TIFF and, of each entry of its first page: place in the file, tag, value if that is one short."""
+    order: Any = {b"II*\0": "little", b"MM\0*": "big"}.get(data[:4])
+    if order is None:
+        return None, []
+
+    def number(at: int, size: int) -> int:
+        return int.from_bytes(data[at : at + size], order)
+
+    first = number(4, 4)
+    places = [first + 2 + 12 * index for index in range(number(first, 2))]
+    return order, [(at, number(at, 2), number(at + 8, 2)) for at in places]
+
+
+def _unknown(data: bytes) -> tuple[str, str]:
+    """Why Pillow knows no such file, and what would do."""
+    samples = next((value for _, tag, value in _tiff_entries(data)[1] if tag == _SAMPLES), 1)
+    if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return f"a TIFF of a kind that is not read ({samples} channels)", "save grey or RGB with 8 bits a channel"
+    return "not an image file", "export it as 8-bit PNG or JPEG"
 
 
 def resized_size(contract: dict[str, Any], height: int, width: int) -> tuple[int, int]:
@@ -258,11 +452,13 @@ def main(arguments: list[str]) -> int:
     except ValueError as error:
         print(f"predict.py: {error}", file=sys.stderr)
         return 2
+    Image.MAX_IMAGE_PIXELS = None  # read_image refuses large images itself, in one line
+    warnings.filterwarnings("ignore", module="PIL")  # of metadata, which is not read
     predictor, failed = Predictor(Path(__file__).resolve().parent), 0
     for name, path in images.items():
         try:
-            save_mask(predictor.mask(read_image(path)), out / name)
-        except (BadImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+            save_mask(predictor.mask(read_image(path, predictor.rule)), out / name)
+        except (BadImageError, OSError) as error:
             failed += 1
             print(f"predict.py: {path}: {error}", file=sys.stderr)
     print(f"{len(images) - failed} masks in {out}")

@@ -7,13 +7,30 @@ index of the class.
 
 import csv
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from mmtuna.objectives.predict import SUFFIXES
 from mmtuna.spaces.errors import InputError
 
-IMAGE_EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
+MASK_EXTENSIONS = SUFFIXES | {".gif"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageRule:
+    """How image files become 8-bit pixels where they are not read as they are.
+
+    `channels` are those taken, one or three of them, from 0; None takes all. `range` holds the raw values that become 0
+    and 255, or percentiles of the training images such as "p0.5-p99.5"; None leaves 8-bit values as they are.
+    """
+
+    channels: tuple[int, ...] | None = None
+    range: tuple[float, float] | str | None = None
+
+    def __bool__(self) -> bool:
+        return self.channels is not None or self.range is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +38,9 @@ class Dataset:
     """Where the images and masks lie, and what the mask values mean; says nothing about the files' contents.
 
     `classes[i]` names mask value `i` (class 0 is the background by convention); `ignore_index`, 0..255, marks pixels
-    that count nowhere. `subjects` maps an image's name to its subject (patient, eye) and is empty when unknown.
-    `names` are the images' names, sorted, relative to the image folder, "/" between folders, without the suffix.
+    that count nowhere. `rule` says how images are read. `subjects` maps an image's name to its subject (patient, eye)
+    and is empty when unknown. `names` are the images' names, sorted, relative to the image folder, "/" between folders,
+    without the suffix; `left_out` are image files of that folder with another suffix.
     """
 
     root: Path
@@ -32,8 +50,10 @@ class Dataset:
     mask_suffix: str = ".png"
     classes: tuple[str, ...]
     ignore_index: int = 255
+    rule: ImageRule = ImageRule()
     subjects: Mapping[str, str] = field(default_factory=dict)
     names: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check_classes(self.classes, self.ignore_index)
@@ -49,13 +69,15 @@ class Dataset:
         image_suffix: str | None = None,
         mask_suffix: str | None = None,
         ignore_index: int = 255,
+        rule: ImageRule | None = None,
         subjects: str | None = None,
     ) -> "Dataset":
         """List the files under `root`; no image is read.
 
         A suffix of None is found by looking: exactly one image extension must then occur in the folder.
         `subjects` is a CSV file relative to `root` whose columns include `image` (a name without suffix) and `subject`.
-        Raises InputError for missing folders, ambiguous suffixes, bad classes, a bad CSV, or when no image has a mask.
+        Raises InputError for missing folders, ambiguous suffixes, names that a list cannot hold, bad classes, a bad
+        CSV, or when no image has a mask.
         """
         root = Path(root)
         _check_classes(tuple(classes), ignore_index)
@@ -63,8 +85,13 @@ class Dataset:
             raise InputError(f"{root}: no such folder; give the data set's root folder")
         image_files = _list_files(root, images, "images")
         mask_files = _list_files(root, masks, "masks")
-        image_suffix = image_suffix or _detect_suffix(image_files, root / images, "image_suffix")
-        mask_suffix = mask_suffix or _detect_suffix(mask_files, root / masks, "mask_suffix")
+        image_suffix = image_suffix or _detect_suffix(image_files, root / images, "image_suffix", SUFFIXES)
+        mask_suffix = mask_suffix or _detect_suffix(mask_files, root / masks, "mask_suffix", MASK_EXTENSIONS)
+        if not image_suffix.lower().endswith(tuple(SUFFIXES)):
+            known = ", ".join(sorted(SUFFIXES))
+            raise InputError(f"image_suffix: {image_suffix!r} is none of an image that is read ({known}); convert them")
+        _refuse_other_case(image_files, image_suffix, root / images)
+        _refuse_other_case(mask_files, mask_suffix, root / masks)
         names = _strip_suffix(image_files, image_suffix)
         mask_names = set(_strip_suffix(mask_files, mask_suffix))
         if images == masks:
@@ -74,9 +101,13 @@ class Dataset:
             names = [n for n in names if not f"{n}{image_suffix}".endswith(mask_suffix) or n in mask_names]
         if not names:
             raise InputError(f"{root / images}: no file ends in {image_suffix!r}; set image_suffix to what they end in")
+        _refuse_unlistable(root / images, names)
         if mask_names.isdisjoint(names):
-            sought = f"{names[0]}{mask_suffix}"
-            raise InputError(f"{root / masks}: no image has a mask, {sought} is not there; set masks or mask_suffix")
+            sought, near = f"{names[0]}{mask_suffix}", near_name(names[0], alike(mask_names))
+            fix = (
+                f"{near}{mask_suffix} is: names must be the same, sign for sign" if near else "set masks or mask_suffix"
+            )
+            raise InputError(f"{root / masks}: no image has a mask, {sought} is not there; {fix}")
         return cls(
             root=root,
             images=images,
@@ -85,8 +116,10 @@ class Dataset:
             mask_suffix=mask_suffix,
             classes=tuple(classes),
             ignore_index=ignore_index,
+            rule=rule or ImageRule(),
             subjects=_read_subjects(root / subjects, names) if subjects else {},
             names=tuple(names),
+            left_out=_left_out(image_files, names, image_suffix, mask_suffix if images == masks else None),
         )
 
     def image_path(self, name: str) -> Path:
@@ -103,9 +136,26 @@ class Dataset:
         return tuple(sorted(set(found) - set(self.names)))
 
 
+TWO_CLASSES = "name at least 2, the background first"
+
+
+def alike(names: Iterable[str]) -> dict[str, str]:
+    """Names by what is left of them without the differences that a person does not see: case and Unicode's form."""
+    return {_folded(name): name for name in names}
+
+
+def near_name(name: str, among: Mapping[str, str]) -> str | None:
+    """The one of `alike` names that looks like `name`."""
+    return among.get(_folded(name))
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
 def _check_classes(classes: tuple[str, ...], ignore_index: int) -> None:
     if len(classes) < 2:
-        raise InputError(f"classes: {len(classes)} given; name at least 2, the background first")
+        raise InputError(f"classes: {len(classes)} given; {TWO_CLASSES}")
     if any(not name.strip() for name in classes):
         raise InputError("classes: an empty name; every class needs one")
     twice = sorted({name for name in classes if classes.count(name) > 1})
@@ -114,8 +164,8 @@ def _check_classes(classes: tuple[str, ...], ignore_index: int) -> None:
     if not 0 <= ignore_index <= 255:
         raise InputError(f"ignore_index: {ignore_index} cannot stand in an 8-bit mask; use 0 to 255")
     if ignore_index < len(classes):
-        taken = classes[ignore_index]
-        raise InputError(f"ignore_index: {ignore_index} is the value of class {taken!r}; use {len(classes)} to 255")
+        taken, free = classes[ignore_index], f"use {len(classes)} to 255, with masks to match"
+        raise InputError(f"ignore_index: {ignore_index} is the value of class {taken!r}; {free}")
 
 
 def _list_files(root: Path, folder: str, key: str) -> list[str]:
@@ -139,19 +189,61 @@ def _walk(top: Path) -> Iterator[str]:
         yield from ((inside / f).as_posix() for f in files if not f.startswith("."))
 
 
-def _detect_suffix(files: list[str], folder: Path, key: str) -> str:
+def _detect_suffix(files: list[str], folder: Path, key: str, extensions: frozenset[str]) -> str:
     found: dict[str, int] = {}
     for file in files:
         suffix = PurePosixPath(file).suffix
-        if suffix.lower() in IMAGE_EXTENSIONS:
+        if suffix.lower() in extensions:
             found[suffix] = found.get(suffix, 0) + 1
     if not found:
-        known = ", ".join(sorted(IMAGE_EXTENSIONS))
+        known = ", ".join(sorted(extensions))
         raise InputError(f"{folder}: no image files ({known}); put them there or set {key}")
     if len(found) > 1:
         counts = ", ".join(f"{suffix} ({count})" for suffix, count in sorted(found.items()))
-        raise InputError(f"{folder}: several suffixes, {counts}; set {key} to the one to use")
+        one = len({suffix.lower() for suffix in found}) == 1
+        fix = "rename the files so that all end in one" if one else f"set {key} to the one to use"
+        raise InputError(f"{folder}: several suffixes, {counts}; {fix}")
     return next(iter(found))
+
+
+def _refuse_other_case(files: list[str], suffix: str, folder: Path) -> None:
+    """Files that end in .PNG where .png is sought: nobody means to leave them out."""
+    other = [f for f in files if not f.endswith(suffix) and f.lower().endswith(suffix.lower())]
+    if other:
+        raise InputError(
+            f"{folder}: {len(other)} files end in {suffix!r} but for upper and lower case ({some(other)}); rename them "
+            "so that all end in one"
+        )
+
+
+def _refuse_unlistable(folder: Path, names: list[str]) -> None:
+    """MMSegmentation reads names from lists, a line each, without the white space at its ends."""
+    for name in names:
+        if name != name.strip() or name.splitlines() != [name] or not _is_utf8(name):
+            raise InputError(
+                f"{folder}: the name {name!r} begins or ends with a space or holds signs that no list of names can; "
+                "rename image and mask"
+            )
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # bytes of another encoding, which Python keeps as surrogates
+        return False
+    return True
+
+
+def _left_out(files: list[str], names: list[str], suffix: str, mask_suffix: str | None) -> tuple[str, ...]:
+    taken = {f"{name}{suffix}" for name in names}
+    others = (f for f in files if f not in taken and PurePosixPath(f).suffix.lower() in SUFFIXES)
+    return tuple(f for f in others if mask_suffix is None or not f.endswith(mask_suffix))
+
+
+def some(names: Sequence[str]) -> str:
+    """Up to three of the names, and how many there are in all."""
+    more = f", ... ({len(names)} in all)" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
 
 
 def _strip_suffix(files: list[str], suffix: str) -> list[str]:
@@ -160,13 +252,8 @@ def _strip_suffix(files: list[str], suffix: str) -> list[str]:
 
 def _read_subjects(path: Path, names: list[str]) -> dict[str, str]:
     """Image name -> subject for every name in `names`; rows about other images are passed over."""
-    try:
-        # utf-8-sig: spreadsheets put a byte order mark before the first column's name.
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.reader(file))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); give a UTF-8 CSV with columns image,subject") from None
-    header = [cell.strip() for cell in rows[0]] if rows else []
+    rows = _read_table(path)
+    header = [cell.strip().lower() for cell in rows[0]] if rows else []
     if "image" not in header or "subject" not in header:
         raise InputError(f"{path}: header is {','.join(header)!r}; it must name the columns image,subject")
     image_at, subject_at = header.index("image"), header.index("subject")
@@ -186,3 +273,18 @@ def _read_subjects(path: Path, names: list[str]) -> dict[str, str]:
             "add a row for each, with names as in the image folder without suffix"
         )
     return {name: subjects[name] for name in names}
+
+
+def _read_table(path: Path) -> list[list[str]]:
+    """Rows of a CSV file as spreadsheets write it: UTF-8 or UTF-16, cells between commas, semicolons or tabs."""
+    try:
+        data = path.read_bytes()
+        # Spreadsheets put a byte order mark before the first column's name.
+        text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+        first, _, rest = text.partition("\n")
+        if first.lower().startswith("sep="):  # Excel's own line
+            text, first = rest, rest.partition("\n")[0]
+        separator = max(",;\t", key=first.count)
+        return list(csv.reader(text.splitlines(keepends=True), delimiter=separator))
+    except (OSError, UnicodeError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read ({error}); give a UTF-8 CSV with columns image,subject") from None

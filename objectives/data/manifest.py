@@ -2,20 +2,27 @@
 
 import hashlib
 import json
+import os
+import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
-from PIL import ImageFile
+from PIL import Image, ImageFile
 
-from mmtuna.objectives.data.dataset import Dataset
+from mmtuna.objectives.data.dataset import Dataset, alike, near_name
 from mmtuna.objectives.data.reading import BadFile, FileRecord, read_record
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import write_whole
 
-VERSION = 1
+VERSION = 2
+_UNKNOWN_RULE = "of version 1"
+"""Marks records that were read less strictly: their figures hold, and their files are read again."""
+_DEFAULTS = {entry.name: entry.default for entry in fields(FileRecord)}
+_NO_MASK = "image without a mask"
 _LISTED = 10  # more files than this with the very same problem become one line
 
 
@@ -34,14 +41,18 @@ class Problem:
 
 @dataclass(frozen=True)
 class Manifest:
-    """File path relative to the data set's root ("/" between folders) -> what the file held when last read."""
+    """File path relative to the data set's root ("/" between folders) -> what the file held when last read.
+
+    `ranges` maps a digest of training images and percentiles to the raw values found (low, high).
+    """
 
     records: Mapping[str, FileRecord] = field(default_factory=dict)
+    ranges: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write as JSON; the file appears whole or not at all."""
-        rows = {file: asdict(record) for file, record in sorted(self.records.items())}
-        write_whole(path, json.dumps({"version": VERSION, "records": rows}) + "\n")
+        rows = {file: _row(record) for file, record in sorted(self.records.items())}
+        write_whole(path, json.dumps({"version": VERSION, "records": rows, "ranges": dict(self.ranges)}) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> "Manifest":
@@ -53,9 +64,12 @@ class Manifest:
             return cls()
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
-            if data["version"] != VERSION:
+            if data["version"] not in (1, VERSION):
                 return cls()
-            return cls({file: _record(row) for file, row in data["records"].items()})
+            records = {file: _record(row) for file, row in data["records"].items()}
+            if data["version"] == 1:
+                records = {file: replace(record, rule=_UNKNOWN_RULE) for file, record in records.items()}
+            return cls(records, {key: (int(low), int(high)) for key, (low, high) in data.get("ranges", {}).items()})
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             raise InputError(f"{path}: is not a manifest of image files; delete it, it is written anew") from None
 
@@ -73,43 +87,109 @@ def inspect(
     *,
     names: Iterable[str] | None = None,
     manifest: Manifest | None = None,
-    threads: int = 4,
+    threads: int | None = None,
     on_file: Callable[[int, int], None] | None = None,
 ) -> Inspection:
     """Read every image and mask of `names` (all by default, and then masks without an image are problems too).
 
     A file whose size and time are as in `manifest` is not read again. `on_file(done, total)` is called in this
-    thread after each file. The new manifest holds the inspected files only, and none that could not be used.
+    thread after each file. `threads` is the number of cores by default, 4 at least. The new manifest holds the
+    inspected files only, and none that could not be used.
     """
     chosen = dataset.names if names is None else tuple(dict.fromkeys(names))
     files = {image_file(dataset, name): False for name in chosen} | {mask_file(dataset, name): True for name in chosen}
-    known = manifest.records if manifest else {}
-
-    def look(file: str) -> FileRecord | BadFile:
-        return read_record(dataset.root / file, is_mask=files[file], known=known.get(file))
-
-    records: dict[str, FileRecord] = {}
-    found: list[tuple[str, str, str]] = []
-    forgiving = ImageFile.LOAD_TRUNCATED_IMAGES
-    ImageFile.LOAD_TRUNCATED_IMAGES = False  # another library may have set it; a cut file must not pass here
-    try:
-        with ThreadPoolExecutor(max(threads, 1)) as pool:
-            for done, (file, result) in enumerate(zip(files, pool.map(look, files), strict=True), start=1):
-                if isinstance(result, BadFile):
-                    found.append((file, result.what, result.fix))
-                else:
-                    records[file] = result
-                if on_file:
-                    on_file(done, len(files))
-    finally:
-        ImageFile.LOAD_TRUNCATED_IMAGES = forgiving
+    results = dict(_read_all(dataset, files, manifest or Manifest(), threads or max(4, os.cpu_count() or 4), on_file))
+    records = {file: result for file, result in results.items() if isinstance(result, FileRecord)}
+    bad = {file: result for file, result in results.items() if isinstance(result, BadFile)}
+    found = [(file, *_told(result, bad)) for file, result in bad.items()]
     for name in chosen:
         found += _pair_problems(dataset, name, records)
     if names is None:
-        fix = f"add the image to {dataset.images}/ or take the mask away"
-        found += [(mask_file(dataset, name), "mask without an image", fix) for name in dataset.stray_masks()]
-    masks = [record for name in chosen if (record := records.get(mask_file(dataset, name)))]
-    return Inspection(_grouped(found) + _empty_classes(dataset, masks), Manifest(records))
+        found = _with_strays(dataset, found)
+    images, masks = (
+        {file: records[file] for name in chosen if (file := file_of(dataset, name)) in records}
+        for file_of in (image_file, mask_file)
+    )
+    problems = _grouped(found) + _mixed_depths(dataset, images) + _value_problems(dataset, masks)
+    problems += _empty_classes(dataset, list(masks.values()))
+    return Inspection(problems, Manifest(records, manifest.ranges if manifest else {}))
+
+
+def _read_all(
+    dataset: Dataset,
+    files: Mapping[str, bool],
+    manifest: Manifest,
+    threads: int,
+    on_file: Callable[[int, int], None] | None,
+) -> Iterator[tuple[str, FileRecord | BadFile]]:
+    """What each file holds, in their order; `files` says which are masks."""
+    root, known = os.fspath(dataset.root), manifest.records
+
+    def look(file: str) -> FileRecord | BadFile:
+        path = Path(root, file)
+        return read_record(path, is_mask=files[file], known=known.get(file), rule=dataset.rule)
+
+    with _strict_decoders(), ThreadPoolExecutor(threads) as pool:
+        for done, (file, result) in enumerate(zip(files, pool.map(look, files), strict=True), start=1):
+            yield file, result
+            if on_file:
+                on_file(done, len(files))
+
+
+@contextmanager
+def _strict_decoders() -> Iterator[None]:
+    """Settings of Pillow that another library may have changed, and that no file may get past or print through."""
+    forgiving, largest = ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS
+    ImageFile.LOAD_TRUNCATED_IMAGES = False  # a cut file must not pass here
+    Image.MAX_IMAGE_PIXELS = None  # large images are refused in a line of our own
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="PIL")  # of metadata, which is not read
+            yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = forgiving, largest
+
+
+def _told(result: BadFile, bad: Mapping[str, BadFile]) -> tuple[str, str]:
+    """(what, fix) of a bad file; the way out of images that are too deep names the values of all of them."""
+    if result.span is None:
+        return result.what, result.fix
+    spans = [other.span for other in bad.values() if other.span]
+    low, high = min(span[0] for span in spans), max(span[1] for span in spans)
+    fix = (
+        f"values are {low} to {high} in all: say in [data] which become 0 and 255, range = [{low}, {high}], or range = "
+        '"p0.5-p99.5" for percentiles of the training images'
+    )
+    return result.what, fix
+
+
+def _with_strays(dataset: Dataset, found: list[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
+    """Masks without an image beside `found`, and a pair whose names only look the same as one problem."""
+    strays = dataset.stray_masks()
+    looks, explained = alike(strays), set()
+    lonely = {mask_file(dataset, name): name for name in dataset.names}
+    told = []
+    for file, what, fix in found:
+        near = near_name(lonely[file], looks) if what == _NO_MASK and file in lonely else None
+        if near is not None:
+            explained.add(near)
+            fix = f"{mask_file(dataset, near)!r} is there: write both names the same, letter for letter"
+            fix += "" if near.casefold() == lonely[file].casefold() else " and in the same form of Unicode"
+        told.append((file, what, fix))
+    fix = f"add the image to {dataset.images}/ or take the mask away"
+    return told + [(mask_file(dataset, name), "mask without an image", fix) for name in strays if name not in explained]
+
+
+def _mixed_depths(dataset: Dataset, images: Mapping[str, FileRecord]) -> list[Problem]:
+    """Images of 8 bits among deeper ones: one range cannot fit both."""
+    by_bits: dict[int, list[str]] = defaultdict(list)
+    for file, record in images.items():
+        by_bits[record.bits].append(file)
+    if len(by_bits) < 2:
+        return []
+    few = min(by_bits.values(), key=len)
+    what = f"{len(few)} of {len(images)} images hold {images[few[0]].bits} bits a channel and the others do not"
+    return [Problem(f"{dataset.images}/", f"{what} ({few[0]})", "bring all to one depth: [data] range is one for all")]
 
 
 def image_file(dataset: Dataset, name: str) -> str:
@@ -147,8 +227,12 @@ def _pixels(masks: Iterable[FileRecord]) -> dict[int, int]:
     return dict(sorted(total.items()))
 
 
+def _row(record: FileRecord) -> dict[str, object]:
+    return {name: value for name, value in vars(record).items() if value != _DEFAULTS[name]}
+
+
 def _record(row: dict[str, object]) -> FileRecord:
-    values = row.pop("values")
+    values = row.pop("values", None)
     if values is not None and not isinstance(values, dict):
         raise TypeError("values")
     # JSON turns the mask values, being keys, into text.
@@ -156,28 +240,60 @@ def _record(row: dict[str, object]) -> FileRecord:
 
 
 def _pair_problems(dataset: Dataset, name: str, records: Mapping[str, FileRecord]) -> list[tuple[str, str, str]]:
-    """What is wrong with a mask beside its image and the data set's classes; nothing for files that are bad anyway."""
+    """What is wrong with a mask beside its image; nothing for files that are bad anyway."""
     file = mask_file(dataset, name)
     image, mask = records.get(image_file(dataset, name)), records.get(file)
     if mask is None:
         return []
     problems: list[tuple[str, str, str]] = []
-    if image and (image.height, image.width) != (mask.height, mask.width):
+    turn = _turn_problem(image, mask) if image else None
+    if turn:
+        problems.append((image_file(dataset, name), *turn))
+    elif image and (image.height, image.width) != (mask.height, mask.width):
         sizes = f"mask is {mask.height} x {mask.width}, its image {image.height} x {image.width} (height x width)"
         problems.append((file, sizes, "make both the same size, masks by nearest neighbour"))
-    values, classes = mask.values or {}, len(dataset.classes)
-    wrong = [value for value in values if value >= classes and value != dataset.ignore_index]
-    if wrong:
-        shown = ", ".join(map(str, wrong[:5])) + (f", ... ({len(wrong)} values)" if len(wrong) > 5 else "")
-        what = f"holds {shown}, but only 0 to {classes - 1} and {dataset.ignore_index} (ignored) mean something"
-        problems.append((file, what, _values_fix(dataset, set(values))))
     return problems
 
 
-def _values_fix(dataset: Dataset, values: set[int]) -> str:
+def _value_problems(dataset: Dataset, masks: Mapping[str, FileRecord]) -> list[Problem]:
+    """Masks with values that are no class: one line each where they are few, else one with all the values."""
+    known = {*range(len(dataset.classes)), dataset.ignore_index}
+    wrong = {file: set(record.values or ()) for file, record in masks.items() if set(record.values or ()) - known}
+    if len(wrong) <= _LISTED:
+        return [Problem(file, *_meaningless(dataset, values), (file,)) for file, values in wrong.items()]
+    where = f"{', '.join(list(wrong)[:3])}, ... ({len(wrong)} of {len(masks)} masks)"
+    return [Problem(where, *_meaningless(dataset, set().union(*wrong.values())), tuple(wrong))]
+
+
+def _meaningless(dataset: Dataset, values: set[int]) -> tuple[str, str]:
     classes = len(dataset.classes)
+    wrong = sorted(value for value in values if value >= classes and value != dataset.ignore_index)
+    shown = ", ".join(map(str, wrong[:5])) + (f", ... ({len(wrong)} values)" if len(wrong) > 5 else "")
+    what = f"holds {shown}, but only 0 to {classes - 1} and {dataset.ignore_index} (ignored) mean something"
+    return what, _values_fix(dataset, values)
+
+
+def _turn_problem(image: FileRecord, mask: FileRecord) -> tuple[str, str] | None:
+    """Training turns an image as EXIF says and never its mask, which fits only where it was drawn on the turned image.
+
+    The sizes show that where the turn swaps height and width; otherwise nothing does.
+    """
+    if image.orientation == 1:
+        return None
+    swaps = image.orientation in (5, 6, 7, 8) and image.height != image.width
+    if swaps and (image.height, image.width) == (mask.height, mask.width):
+        return None
+    what = f"EXIF turns the image (orientation {image.orientation}) and nothing turns its mask"
+    return what, "save the turned pixels without the tag (mogrify -auto-orient), and look whether the mask fits them"
+
+
+def _values_fix(dataset: Dataset, values: set[int]) -> str:
+    classes, counted = len(dataset.classes), values - {dataset.ignore_index}
     if values <= {0, 255}:
         return "a 0/255 mask: divide it by 255"
+    if max(counted) == classes:  # as MMSegmentation's reduce_zero_label has it
+        shifted = f"take 1 off every value and write {dataset.ignore_index} for 0"
+        return f"name {classes + 1} classes, or where 0 means unlabelled, {shifted}"
     if len(values) == classes:
         return f"map its {classes} values to 0 to {classes - 1}"
     if len(values) > 20:

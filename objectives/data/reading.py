@@ -1,24 +1,39 @@
 """Reading one image or mask file strictly: what a forgiving decoder lets pass is a bad file here."""
 
+from __future__ import annotations
+
 import hashlib
 import io
+import json
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
+
+from mmtuna.objectives import predict
+from mmtuna.objectives.data.dataset import ImageRule
+from mmtuna.objectives.predict import BadImageError, ChannelsError, TooDeepError
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8"
 _EXIF_ORIENTATION = 274
+_TIFF_BITS = 258
+_MASK_FORMATS = ("PNG", "BMP", "TIFF", "GIF")
+_LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")
+_MASK_FIX = "save masks as PNG, one 8-bit channel whose value is the class index"
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileRecord:
     """A sound file: size in bytes, time of change in ns, content hash, extent in pixels as training sees it.
 
-    `values`, for masks only, maps each value that occurs (0..255) to its number of pixels.
+    `values`, for masks only, maps each value that occurs (0..255) to its number of pixels. For images only: `rule` is
+    the rule that it was read by, `lowest` and `highest` are its raw values where that rule has a range, `bits` those a
+    channel, `orientation` what EXIF says (1: as it lies).
     """
 
     size: int
@@ -27,29 +42,45 @@ class FileRecord:
     height: int
     width: int
     values: dict[int, int] | None = None
+    rule: str = ""
+    lowest: int | None = None
+    highest: int | None = None
+    bits: int = 8
+    orientation: int = 1
 
 
 @dataclass(frozen=True)
 class BadFile:
-    """Why a file cannot be used, and what would make it usable."""
+    """Why a file cannot be used, and what would make it usable; `span` is the raw values of one that is too deep."""
 
     what: str
     fix: str
+    span: tuple[int, int] | None = None
 
 
-def read_record(path: Path, *, is_mask: bool, known: FileRecord | None = None) -> FileRecord | BadFile:
-    """The record of `path`; `known` is returned unread while the file's size and time are the same.
+def rule_text(rule: ImageRule) -> str:
+    """What of a rule a record depends on: the range's figures do not matter to what is read."""
+    return json.dumps([rule.channels, rule.range is not None]) if rule else ""
 
-    The file is read once, hashed and decoded to its last pixel. Never raises for a bad file.
+
+def read_record(
+    path: Path, *, is_mask: bool, known: FileRecord | None = None, rule: ImageRule | None = None
+) -> FileRecord | BadFile:
+    """The record of `path`; `known` is returned unread while the file's size, its time and the rule are the same.
+
+    The file is read once, hashed and decoded to its last pixel: a mask as a training does, an image both as a training
+    and as predict.py does, which must see the same pixels. Never raises for a bad file.
     """
+    rule = rule or ImageRule()
+    text = "" if is_mask else rule_text(rule)
     try:
         status = path.stat()
-        same = known and (known.size, known.mtime_ns) == (status.st_size, status.st_mtime_ns)
+        same = known and (known.size, known.mtime_ns, known.rule) == (status.st_size, status.st_mtime_ns, text)
         if known and same and (known.values is not None) == is_mask:
             return known
         data = path.read_bytes()
     except FileNotFoundError:
-        return _missing(is_mask)
+        return _missing(path, is_mask)
     except OSError as error:
         return BadFile(f"cannot be read ({error.strerror})", "check the file's permissions and the disk")
     if not data:
@@ -58,32 +89,110 @@ def read_record(path: Path, *, is_mask: bool, known: FileRecord | None = None) -
     if fault:
         return BadFile(fault, "copy or export the file again")
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-            bad = _mode_fault(image, data, is_mask)
-            if bad:
-                return bad
-            height, width = _extent(image)
-            values = _count(image) if is_mask else None
+        found = _read_mask(data) if is_mask else _read_image(data, rule)
+    except BadImageError as error:
+        return _bad(error)
+    except UnidentifiedImageError:
+        return BadFile("not an image file", _MASK_FIX)
     except Exception as error:  # decoders raise nearly anything on damaged bytes (OSError, SyntaxError, struct.error)
         reason = str(error).partition("\n")[0].replace(str(path), "")[:120] or type(error).__name__
-        if "cannot identify image file" in reason:
-            return BadFile("not an image file", "export it as 8-bit PNG or JPEG")
         return BadFile(f"cannot be decoded ({reason})", "copy or export the file again")
-    return FileRecord(
-        size=len(data),
-        mtime_ns=status.st_mtime_ns,
-        sha256=hashlib.sha256(data).hexdigest(),
-        height=height,
-        width=width,
-        values=values,
-    )
+    digest = hashlib.sha256(data).hexdigest()
+    return FileRecord(size=len(data), mtime_ns=status.st_mtime_ns, sha256=digest, rule=text, **found)
 
 
-def _missing(is_mask: bool) -> BadFile:
+def _missing(path: Path, is_mask: bool) -> BadFile:
+    if path.is_symlink():
+        return BadFile("is a link to a file that is not there", "put that file back")
     if is_mask:
         return BadFile("image without a mask", "add the mask or leave the image out")
     return BadFile("no such image", "add the image or take its name off the list")
+
+
+def _bad(error: BadImageError) -> BadFile:
+    if isinstance(error, TooDeepError):
+        return BadFile(error.what, error.fix, (error.lowest, error.highest))
+    if isinstance(error, ChannelsError):
+        return BadFile(error.what, "say in [data] channels which one or three to take, such as channels = [0, 1, 2]")
+    return BadFile(error.what, error.fix)
+
+
+def _read_image(data: bytes, rule: ImageRule) -> dict[str, Any]:
+    if rule:
+        bands = predict.raw_bands(data, rule.channels, deep=rule.range is not None)
+    else:
+        bands = predict.decode(data)
+        _refuse_other_pixels(data, bands)
+    with Image.open(io.BytesIO(data)) as image:
+        orientation = int(image.getexif().get(_EXIF_ORIENTATION, 1))
+    found = {"height": bands.shape[0], "width": bands.shape[1], "orientation": orientation}
+    if rule.range is not None:
+        bits = 8 if bands.dtype == np.uint8 else 16
+        found |= {"bits": bits, "lowest": int(bands.min()), "highest": int(bands.max())}
+    return found
+
+
+def _refuse_other_pixels(data: bytes, ours: predict.Pixels) -> None:
+    """Refuses a file that a training's decoder and predict.py's read differently, for whatever reason."""
+    cv2 = _opencv()
+    if cv2 is None:
+        return
+    theirs = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if theirs is None:
+        raise BadImageError("OpenCV, which loads images for training, cannot decode it")
+    if theirs.shape != ours.shape:
+        raise BadImageError(
+            f"training's decoder turns it to {theirs.shape[0]} x {theirs.shape[1]}, predict.py's to {ours.shape[0]} x "
+            f"{ours.shape[1]} (height x width)"
+        )
+    if not np.array_equal(theirs[..., ::-1], ours):
+        apart = int(np.abs(theirs[..., ::-1].astype(np.int16) - ours).max())
+        raise BadImageError(f"training's decoder (OpenCV) and predict.py's (Pillow) read values up to {apart} apart")
+
+
+@lru_cache(maxsize=1)
+def _opencv() -> Any:
+    """The module cv2, told to print nothing; None where it does not import, which whoever builds the model says."""
+    try:
+        import cv2
+    except ImportError:
+        return None
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    return cv2
+
+
+def _read_mask(data: bytes) -> dict[str, Any]:
+    """Height, width and values of a mask, as MMSegmentation's LoadAnnotations sees it."""
+    with Image.open(io.BytesIO(data)) as image:
+        if image.format not in _MASK_FORMATS:
+            raise BadImageError(f"is {image.format}, whose compression changes values", _MASK_FIX)
+        predict.refuse_size(image)
+        frames = getattr(image, "n_frames", 1)
+        if frames > 1:
+            raise BadImageError(f"holds {frames} pages or frames", "save each as a file of its own")
+        image.load()
+        if image.info.get("compression") in _LOSSY_TIFF:
+            raise BadImageError(f"is TIFF compressed as {image.info['compression']}, which changes values", _MASK_FIX)
+        _refuse_mask_mode(image, data)
+        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+        if orientation != 1:
+            fix = "turn its pixels and take the tag away"
+            raise BadImageError(f"EXIF turns it (orientation {orientation}) and training does not", fix)
+        counts = np.bincount(np.asarray(image).astype(np.uint8).ravel())
+        values = {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
+        return {"height": image.height, "width": image.width, "values": values}
+
+
+def _refuse_mask_mode(image: Image.Image, data: bytes) -> None:
+    if image.mode.startswith("I") or image.mode == "F":
+        raise BadImageError(f"more than 8 bits a channel (mode {image.mode})", _MASK_FIX)
+    # Palette masks are read by their index, which is the class.
+    if image.mode not in ("L", "P", "1"):
+        raise BadImageError(f"mask has {len(image.getbands())} channels ({image.mode})", _MASK_FIX)
+    bits = {"PNG": data[24], "TIFF": max(getattr(image, "tag_v2", {}).get(_TIFF_BITS, (8,)))}.get(image.format or "", 8)
+    if image.mode == "L" and bits in (2, 4):
+        step = 255 // (2**bits - 1)
+        raise BadImageError(f"{bits} bits a pixel, which decoders multiply by {step}", _MASK_FIX)
 
 
 def _container_fault(data: bytes) -> str | None:
@@ -110,28 +219,3 @@ def _png_fault(data: bytes) -> str | None:
             return None
         at = end
     return "cut off (PNG without its end block)"
-
-
-def _mode_fault(image: Image.Image, data: bytes, is_mask: bool) -> BadFile | None:
-    deep = data.startswith(_PNG) and data[24] == 16  # the decoder turns 16-bit colour into 8 without a word
-    if deep or image.mode.startswith("I") or image.mode == "F":
-        return BadFile(f"more than 8 bits a channel (mode {image.mode})", "save it with 8 bits a channel")
-    # Palette masks are read by their index, which is the class.
-    if is_mask and image.mode not in ("L", "P", "1"):
-        bands = len(image.getbands())
-        return BadFile(
-            f"mask has {bands} channels ({image.mode})", "save one 8-bit channel whose value is the class index"
-        )
-    return None
-
-
-def _extent(image: Image.Image) -> tuple[int, int]:
-    """(height, width) after the turn that EXIF asks for: OpenCV, which loads images for training, obeys it."""
-    if image.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8):
-        return image.width, image.height
-    return image.height, image.width
-
-
-def _count(image: Image.Image) -> dict[int, int]:
-    counts = np.bincount(np.asarray(image).astype(np.uint8).ravel())
-    return {int(value): int(counts[value]) for value in np.flatnonzero(counts)}

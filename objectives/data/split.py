@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmtuna.objectives.data.dataset import Dataset
+from mmtuna.objectives.data.dataset import Dataset, alike, near_name, some
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import write_whole
 
@@ -29,11 +29,11 @@ class Split:
                 raise InputError(f"split ({self.source}): the {side} list is empty; it needs at least one image")
             twice = [name for name, count in Counter(names).items() if count > 1]
             if twice:
-                raise InputError(f"split ({self.source}): {side} holds {_some(twice)} twice; list each image once")
+                raise InputError(f"split ({self.source}): {side} holds {some(twice)} twice; list each image once")
         shared = sorted(set(self.train) & set(self.val))
         if shared:
             raise InputError(
-                f"split ({self.source}): {_some(shared)} in both train and val; an image may stand on one side only"
+                f"split ({self.source}): {some(shared)} in both train and val; an image may stand on one side only"
             )
 
     def fingerprint(self) -> str:
@@ -117,8 +117,10 @@ def _check_share(val_share: float) -> None:
 def _read_list(dataset: Dataset, path: Path) -> tuple[str, ...]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); give a text file with one image name a line") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: is not UTF-8 text; save it as UTF-8, one image name a line") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); give a file with one image name a line") from None
     names = tuple(line.strip() for line in lines if line.strip())
     if not names:
         raise InputError(f"{path}: lists no image; write one name a line")
@@ -126,16 +128,28 @@ def _read_list(dataset: Dataset, path: Path) -> tuple[str, ...]:
     unknown = [name for name in names if name not in known]
     if unknown:
         folder = dataset.root / dataset.images
+        meant = _meant(unknown[0], dataset)
+        such = f", such as {meant} for {unknown[0]}" if meant else ""
         raise InputError(
-            f"{path}: {_some(unknown)} not in {folder}; use names relative to it, without {dataset.image_suffix}"
+            f"{path}: {some(unknown)} not in {folder}; use names relative to it, without {dataset.image_suffix}{such}"
         )
     return names
 
 
-def _some(names: list[str]) -> str:
-    """Up to three of the names, and how many there are in all."""
-    more = f", ... ({len(names)} in all)" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more
+def _meant(entry: str, dataset: Dataset) -> str | None:
+    """The image that a line of a list means though it does not name it: with folder, suffix, mask or other signs."""
+    known, looks = set(dataset.names), alike(dataset.names)
+    for text in (entry, entry.split()[0], entry.split(",")[0].strip("\"' ")):
+        text = text.replace("\\", "/").removeprefix("./")
+        for folder in (dataset.images, dataset.masks):
+            text = text.rpartition(f"{folder}/")[2]
+        for suffix in (dataset.image_suffix, dataset.mask_suffix, ""):
+            name = text.removesuffix(suffix)
+            if name in known:
+                return name
+            if near := near_name(name, looks):
+                return near
+    return None
 
 
 def _numeric_first(subject: str) -> tuple[int, int, str]:

@@ -79,10 +79,10 @@ def test_every_fault_is_named_at_once(tmp_path: Path) -> None:
         "images/img_1.png": "zero bytes; copy the file again",
         "images/img_2.png": "not an image file; export it as 8-bit PNG or JPEG",
         "images/img_3.png": "damaged (PNG block 'IDAT' fails its checksum)",
-        "images/img_4.png": "more than 8 bits a channel",
+        "images/img_4.png": "16 bits a channel; values are 0 to 51000 in all: say in [data] which become 0 and 255",
         "masks/img_5.png": "image without a mask; add the mask",
         "masks/extra.png": "mask without an image; add the image to images/",
-        "masks/img_6.png": "mask has 3 channels (RGB); save one 8-bit channel",
+        "masks/img_6.png": "mask has 3 channels (RGB); save masks as PNG, one 8-bit channel",
         "masks/img_7.png": "mask is 56 x 40, its image 40 x 56 (height x width)",
         "masks/img_8.png": "holds 7, but only 0 to 1 and 255 (ignored) mean something",
         "masks/img_9.png": "cut off (PNG without its end block)",
@@ -135,7 +135,7 @@ def test_16_bit_colour_is_found(tmp_path: Path) -> None:
 
     sample(tmp_path, 2)
     cv2.imwrite(str(tmp_path / "images/img_0.png"), noise(40, 56, 3).astype(np.uint16) * 200)
-    assert ["more than 8 bits a channel" in p.what for p in check(tmp_path)] == [True]
+    assert [p.what for p in check(tmp_path)] == ["3 x 16 bits a pixel"]
 
 
 @pytest.mark.parametrize("ignore_index", [255, 254])
@@ -159,7 +159,8 @@ def test_0_255_masks_are_recognised(tmp_path: Path, ignore_index: int) -> None:
     [
         ((0, 128), "map its 2 values to 0 to 1"),
         (tuple(range(60)), "resized by nearest neighbour"),
-        ((0, 1, 2), "name more"),
+        ((0, 1, 2), "name 3 classes, or where 0 means unlabelled, take 1 off every value and write 255 for 0"),
+        ((0, 1, 2, 3), "name more"),
     ],
 )
 def test_other_codings_get_their_own_hint(tmp_path: Path, values: tuple[int, ...], fix: str) -> None:
