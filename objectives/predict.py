@@ -74,7 +74,7 @@ class Predictor:
         document = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
         self.bundle, self.threads = bundle, threads
         self.input: dict[str, Any] = document["input"]
-        self.rule: Rule = self.input.get("image", {})
+        self.rule: Rule = self.input.get("rule", {})
         self.output: dict[str, Any] = document["output"]
         self.files = {(model["height"], model["width"]): model["file"] for model in document["models"]}
         self._sessions: dict[tuple[int, int], Any] = {}

@@ -19,7 +19,7 @@ PREDICTIONS = "predictions"
 OVERLAYS = "overlays"
 WORK = "work"
 CHECKPOINTS = (LAST, BEST)
-MANIFEST, LISTS = "manifest.json", "splits"
+MANIFEST, LISTS, COPIES = "manifest.json", "splits", "images"
 
 
 def trial_name(number: int) -> str:
@@ -149,6 +149,11 @@ class StudyFolder:
     def lists(self) -> tuple[Path, Path]:
         """The names of the training and of the validation images, one a line without suffix."""
         return self.path / LISTS / "train.txt", self.path / LISTS / "val.txt"
+
+    @property
+    def copies(self) -> Path:
+        """Folder of the 8-bit copies of images that configs name where the data set needs them."""
+        return self.path / COPIES
 
     def trial(self, number: int) -> TrialFolder:
         """Where trial `number` keeps its files."""

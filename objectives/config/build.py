@@ -12,7 +12,7 @@ from mmtuna.objectives.config.base import BaseConfig
 from mmtuna.objectives.config.classes import set_classes
 from mmtuna.objectives.config.dotted import set_key
 from mmtuna.objectives.config.effective import effective
-from mmtuna.objectives.data.dataset import Dataset
+from mmtuna.objectives.data.dataset import IMAGE_SOURCE, Dataset
 from mmtuna.spaces.effects import NEEDS
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Value
@@ -84,6 +84,8 @@ def build_config(
     _set_training(cfg, values, base)
     cfg["load_from"] = str(weights) if weights and values.get("initial_weights", "pretrained") != "none" else None
     cfg["randomness"] = {"seed": seed}
+    if dataset.source is not None:  # nothing of MMEngine's: says what the images were made from
+        cfg[IMAGE_SOURCE] = dict(dataset.source)
     for name, value in values.items():
         if "." in name:
             set_key(cfg, name, value, f"base config {base.name}")

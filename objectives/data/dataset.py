@@ -11,11 +11,14 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from mmtuna.objectives.predict import SUFFIXES
 from mmtuna.spaces.errors import InputError
 
 MASK_EXTENSIONS = SUFFIXES | {".gif"}
+IMAGE_SOURCE = "image_source"
+"""Key of a config whose images are 8-bit copies: img_path and img_suffix of the originals, channels and range."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +43,8 @@ class Dataset:
     `classes[i]` names mask value `i` (class 0 is the background by convention); `ignore_index`, 0..255, marks pixels
     that count nowhere. `rule` says how images are read. `subjects` maps an image's name to its subject (patient, eye)
     and is empty when unknown. `names` are the images' names, sorted, relative to the image folder, "/" between folders,
-    without the suffix; `left_out` are image files of that folder with another suffix.
+    without the suffix; `left_out` are image files of that folder with another suffix. Where `images` are 8-bit copies,
+    `source` tells what of: img_path, img_suffix and the rule, as predict.py takes it.
     """
 
     root: Path
@@ -54,6 +58,7 @@ class Dataset:
     subjects: Mapping[str, str] = field(default_factory=dict)
     names: tuple[str, ...]
     left_out: tuple[str, ...] = ()
+    source: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         _check_classes(self.classes, self.ignore_index)

@@ -111,7 +111,7 @@ def inspect(
         for file_of in (image_file, mask_file)
     )
     problems = _grouped(found) + _mixed_depths(dataset, images) + _value_problems(dataset, masks)
-    problems += _empty_classes(dataset, list(masks.values()))
+    problems += _coded_otherwise(dataset, masks) + _empty_classes(dataset, list(masks.values()))
     return Inspection(problems, Manifest(records, manifest.ranges if manifest else {}))
 
 
@@ -216,10 +216,11 @@ def shapes(manifest: Manifest, dataset: Dataset) -> set[tuple[int, int]]:
 
 def class_pixels(manifest: Manifest) -> dict[int, int]:
     """Mask value -> number of pixels in all masks, the ignored value included, in the order of values."""
-    return _pixels(record for record in manifest.records.values() if record.values is not None)
+    return sum_values(record for record in manifest.records.values() if record.values is not None)
 
 
-def _pixels(masks: Iterable[FileRecord]) -> dict[int, int]:
+def sum_values(masks: Iterable[FileRecord]) -> dict[int, int]:
+    """Mask value -> number of pixels over these masks, in the order of values."""
     total: dict[int, int] = defaultdict(int)
     for record in masks:
         for value, count in (record.values or {}).items():
@@ -301,8 +302,25 @@ def _values_fix(dataset: Dataset, values: set[int]) -> str:
     return f"map the values to 0 to {classes - 1}, or name more classes"
 
 
+def _coded_otherwise(dataset: Dataset, masks: Mapping[str, FileRecord]) -> list[Problem]:
+    """0/255 masks among others: their foreground would count as ignored.
+
+    A mask that holds 255 beside a class shows that 255 does mean ignored in this set.
+    """
+    held = {file: set(record.values or ()) for file, record in masks.items()}
+    classes = set(range(1, len(dataset.classes)))
+    coded = [file for file, values in held.items() if 255 in values and values <= {0, 255}]
+    plain = [file for file, values in held.items() if values & classes]
+    if dataset.ignore_index != 255 or not coded or not plain or any(255 in held[file] for file in plain):
+        return []
+    where = ", ".join(coded[:3]) + (f", ... ({len(coded)} files)" if len(coded) > 3 else "")
+    what = f"{len(coded)} of {len(masks)} masks hold 0 and 255 alone where {len(plain)} hold classes and no 255"
+    fix = "divide these by 255; if 255 does mean ignored there, write 254 for it and set ignore_index = 254"
+    return [Problem(where, what, fix, tuple(coded))]
+
+
 def _empty_classes(dataset: Dataset, masks: list[FileRecord]) -> list[Problem]:
-    pixels = _pixels(masks)
+    pixels = sum_values(masks)
     if not masks or any(value >= len(dataset.classes) and value != dataset.ignore_index for value in pixels):
         return []  # the values are coded wrongly, and that is said already
     fix = "mend the masks or take the class away"

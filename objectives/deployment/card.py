@@ -108,7 +108,7 @@ def _params(document: dict[str, Any]) -> str:
 def _input(document: dict[str, Any]) -> str:
     given, latency = document["input"], document["latency"]
     resize, pad = given["resize"], given["pad"]
-    steps = ["read as RGB, 8 bits a channel, turned as EXIF asks"]
+    steps = [_reading(given["rule"])]
     if resize:
         how = "to fit, aspect ratio kept" if resize["keep_ratio"] else "to exactly that"
         size = f"{resize['scale'][0]} x {resize['scale'][1]} (width x height)"
@@ -128,6 +128,17 @@ def _input(document: dict[str, Any]) -> str:
         f"## Input\n\nWhat predict.py does, for your own code:\n\n{listed}\n\n"
         f"On {latency['cores']} CPU cores ({latency['processor']}): {latency['model_ms']:g} ms a pass of the model, "
         f"{latency['image_ms']:g} ms an image (median of {latency['runs']})."
+    )
+
+
+def _reading(rule: dict[str, Any]) -> str:
+    taken = "" if rule["channels"] is None else f"channels {', '.join(map(str, rule['channels']))} (from 0) taken, "
+    if rule["range"] is None:
+        return f"read as RGB, 8 bits a channel, {taken}turned as EXIF asks"
+    low, high = rule["range"]
+    return (
+        f"read with the file's own values, {taken}turned as EXIF asks; {low:g} and below become 0, {high:g} and above "
+        "255, between them linearly, halves rounded upwards"
     )
 
 

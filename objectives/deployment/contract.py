@@ -9,6 +9,7 @@ from typing import Any
 
 from PIL import Image
 
+from mmtuna.objectives.data.dataset import IMAGE_SOURCE
 from mmtuna.objectives.predict import model_size
 from mmtuna.spaces.errors import InputError
 
@@ -21,11 +22,15 @@ MAX_MODELS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledImage:
-    """A validation image: its name with suffix, relative to the image folder, and its two files."""
+    """A validation image: its name with suffix, relative to the image folder, and its two files.
+
+    `source` is what a person has: the image itself, or what it is an 8-bit copy of.
+    """
 
     name: str
     image: Path
     mask: Path
+    source: Path
 
 
 def labelled_images(cfg: Cfg, loader: str = "val_dataloader") -> list[LabelledImage]:
@@ -33,6 +38,7 @@ def labelled_images(cfg: Cfg, loader: str = "val_dataloader") -> list[LabelledIm
     found = cfg[loader]["dataset"]
     root, prefix = Path(found["data_root"]), found["data_prefix"]
     images, masks = root / prefix["img_path"], root / prefix["seg_map_path"]
+    source = cfg.get(IMAGE_SOURCE) or {"img_path": prefix["img_path"], "img_suffix": found["img_suffix"]}
     listed = Path(found["ann_file"])
     try:
         names = [line.strip() for line in listed.read_text(encoding="utf-8").splitlines() if line.strip()]
@@ -43,11 +49,12 @@ def labelled_images(cfg: Cfg, loader: str = "val_dataloader") -> list[LabelledIm
             name=f"{name}{found['img_suffix']}",
             image=images / f"{name}{found['img_suffix']}",
             mask=masks / f"{name}{found['seg_map_suffix']}",
+            source=root / source["img_path"] / f"{name}{source['img_suffix']}",
         )
         for name in names
     ]
     for entry in entries:
-        for path in (entry.image, entry.mask):
+        for path in (entry.image, entry.mask, entry.source):
             if not path.is_file():
                 raise InputError(f"{path}: no such file, the trial was measured with it; put the data back")
     return entries
@@ -68,7 +75,9 @@ def input_contract(cfg: Cfg) -> dict[str, Any]:
     mean, std = [float(v) for v in mean or (0, 0, 0)], [float(v) for v in std or (1, 1, 1)]
     fill = float(preprocessor.get("pad_val", 0))
     slides = test.get("mode", "whole") == "slide"
+    source = cfg.get(IMAGE_SOURCE, {})
     return {
+        "rule": {"channels": source.get("channels"), "range": source.get("range")},
         "name": "image",
         "layout": "1 x 3 x height x width",
         "dtype": "float32",

@@ -71,7 +71,7 @@ def compare_with_torch(segmentor: Any, bundle: Path, images: Sequence[LabelledIm
     for entry in images:
         found = inference_model(segmentor, str(entry.image))
         logits, mask = found.seg_logits.data.numpy(), found.pred_sem_seg.data[0].numpy().astype(np.uint8)
-        ours = predictor.logits(read_image(entry.image))
+        ours = predictor.logits(read_image(entry.source, predictor.rule))
         if ours.shape != logits.shape:
             raise InputError(f"{entry.name}: ONNX gives {ours.shape} and torch {logits.shape}")
         lowest, highest = min(lowest, float(logits.min())), max(highest, float(logits.max()))
@@ -120,9 +120,9 @@ def measure_files(
     with tempfile.TemporaryDirectory(prefix=".measured-", dir=bundle) as name:
         source, out = Path(name) / "images", Path(name) / "masks"
         for entry in images:
-            link = source / entry.name
+            link = (source / entry.name).with_suffix(entry.source.suffix)
             link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(entry.image.resolve())
+            link.symlink_to(entry.source.resolve())
         _fresh([sys.executable, "-I", str(bundle / "predict.py"), str(source), str(out)])
         counts = [
             count(out / Path(entry.name).with_suffix(".png"), entry.mask, len(classes), ignore) for entry in images
@@ -161,7 +161,8 @@ def measure_latency(bundle: Path, image: LabelledImage, runs: int = 20) -> dict[
 
     `model_ms` is one pass of model.onnx, `image_ms` one image in memory to its mask.
     """
-    predictor, pixels = Predictor(bundle), read_image(image.image)
+    predictor = Predictor(bundle)
+    pixels = read_image(image.source, predictor.rule)
     height, width = next(iter(predictor.files))
     batch = np.full((1, 3, height, width), 127, np.float32)
     model, model_runs = _median_ms(lambda: predictor.forward(batch), runs)

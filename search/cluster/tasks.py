@@ -26,7 +26,8 @@ from mmtuna.search.errors import StoppedError
 from mmtuna.search.quiet import quiet_optuna
 from mmtuna.search.versions import versions
 from mmtuna.search.work import checks
-from mmtuna.search.work.preparation import open_dataset, prepare, reopen
+from mmtuna.search.work.data import open_dataset
+from mmtuna.search.work.preparation import prepare, reopen
 from mmtuna.search.work.progress import Board
 from mmtuna.search.work.running import begin, make_worker
 from mmtuna.search.work.worker import Slot

@@ -36,7 +36,8 @@ def measure(
     with tempfile.TemporaryDirectory(prefix="mmtuna-") as folder:
         names = Path(folder) / "all.txt"
         write_whole(names, "".join(f"{name}\n" for name in ready.dataset.names))
-        objective = ready.dry_objective()
+        objective = ready.dry_objective(copies=Path(folder) / "images")
+        ready.write_copies(ready.dataset.names, Path(folder) / "images")
         for decoder in ready.weights:
             params = {"decoder": decoder} if spec.model.base == UNET else {}
             cfg = objective.config(params, seed=spec.study.seed)

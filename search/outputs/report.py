@@ -102,7 +102,7 @@ def _names(path: Path) -> list[str]:
 
 
 def _subjects(data: DataTable) -> dict[str, str]:
-    from mmtuna.search.work.preparation import open_dataset
+    from mmtuna.search.work.data import open_dataset
 
     try:
         return dict(open_dataset(data).subjects)

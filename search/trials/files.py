@@ -145,6 +145,7 @@ class StudyFiles:
         without config stays so.
         """
         from mmtuna.objectives.config import read_config, write_config
+        from mmtuna.objectives.data.dataset import IMAGE_SOURCE
 
         config = TrialFolder(part).config
         if not config.is_file():
@@ -160,6 +161,8 @@ class StudyFiles:
                 dataset["data_root"] = str(self._data_root.resolve())
                 listed = self.folder.path / LISTS / Path(dataset["ann_file"]).name
                 dataset["ann_file"] = str(listed.resolve())
+                if IMAGE_SOURCE in cfg:
+                    dataset["data_prefix"]["img_path"] = str(self.folder.copies.resolve())
         lines = config.read_text(encoding="utf-8").splitlines()
         header = [line.removeprefix("#").removeprefix(" ") for line in lines[: _first_code(lines)]]
         write_config(cfg, config, "\n".join(header))

@@ -117,9 +117,9 @@ def check_mixed_precision(cfgs: Iterable[Mapping[str, Any]], devices: Sequence[s
         )
 
 
-def check_disk(folder: Path, model_bytes: int, keep: int, slots: int) -> None:
-    """Room for the checkpoints kept (weights alone) and for those being written (weights and optimizer, twice)."""
-    wanted = model_bytes * (keep + slots * (1 + 3 + 3)) + (64 << 20)
+def check_disk(folder: Path, model_bytes: int, keep: int, slots: int, copies: int = 0) -> None:
+    """Room for `copies` bytes, the checkpoints kept (weights) and those being written (with optimizer, twice)."""
+    wanted = model_bytes * (keep + slots * (1 + 3 + 3)) + copies + (64 << 20)
     place = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(place).free
     if free < wanted:

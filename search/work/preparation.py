@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +12,24 @@ from mmtuna.objectives.config import BaseConfig, load_base
 from mmtuna.objectives.config.base import UNET
 from mmtuna.objectives.config.classes import lost_weights
 from mmtuna.objectives.data.dataset import Dataset
-from mmtuna.objectives.data.manifest import Manifest, data_fingerprint, inspect, mask_file, shapes
-from mmtuna.objectives.data.split import Split, by_image, by_subject, published, write_lists
+from mmtuna.objectives.data.manifest import Manifest, data_fingerprint, mask_file, shapes
+from mmtuna.objectives.data.split import Split, write_lists
 from mmtuna.objectives.objective import SegmentationObjective
+from mmtuna.objectives.prepared import copies_bytes, with_copies, write_copies
 from mmtuna.objectives.trial_files import LISTS, StudyFolder
 from mmtuna.objectives.weights import OnProgress, file_sha256, resolve_weights
 from mmtuna.search.work import checks, probing
+from mmtuna.search.work.data import OnFile, read_data
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Categorical
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.settings import DECODERS, DEFAULTS
 from mmtuna.studies.sampling import check_sampler
 from mmtuna.studies.spec import StudySpec
-from mmtuna.studies.spec.tables import DataTable
 from mmtuna.studies.study import space_for
 
 PICTURED = 12
+_PROBED = 8
 
 
 @dataclass(kw_only=True)
@@ -49,19 +52,28 @@ class Preparation:
     devices: tuple[str, ...] = ("cpu",)
 
     def objective(self) -> SegmentationObjective:
-        """The objective of the study; the split's lists are written into its folder."""
+        """The objective of the study; the split's lists and the images' copies, if any, are written into its folder."""
         assert self.split is not None
         write_lists(self.split, self.spec.study.folder / LISTS)
+        self.write_copies((*self.split.train, *self.split.val), StudyFolder(self.spec.study.folder).copies)
         return self.dry_objective()
 
-    def dry_objective(self) -> SegmentationObjective:
-        """The objective before its lists are written: for configs that are built and not trained."""
+    def write_copies(self, names: Iterable[str], folder: Path) -> None:
+        """8-bit copies of these images into `folder`, where the data set needs them (mmtuna.objectives.prepared)."""
+        assert self.dataset is not None
+        write_copies(self.dataset, names, self.manifest, folder)
+
+    def dry_objective(self, copies: Path | None = None) -> SegmentationObjective:
+        """The objective before anything of it is written: for configs that are built and not trained.
+
+        `copies` is the folder of 8-bit copies where there are any, the study's by default.
+        """
         assert self.dataset is not None
         folder = self.spec.study.folder
         return SegmentationObjective(
             base=self.spec.model.base,
             trust_code=self.spec.model.trust_code,
-            dataset=self.dataset,
+            dataset=with_copies(self.dataset, copies or StudyFolder(folder).copies),
             lists=StudyFolder(folder).lists,
             shapes=shapes(self.manifest, self.dataset),
             weights=self.weights,
@@ -78,12 +90,13 @@ class Preparation:
         """Up to 12 validation images, from those without foreground to the one with most of it, evenly spread."""
         if self.split is None or self.dataset is None:
             return ()
+        suffix = with_copies(self.dataset, Path()).image_suffix
         shares = []
         for name in self.split.val:
             record = self.manifest.records.get(mask_file(self.dataset, name))
             values = (record.values if record else None) or {}
             counted = {value: count for value, count in values.items() if 0 < value < len(self.dataset.classes)}
-            shares.append((sum(counted.values()), f"{name}{self.dataset.image_suffix}"))
+            shares.append((sum(counted.values()), f"{name}{suffix}"))
         shares.sort()
         places = min(PICTURED, len(shares))
         return tuple(shares[round(i * (len(shares) - 1) / max(1, places - 1))][1] for i in range(places))
@@ -127,13 +140,13 @@ def prepare(
 
     Reads every image that the study's manifest does not know, fetches the weights, builds the model in a child
     process; with `probe` trains one iteration of each combination that matters, unless that is known to go well.
-    Writes nothing but downloads, and what a probe came to, into the cache.
+    Writes nothing but into the cache: downloads, what many files held, and what a probe came to.
     """
     space, moved = space_for(spec)
     ready = Preparation(spec=spec, space=space, own_params=own_params, notes=[moved] if moved is not None else [])
     steps: list[Callable[[], None]] = [
         lambda: _require_parameters(ready),
-        lambda: _open_data(ready, on_file),
+        lambda: _read_data(ready, on_file),
         lambda: _load_bases(ready),
         lambda: _find_weights(ready, on_download),
         lambda: ready.notes.extend(checks.check_sizes(ready.space, spec.train, spec.model.base, shapes_of(ready))),
@@ -155,7 +168,10 @@ def _probe(ready: Preparation) -> None:
     mark = probing.mark_of(ready.spec.describe(), ready.fingerprints(), ready.devices)
     found = probing.remembered(mark)
     if found is None:
-        found = probing.probe_all(ready.dry_objective(), ready.space, ready.split, ready.devices)
+        with tempfile.TemporaryDirectory(prefix="mmtuna-") as folder:
+            objective, split = ready.dry_objective(copies=Path(folder)), _few(ready)
+            ready.write_copies((*split.train, *split.val), Path(folder))
+            found = probing.probe_all(objective, ready.space, split, ready.devices)
         ready.problems += found.problems
         if not found.problems:
             probing.remember(mark, found)
@@ -166,13 +182,22 @@ def _probe(ready: Preparation) -> None:
         )
 
 
+def _few(ready: Preparation) -> Split:
+    """The split that a probe loads from: of images that must be copied first, a few."""
+    assert ready.dataset is not None
+    assert ready.split is not None
+    if not ready.dataset.rule:
+        return ready.split
+    return replace(ready.split, train=ready.split.train[:_PROBED], val=ready.split.val[:_PROBED])
+
+
 def reopen(spec: StudySpec) -> Preparation:
     """What `prepare` found, in another process that works on the same study: data, split, bases, weights.
 
     Reads only files that changed since; builds no model. InputError, in one line, where something is not as it was.
     """
     ready = Preparation(spec=spec, space=space_for(spec)[0])
-    for step in (lambda: _open_data(ready, None), lambda: _load_bases(ready), lambda: _find_weights(ready, None)):
+    for step in (lambda: _read_data(ready, None), lambda: _load_bases(ready), lambda: _find_weights(ready, None)):
         _gather(ready, step)
     if ready.problems:
         raise InputError("; ".join(ready.problems))
@@ -196,46 +221,12 @@ def shapes_of(ready: Preparation) -> set[tuple[int, int]]:
     return shapes(ready.manifest, ready.dataset) if ready.dataset else set()
 
 
-def open_dataset(data: DataTable) -> Dataset:
-    """The data set that `[data]` describes; InputError where it does not fit the description."""
-    return Dataset.open(
-        data.root,
-        classes=data.classes,
-        images=data.images,
-        masks=data.masks,
-        image_suffix=data.image_suffix,
-        mask_suffix=data.mask_suffix,
-        ignore_index=data.ignore_index,
-        subjects=data.subjects,
-    )
-
-
-def _open_data(ready: Preparation, on_file: Callable[[int, int], None] | None) -> None:
-    ready.dataset = open_dataset(ready.spec.data)
-    known = Manifest.load(StudyFolder(ready.spec.study.folder).manifest)
-    inspection = inspect(ready.dataset, manifest=known, on_file=on_file)
-    ready.manifest = inspection.manifest
-    ready.problems += [str(problem) for problem in inspection.problems]
-    _gather(ready, lambda: _make_split(ready))
-
-
-def _make_split(ready: Preparation) -> None:
-    data, dataset = ready.spec.data, ready.dataset
-    assert dataset is not None
-    if data.split == "lists":
-        ready.split = published(dataset, data.train, data.val)
-    elif data.split == "random":
-        ready.split = by_image(dataset, val_share=data.val_share, seed=data.split_seed)
-    else:
-        ready.split = by_subject(dataset, val_share=data.val_share, seed=data.split_seed)
-    shared = ready.split.shared_subjects(dataset)
-    if shared:
-        ready.notes.append(
-            f"split: {len(shared)} subjects stand on both sides, so the figures measure new images of known subjects; "
-            'split = "subject" measures new subjects'
-        )
-    if not dataset.subjects:
-        ready.notes.append("split: no subjects file, so nothing tells whether a subject stands on both sides")
+def _read_data(ready: Preparation, on_file: OnFile | None) -> None:
+    study = ready.spec.study
+    found = read_data(ready.spec.data, metric=study.metric, known=StudyFolder(study.folder).manifest, on_file=on_file)
+    ready.dataset, ready.split, ready.manifest = found.dataset, found.split, found.manifest
+    ready.problems += found.problems
+    ready.notes += found.notes
 
 
 def _decoders(ready: Preparation) -> list[str]:
@@ -319,7 +310,9 @@ def _check_models(ready: Preparation, slots: int) -> None:
     for decoder, names in found["replaced"].items():
         file, layers = ready.weights[decoder].name, ", ".join(names)
         ready.notes.append(f"weights {file}: made for other classes, the last layers start anew ({layers})")
-    checks.check_disk(ready.spec.study.folder, found["bytes"], ready.spec.resources.keep_checkpoints, slots)
+    assert ready.dataset is not None
+    copies = copies_bytes(ready.dataset, ready.manifest)
+    checks.check_disk(ready.spec.study.folder, found["bytes"], ready.spec.resources.keep_checkpoints, slots, copies)
 
 
 def _amp_place(ready: Preparation) -> str:

@@ -99,6 +99,11 @@ class StudySpec(Table):
         """The parameters that this study samples; InputError where `[space]` and `[train]` do not agree."""
         return assemble(self.space, self.train, self.model.base)
 
+    def _image_rule(self) -> dict[str, Any]:
+        # Only what was said: studies that were begun before there were rules go on.
+        rule = {"channels": self.data.channels, "range": self.data.range}
+        return {name: value if isinstance(value, str) else list(value) for name, value in rule.items() if value}
+
     def describe(self) -> dict[str, Any]:
         """What must not change within a study, as plain JSON data; free of machine paths and of passwords."""
         split: dict[str, Any] = {"kind": self.data.split}
@@ -111,7 +116,7 @@ class StudySpec(Table):
             "space": self.search_space().describe(),
             "train": dict(sorted(self.train.items())),
             "model": {"base": _last_part(self.model.base), "pretrained": _last_part(self.model.pretrained)},
-            "data": {"classes": list(self.data.classes), "ignore_index": self.data.ignore_index},
+            "data": {"classes": list(self.data.classes), "ignore_index": self.data.ignore_index, **self._image_rule()},
             "split": split,
         }
 

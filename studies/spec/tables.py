@@ -107,10 +107,14 @@ class DataTable(Table):
     """Suffix of the images, such as ".png"; found by itself where not given."""
     mask_suffix: str | None = None
     """Suffix of the masks, such as ".png"; found by itself where not given."""
-    classes: Strings = Field(default=("background", "fluid"), min_length=2, max_length=255)
+    classes: Strings = Field(default=("background", "fluid"), max_length=255)
     """Names of the mask values 0, 1, ...; the background first."""
     ignore_index: int = Field(default=255, ge=0, le=255)
     """Mask value that counts neither in training nor in evaluation."""
+    channels: tuple[int, ...] | None = None
+    """Which channels of the images are taken, one or three, from 0; needed where they have neither 1 nor 3."""
+    range: tuple[float, float] | str | None = None
+    """Raw values that become 0 and 255, or percentiles of the training images; needed for more than 8 bits."""
     subjects: str | None = None
     """File within root that says which subject each image shows; needed for split = "subject"."""
     split: Literal["lists", "random", "subject"] = "lists"
@@ -124,9 +128,36 @@ class DataTable(Table):
     split_seed: int = Field(default=0, ge=0)
     """Seed of the split, for split = "random" or "subject"."""
 
+    @field_validator("channels", mode="plain")
+    @classmethod
+    def _check_channels(cls, channels: object) -> object:
+        if channels is None:
+            return None
+        right = isinstance(channels, list | tuple) and len(channels) in (1, 3) and all(map(_is_channel, channels))
+        if not right:
+            raise InputError("give the one or three channels to take, from 0, such as [0, 1, 2]")
+        return tuple(channels)  # type: ignore[arg-type]
+
+    @field_validator("range", mode="plain")
+    @classmethod
+    def _check_range(cls, span: object) -> object:
+        if span is None:
+            return None
+        if isinstance(span, str) and _is_percentiles(span):
+            return span
+        two = isinstance(span, list | tuple) and len(span) == 2 and all(map(_is_number, span))
+        if not two or not span[0] < span[1]:  # type: ignore[index]
+            raise InputError(
+                "give the raw values that become 0 and 255, such as [0, 4095], or percentiles of the training images, "
+                'such as "p0.5-p99.5"'
+            )
+        return tuple(span)  # type: ignore[arg-type]
+
     @field_validator("classes")
     @classmethod
     def _check_classes(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+        if len(classes) < 2:
+            raise InputError("name at least 2, the background first, which every pixel is that is nothing else")
         if len(set(classes)) < len(classes) or not all(classes):
             raise InputError("each class needs a name of its own")
         return classes
@@ -211,6 +242,22 @@ class ReplayTable(Table):
     """generated (by a formula from the params), or the path of trials that `mmtuna status SPEC --json` printed."""
     pause: float = Field(default=0.0, ge=0)
     """Seconds before every evaluation."""
+
+
+def _is_channel(number: object) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool) and 0 <= number < 256
+
+
+def _is_number(number: object) -> bool:
+    return isinstance(number, int | float) and not isinstance(number, bool) and abs(number) <= 2**16
+
+
+def _is_percentiles(text: str) -> bool:
+    low, dash, high = text.removeprefix("p").partition("-p")
+    try:
+        return bool(dash) and text.startswith("p") and 0 <= float(low) < float(high) <= 100
+    except ValueError:
+        return False
 
 
 def _is_device(name: object) -> bool:

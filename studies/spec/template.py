@@ -25,6 +25,8 @@ _SHOWN = {
     "artifacts": '"s3://bucket/prefix"',
     "image_suffix": '".png"',
     "mask_suffix": '".png"',
+    "channels": "[0, 1, 2]",
+    "range": "[0, 4095]",
     "subjects": '"subjects.csv"',
     "threads": "4",
     "deadline": "3600.0",

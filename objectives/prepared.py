@@ -1,0 +1,142 @@
+"""8-bit copies of images that stock MMSegmentation cannot read as the spec says: written once, named by the configs.
+
+The copies are made by the very function that predict.py reads an image with, so a bundle sees the same pixels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from mmtuna.objectives import predict
+from mmtuna.objectives.data.dataset import Dataset
+from mmtuna.objectives.data.manifest import Manifest, image_file
+from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.files import whole_file
+
+_THREADS = 4
+_LOWEST, _HIGHEST = -(2**15), 2**16 - 1  # of signed and unsigned values of 16 bits
+_MADE_FROM = "made from"
+_HEAD = 512  # bytes; within them lies the text that says what a copy was made from
+
+
+def resolve_range(dataset: Dataset, train: Iterable[str], manifest: Manifest) -> tuple[Dataset, Manifest]:
+    """The data set with figures in the place of percentiles, taken over all pixels of the images `train`.
+
+    Reads those images, unless the manifest knows the figures; the manifest that is returned does. InputError where the
+    percentiles are one and the same value.
+    """
+    text = dataset.rule.range
+    if not isinstance(text, str):
+        return dataset, manifest
+    names = sorted(train)
+    sums = [manifest.records[image_file(dataset, name)].sha256 for name in names]
+    key = hashlib.sha256(json.dumps([sums, dataset.rule.channels, text]).encode()).hexdigest()
+    if key not in manifest.ranges:
+        counts = _histogram(dataset, names)
+        low, high = (_percentile(counts, float(share)) for share in text.removeprefix("p").split("-p"))
+        if low == high:
+            raise InputError(
+                f'[data] range = "{text}": both percentiles of the training images are {low}; name other ones, or the '
+                "two values that become 0 and 255"
+            )
+        manifest = replace(manifest, ranges={**manifest.ranges, key: (low, high)})
+    return replace(dataset, rule=replace(dataset.rule, range=manifest.ranges[key])), manifest
+
+
+def _histogram(dataset: Dataset, names: list[str]) -> NDArray[np.int64]:
+    total = np.zeros(_HIGHEST - _LOWEST + 1, np.int64)
+
+    def count(name: str) -> NDArray[np.int64]:
+        data = dataset.image_path(name).read_bytes()
+        bands = predict.raw_bands(data, dataset.rule.channels, deep=True)
+        return np.bincount(bands.ravel().astype(np.int64) - _LOWEST, minlength=total.size)
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for found in pool.map(count, names):
+            total += found
+    return total
+
+
+def _percentile(counts: NDArray[np.int64], percent: float) -> int:
+    """The lowest value that at least `percent` of all values do not exceed."""
+    so_far = np.cumsum(counts)
+    return int(np.searchsorted(so_far, max(percent / 100 * so_far[-1], 1))) + _LOWEST
+
+
+def with_copies(dataset: Dataset, folder: Path) -> Dataset:
+    """The data set as its configs name it: images are the copies in `folder`, which need not be there yet.
+
+    A data set that is read as it is comes back as it is.
+    """
+    if not dataset.rule:
+        return dataset
+    source = {"img_path": dataset.images, "img_suffix": dataset.image_suffix, **rule_of(dataset)}
+    return replace(dataset, images=str(folder.resolve()), image_suffix=".png", source=source)
+
+
+def rule_of(dataset: Dataset) -> predict.Rule:
+    """The data set's rule as predict.py takes it, and as JSON holds it."""
+    channels, span = dataset.rule.channels, dataset.rule.range
+    assert not isinstance(span, str), "percentiles must be resolved first"
+    return {"channels": None if channels is None else list(channels), "range": None if span is None else list(span)}
+
+
+def copies_bytes(dataset: Dataset, manifest: Manifest) -> int:
+    """About the bytes that copies of all images take at most; 0 where none are made."""
+    if not dataset.rule:
+        return 0
+    known = (manifest.records.get(image_file(dataset, name)) for name in dataset.names)
+    taken = len(dataset.rule.channels or ())
+    return sum(record.height * record.width * (taken or (3 if record.bits == 8 else 1)) for record in known if record)
+
+
+def write_copies(dataset: Dataset, names: Iterable[str], manifest: Manifest, folder: Path) -> None:
+    """Writes an 8-bit PNG of each image into `folder`, unless it lies there; each whole or not at all.
+
+    Any number of processes may do so at the same time. InputError where an image is not what the manifest says.
+    """
+    if not dataset.rule:
+        return
+    rule = rule_of(dataset)
+
+    def write(name: str) -> None:
+        record = manifest.records[image_file(dataset, name)]
+        made_from = hashlib.sha256(json.dumps([record.sha256, rule]).encode()).hexdigest()
+        path = folder / f"{name}.png"
+        if not _is_made_from(path, made_from):
+            data = dataset.image_path(name).read_bytes()
+            if hashlib.sha256(data).hexdigest() != record.sha256:
+                raise InputError(f"{dataset.image_path(name)}: changed while it was being read; start again")
+            _write_copy(predict.decode(data, rule), made_from, path)
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for _ in pool.map(write, names):
+            pass
+
+
+def _is_made_from(path: Path, made_from: str) -> bool:
+    try:
+        with path.open("rb") as file:
+            return made_from.encode() in file.read(_HEAD)
+    except FileNotFoundError:
+        return False
+
+
+def _write_copy(pixels: predict.Pixels, made_from: str, path: Path) -> None:
+    grey = (pixels[..., :1] == pixels).all()
+    text = PngInfo()
+    text.add_text(_MADE_FROM, made_from)
+    with whole_file(path) as part:
+        picture: Any = Image.fromarray(np.ascontiguousarray(pixels[..., 0]) if grey else pixels)
+        picture.save(part, format="PNG", pnginfo=text, compress_level=1)

@@ -1,0 +1,136 @@
+"""The data of a spec: opened, read file by file, split, and everything that is wrong with it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mmtuna.objectives.data.dataset import Dataset, ImageRule, some
+from mmtuna.objectives.data.manifest import Manifest, image_file, inspect
+from mmtuna.objectives.data.sides import check_sides
+from mmtuna.objectives.data.split import Split, by_image, by_subject, published
+from mmtuna.objectives.prepared import resolve_range
+from mmtuna.objectives.weights import cache_folder
+from mmtuna.spaces.errors import InputError
+from mmtuna.studies.spec.tables import DataTable
+
+OnFile = Callable[[int, int], None]
+"""Called with (files read so far, files in all)."""
+
+_REMEMBERED = 500  # files; fewer are read again in a moment
+_FEW_LEVELS = 32  # of 256: images that use no more of them are nearly of one grey
+
+
+@dataclass(kw_only=True)
+class Data:
+    """What was found; `dataset` and `split` are None where they could not be had, for which there is a problem then."""
+
+    dataset: Dataset | None = None
+    split: Split | None = None
+    manifest: Manifest = field(default_factory=Manifest)
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def open_dataset(data: DataTable) -> Dataset:
+    """The data set that `[data]` describes; InputError where it does not fit the description."""
+    return Dataset.open(
+        data.root,
+        classes=data.classes,
+        images=data.images,
+        masks=data.masks,
+        image_suffix=data.image_suffix,
+        mask_suffix=data.mask_suffix,
+        ignore_index=data.ignore_index,
+        rule=ImageRule(channels=data.channels, range=data.range),
+        subjects=data.subjects,
+    )
+
+
+def read_data(data: DataTable, *, metric: str, known: Path, on_file: OnFile | None = None) -> Data:
+    """Reads every file that is not remembered, splits, and judges both; raises nothing.
+
+    `known` is the study's manifest, if it has one. Where many files were read, what they hold is remembered in the cache, so that the next check reads only those that
+    changed.
+    """
+    found = Data()
+    try:
+        found.dataset = open_dataset(data)
+        remembered = _remembered(data.root, known)
+        inspection = inspect(found.dataset, manifest=remembered, on_file=on_file)
+        found.manifest = inspection.manifest
+        found.problems += [str(problem) for problem in inspection.problems]
+        if found.dataset.left_out:
+            listed, suffix = some(found.dataset.left_out), found.dataset.image_suffix
+            found.notes.append(f"{data.images}/: images that do not end in {suffix} are left out: {listed}")
+        found.split = _split(data, found.dataset)
+        problems, notes = check_sides(found.dataset, found.split, found.manifest, metric)
+        found.problems += problems
+        found.notes += [*_told_of_subjects(found.split, found.dataset), *notes]
+        if found.dataset.rule.range is not None and not inspection.problems:
+            _settle_range(found)
+        if len(found.manifest.records) >= _REMEMBERED and found.manifest != remembered:
+            with contextlib.suppress(OSError):  # a cache that cannot be written costs the next check its time
+                found.manifest.save(_cache_file(data.root))
+    except InputError as error:
+        found.problems.append(str(error))
+    return found
+
+
+def _remembered(root: Path, known: Path) -> Manifest:
+    """What the study and the cache know of the files; a record counts only while its file is as it was."""
+    study, cache = Manifest.load(known), Manifest()
+    with contextlib.suppress(InputError):  # a damaged cache knows nothing
+        cache = Manifest.load(_cache_file(root))
+    if not study.records:
+        return cache
+    return Manifest({**study.records, **cache.records}, {**study.ranges, **cache.ranges})
+
+
+def _cache_file(root: Path) -> Path:
+    name = hashlib.sha256(str(root).encode()).hexdigest()[:16]
+    return cache_folder() / "manifests" / f"{name}.json"
+
+
+def _split(data: DataTable, dataset: Dataset) -> Split:
+    if data.split == "lists":
+        return published(dataset, data.train, data.val)
+    if data.split == "random":
+        return by_image(dataset, val_share=data.val_share, seed=data.split_seed)
+    return by_subject(dataset, val_share=data.val_share, seed=data.split_seed)
+
+
+def _told_of_subjects(split: Split, dataset: Dataset) -> list[str]:
+    shared = split.shared_subjects(dataset)
+    if shared:
+        both = f"split: {len(shared)} subjects stand on both sides"
+        meaning = "so the figures measure new images of known subjects"
+        return [f'{both}, {meaning}; split = "subject" measures new subjects']
+    if not dataset.subjects:
+        return ["split: no subjects file, so nothing tells whether a subject stands on both sides"]
+    return []
+
+
+def _settle_range(found: Data) -> None:
+    """Figures for percentiles; refuses a range that no value lies in, and says what it does."""
+    assert found.dataset is not None
+    assert found.split is not None
+    text = found.dataset.rule.range
+    found.dataset, found.manifest = resolve_range(found.dataset, found.split.train, found.manifest)
+    span = found.dataset.rule.range
+    assert isinstance(span, tuple)
+    low, high = span
+    records = [found.manifest.records[image_file(found.dataset, name)] for name in found.dataset.names]
+    lowest = min(record.lowest for record in records if record.lowest is not None)
+    highest = max(record.highest for record in records if record.highest is not None)
+    if highest <= low or lowest >= high:
+        raise InputError(f"[data] range = [{low:g}, {high:g}]: the values are outside, {lowest} to {highest}")
+    levels = round((min(high, highest) - max(low, lowest)) * 255 / (high - low)) + 1
+    origin = f" ({text} of the training images)" if isinstance(text, str) else ""
+    few = f", which use {levels} of 256 levels only" if levels <= _FEW_LEVELS else ""
+    found.notes.append(
+        f"[data] range: {low:g} becomes 0 and {high:g} 255{origin}; the images hold {lowest} to {highest}{few}"
+    )
