@@ -40,6 +40,7 @@ Rule = dict[str, Any]
 
 _MODES = ("1", "L", "P", "RGB", "LA", "RGBA", "I", "I;16", "I;16B", "I;16L")
 _PHOTOMETRIC, _SAMPLES, _BITS, _EXTRA, _SAMPLE_FORMAT = 262, 277, 258, 338, 339  # tags of TIFF
+_ORIENTATION = 274  # of EXIF
 
 
 class BadImageError(ValueError):
@@ -150,10 +151,16 @@ def decode(data: bytes, rule: Rule | None = None) -> Pixels:
     return np.asarray(np.repeat(bands, 3, axis=2) if bands.shape[2] == 1 else bands, np.uint8)
 
 
+def orientation(data: bytes) -> int:
+    """How EXIF asks to turn an image that `raw_bands` reads: 1 leaves it, 2 to 8 are its mirrored and turned forms."""
+    with Image.open(io.BytesIO(_without_alpha(data))) as image:
+        return int(image.getexif().get(_ORIENTATION, 1))
+
+
 def stretch(bands: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
     """Raw values to 0..255: `low` and below to 0, `high` and above to 255, between them linearly, halves upwards."""
     inside = np.clip(bands.astype(np.float64), low, high) - low
-    return np.floor(inside * (255.0 / (high - low)) + 0.5).astype(np.uint8)
+    return np.floor(inside * 255.0 / (high - low) + 0.5).astype(np.uint8)
 
 
 def raw_bands(data: bytes, channels: Sequence[int] | None = None, *, deep: bool = False) -> NDArray[Any]:

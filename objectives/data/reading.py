@@ -123,9 +123,7 @@ def _read_image(data: bytes, rule: ImageRule) -> dict[str, Any]:
     else:
         bands = predict.decode(data)
         _refuse_other_pixels(data, bands)
-    with Image.open(io.BytesIO(data)) as image:
-        orientation = int(image.getexif().get(_EXIF_ORIENTATION, 1))
-    found = {"height": bands.shape[0], "width": bands.shape[1], "orientation": orientation}
+    found = {"height": bands.shape[0], "width": bands.shape[1], "orientation": predict.orientation(data)}
     if rule.range is not None:
         bits = 8 if bands.dtype == np.uint8 else 16
         found |= {"bits": bits, "lowest": int(bands.min()), "highest": int(bands.max())}

@@ -43,7 +43,7 @@ def check_sides(
         masks = f"{len(split.val)} validation masks"
         if not held:
             problems.append(f"val: every pixel of the {masks} is ignored, so there is nothing to measure{ignored}")
-        elif held == 1:
+        elif held == 1 and any(value in train for value in lacking):
             (only,) = (name for value, name in enumerate(dataset.classes) if value not in lacking)
             problems.append(
                 f"val: {only} is all that the {masks} hold, so finding nothing measures 1{ignored}; move images with "
@@ -54,7 +54,7 @@ def check_sides(
                 f'[study] metric = "{metric}": class {named[0]} ({dataset.classes[named[0]]}) is in none of the '
                 f"{masks}{ignored}; move images that show it to val, or take another metric"
             )
-        elif lacking and held > 1:
+        elif lacking and held > 1 and any(value in train for value in lacking):
             notes.append(_means(dataset, metric, lacking, masks) + ignored)
     return problems, notes
 

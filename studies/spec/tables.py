@@ -107,7 +107,7 @@ class DataTable(Table):
     """Suffix of the images, such as ".png"; found by itself where not given."""
     mask_suffix: str | None = None
     """Suffix of the masks, such as ".png"; found by itself where not given."""
-    classes: Strings = Field(default=("background", "fluid"), max_length=255)
+    classes: Strings = Field(default=("background", "fluid"), min_length=2, max_length=255)
     """Names of the mask values 0, 1, ...; the background first."""
     ignore_index: int = Field(default=255, ge=0, le=255)
     """Mask value that counts neither in training nor in evaluation."""
@@ -156,8 +156,6 @@ class DataTable(Table):
     @field_validator("classes")
     @classmethod
     def _check_classes(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
-        if len(classes) < 2:
-            raise InputError("name at least 2, the background first, which every pixel is that is nothing else")
         if len(set(classes)) < len(classes) or not all(classes):
             raise InputError("each class needs a name of its own")
         return classes
