@@ -62,7 +62,7 @@ def load() -> Callable[[dict[str, Any]], dict[str, Any]]:
             assert [step["type"] for step in steps] == ["LoadImageFromFile", "LoadAnnotations"]
             transforms = [TRANSFORMS.build(step) for step in steps]
             assert isinstance(transforms[1], LoadAnnotations)
-            for index in range(len(dataset := BaseSegDataset(**options, pipeline=[]))):
+            for index in range(len(dataset := BaseSegDataset(**options, pipeline=[], serialize_data=False))):
                 sample = dataset.get_data_info(index)
                 for transform in transforms:
                     sample = transform(sample)
