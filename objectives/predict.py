@@ -154,7 +154,8 @@ def decode(data: bytes, rule: Rule | None = None) -> Pixels:
 def orientation(data: bytes) -> int:
     """How EXIF asks to turn an image that `raw_bands` reads: 1 leaves it, 2 to 8 are its mirrored and turned forms."""
     with Image.open(io.BytesIO(_without_alpha(data))) as image:
-        return int(image.getexif().get(_ORIENTATION, 1))
+        found = image.getexif().get(_ORIENTATION, 1)
+    return found if found in range(2, 9) else 1  # cameras write 0, too
 
 
 def stretch(bands: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:

@@ -21,6 +21,7 @@ from PIL.PngImagePlugin import PngInfo
 from mmtuna.objectives import predict
 from mmtuna.objectives.data.dataset import Dataset
 from mmtuna.objectives.data.manifest import Manifest, image_file
+from mmtuna.objectives.data.reading import strict_decoders
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import whole_file
 
@@ -62,7 +63,7 @@ def _histogram(dataset: Dataset, names: list[str]) -> NDArray[np.int64]:
         bands = predict.raw_bands(data, dataset.rule.channels, deep=True)
         return np.bincount(bands.ravel().astype(np.int64) - _LOWEST, minlength=total.size)
 
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with strict_decoders(), ThreadPoolExecutor(_THREADS) as pool:
         for found in pool.map(count, names):
             total += found
     return total
@@ -120,7 +121,7 @@ def write_copies(dataset: Dataset, names: Iterable[str], manifest: Manifest, fol
                 raise InputError(f"{dataset.image_path(name)}: changed while it was being read; start again")
             _write_copy(predict.decode(data, rule), made_from, path)
 
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with strict_decoders(), ThreadPoolExecutor(_THREADS) as pool:
         for _ in pool.map(write, names):
             pass
 

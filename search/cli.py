@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +32,7 @@ def main() -> None:
     """Runs a command: exit status 0 done, 1 failed, 2 bad input, each bad input in one line on stderr."""
     from mmtuna.search.errors import NotReadyError, StoppedError
 
+    warnings.filterwarnings("ignore", module="PIL")  # of images' metadata, which is not read
     try:
         app()
     except InputError as error:

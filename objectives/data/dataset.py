@@ -10,7 +10,7 @@ import os
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from mmtuna.objectives.predict import SUFFIXES
@@ -190,14 +190,15 @@ def _walk(top: Path) -> Iterator[str]:
             continue
         seen.add(real)
         folders[:] = [f for f in folders if not f.startswith(".")]
-        inside = Path(here).relative_to(top)
-        yield from ((inside / f).as_posix() for f in files if not f.startswith("."))
+        inside = Path(here).relative_to(top).as_posix()
+        start = "" if inside == "." else f"{inside}/"
+        yield from (start + f for f in files if not f.startswith("."))
 
 
 def _detect_suffix(files: list[str], folder: Path, key: str, extensions: frozenset[str]) -> str:
     found: dict[str, int] = {}
     for file in files:
-        suffix = PurePosixPath(file).suffix
+        suffix = os.path.splitext(file)[1]
         if suffix.lower() in extensions:
             found[suffix] = found.get(suffix, 0) + 1
     if not found:
@@ -241,7 +242,7 @@ def _is_utf8(name: str) -> bool:
 
 def _left_out(files: list[str], names: list[str], suffix: str, mask_suffix: str | None) -> tuple[str, ...]:
     taken = {f"{name}{suffix}" for name in names}
-    others = (f for f in files if f not in taken and PurePosixPath(f).suffix.lower() in SUFFIXES)
+    others = (f for f in files if f not in taken and os.path.splitext(f)[1].lower() in SUFFIXES)
     return tuple(f for f in others if mask_suffix is None or not f.endswith(mask_suffix))
 
 

@@ -3,18 +3,14 @@
 import hashlib
 import json
 import os
-import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
-from PIL import Image, ImageFile
-
 from mmtuna.objectives.data.dataset import Dataset, alike, near_name
-from mmtuna.objectives.data.reading import BadFile, FileRecord, read_record
+from mmtuna.objectives.data.reading import BadFile, FileRecord, read_record, strict_decoders
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import write_whole
 
@@ -23,6 +19,7 @@ _UNKNOWN_RULE = "of version 1"
 """Marks records that were read less strictly: their figures hold, and their files are read again."""
 _DEFAULTS = {entry.name: entry.default for entry in fields(FileRecord)}
 _NO_MASK = "image without a mask"
+_AT_A_TIME = 16
 _LISTED = 10  # more files than this with the very same problem become one line
 
 
@@ -125,29 +122,21 @@ def _read_all(
     """What each file holds, in their order; `files` says which are masks."""
     root, known = os.fspath(dataset.root), manifest.records
 
-    def look(file: str) -> FileRecord | BadFile:
-        path = Path(root, file)
-        return read_record(path, is_mask=files[file], known=known.get(file), rule=dataset.rule)
+    def look(some: Sequence[str]) -> list[FileRecord | BadFile]:
+        return [
+            read_record(Path(root, file), is_mask=files[file], known=known.get(file), rule=dataset.rule)
+            for file in some
+        ]
 
-    with _strict_decoders(), ThreadPoolExecutor(threads) as pool:
-        for done, (file, result) in enumerate(zip(files, pool.map(look, files), strict=True), start=1):
+    # A few at a time: handing a file to a thread takes longer than to see that it is as it was.
+    listed = list(files)
+    parts = [listed[start : start + _AT_A_TIME] for start in range(0, len(listed), _AT_A_TIME)]
+    with strict_decoders(), ThreadPoolExecutor(threads) as pool:
+        results = (result for part in pool.map(look, parts) for result in part)
+        for done, (file, result) in enumerate(zip(listed, results, strict=True), start=1):
             yield file, result
             if on_file:
                 on_file(done, len(files))
-
-
-@contextmanager
-def _strict_decoders() -> Iterator[None]:
-    """Settings of Pillow that another library may have changed, and that no file may get past or print through."""
-    forgiving, largest = ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS
-    ImageFile.LOAD_TRUNCATED_IMAGES = False  # a cut file must not pass here
-    Image.MAX_IMAGE_PIXELS = None  # large images are refused in a line of our own
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="PIL")  # of metadata, which is not read
-            yield
-    finally:
-        ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = forgiving, largest
 
 
 def _told(result: BadFile, bad: Mapping[str, BadFile]) -> tuple[str, str]:

@@ -5,20 +5,24 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from mmtuna.objectives import predict
 from mmtuna.objectives.data.dataset import ImageRule
 from mmtuna.objectives.predict import BadImageError, ChannelsError, TooDeepError
 
 _PNG = b"\x89PNG\r\n\x1a\n"
+_PIXEL_BLOCKS = (b"IHDR", b"PLTE", b"tRNS", b"gAMA", b"cICP", b"eXIf", b"IDAT", b"IEND")
 _JPEG = b"\xff\xd8"
 _EXIF_ORIENTATION = 274
 _TIFF_BITS = 258
@@ -101,6 +105,20 @@ def read_record(
     return FileRecord(size=len(data), mtime_ns=status.st_mtime_ns, sha256=digest, rule=text, **found)
 
 
+@contextmanager
+def strict_decoders() -> Iterator[None]:
+    """Settings of Pillow that another library may have changed, and that no file may get past or print through."""
+    forgiving, largest = ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS
+    ImageFile.LOAD_TRUNCATED_IMAGES = False  # a cut file must not pass here
+    Image.MAX_IMAGE_PIXELS = None  # large images are refused in a line of our own
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="PIL")  # of metadata, which is not read
+            yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = forgiving, largest
+
+
 def _missing(path: Path, is_mask: bool) -> BadFile:
     if path.is_symlink():
         return BadFile("is a link to a file that is not there", "put that file back")
@@ -135,7 +153,7 @@ def _refuse_other_pixels(data: bytes, ours: predict.Pixels) -> None:
     cv2 = _opencv()
     if cv2 is None:
         return
-    theirs = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    theirs = cv2.imdecode(np.frombuffer(_without_remarks(data), np.uint8), cv2.IMREAD_COLOR)
     if theirs is None:
         raise BadImageError("OpenCV, which loads images for training, cannot decode it")
     if theirs.shape != ours.shape:
@@ -146,6 +164,14 @@ def _refuse_other_pixels(data: bytes, ours: predict.Pixels) -> None:
     if not np.array_equal(theirs[..., ::-1], ours):
         apart = int(np.abs(theirs[..., ::-1].astype(np.int16) - ours).max())
         raise BadImageError(f"training's decoder (OpenCV) and predict.py's (Pillow) read values up to {apart} apart")
+
+
+def _without_remarks(data: bytes) -> bytes:
+    """A PNG without the blocks that say nothing of its pixels: on many of them libpng remarks straight to stderr."""
+    if not data.startswith(_PNG):
+        return data
+    kept = (data[at:end] for at, end in _png_blocks(data) if data[at + 4 : at + 8] in _PIXEL_BLOCKS)
+    return _PNG + b"".join(kept)
 
 
 @lru_cache(maxsize=1)
@@ -205,15 +231,21 @@ def _container_fault(data: bytes) -> str | None:
 
 
 def _png_fault(data: bytes) -> str | None:
-    at = len(_PNG)
-    while at + 12 <= len(data):
-        length = int.from_bytes(data[at : at + 4], "big")
-        kind, end = data[at + 4 : at + 8], at + 12 + length
-        if end > len(data):
-            break
+    for at, end in _png_blocks(data):
+        kind = data[at + 4 : at + 8]
         if zlib.crc32(data[at + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
             return f"damaged (PNG block {kind.decode('latin-1')!r} fails its checksum)"
         if kind == b"IEND":
             return None
-        at = end
     return "cut off (PNG without its end block)"
+
+
+def _png_blocks(data: bytes) -> Iterator[tuple[int, int]]:
+    """[start, end) of each whole block of a PNG."""
+    at = len(_PNG)
+    while at + 12 <= len(data):
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        if end > len(data):
+            return
+        yield at, end
+        at = end

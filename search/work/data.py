@@ -53,8 +53,8 @@ def open_dataset(data: DataTable) -> Dataset:
 def read_data(data: DataTable, *, metric: str, known: Path, on_file: OnFile | None = None) -> Data:
     """Reads every file that is not remembered, splits, and judges both; raises nothing.
 
-    `known` is the study's manifest, if it has one. Where many files were read, what they hold is remembered in the cache, so that the next check reads only those that
-    changed.
+    `known` is the study's manifest, if it has one. Where many files were read, what they hold is remembered in the
+    cache, so that the next check reads only those that changed.
     """
     found = Data()
     try:

@@ -6,6 +6,7 @@ says either what `mmtuna check` must refuse it with, or, where it is right, what
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -349,6 +350,25 @@ IMAGES = [
         name="PNG with a background",
         build=lambda s: s.images(b.png_chunks((b"bKGD", bytes(6))), of=b.rgb),
         image=b.rgb,
+    ),
+    Case(
+        name="PNG with a broken colour profile",
+        build=lambda s: s.images(b.png_chunks((b"iCCP", b"ICC\0\0" + zlib.compress(b"none"))), of=b.rgb),
+        image=b.rgb,
+    ),
+    Case(
+        name="PNG with a broken EXIF block",
+        build=lambda s: s.images(b.png_chunks((b"eXIf", b"MM\0*junk"))),
+        image=grey3(b.grey),
+    ),
+    Case(
+        name="a camera's turn of 0",
+        build=lambda s: s.images(b.turned("PNG", 0)),
+        image=grey3(b.grey),
+    ),
+    Case(
+        name="a palette that is too short",
+        build=lambda s: s.images(b.with_palette(2), of=lambda name: b.grey(name) % 8),
     ),
     Case(
         name="an image without pixels",

@@ -1,7 +1,9 @@
 """Strict reading: every kind of bad file is named, sound files are read once."""
 
 import io
+import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from mmtuna.objectives.data.dataset import Dataset
+from mmtuna.objectives.data.dataset import Dataset, ImageRule
 from mmtuna.objectives.data.manifest import Manifest, Problem, class_pixels, data_fingerprint, inspect, shapes
 from mmtuna.spaces.errors import InputError
 
@@ -277,3 +279,35 @@ def test_real_data() -> None:
     assert shapes(inspection.manifest, dataset) == {(256, 256)}
     fundus = Dataset.open(DATA / "drive", classes=("background", "vessel"))
     assert inspect(fundus, names=fundus.names[:4]).problems == []
+
+
+def test_a_manifest_of_version_1_keeps_its_figures_and_its_files_are_read_again(tmp_path: Path) -> None:
+    dataset = Dataset.open(sample(tmp_path, 1), classes=CLASSES)
+    first = inspect(dataset).manifest
+    rows = {
+        file: {"size": r.size, "mtime_ns": r.mtime_ns, "sha256": "0", "height": 40, "width": 56, "values": r.values}
+        for file, r in first.records.items()
+    }
+    (tmp_path / "old.json").write_text(json.dumps({"version": 1, "records": rows}))
+    old = Manifest.load(tmp_path / "old.json")
+    assert class_pixels(old) == class_pixels(first)
+    assert inspect(dataset, manifest=old).manifest == first
+
+
+def test_images_are_read_again_under_another_rule(tmp_path: Path) -> None:
+    dataset = Dataset.open(sample(tmp_path), classes=CLASSES)
+    plain = inspect(dataset).manifest
+    other = replace(dataset, rule=ImageRule(range=(0, 99)))
+    found = inspect(other, manifest=plain).manifest.records["images/img_0.png"]
+    assert (found.lowest, found.highest, found.bits) == (0, 255, 8)
+    assert inspect(dataset, manifest=inspect(other, manifest=plain).manifest).manifest == plain
+
+
+def test_many_masks_with_values_that_mean_nothing_are_one_line(tmp_path: Path) -> None:
+    sample(tmp_path, 14)
+    for i in range(14):
+        save(tmp_path / f"masks/img_{i}.png", np.full((40, 56), i, np.uint8))
+    (problem,) = check(tmp_path)
+    assert problem.where == "masks/img_10.png, masks/img_11.png, masks/img_12.png, ... (12 of 14 masks)"
+    assert problem.what == "holds 2, 3, 4, 5, 6, ... (12 values), but only 0 to 1 and 255 (ignored) mean something"
+    assert len(problem.files) == 12

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import venv
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +23,13 @@ from PIL import Image
 import mmtuna.objectives.deployment as deployment
 from mmtuna.objectives import predict
 from mmtuna.objectives.config import read_config
-from mmtuna.objectives.data.dataset import Dataset
+from mmtuna.objectives.data.dataset import Dataset, ImageRule
+from mmtuna.objectives.data.manifest import inspect
 from mmtuna.objectives.data.phantom import write_phantom
 from mmtuna.objectives.deployment import build_bundle, bundle, contract, verify
 from mmtuna.objectives.evaluation.metrics import metrics, total
 from mmtuna.objectives.outcome import Ending
+from mmtuna.objectives.prepared import with_copies, write_copies
 from mmtuna.objectives.trial_files import CONFIG, EVALUATION, LAST
 from mmtuna.spaces.errors import InputError
 
@@ -491,8 +494,41 @@ def test_predict_py_says_what_is_wrong(
     Image.new("L", (64, 20)).save(images / "flat.png")
     (images / "broken.png").write_bytes(b"no image")
     Image.new("I;16", (64, 64)).save(images / "deep.png")
-    said = refused(images, tmp_path / "out", status=1)
+    out = tmp_path / "out"
+    said = refused(images, out, status=1)
     assert "flat.png: needs a model of 20 x 64 pixels, this bundle has 64 x 64" in said
-    assert "broken.png: cannot identify image file" in said
-    assert "deep.png: more than 8 bits a channel" in said
-    assert os.listdir(tmp_path / "out") == ["a.png"]
+    assert "broken.png: not an image file; export it as 8-bit PNG or JPEG" in said
+    assert "deep.png: 16 bits a channel; save it with the 8 bits that the training's images had" in said
+    assert os.listdir(out) == ["a.png"]
+    Image.new("1", (9600, 9600)).save(images / "large.png", compress_level=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert "large.png: has 9600 x 9600 = 92 million pixels, more than 89; cut" in refused(images, out, status=1)
+
+
+def test_images_of_16_bits_are_read_as_training_read_them(train: Train, square: Dataset, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(square.root, tmp_path / "deep", ignore=shutil.ignore_patterns("*.png")))
+    shutil.copytree(square.root / "masks", root / "masks", dirs_exist_ok=True)
+    for name in square.names:
+        with Image.open(square.image_path(name)) as image:
+            values = np.asarray(image.convert("L")).astype(np.uint16) * 8 + 240
+        Image.fromarray(values).save(root / f"images/{name}.tif")
+    dataset = Dataset.open(root, classes=square.classes, rule=ImageRule(range=(300, 2000)))
+    inspection = inspect(dataset)
+    assert inspection.problems == []
+    write_copies(dataset, dataset.names, inspection.manifest, tmp_path / "copies")
+
+    lists = root / "splits/train.txt", root / "splits/val.txt"
+    copied = with_copies(dataset, tmp_path / "copies")
+    outcome = train(tmp_path, fixed=LEARNS | CASES["fcn-whole"], dataset=copied, lists=lists)
+    found = build_bundle(outcome.folder, tmp_path / "bundle", facts_of(outcome.folder), LAST)
+    # Both were compared by the export itself, from the 16-bit files on.
+    assert found["parity"]["pixels_differing"] == 0
+    assert found["verified"]["metrics_max_difference"] == 0
+    assert found["input"]["rule"] == {"channels": None, "range": [300, 2000]}
+    assert "300 and below become 0, 2000 and above 255" in (tmp_path / "bundle/README.md").read_text()
+    rule = predict.Predictor(tmp_path / "bundle").rule
+    for name in dataset.names:
+        copy = predict.read_image(tmp_path / f"copies/{name}.png")
+        assert (predict.read_image(dataset.image_path(name), rule) == copy).all()
+        assert len(np.unique(copy)) > 32
