@@ -113,31 +113,37 @@ def write_copies(dataset: Dataset, names: Iterable[str], manifest: Manifest, fol
 
     def write(name: str) -> None:
         record = manifest.records[image_file(dataset, name)]
-        made_from = hashlib.sha256(json.dumps([record.sha256, rule]).encode()).hexdigest()
         path = folder / f"{name}.png"
-        if not _is_made_from(path, made_from):
-            data = dataset.image_path(name).read_bytes()
-            if hashlib.sha256(data).hexdigest() != record.sha256:
-                raise InputError(f"{dataset.image_path(name)}: changed while it was being read; start again")
-            _write_copy(predict.decode(data, rule), made_from, path)
+        if not _is_made_from(path, _mark(record.sha256, rule)):
+            write_copy(dataset.image_path(name), rule, path, sha256=record.sha256)
 
     with strict_decoders(), ThreadPoolExecutor(_THREADS) as pool:
         for _ in pool.map(write, names):
             pass
 
 
-def _is_made_from(path: Path, made_from: str) -> bool:
-    try:
-        with path.open("rb") as file:
-            return made_from.encode() in file.read(_HEAD)
-    except FileNotFoundError:
-        return False
-
-
-def _write_copy(pixels: predict.Pixels, made_from: str, path: Path) -> None:
+def write_copy(source: Path, rule: predict.Rule, path: Path, *, sha256: str | None = None) -> None:
+    """Writes the 8-bit PNG copy of one image; InputError where its hash is not `sha256`, if that is given."""
+    data = source.read_bytes()
+    found = hashlib.sha256(data).hexdigest()
+    if sha256 not in (None, found):
+        raise InputError(f"{source}: changed while it was being read; start again")
+    pixels = predict.decode(data, rule)
     grey = (pixels[..., :1] == pixels).all()
     text = PngInfo()
-    text.add_text(_MADE_FROM, made_from)
+    text.add_text(_MADE_FROM, _mark(found, rule))
     with whole_file(path) as part:
         picture: Any = Image.fromarray(np.ascontiguousarray(pixels[..., 0]) if grey else pixels)
         picture.save(part, format="PNG", pnginfo=text, compress_level=1)
+
+
+def _mark(sha256: str, rule: predict.Rule) -> str:
+    return hashlib.sha256(json.dumps([sha256, rule["channels"], rule["range"]]).encode()).hexdigest()
+
+
+def _is_made_from(path: Path, mark: str) -> bool:
+    try:
+        with path.open("rb") as file:
+            return mark.encode() in file.read(_HEAD)
+    except FileNotFoundError:
+        return False

@@ -11,6 +11,7 @@ from PIL import Image
 
 from mmtuna.objectives.data.dataset import IMAGE_SOURCE
 from mmtuna.objectives.predict import model_size
+from mmtuna.objectives.prepared import write_copy
 from mmtuna.spaces.errors import InputError
 
 Cfg = dict[str, Any]
@@ -34,7 +35,10 @@ class LabelledImage:
 
 
 def labelled_images(cfg: Cfg, loader: str = "val_dataloader") -> list[LabelledImage]:
-    """The images of a loader in their order; InputError where the list or a file is gone."""
+    """The images of a loader in their order; InputError where the list or a file is gone.
+
+    8-bit copies that are not there are made.
+    """
     found = cfg[loader]["dataset"]
     root, prefix = Path(found["data_root"]), found["data_prefix"]
     images, masks = root / prefix["img_path"], root / prefix["seg_map_path"]
@@ -54,6 +58,8 @@ def labelled_images(cfg: Cfg, loader: str = "val_dataloader") -> list[LabelledIm
         for name in names
     ]
     for entry in entries:
+        if IMAGE_SOURCE in cfg and entry.source.is_file() and not entry.image.is_file():  # on a machine that looks on
+            write_copy(entry.source, cfg[IMAGE_SOURCE], entry.image)
         for path in (entry.image, entry.mask, entry.source):
             if not path.is_file():
                 raise InputError(f"{path}: no such file, the trial was measured with it; put the data back")

@@ -41,7 +41,8 @@ def read(case: Case, folder: Path) -> Data:
     case.build(InputSet(folder / "data"))
     text = SPEC.format(data=case.data, study=case.tables.get("study", ""))
     try:
-        return read_data(StudySpec.parse(text, folder / "study.toml"))
+        spec = StudySpec.parse(text, folder / "study.toml")
+        return read_data(spec.data, metric=spec.study.metric, known=folder / "none.json")
     except InputError as error:
         return Data(problems=[str(error)])
 

@@ -7,19 +7,25 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import optuna
 import pytest
 from PIL import Image
 
 from mmtuna.objectives import predict
-from mmtuna.objectives.config import read_config
-from mmtuna.search.trials.folder import relocate
+from mmtuna.objectives.config import read_config, write_config
+from mmtuna.search.trials.files import StudyFiles
 from mmtuna.search.work import data as data_module
-from mmtuna.search.work.data import read_data
+from mmtuna.search.work.data import Data, read_data
 from mmtuna.studies.spec import StudySpec
 from tests.inputs.builders import InputSet, bands, tiff
 from tests.search.conftest import mmtuna, status
 
 WriteSpec = Callable[..., Path]
+
+
+def read(spec: StudySpec) -> Data:
+    """The spec's data, where the study knows nothing of it yet."""
+    return read_data(spec.data, metric=spec.study.metric, known=spec.study.folder / "manifest.json")
 
 
 @pytest.fixture
@@ -62,19 +68,15 @@ def test_a_trial_trains_on_copies_that_its_config_names(write_spec: WriteSpec, s
 
 def test_a_config_of_another_machine_names_the_copies_of_this_one(write_spec: WriteSpec, tmp_path: Path) -> None:
     spec = StudySpec.load(write_spec(data='range = "p1-p99"'))
-    config = tmp_path / "config.py"
-    loaders = [
-        f"{side}_dataloader = dict(dataset={{'data_root': '/x', 'ann_file': '/x/{side}.txt', "
-        "'data_prefix': {'img_path': '/x/images', 'seg_map_path': 'masks'}})".replace(
-            "dict(dataset=", "{'dataset': "
-        ).replace("})", "}}", 1)
-        for side in ("train", "val", "test")
-    ]
-    config.write_text("\n".join([*loaders, "image_source = {'img_path': 'images', 'img_suffix': '.tif'}\n"]))
-    relocate(config, spec)
+    prefix = {"img_path": "/x/images", "seg_map_path": "masks"}
+    loader = {"dataset": {"data_root": "/x", "ann_file": "/x/train.txt", "data_prefix": prefix}}
+    cfg = {f"{side}_dataloader": loader for side in ("train", "val", "test")}
+    write_config({**cfg, "image_source": {"img_path": "images", "img_suffix": ".tif"}}, tmp_path / "config.py")
+    StudyFiles(spec.study, spec.data.root, optuna.create_study())._relocate(tmp_path)
     for side in ("train", "val", "test"):
-        prefix = read_config(config)[f"{side}_dataloader"]["dataset"]["data_prefix"]
-        assert prefix == {"img_path": str(spec.study.folder / "images"), "seg_map_path": "masks"}
+        found = read_config(tmp_path / "config.py")[f"{side}_dataloader"]["dataset"]
+        assert found["data_prefix"] == {"img_path": str(spec.study.folder / "images"), "seg_map_path": "masks"}
+        assert found["ann_file"] == str(spec.study.folder / "splits/train.txt")
 
 
 def test_a_check_of_many_files_remembers_them(
@@ -82,20 +84,20 @@ def test_a_check_of_many_files_remembers_them(
 ) -> None:
     monkeypatch.setenv("MMTUNA_CACHE", str(tmp_path / "cache"))
     spec = StudySpec.load(write_spec())
-    assert read_data(spec).problems == []
+    assert read(spec).problems == []
     assert not (tmp_path / "cache").exists()  # few files are read again in a moment
 
     monkeypatch.setattr(data_module, "_REMEMBERED", 10)
-    first = read_data(spec)
+    first = read(spec)
     reads: list[str] = []
     plain = Path.read_bytes
     monkeypatch.setattr(Path, "read_bytes", lambda self: reads.append(self.name) or plain(self))  # type: ignore[func-returns-value]
-    assert read_data(spec) == first
+    assert read(spec) == first
     assert not [name for name in reads if name.endswith(".png")]
 
     (kept,) = (tmp_path / "cache/manifests").iterdir()
     kept.write_text("damaged")
-    assert read_data(spec) == first
+    assert read(spec) == first
     assert len([name for name in reads if name.endswith(".png")]) == 2 * len(list((phantom / "images").iterdir()))
 
 
