@@ -63,7 +63,7 @@ def test_a_trial_trains_on_copies_that_its_config_names(write_spec: WriteSpec, s
     spec.write_text(spec.read_text().replace("[3, 0, 1]", "[0, 1, 2]"))
     refused = mmtuna("check", spec)
     assert refused.returncode == 2
-    assert "data.channels was [3, 0, 1] and is [0, 1, 2]; its trials would not compare" in refused.stderr
+    assert "data.channels lacks 3 and has gained 2; its trials would not compare" in refused.stderr
 
 
 def test_a_config_of_another_machine_names_the_copies_of_this_one(write_spec: WriteSpec, tmp_path: Path) -> None:
