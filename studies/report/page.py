@@ -33,13 +33,26 @@ def _environment() -> Environment:
     return environment
 
 
+def page(**shown: Any) -> str:
+    """The whole file; `shown` is what the templates name. A name that they do not find raises."""
+    return _environment().get_template("report.html.j2").render(_frame(), **shown)
+
+
 @cache
-def _scripts() -> tuple[str, str]:
-    """plotly.js, and what draws the charts with it."""
+def _frame() -> dict[str, str]:
+    """What is the same in every report: plotly.js, what draws the charts with it, the style, and the policy."""
+    from markupsafe import Markup
     from plotly.offline import get_plotlyjs  # 5 MB, and only a report needs it
 
     # A text node must not end its script early; the bundle has no such place today, the next one might.
-    return get_plotlyjs().replace("</script", "<\\/script"), _text("report.js")
+    scripts = {"plotly": get_plotlyjs().replace("</script", "<\\/script"), "script": _text("report.js")}
+    # Hashes and not 'unsafe-inline': a script that came in with a name or a message would still not run.
+    policy = (
+        f"default-src 'none'; script-src {' '.join(map(_hash, scripts.values()))}; style-src 'unsafe-inline'; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+    ours = {**scripts, "style": _text("report.css"), "policy": policy}
+    return {name: Markup(text) for name, text in ours.items()}  # noqa: S704
 
 
 def _text(name: str) -> str:
@@ -48,21 +61,3 @@ def _text(name: str) -> str:
 
 def _hash(script: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
-
-
-def page(**shown: Any) -> str:
-    """The whole file; `shown` is what the templates name. A name that they do not find raises."""
-    from markupsafe import Markup
-
-    scripts = _scripts()
-    # Hashes and not 'unsafe-inline': a script that came in with a name or a message would still not run.
-    policy = (
-        f"default-src 'none'; script-src {' '.join(map(_hash, scripts))}; style-src 'unsafe-inline'; "
-        "img-src data:; base-uri 'none'; form-action 'none'"
-    )
-    plotly, script, style = (Markup(text) for text in (*scripts, _text("report.css")))  # noqa: S704
-    return (
-        _environment()
-        .get_template("report.html.j2")
-        .render(shown, policy=Markup(policy), plotly=plotly, script=script, style=style)  # noqa: S704
-    )
