@@ -41,6 +41,7 @@ OWN_LOSSES = (
     "VPDDepthHead",
 )
 """Heads that compute losses of their own, told apart by their place in the list or by their name."""
+_UNWEIGHTED_LOSSES = ("dice", "focal")
 _SOFTMAX_LOSSES = ("ce_tversky", "lovasz", "ce_lovasz")
 
 
@@ -67,6 +68,11 @@ def set_loss(cfg: Cfg, settings: Mapping[str, Value], dataset: Dataset, base: Ba
         if sigmoid and name in _SOFTMAX_LOSSES:
             raise InputError(
                 f"loss: {name} is for a softmax, and base config {base.name} is trained with a sigmoid; take another"
+            )
+        if head.get("sampler") and name.removeprefix("ce_") in _UNWEIGHTED_LOSSES:
+            raise InputError(
+                f"loss: {name} cannot be weighed by pixel, and a head of base config {base.name} picks the pixels that "
+                "count (sampler); take another"
             )
         terms: list[Cfg] = []
         if name in CLASS_WEIGHTED_LOSSES:

@@ -36,7 +36,7 @@ CHOICES = ("loss", "optimizer", "inference", "schedule", "amp")
 HARMLESS = ("flip", "rotation", "photometric")
 """Settings of which the last choice or the most is tried, all together."""
 
-_TOLD = 6  # problems are told of so many combinations at most
+_TOLD = 4  # problems are told of so many combinations at most
 _BLAME = 20.0  # seconds for each look at what else would do
 
 
@@ -58,8 +58,10 @@ def combinations(space: SearchSpace) -> list[Combination]:
         study.enqueue_trial(dict(wanted))
         return space.suggest(study.ask())
 
-    smallest = {name: min(_values(space, name), key=_extent) for name in SIZES if name in space}
-    largest = {name: max(_values(space, name), key=_extent) for name in SIZES if name in space}
+    # Beside what is tried: the choice that stands first.
+    usual = {name: _values(space, name)[0] for name in (*CHOICES, *HARMLESS) if name in space}
+    smallest = usual | {name: min(_values(space, name), key=_extent) for name in SIZES if name in space}
+    largest: dict[str, Value] = {name: max(_values(space, name), key=_extent) for name in SIZES if name in space}
     largest |= {name: _values(space, name)[-1] for name in HARMLESS if name in space}
     found: list[Combination] = []
     decoders: list[dict[str, Value]] = [{"decoder": value} for value in _values(space, "decoder")]
@@ -73,7 +75,7 @@ def combinations(space: SearchSpace) -> list[Combination]:
                 wanted[parent] = allowed[0]
             if wanted != first:
                 found.append(Combination(params=suggested(wanted), apart={name: value}))
-    if largest != smallest:
+    if largest != {name: first.get(name) for name in largest}:
         found.append(Combination(params=suggested({**first, **largest}), apart=largest))
     return _each_once(found)
 
@@ -145,8 +147,10 @@ class _Trying:
 def _told(entry: Combination, said: str, others_fine: bool, trying: _Trying) -> str:
     """The problem in one line, with the setting that is to blame where changing it mends the combination."""
     apart = _written(entry.apart)
-    for name, value in _sizes_of(entry.params, trying.objective):
-        if trying.each([{**entry.params, name: 2 * value}], _BLAME) == [None]:
+    sizes = _sizes_of(entry.params, trying.objective)
+    doubled = trying.each([{**entry.params, name: 2 * value} for name, value in sizes], _BLAME)
+    for (name, value), outcome in zip(sizes, doubled, strict=False):
+        if outcome is None:
             beside = f" beside {apart}" if apart and name not in entry.apart else ""
             return f"{name} = {value}{beside}: one iteration fails ({said}); with {name} = {2 * value} it does not"
     where = f"{apart}: " if apart and others_fine else ""

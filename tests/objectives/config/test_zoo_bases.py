@@ -77,7 +77,7 @@ def test_a_net_that_reads_class_names_gets_ours(phantom: Dataset) -> None:
 
 def test_a_boundary_head_keeps_its_two_classes(phantom: Dataset) -> None:
     three = replace(phantom, classes=("background", "fluid", "cyst"))
-    model = of(STDC, three, {"loss": "ce_dice"})["model"]
+    model = of(STDC, three, {"loss": "ce_lovasz"})["model"]
     assert model["decode_head"]["num_classes"] == 3
     assert [head["num_classes"] for head in model["auxiliary_head"]] == [3, 3, 2]
     assert model["auxiliary_head"][2]["loss_decode"] == load_base(STDC).cfg["model"]["auxiliary_head"][2]["loss_decode"]
@@ -117,6 +117,18 @@ def test_of_a_list_of_initialisations_the_others_stay(phantom: Dataset) -> None:
 def test_losses_that_a_head_tells_apart_itself_cannot_be_others(phantom: Dataset, name: str, head: str) -> None:
     with pytest.raises(InputError, match=f"loss: the head {head} of base config .* losses of its own; drop loss"):
         of(name, phantom, {"loss": "dice"})
+
+
+@pytest.mark.parametrize("loss", ["dice", "focal", "ce_dice"])
+def test_losses_that_no_sampler_can_weigh_are_refused(phantom: Dataset, loss: str) -> None:
+    with pytest.raises(InputError, match=f"loss: {loss} cannot be weighed by pixel, and a head of base config stdc1"):
+        of(STDC, phantom, {"loss": loss})
+
+
+def test_counts_of_classes_within_a_head_follow(phantom: Dataset) -> None:
+    head = of("mask2former_r50_8xb2-90k_cityscapes-512x1024", phantom)["model"]["decode_head"]
+    assert head["num_classes"] == 2
+    assert head["loss_cls"]["class_weight"] == [1.0, 1.0, 0.1]  # each class, and "no object"
 
 
 def weights_of(model: dict[str, Any], place: str) -> list[float]:

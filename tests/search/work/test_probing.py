@@ -45,6 +45,7 @@ def test_each_decoder_loss_and_optimizer_is_tried_and_both_ends_of_sizes() -> No
     assert all(entry.params | smallest == entry.params for entry in tried[:3])
     for name in ("decoder", "loss", "optimizer", "schedule"):
         assert {entry.params[name] for entry in tried} == set(extended().parameter(name).values() or []), name
+    assert {entry.params["loss"] for entry in tried[:3]} == {"cross_entropy"}  # the choice that stands first
     largest = tried[-1].params
     assert (largest["batch_size"], largest["crop"], largest["input_size"]) == (8, "none", 512)
     assert (largest["flip"], largest["rotation"], largest["photometric"]) == ("both", 30, True)
