@@ -18,6 +18,7 @@ from mmtuna.objectives.objective import SegmentationObjective
 from mmtuna.objectives.prepared import copies_bytes, with_copies, write_copies
 from mmtuna.objectives.trial_files import LISTS, StudyFolder
 from mmtuna.objectives.weights import OnProgress, file_sha256, resolve_weights
+from mmtuna.search.versions import newer_than_tested
 from mmtuna.search.work import checks, probing
 from mmtuna.search.work.data import OnFile, read_data
 from mmtuna.spaces.errors import InputError
@@ -143,7 +144,8 @@ def prepare(
     Writes nothing but into the cache: downloads, what many files held, and what a probe came to.
     """
     space, moved = space_for(spec)
-    ready = Preparation(spec=spec, space=space, own_params=own_params, notes=[moved] if moved is not None else [])
+    ready = Preparation(spec=spec, space=space, own_params=own_params, notes=newer_than_tested())
+    ready.notes += [moved] if moved is not None else []
     steps: list[Callable[[], None]] = [
         lambda: _require_parameters(ready),
         lambda: _read_data(ready, on_file),
