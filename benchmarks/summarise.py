@@ -16,7 +16,7 @@ from mmtuna.studies.study import open_existing
 def main(spec_path: str, out: str, command: str) -> None:
     """Writes the study's best trial with its curve, and every trial's params, value and cost."""
     spec = StudySpec.load(spec_path)
-    study = open_existing(spec)
+    study = open_existing(spec.study)
     entries = results.rows(study)
     best = results.best(study)
     assert best is not None, "no trial is complete"

@@ -13,7 +13,7 @@ from mmtuna.studies.study import open_existing
 
 def main(spec_path: str, out: str) -> None:
     spec = StudySpec.load(spec_path)
-    entries = [entry for entry in results.rows(open_existing(spec)) if entry.state == "COMPLETE"]
+    entries = [entry for entry in results.rows(open_existing(spec.study)) if entry.state == "COMPLETE"]
     entries.sort(key=lambda entry: entry.value or 0.0)
     for entry in entries:  # the best of a decoder comes last and stays
         weights = spec.study.folder / (entry.folder or "") / BEST

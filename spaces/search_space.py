@@ -112,13 +112,9 @@ class SearchSpace:
             return None
         return len(self.cells() or [])
 
-    def distributions(self, params: Mapping[str, Value] | None = None) -> dict[str, BaseDistribution]:
-        """Optuna's distributions of all parameters, or of those that exist beside `params`."""
-        return {
-            parameter.name: parameter.distribution
-            for parameter in self.parameters
-            if params is None or parameter.exists(params)
-        }
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """Optuna's distributions of all parameters."""
+        return {parameter.name: parameter.distribution for parameter in self.parameters}
 
     def describe(self) -> dict[str, Any]:
         """The space as plain data, one entry a parameter, sorted by name."""

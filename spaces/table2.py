@@ -153,16 +153,6 @@ TABLE1: Mapping[str, float] = {"pspnet": 0.0022, "fcn": 0.0008, "deeplabv3": 0.0
 """Table 1 per decoder, without fine-tuning. Printed as mIoU; the notebooks compute the foreground IoU of each of the
 110 images, 0 where an image has no fluid and none is predicted, and average."""
 
-COLLAPSED_MIOU = 0.4963
-"""mIoU on the paper's validation images of a net that never predicts fluid (rows 9 and its repeats)."""
-
-ALSO_RUN: tuple[tuple[str, float], ...] = (
-    ("crop 288", 0.7509),
-    ("crop 288, flip in all directions", 0.7589),
-    ("Adam, weight decay 1e-4", 0.4963),
-)
-"""Runs of the notebooks that the paper does not print, as (what, mIoU)."""
-
 DISCREPANCIES: tuple[str, ...] = (
     "Best row's weight decay: 0.0001 in the paper and the notebook, 0.00001 in the README; 0.0001 is used.",
     "The row with weight decay 0.001 has no log: its notebook ran 0.0001 again.",

@@ -13,7 +13,7 @@ from sqlalchemy import update
 from mmtuna.spaces.errors import InputError
 from mmtuna.studies.fingerprints import short
 from mmtuna.studies.leases.leases import reap
-from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.spec.tables import ResourcesTable, StudyTable
 from mmtuna.studies.storage.opening import engine_of, hide_password, open_storage, study_lock
 from mmtuna.studies.storage.optuna_insides import STUDIES, set_study_system_attr, storage_of, study_system_attrs
 from mmtuna.studies.storage.outages import OUTAGE_SECONDS
@@ -35,8 +35,10 @@ _FIELDS = (
 )
 
 
-def copy_study(spec: StudySpec, url: str, on_trial: Callable[[int, int], None] | None = None) -> int:
-    """Copies the study of `spec` into the storage at `url` and returns how many trials it has.
+def copy_study(
+    table: StudyTable, resources: ResourcesTable, url: str, on_trial: Callable[[int, int], None] | None = None
+) -> int:
+    """Copies the study of `table` into the storage at `url` and returns how many trials it has.
 
     Everything is copied: trials of every state with their params, distributions, values, intermediate values,
     attributes and times, and the study's attributes. The copy gets its name last, after it was read back and compared,
@@ -51,10 +53,10 @@ def copy_study(spec: StudySpec, url: str, on_trial: Callable[[int, int], None] |
             f"--to {hide_password(url)}: everybody on the machine can read a password on a command line; leave it "
             "out and set PGPASSWORD, or use ~/.pgpass or a service file"
         )
-    name = spec.study.name
-    source, storage = open_existing(spec), open_storage(url)
-    with study_lock(spec.study.storage, name) as source_lock:
-        _refuse_running(source, spec)
+    name = table.name
+    source, storage = open_existing(table), open_storage(url)
+    with study_lock(table.storage, name) as source_lock:
+        _refuse_running(source, table, resources)
         if _same_place(source, storage):
             raise InputError(f"--to {hide_password(url)}: the study lies there already; name another storage")
         with study_lock(url, f"copy {name}") as target_lock:
@@ -72,14 +74,14 @@ def _same_place(source: optuna.Study, storage: optuna.storages.RDBStorage) -> bo
     return bool(engine_of(source).url == storage.engine.url)
 
 
-def _refuse_running(source: optuna.Study, spec: StudySpec) -> None:
-    reap(source, spec.study.folder, spec.resources.retries)
+def _refuse_running(source: optuna.Study, table: StudyTable, resources: ResourcesTable) -> None:
+    reap(source, table.folder, resources.retries)
     running = [trial.number for trial in source.get_trials(deepcopy=False, states=(TrialState.RUNNING,))]
     if running:
         raise InputError(
-            f"study {spec.study.name}: trial {running[0]} is running; stop its worker first; one that is gone "
-            f"is noticed by the study's other workers after {spec.resources.lease:.0f} s, and by this command after "
-            f"{(spec.resources.lease + OUTAGE_SECONDS) / 60:.0f} min"
+            f"study {table.name}: trial {running[0]} is running; stop its worker first; one that is gone "
+            f"is noticed by the study's other workers after {resources.lease:.0f} s, and by this command after "
+            f"{(resources.lease + OUTAGE_SECONDS) / 60:.0f} min"
         )
 
 

@@ -21,7 +21,7 @@ from mmtuna.studies.leases import Lease, Leases
 from mmtuna.studies.sampling import params_key, params_of
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.spec.space import said
-from mmtuna.studies.spec.tables import SQLITE
+from mmtuna.studies.spec.tables import SQLITE, StudyTable
 from mmtuna.studies.storage.opening import StudyLock, database_of, open_storage, sqlite_file, study_lock
 from mmtuna.studies.storage.optuna_insides import enqueued_params, storage_of, trial_id
 from mmtuna.studies.storage.outages import StorageAwayError, is_disk_full, is_outage
@@ -84,7 +84,7 @@ def adopt(study: optuna.Study, spec: StudySpec, fingerprints: Mapping[str, Mappi
 def check_fingerprints(spec: StudySpec, fingerprints: Mapping[str, Mapping[str, Any]]) -> None:
     """Raises InputError where the study exists and was begun on other data, space or settings; changes nothing."""
     try:
-        study = open_existing(spec)
+        study = open_existing(spec.study)
     except InputError:
         return
     refuse_change(study, spec, fingerprints)
@@ -93,24 +93,23 @@ def check_fingerprints(spec: StudySpec, fingerprints: Mapping[str, Mapping[str, 
 def space_for(spec: StudySpec) -> tuple[SearchSpace, str | None]:
     """The space that a run of `spec` draws from, and a note where that is not what its preset holds now."""
     try:
-        study = open_existing(spec, to_look=True)
+        study = open_existing(spec.study, to_look=True)
     except InputError:  # there is none, or none that can be looked at
         return spec.search_space(), None
     moved = moved_preset(study, spec)
     return (spec.search_space(), None) if moved is None else (space_of(study, spec), moved)
 
 
-def open_existing(spec: StudySpec, *, to_look: bool = False) -> optuna.Study:
-    """The study of `spec` as it is; InputError where it does not exist, and then nothing is made.
+def open_existing(table: StudyTable, *, to_look: bool = False) -> optuna.Study:
+    """The study of `table` as it is; InputError where it does not exist, and then nothing is made.
 
     `to_look`: only to read, and quickly.
     """
-    url = spec.study.storage
-    missing = InputError(f"study {spec.study.name} does not exist yet; `mmtuna run SPEC` begins it")
-    if url.startswith(SQLITE) and not sqlite_file(url).exists():
+    missing = InputError(f"study {table.name} does not exist yet; `mmtuna run SPEC` begins it")
+    if table.storage.startswith(SQLITE) and not sqlite_file(table.storage).exists():
         raise missing
     try:
-        return optuna.load_study(study_name=spec.study.name, storage=open_storage(url, check_version=not to_look))
+        return optuna.load_study(study_name=table.name, storage=open_storage(table.storage, check_version=not to_look))
     except KeyError:
         raise missing from None
 

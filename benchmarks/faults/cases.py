@@ -95,7 +95,7 @@ from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.storage.opening import engine_of
 from mmtuna.studies.study import open_existing
 spec, at = StudySpec.load(sys.argv[1]), int(sys.argv[2])
-study, seen = open_existing(spec), 0
+study, seen = open_existing(spec.study), 0
 def count(*_):
     global seen
     seen += 1

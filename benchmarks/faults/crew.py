@@ -122,7 +122,7 @@ def opened(site: Site) -> Iterator[Any]:
     from mmtuna.studies.study import create_or_open, open_existing
 
     with spec_of(site) as spec:
-        yield create_or_open(spec, {"replay": {"curves": "generated"}}) if spec.replay else open_existing(spec)
+        yield create_or_open(spec, {"replay": {"curves": "generated"}}) if spec.replay else open_existing(spec.study)
 
 
 @contextmanager

@@ -73,7 +73,7 @@ class Launch:
         self._look_at_all(order, fit)
         self._known = {node.node_id: node.name for node in nodes}
         order = self._prepare(order)
-        study = study_room.open_existing(self.spec)
+        study = study_room.open_existing(self.spec.study)
         with on_signals(self._stop.set, self._say):
             self._train(study, order)
         return study

@@ -11,4 +11,5 @@ from mmtuna.studies.storage.opening import hide_password
 
 def copy(path: Path, to: str) -> None:
     """Copies the study and prints how many trials it has."""
-    print(f"{copy_study(StudySpec.load(path), to)} trials copied to {hide_password(to)}")
+    spec = StudySpec.load(path)
+    print(f"{copy_study(spec.study, spec.resources, to)} trials copied to {hide_password(to)}")

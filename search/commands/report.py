@@ -12,4 +12,4 @@ from mmtuna.studies.study import open_existing
 def report(path: Path, out: Path | None) -> None:
     """Writes the report of a study and prints where."""
     spec = StudySpec.load(path)
-    print(write_report(spec, open_existing(spec), out or report_file(spec)))
+    print(write_report(spec, open_existing(spec.study), out or report_file(spec)))

@@ -24,7 +24,7 @@ def status(path: Path, as_json: bool, watch: float | None = None) -> None:
     spec = StudySpec.load(path)
     if watch is not None and as_json:
         raise InputError("--watch and --json: one JSON document cannot be repeated; take one of them")
-    study = open_existing(spec, to_look=True)
+    study = open_existing(spec.study, to_look=True)
     while True:
         document = standing(spec, study)
         if as_json:

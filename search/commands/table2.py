@@ -31,7 +31,7 @@ def table2(path: Path, replicates: int | None, slots: int | None, style: str, as
         from mmtuna.search.work.running import run_study
 
         run_study(spec, Console(stderr=as_json), slots=slots, replicates=replicates, heed_signals=True)
-    study = open_existing(spec)
+    study = open_existing(spec.study)
     if style == "text" and not as_json:
         print_table2(spec, study)
         return

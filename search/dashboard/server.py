@@ -64,7 +64,7 @@ def serve(
     """
     # Whoever opens a page would make it print: what Optuna says of few trials, the plots say themselves.
     warnings.filterwarnings("ignore", module="optuna")
-    study = open_existing(spec)
+    study = open_existing(spec.study)
     token, made = chosen_token(host, token)
     with _listening(host, port) as server:
         server.set_app(application(spec.study, Access(host, server.server_port, token), writable=writable))

@@ -56,7 +56,7 @@ def export_trial(
     """
     check_installed()
     require_new_folder(out)
-    study = open_existing(spec)
+    study = open_existing(spec.study)
     entry = results.complete(study, trial)
     facts = gather(spec, study, entry, retrained=retrain)
     if retrain:

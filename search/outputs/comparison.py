@@ -48,7 +48,7 @@ def compare(spec: StudySpec, a: int, b: int, out: Path, name: str | None = None)
     """
     if out.suffix.lower() != ".png" or out.is_dir():
         raise InputError(f"{out}: must be a PNG file; name it such as compare.png")
-    study = open_existing(spec)
+    study = open_existing(spec.study)
     files = StudyFiles(spec.study, spec.data.root, study)
     pair = [results.complete(study, number) for number in (a, b)]
     folder = files.trained(pair[1])

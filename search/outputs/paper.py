@@ -47,7 +47,7 @@ def write_paper(spec: StudySpec, out: Path, console: Console) -> Paper:
     fine-tuning. The image is the validation image with most foreground among those that trials keep masks of.
     InputError where no trial is complete, the best one kept no masks, or the spec names no weights.
     """
-    study = open_existing(spec)
+    study = open_existing(spec.study)
     trial = results.complete(study)
     folder = StudyFiles(spec.study, spec.data.root, study).trained(trial)
     name = _most_foreground(folder)

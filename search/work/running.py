@@ -66,7 +66,7 @@ def run_study(
     ends, by KeyboardInterrupt too, running trials are put back.
     """
     if must_exist:
-        study_room.open_existing(spec)
+        study_room.open_existing(spec.study)
     resources = spec.resources
     ready = _checked(spec, console, slots or resources.trials_per_device, probe=not must_exist)
     if ready.problems:

@@ -10,8 +10,8 @@ from mmtuna.studies.spec import StudySpec
 from tests.test_lock import CONSTRAINTS, pinned_version
 
 NEWER = (
-    f"optuna {optuna.__version__} is newer than 4.9.1, the newest that mmtuna's tests passed with; where something is odd, pip install "
-    "'optuna==4.9.1'"
+    f"optuna {optuna.__version__} is newer than 4.9.1, the newest that mmtuna's tests passed with; where something "
+    "is odd, pip install 'optuna==4.9.1'"
 )
 
 

@@ -86,7 +86,7 @@ def add(
             state=state,
             value=curve[-1]["mIoU"] if finished else None,
             params=dict(params),
-            distributions=space.distributions(params),
+            distributions={name: space.parameter(name).distribution for name in params},
             intermediate_values={int(point["step"]): point["mIoU"] for point in curve},
             user_attrs=user_attrs | attrs,
         )

@@ -132,7 +132,7 @@ def test_what_only_looks_sees_the_studys_own_space_whatever_the_spec_says(spec_o
     begun = spec_of().search_space()
     create_or_open(spec_of(), REPLAY)
     changed = spec_of(space='preset = "extended"')
-    assert space_of(open_existing(changed), changed).fingerprint() == begun.fingerprint()
+    assert space_of(open_existing(changed.study), changed).fingerprint() == begun.fingerprint()
 
 
 def test_commands_ask_the_study_for_its_space() -> None:

@@ -56,7 +56,7 @@ def records(study: optuna.Study) -> list[object]:
 
 def test_everything_arrives(spec: StudySpec, study: optuna.Study, url: str) -> None:
     seen: list[tuple[int, int]] = []
-    assert copy_study(spec, url.replace(":canary-7d1f9e@", "@"), lambda *at: seen.append(at)) == 4
+    assert copy_study(spec.study, spec.resources, url.replace(":canary-7d1f9e@", "@"), lambda *at: seen.append(at)) == 4
     assert seen[-1] == (4, 4)
     copy = optuna.load_study(study_name="s", storage=open_storage(url))
     assert records(copy) == records(study)
@@ -71,21 +71,21 @@ def _password_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_is_refused(spec: StudySpec, study: optuna.Study, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="the study lies there already; name another storage"):
-        copy_study(spec, spec.study.storage)
+        copy_study(spec.study, spec.resources, spec.study.storage)
     with pytest.raises(InputError, match=r"--to postgresql.*u:\*\*\*@h/d: everybody .* can read a password"):
-        copy_study(spec, "postgresql+psycopg://u:secret@h/d")
+        copy_study(spec.study, spec.resources, "postgresql+psycopg://u:secret@h/d")
     target = f"sqlite:///{tmp_path}/target.db"
-    copy_study(spec, target)
+    copy_study(spec.study, spec.resources, target)
     with pytest.raises(InputError, match="holds a study s already; name another storage"):
-        copy_study(spec, target)
+        copy_study(spec.study, spec.resources, target)
 
     leases = Leases(study=study, folder=tmp_path)
     lock = study_lock(spec.study.storage, "s")
     assert isinstance(ask(study, spec.search_space(), spec.study.seed, trials=9, lock=lock, leases=leases), Claim)
     with pytest.raises(InputError, match=r"study s: trial 3 is running; stop its worker first; .* 60 s, .* 11 min"):
-        copy_study(spec, f"sqlite:///{tmp_path}/other.db")
+        copy_study(spec.study, spec.resources, f"sqlite:///{tmp_path}/other.db")
     leases.close()
-    assert copy_study(spec, f"sqlite:///{tmp_path}/other.db") == 4
+    assert copy_study(spec.study, spec.resources, f"sqlite:///{tmp_path}/other.db") == 4
 
 
 def test_a_difference_removes_the_copy(
@@ -101,7 +101,7 @@ def test_a_difference_removes_the_copy(
 
     monkeypatch.setattr(copying, "_fill", fill_and_spoil)
     with pytest.raises(InputError, match="user_attrs of trial 3 came out otherwise"):
-        copy_study(spec, target)
+        copy_study(spec.study, spec.resources, target)
     assert open_storage(target).get_all_studies() == []
 
 
@@ -112,12 +112,12 @@ def test_what_a_copy_that_was_cut_off_left_is_no_study_and_goes(
     monkeypatch.setattr(optuna, "delete_study", lambda **_kwargs: None)  # killed: it cleans nothing up
     monkeypatch.setattr(copying, "_compare", lambda *_studies: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        copy_study(spec, target)
+        copy_study(spec.study, spec.resources, target)
     monkeypatch.undo()
     monkeypatch.setenv("PGPASSWORD", "canary-7d1f9e")
     (left,) = open_storage(target).get_all_studies()
     assert left.study_name.startswith("s.copying-")
-    copy_study(spec, target)
+    copy_study(spec.study, spec.resources, target)
     assert [study.study_name for study in open_storage(target).get_all_studies()] == ["s"]
 
 
@@ -126,5 +126,5 @@ def test_a_copy_may_take_longer_than_a_server_bears_silence(
 ) -> None:
     monkeypatch.setattr("mmtuna.studies.storage.postgres._IDLE_SECONDS", 1)
     url = server.url(database)
-    assert copy_study(spec, url.replace(":canary-7d1f9e@", "@"), lambda *_: time.sleep(0.6)) == 4
+    assert copy_study(spec.study, spec.resources, url.replace(":canary-7d1f9e@", "@"), lambda *_: time.sleep(0.6)) == 4
     assert len(optuna.load_study(study_name="s", storage=open_storage(url)).get_trials()) == 4

@@ -111,14 +111,14 @@ def test_a_study_of_someone_else_is_left_alone(spec_of: Make) -> None:
 
 def test_open_existing(spec_of: Make) -> None:
     with pytest.raises(InputError, match="study s does not exist yet; `mmtuna run SPEC` begins it"):
-        open_existing(spec_of())
+        open_existing(spec_of().study)
     create_or_open(spec_of(), DATA)
-    assert open_existing(spec_of()).study_name == "s"
+    assert open_existing(spec_of().study).study_name == "s"
 
 
 def test_workers_get_ordinals(spec_of: Make) -> None:
     study = create_or_open(spec_of(), DATA)
-    assert [next_worker(study), next_worker(study), next_worker(open_existing(spec_of()))] == [0, 1, 2]
+    assert [next_worker(study), next_worker(study), next_worker(open_existing(spec_of().study))] == [0, 1, 2]
 
 
 def test_table2_is_enqueued_once_per_replicate(spec_of: Make) -> None:
@@ -246,7 +246,7 @@ def test_processes_and_threads_fill_the_study_exactly(spec_of: Make, tmp_path: P
         for _ in range(4)
     ]
     assert [process.wait(120) for process in started] == [0] * 4
-    study = open_existing(spec)
+    study = open_existing(spec.study)
     states = Counter(trial.state for trial in study.trials)
     assert states[TrialState.COMPLETE] == trials
     assert states[TrialState.RUNNING] == states[TrialState.WAITING] == 0

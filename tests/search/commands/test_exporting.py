@@ -33,7 +33,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, phantom: Path) -> Path:
     path.write_text(SPEC.format(root=phantom, study='pruner = "none"', **empty))
     done = mmtuna("run", path)
     assert done.returncode == 0, done.stderr
-    study = open_existing(StudySpec.load(path))
+    study = open_existing(StudySpec.load(path).study)
     study.enqueue_trial({"lr_adam": 1e-3})
     study.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState.FAIL))
     return path
@@ -47,7 +47,7 @@ def spec(finished: Path, tmp_path: Path) -> StudySpec:
 
 
 def best(spec: StudySpec) -> results.TrialRow:
-    found = results.best(open_existing(spec))
+    found = results.best(open_existing(spec.study))
     assert found is not None
     return found
 
@@ -81,7 +81,7 @@ def test_a_trial_can_be_named_and_the_best_evaluation_be_the_value(finished: Pat
     export_trial(spec, tmp_path / "bundle", 1)
     document = json.loads((tmp_path / "bundle/bundle.json").read_text())
     assert document["trial"] == 1
-    assert document["metrics"] == results.rows(open_existing(spec))[1].best_metrics
+    assert document["metrics"] == results.rows(open_existing(spec.study))[1].best_metrics
     assert document["value_of"] == "best"
 
 
@@ -128,7 +128,7 @@ def test_a_full_folder_a_missing_package_and_an_empty_study_are_refused(
         export_trial(spec, spec.study.folder, None)
     with pytest.raises(InputError, match="/proc/zz: cannot be written"):  # and not after an hour of training
         export_trial(spec, Path("/proc/zz"), None, retrain=True)
-    study = open_existing(spec)
+    study = open_existing(spec.study)
     optuna.create_study(study_name="empty", storage=study._storage, direction="maximize")
     empty = spec.model_copy(update={"study": spec.study.model_copy(update={"name": "empty"})})
     with pytest.raises(

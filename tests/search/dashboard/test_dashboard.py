@@ -42,7 +42,7 @@ from tests.search.dashboard_study import (
 @pytest.fixture(scope="module")
 def spec(tmp_path_factory: pytest.TempPathFactory) -> StudySpec:
     made = make_study(tmp_path_factory.mktemp("dashboard"))
-    content_of(made, study_room.open_existing(made)).refresh()
+    content_of(made, study_room.open_existing(made.study)).refresh()
     return made
 
 
@@ -365,7 +365,7 @@ def test_reading_does_not_make_a_worker_wait(spec: StudySpec) -> None:
     from mmtuna.studies.storage.read_only import open_read_only
 
     storage = open_read_only(spec.study.storage)
-    study = study_room.open_existing(spec)
+    study = study_room.open_existing(spec.study)
     with storage.engine.connect() as connection, connection.begin():
         before = connection.execute(sqlalchemy.text("SELECT count(*) FROM study_user_attributes")).scalar()
         began = time.monotonic()
@@ -379,7 +379,7 @@ def test_on_postgres_while_a_worker_writes(
 ) -> None:
     monkeypatch.setenv("MMTUNA_STORAGE", server.url(database))
     spec = make_study(tmp_path, trials=3)
-    study = study_room.open_existing(spec)
+    study = study_room.open_existing(spec.study)
     content_of(spec, study).refresh()
     with served(spec) as client:
         shown = trials(client)

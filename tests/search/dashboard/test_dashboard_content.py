@@ -19,7 +19,7 @@ from tests.search.dashboard_study import MESSAGE, Client, content_of, end_trial,
 @pytest.fixture(scope="module")
 def spec(tmp_path_factory: pytest.TempPathFactory) -> StudySpec:
     made = make_study(tmp_path_factory.mktemp("dashboard"))
-    content_of(made, study_room.open_existing(made)).refresh()
+    content_of(made, study_room.open_existing(made.study)).refresh()
     return made
 
 
@@ -61,7 +61,7 @@ def test_a_message_is_shown_and_never_run(client: Client) -> None:
 
 def test_a_second_refresh_changes_nothing_and_a_new_trial_is_added(tmp_path: Path) -> None:
     spec = make_study(tmp_path, trials=3)
-    study = study_room.open_existing(spec)
+    study = study_room.open_existing(spec.study)
     first = content_of(spec, study).refresh()
     assert (first.notes, first.files) == (4, 15)
     assert content_of(spec, study).refresh() == Refreshed()
@@ -74,7 +74,7 @@ def test_a_second_refresh_changes_nothing_and_a_new_trial_is_added(tmp_path: Pat
 
 def test_a_plot_that_the_dashboard_draws_itself_is_taken_back(tmp_path: Path) -> None:
     spec = make_study(tmp_path, trials=1)
-    study = study_room.open_existing(spec)
+    study = study_room.open_existing(spec.study)
     old = json.dumps({"data": [{"type": "bar", "x": [0.5], "y": ["lr"]}], "layout": {}})
     study._storage.set_study_system_attr(study._study_id, "dashboard:plot_data:importances:0", old)
     assert content_of(spec, study).refresh().plots == 2
@@ -89,7 +89,7 @@ def test_a_plot_that_the_dashboard_draws_itself_is_taken_back(tmp_path: Path) ->
 
 def test_files_of_a_running_trial_are_kept_with_the_trial(tmp_path: Path) -> None:
     spec = make_study(tmp_path, trials=1)
-    study = study_room.open_existing(spec)
+    study = study_room.open_existing(spec.study)
     trial = study.ask()
     trial.set_user_attr("curve", [{"step": 50.0, "mIoU": 0.5}])
     assert content_of(spec, study).refresh_trial(1) == Refreshed(files=2)
@@ -101,7 +101,7 @@ def test_files_of_a_running_trial_are_kept_with_the_trial(tmp_path: Path) -> Non
 
 def test_a_note_that_a_person_edited_stays_theirs(tmp_path: Path) -> None:
     spec = make_study(tmp_path, trials=1)
-    study = study_room.open_existing(spec)
+    study = study_room.open_existing(spec.study)
     content_of(spec, study).refresh()
     with served(spec, writable=True) as client:
         note = trials(client)[0]["note"]
@@ -115,7 +115,7 @@ def test_no_file_elsewhere_is_attached_for_a_folder_that_the_database_names(tmp_
     spec = make_study(tmp_path, trials=1)
     (tmp_path / "secret").mkdir()
     (tmp_path / "secret" / "config.py").write_text("password")
-    study = study_room.open_existing(spec)
+    study = study_room.open_existing(spec.study)
     for folder in ("../../secret", str(tmp_path / "secret")):
         trial = study.ask()
         trial.set_user_attr("folder", folder)

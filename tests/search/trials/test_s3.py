@@ -73,7 +73,7 @@ def test_a_trial_goes_on_elsewhere_and_its_files_are_seen_everywhere(
     log = (folder / "trials/00000/train.log").read_text()
     assert log.count("resumed epoch") == 1
     assert log.count("[ 60/120]") <= 1
-    study = open_existing(StudySpec.load(spec))
+    study = open_existing(StudySpec.load(spec).study)
     assert [entry["ended"] for entry in study.trials[0].user_attrs["history"]] == [
         "interrupted" if number == signal.SIGTERM else "lost",
         "complete",

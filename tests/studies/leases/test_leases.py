@@ -260,7 +260,7 @@ from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.storage.opening import engine_of
 from mmtuna.studies.study import open_existing
 
-study, at = open_existing(StudySpec.load(sys.argv[1])), int(sys.argv[2])
+study, at = open_existing(StudySpec.load(sys.argv[1]).study), int(sys.argv[2])
 seen = 0
 
 def count(*_):
@@ -317,7 +317,7 @@ from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.storage.opening import study_lock
 from mmtuna.studies.study import ask, open_existing
 spec = StudySpec.load(sys.argv[1])
-study = open_existing(spec)
+study = open_existing(spec.study)
 leases = Leases(study=study, folder=Path(sys.argv[2]))
 lock = study_lock(spec.study.storage, "s")
 ask(study, spec.search_space(), spec.study.seed, trials=9, lock=lock, leases=leases)
