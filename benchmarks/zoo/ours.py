@@ -1,4 +1,4 @@
-"""Our side: what `mmtuna check` says of a config as [model] base, and one trial of the study it makes."""
+"""Our side: a config as [model] base of a small study, built, and one trial of it trained."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from mmtuna.objectives.config import build_config, load_base
 from mmtuna.objectives.outcome import Ending, Evaluation, TrialOrder
+from mmtuna.objectives.weights import model_bytes
+from mmtuna.search.work.data import open_dataset
 from mmtuna.search.work.preparation import prepare
 from mmtuna.studies.spec import StudySpec
 
@@ -52,24 +55,27 @@ devices = ["cpu"]
     return StudySpec.parse(text, folder / "study.toml")
 
 
-def check(study: StudySpec) -> dict[str, Any]:
-    """Whether `mmtuna check` calls the study ready, else its first problem, and after how many seconds."""
-    began = time.monotonic()
-    problems = prepare(study).problems  # without the iteration: that is for `train`
-    return {"ok": not problems, "seconds": round(time.monotonic() - began, 1)} | (
-        {"reason": problems[0]} if problems else {}
-    )
+def build(study: StudySpec) -> dict[str, Any]:
+    """Reads the config, edits it for the study and builds its model, as `mmtuna check` does in a child."""
+    dataset = open_dataset(study.data)
+    lists = (dataset.root / "splits" / "train.txt", dataset.root / "splits" / "val.txt")
+    settings = {**study.train, "batch_size": 2}
+    base = load_base(study.model.base)
+    cfg = build_config(base, settings, dataset=dataset, lists=lists, shapes=set(), weights=None, seed=0)
+    return {"bytes": model_bytes(cfg)}
 
 
 def train(study: StudySpec) -> dict[str, Any]:
-    """Checks the study, then trains its one trial: two iterations and an evaluation."""
-    began = time.monotonic()
-    ready = prepare(study, probe=True)
-    checked = round(time.monotonic() - began, 1)
+    """Trains the study's one trial: two iterations and an evaluation; where it fails, what `mmtuna check` says."""
+    ready = prepare(study)
     if ready.problems:
-        return {"ok": False, "at": "check", "reason": ready.problems[0], "check_seconds": checked}
+        return {"ok": False, "at": "check", "reason": ready.problems[0]}
     outcome = ready.objective().run(TrialOrder(number=0, params={"batch_size": 2}, seed=0), Alone())
-    found = {"ok": outcome.ending is Ending.FINISHED, "at": "trial", "check_seconds": checked}
-    if outcome.ending is not Ending.FINISHED:
-        return found | {"reason": f"{outcome.cause}: {outcome.message}"}
-    return found | {"mIoU": outcome.curve[-1].metrics["mIoU"]}
+    if outcome.ending is Ending.FINISHED:
+        return {"ok": True, "mIoU": outcome.curve[-1].metrics["mIoU"]}
+    began = time.monotonic()
+    problems = prepare(study, probe=True).problems
+    if problems:
+        seconds = round(time.monotonic() - began, 1)
+        return {"ok": False, "at": "check", "reason": problems[0], "check_seconds": seconds}
+    return {"ok": False, "at": "trial", "reason": f"{outcome.cause}: {outcome.message}"}

@@ -12,8 +12,8 @@ Which of its configs can stand in `[model] base`, ours beside stock MMSegmentati
 `make zoo` makes this page and [`benchmarks/results/zoo.json`](../benchmarks/results/zoo.json); it goes on where it was
 ended.
 
-- *Builds*: stock reads the config and builds its model; ours is `mmtuna check` on a study of two classes that names
-  the config.
+- *Builds*: stock reads the config and builds its model; ours edits it for a study of two classes, as `mmtuna check`
+  does, and builds the model of that.
 - *Trains*: the smallest config of each method that stock builds, two iterations and an evaluation on two images, at
   64 pixels, or the least of 128 and 256 with which stock trains. What a person has to edit for stock is edited: SyncBN
   to BN, no weights that are downloaded, the data, the sizes, mixed precision off. On our side `input_size`, `crop`,

@@ -4,9 +4,9 @@
     python benchmarks/zoo/run.py --again ours         # after a change of ours: stock's answers are kept
     python benchmarks/zoo/run.py --only hrnet,knet    # some folders of the zoo
 
-1. `builds`: stock reads the config and builds its model; ours is `mmtuna check` on a study that names the config.
+1. `builds`: stock reads the config and builds its model; ours edits it for a study of two classes, too.
 2. `trains`, for the smallest config of each method (a folder of the zoo) that stock builds: two iterations and an
-   evaluation on two images, on stock's side by a Runner, on ours by a trial.
+   evaluation on two images, on stock's side by a Runner, on ours by a trial, or what `mmtuna check` says against it.
 
 Everything runs on the CPU, each answer in a child of its own with a time limit. Answers are kept as JSON lines in
 runs/zoo/, so that a run that was ended goes on where it stood; at the end all of it is written to
@@ -37,6 +37,7 @@ from page import page
 
 from mmtuna.objectives.data.phantom import write_phantom
 from mmtuna.search.versions import machine, versions
+from mmtuna.spaces.errors import InputError
 from mmtuna.studies.spec import StudySpec
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,7 +63,7 @@ def main() -> None:
         write_phantom(root, subjects=2, scans=2, size=SIDES[0], val_share=0.5)
         for path in _configs(options.only) if "builds" in options.what else ():
             for side in options.side:
-                ask = _build_stock if side == "stock" else _check_ours
+                ask = _build_stock if side == "stock" else _build_ours
                 _ask(known, ("builds", side, path.stem), partial(ask, known, path, root))
         for path in _smallest(known, options.only) if "trains" in options.what else ():
             for side in options.side:
@@ -121,7 +122,7 @@ def _ask(known: Known, key: tuple[str, str, str], ask: Callable[[], Answer]) -> 
     print(*key, "ok" if answer["ok"] else answer["reason"], f"({answer['seconds']} s)", flush=True)
 
 
-def _stock(function: Callable[..., Answer], limit: float, *arguments: Any) -> Answer:
+def _forked(function: Callable[..., Answer], limit: float, *arguments: Any) -> Answer:
     """Calls `function` in a fork of this process, which has imported torch and mmseg and used neither."""
     here, there = FORK.Pipe()
     child = FORK.Process(target=_answer, args=(there, function, arguments))
@@ -148,25 +149,28 @@ def _answer(there: Connection, function: Callable[..., Answer], arguments: tuple
     try:
         there.send({"ok": True} | function(*arguments))
     except BaseException as error:  # whatever a config brings about is the answer
+        if isinstance(error, InputError):
+            there.send({"ok": False, "reason": str(error)})
+            return
         line = (str(error).strip().splitlines() or [""])[0]
         there.send({"ok": False, "reason": f"{type(error).__name__}: {line}"[:300]})
 
 
 def _build_stock(_known: Known, path: Path, _root: Path) -> Answer:
-    return _stock(stock.build, BUILD_LIMIT, str(path))
+    return _forked(stock.build, BUILD_LIMIT, str(path))
 
 
 def _train_stock(_known: Known, path: Path, root: Path) -> Answer:
     answer: Answer = {}
     for size in SIDES:
-        answer = _stock(stock.train, TRAIN_LIMIT, str(path), str(root), size) | {"side_pixels": size}
+        answer = _forked(stock.train, TRAIN_LIMIT, str(path), str(root), size) | {"side_pixels": size}
         if answer["ok"]:
             break
     return answer
 
 
-def _check_ours(known: Known, path: Path, root: Path) -> Answer:
-    return ours.check(_spec(known, path, root))
+def _build_ours(known: Known, path: Path, root: Path) -> Answer:
+    return _forked(ours.build, BUILD_LIMIT, _spec(known, path, root))
 
 
 def _train_ours(known: Known, path: Path, root: Path) -> Answer:

@@ -240,3 +240,16 @@ def test_nothing_that_a_base_draws_leaves_the_machine(phantom: Dataset) -> None:
     base = load_base(FCN)
     cfg = build(phantom, {"iterations": 10}, replace(base, cfg={**base.cfg, "visualizer": visualizer}))
     assert cfg["visualizer"] == {**visualizer, "vis_backends": [{"type": "LocalVisBackend"}]}
+
+
+@pytest.mark.parametrize(
+    ("name", "package"),
+    [
+        ("convnext-tiny_upernet_8xb2-amp-160k_ade20k-512x512", "mmpretrain"),
+        ("fpn_poolformer_s12_8xb4-40k_ade20k-512x512", "mmpretrain"),
+        ("mask2former_r50_8xb2-160k_ade20k-512x512", "mmdet"),
+    ],
+)
+def test_a_config_of_the_zoo_that_needs_another_package_names_it(name: str, package: str) -> None:
+    with pytest.raises(InputError, match=rf"{name}.py: needs the package {package}, which is not installed; take"):
+        load_base(name)
