@@ -16,6 +16,7 @@ from mmtuna.search.work.progress import console_to
 from mmtuna.search.work.running import run_study
 from mmtuna.spaces.errors import InputError
 from mmtuna.studies import results
+from mmtuna.studies.begun import space_of
 from mmtuna.studies.pruning import build_pruner
 from mmtuna.studies.results import TrialRow
 from mmtuna.studies.sampling import build_sampler
@@ -38,7 +39,7 @@ def _loaded(spec: SpecOrPath) -> StudySpec:
 
 def trials(spec: SpecOrPath, study: optuna.Study | None = None) -> list[TrialRow]:
     """All trials of the spec's study, or of another `study` that an Objective trained for, as plain data by number."""
-    return results.rows(study if study is not None else open_existing(_loaded(spec)))
+    return results.rows(study if study is not None else open_existing(_loaded(spec).study))
 
 
 def trials_dataframe(spec: SpecOrPath, study: optuna.Study | None = None) -> pandas.DataFrame:
@@ -63,7 +64,8 @@ def trials_dataframe(spec: SpecOrPath, study: optuna.Study | None = None) -> pan
 def table2(spec: SpecOrPath, study: optuna.Study | None = None) -> list[Table2Line]:
     """The eleven rows of the paper's Table 2 beside those trials of the study that repeat them."""
     spec = _loaded(spec)
-    return table2_lines(study if study is not None else open_existing(spec), spec.search_space())
+    found = study if study is not None else open_existing(spec.study)
+    return table2_lines(found, space_of(found, spec))
 
 
 def open_study(spec: SpecOrPath) -> optuna.Study:
@@ -106,7 +108,7 @@ def run(
 def report(spec: SpecOrPath, out: str | Path | None = None, study: optuna.Study | None = None) -> Path:
     """Writes the report, one HTML file that needs no network, by default into the study's folder; returns its path."""
     spec = _loaded(spec)
-    found = study if study is not None else open_existing(spec)
+    found = study if study is not None else open_existing(spec.study)
     return write_report(spec, found, Path(out) if out is not None else report_file(spec))
 
 

@@ -23,6 +23,7 @@ from mmtuna.search.trials.retention import Retention
 from mmtuna.search.trials.showing import Showing
 from mmtuna.spaces.errors import InputError
 from mmtuna.studies import results
+from mmtuna.studies.begun import space_of
 from mmtuna.studies.leases import Lease, Leases
 from mmtuna.studies.leases.leases import keeps_leases
 from mmtuna.studies.spec import StudySpec
@@ -47,11 +48,13 @@ class Home:
     _files: StudyFiles | None = None
 
     def __post_init__(self) -> None:
+        # A study of one's own was perhaps begun when the spec's preset held something else.
+        self.space = self.spec.search_space() if self.study is None else space_of(self.study, self.spec)
         if self.leases is not None:
             self.leases.__enter__()
             weakref.finalize(self, self.leases.close)
         if self.study is not None:
-            table, data, space = self.spec.study, self.spec.data, self.spec.search_space()
+            table, data, space = self.spec.study, self.spec.data, self.space
             self._files = StudyFiles(table, data.root, self.study)
             content = Content(study=self.study, table=table, data=data, space=space, files=self._files)
             # Calls of this process choose the images one after another; those of another one may choose for their own.

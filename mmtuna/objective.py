@@ -21,7 +21,7 @@ from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Params, Value
 from mmtuna.spaces.settings import check_settings
 from mmtuna.spaces.trials import LAST_STEP
-from mmtuna.studies.attributes import HISTORY
+from mmtuna.studies.attributes import HISTORY, REPLICATE, SEED
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.study import free_replicate
 
@@ -75,7 +75,6 @@ class Objective:
         if ready.problems:
             raise NotReadyError(ready.problems)
         self.notes = tuple(ready.notes)
-        self._space = ready.space
         self._scoring = Scoring.of(self.spec.study)
         self._suggest = suggest
         self._training = ready.objective()
@@ -89,7 +88,7 @@ class Objective:
     def __call__(self, trial: optuna.Trial) -> float:
         """Trains the params that `trial` suggests; the metric's value, 0 to 1."""
         home = self._home(trial)
-        params = self._params(trial)
+        params = self._params(trial, home)
         order = self._order(trial, params, home)
         with home.holding(trial) as lost, self._slot() as slot:
             watch = _Watch(trial, self._scoring, lost)
@@ -102,9 +101,9 @@ class Objective:
         with self._lock:
             return find_home(self._homes, trial, self.spec, self._fingerprints)
 
-    def _params(self, trial: optuna.Trial) -> Params:
+    def _params(self, trial: optuna.Trial, home: Home) -> Params:
         if self._suggest is None:
-            return self._space.suggest(trial)
+            return home.space.suggest(trial)
         params = dict(self._suggest(trial))
         check_settings(params, "suggest")
         for name in params:
@@ -115,9 +114,9 @@ class Objective:
 
     def _order(self, trial: optuna.Trial, params: Params, home: Home) -> TrialOrder:
         known = trial.user_attrs
-        replicate = int(known.get("replicate", free_replicate(params, home.others(), trial.number)))
-        seed = int(known.get("seed", self.spec.study.seed + replicate))
-        for name, value in (("replicate", replicate), ("seed", seed)):
+        replicate = int(known.get(REPLICATE, free_replicate(params, home.others(), trial.number)))
+        seed = int(known.get(SEED, self.spec.study.seed + replicate))
+        for name, value in ((REPLICATE, replicate), (SEED, seed)):
             trial.set_user_attr(name, value)
         return TrialOrder(number=trial.number, params=params, seed=seed, resume=HISTORY in known)
 

@@ -139,7 +139,7 @@ def test_commands_ask_the_study_for_its_space() -> None:
     found = [
         f"{path.name}:{node.lineno}"
         for room, path in modules()
-        if room == "search"
+        if room == "search" and path.name != "report.py"  # which shows what it can of a damaged study
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Attribute) and node.attr == "search_space"
     ]
