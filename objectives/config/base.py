@@ -128,7 +128,8 @@ def _published_weights(path: Path) -> str | None:
         return None
     import yaml
 
-    models = (yaml.safe_load(metafile.read_text(encoding="utf-8")) or {}).get("Models") or []
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML was built with it
+    models = (yaml.load(metafile.read_text(encoding="utf-8"), loader) or {}).get("Models") or []  # noqa: S506
     return next((model.get("Weights") for model in models if model.get("Name") == path.stem), None)
 
 

@@ -36,6 +36,7 @@ CHOICES = ("loss", "optimizer", "inference", "schedule", "amp")
 HARMLESS = ("flip", "rotation", "photometric")
 """Settings of which the last choice or the most is tried, all together."""
 
+_TWO_AT_A_TIME = 8 * 256**2  # pixels of a batch: of larger ones two might take all of the memory
 _TOLD = 4  # problems are told of so many combinations at most
 _BLAME = 20.0  # seconds for each look at what else would do
 
@@ -105,12 +106,13 @@ class Probed:
 def probe_all(
     objective: SegmentationObjective, space: SearchSpace, split: Split, devices: Sequence[str], seconds: float = SECONDS
 ) -> Probed:
-    """Tries the combinations, two at a time on a CPU, until all are done or `seconds` are over."""
+    """Tries the combinations, small ones two at a time on a CPU, until all are done or `seconds` are over."""
     visible = visible_to_child(devices[0])
     planned = combinations(space)
     with tempfile.TemporaryDirectory(prefix="mmtuna-") as folder:
         trying = _Trying(replace(objective, lists=write_lists(split, Path(folder))), visible)
-        lanes = [planned] if visible else [planned[0::2], planned[1::2]]
+        two = not visible and _pixels(objective, planned) <= _TWO_AT_A_TIME
+        lanes = [planned[0::2], planned[1::2]] if two else [planned]
         with ThreadPoolExecutor(max_workers=len(lanes)) as pool:
             told = pool.map(lambda lane: trying.each([entry.params for entry in lane], seconds), lanes)
         outcomes = [
@@ -120,6 +122,16 @@ def probe_all(
         failed = [(entry, said) for entry, said in outcomes if said is not None]
         problems = tuple(dict.fromkeys(_told(entry, said, fine, trying) for entry, said in failed[:_TOLD]))
     return Probed(problems=problems, tried=len(outcomes), planned=len(planned))
+
+
+def _pixels(objective: SegmentationObjective, planned: Sequence[Combination]) -> float:
+    """Pixels of the largest batch that is tried; infinite where a base keeps its own size."""
+
+    def of(params: Params) -> float:
+        settings = effective(objective.settings(params))
+        return float(settings.get("batch_size", 2)) * float(settings.get("input_size", "inf")) ** 2
+
+    return max(of(entry.params) for entry in planned)
 
 
 @dataclass(frozen=True)
