@@ -170,5 +170,5 @@ def search_path() -> list[str]:
     return [os.getcwd() if place == "" else place for place in sys.path]
 
 
-SERVER = ForkServer("mmtuna.objectives.trial.child")
+SERVER = ForkServer("mmtuna.objectives.trial.preload")
 """The one of all trials of this process."""

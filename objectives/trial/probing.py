@@ -60,12 +60,8 @@ def _small(cfg: Mapping[str, Any]) -> dict[str, Any]:
 
 def _probe(entries: list[tuple[dict[str, Any], dict[str, Any]]], seconds: float, folder: str) -> None:
     """In the child, which has torch: a line of JSON for each entry into the file `told` of `folder`."""
-    from mmengine.config import Config
-
     from mmtuna.objectives.trial.causes import name_cause
 
-    # What MMEngine logs and dumps of a config is formatted for people, which takes longer than the iteration.
-    Config.pretty_text = property(lambda _: "")
     began = time.monotonic()
     for number, (cfg, settings) in enumerate(entries):
         if time.monotonic() - began > seconds:
@@ -92,6 +88,7 @@ def _train_once(cfg: dict[str, Any], settings: dict[str, Any]) -> None:
     class OneIteration(Hook):  # type: ignore[misc]
         def before_train(self, runner: Any) -> None:
             check_readback(runner, settings)
+            counting_metric(runner)  # tells the metric its image folder; a short training evaluates at iteration 1
 
         def after_train_iter(
             self,
@@ -108,5 +105,4 @@ def _train_once(cfg: dict[str, Any], settings: dict[str, Any]) -> None:
     runner = build_runner(cfg)
     runner.register_hook(OneIteration(), priority="LOWEST")
     runner.train()
-    counting_metric(runner)  # tells the metric its image folder
     runner.val_loop.run()

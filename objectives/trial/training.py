@@ -7,9 +7,11 @@ here talks to the worker through a `Channel` and knows neither Optuna nor a data
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import io
 import math
 import os
+import sys
 import time
 import warnings
 from collections.abc import Mapping
@@ -51,6 +53,8 @@ from mmtuna.objectives.trial.readback import check_readback
 from mmtuna.objectives.trial.resuming import KEY, random_state, remembered, restore_before_the_next_batch
 from mmtuna.objectives.trial_files import BEST, CONFIG, EVALUATION, LAST, PREDICTIONS
 from mmtuna.spaces.files import whole_file
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 class Channel(Protocol):
@@ -194,10 +198,21 @@ def prepare_process(threads: int, visible: str | None = None) -> None:
     if visible is not None:
         os.environ[VARIABLE] = visible
     choose_device()
+    _keep_freed_memory()
     torch.set_num_threads(threads)
     cv2.setNumThreads(0)
     mmengine_checkpoint._safe_torch_load = load_strictly
     repair_focal_loss()
+
+
+def _keep_freed_memory() -> None:
+    """glibc gives what an iteration has freed back to the system, and the next one takes it page by page again: 7 % of
+    a small net's time on the CPU. The most that is in use at once stays as it was."""
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None)
+        if hasattr(libc, "mallopt"):  # musl has none
+            libc.mallopt(_M_MMAP_THRESHOLD, 32 << 20)
+            libc.mallopt(_M_TRIM_THRESHOLD, 1 << 30)
 
 
 def train(plan: dict[str, Any], channel: Channel) -> None:
@@ -252,7 +267,8 @@ def import_custom_modules(cfg: Mapping[str, Any]) -> None:
 
 def build_runner(cfg: Mapping[str, Any]) -> Runner:
     """The Runner of a stock config, evaluated by counts, with no hook that saves or draws."""
-    config = Config(dict(cfg))
+    # MMEngine writes it out at every start and with every checkpoint; yapf's layout took a sixth of a short trial.
+    config = Config(dict(cfg), format_python_code=False)
     import_custom_modules(config)
     config.val_evaluator.type = "CountingIoUMetric"
     config.default_hooks.checkpoint = None  # TrialHook saves under fixed names, whole or not at all

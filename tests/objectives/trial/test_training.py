@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import resource
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -65,6 +67,41 @@ def test_metrics_are_exact_functions_of_the_counts_of_every_image(finished: Outc
     assert last["metrics"] == finished.curve[-1].metrics == metrics(total(images.values()), phantom.classes)
     assert last["iteration"] == 5
     assert all(0 <= value <= 1 for value in last["metrics"].values())
+
+
+IMPORTED = """
+import sys
+from pathlib import Path
+from mmtuna.objectives.trial import preload, training
+before = set(sys.modules)
+training.prepare_process(1, "")
+runner = training.build_runner(training.read_config(Path(sys.argv[1])) | {"work_dir": sys.argv[2]})
+training.counting_metric(runner)
+runner.train()
+print(*sorted(set(sys.modules) - before))
+"""
+
+
+def test_children_import_next_to_nothing_that_the_fork_server_has_not(finished: Outcome, tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", IMPORTED, folder_of(finished) / "config.py", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()[-1].split()) < 40
+
+
+def test_what_mmengine_writes_of_the_config_is_the_config(finished: Outcome, tmp_path: Path, torch: ModuleType) -> None:
+    from mmengine.config import Config
+
+    asked = Config.fromfile(folder_of(finished) / "config.py").to_dict()
+    checkpoint = torch.load(folder_of(finished) / "best.pth", weights_only=False)
+    (dumped,) = (folder_of(finished) / "work").glob("*.py")
+    in_checkpoint = tmp_path / "config.py"
+    in_checkpoint.write_text(checkpoint["meta"]["cfg"])
+    for written in (dumped, in_checkpoint):
+        found = Config.fromfile(written).to_dict()
+        assert found["model"] == asked["model"]
+        assert found["train_dataloader"] == asked["train_dataloader"]
+        assert found["optim_wrapper"] == asked["optim_wrapper"]
 
 
 def test_a_trial_keeps_its_files_and_nothing_half_written(finished: Outcome) -> None:
