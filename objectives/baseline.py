@@ -29,19 +29,21 @@ def measure_without_training(
     """
     loader = {**cfg["val_dataloader"], "dataset": {**cfg["val_dataloader"]["dataset"], "ann_file": str(names)}}
     with tempfile.TemporaryDirectory(prefix="mmtuna-") as folder:
-        whole = {**cfg, "val_dataloader": loader, "work_dir": folder}
+        whole = {**cfg, "val_dataloader": loader}
         found: dict[str, Any] = call_in_child(
-            _measure, whole, list(pictured), str(masks) if masks else "", timeout=timeout
+            _measure, whole, folder, list(pictured), str(masks) if masks else "", timeout=timeout
         )
     return found
 
 
-def _measure(cfg: dict[str, Any], pictured: list[str], masks: str) -> dict[str, Any]:
+def _measure(cfg: dict[str, Any], work: str, pictured: list[str], masks: str) -> dict[str, Any]:
     # In the child, which has torch.
+    from mmtuna.objectives.config.allowed import imported
     from mmtuna.objectives.evaluation.counting import counting_metric
     from mmtuna.objectives.trial.training import build_runner
 
-    runner = build_runner(cfg)
+    # What it imports is the base's own: it was made from it just now.
+    runner = build_runner(cfg, imported(cfg), "the base config", work_dir=work)
     metric = counting_metric(runner)
     metric.pictured = frozenset(pictured)
     runner.val()

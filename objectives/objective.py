@@ -107,6 +107,7 @@ class SegmentationObjective:
             "value": self.value,
             "pictured": list(self.pictured),
             "settings": effective(self.settings(order.params)),
+            "imports": list(self.base_config(self.settings(order.params)).imports),
         }
         return TrialProcess(plan, watch, self.deadline, self.hung).run()
 

@@ -198,12 +198,16 @@ def _build(cfg: dict[str, Any]) -> Any:
     from mmengine.registry import init_default_scope
     from mmseg.registry import MODELS
 
-    import mmtuna.objectives.trial.training  # registers mmseg's models
+    import mmtuna.objectives.trial.training  # noqa: F401  # registers mmseg's models
+    from mmtuna.objectives.config.allowed import imported
+    from mmtuna.objectives.trial.registered import admit
 
     init_default_scope("mmseg")
     try:
-        mmtuna.objectives.trial.training.import_custom_modules(cfg)
+        admit(cfg, "the model", imported(cfg))  # as the base config says, which made it just now
         return MODELS.build(ConfigDict(cfg["model"]))
+    except InputError:
+        raise
     except Exception as error:  # whatever a model's constructor raises
         reason = missing_part(cfg["model"], first_line(error))
         if reason is not None:

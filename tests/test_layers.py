@@ -32,7 +32,10 @@ HOME = {
     "ray": "search",
 }
 # These may import torch when they are imported: they are loaded in the trial's process only.
-TORCH_AT_THE_TOP = {"training.py", "child.py", "preload.py", "focal.py", "resuming.py", "counting.py", "graph.py"}
+TORCH_AT_THE_TOP = {
+    *("training.py", "child.py", "preload.py", "closing.py", "registered.py", "focal.py", "resuming.py"),
+    *("counting.py", "graph.py"),
+}
 
 Names = list[tuple[int, str]]
 

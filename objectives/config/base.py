@@ -6,11 +6,11 @@ import difflib
 import hashlib
 import importlib.util
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmtuna.objectives.config.allowed import check_config, foreign_imports, imported
 from mmtuna.objectives.config.inheritance import SUFFIXES, load_plain, plain_copy
 from mmtuna.spaces.errors import InputError
 
@@ -38,8 +38,7 @@ class BaseConfig:
     @property
     def imports(self) -> tuple[str, ...]:
         """The modules that its custom_imports name; none where its code is not trusted."""
-        found = (self.cfg.get("custom_imports") or {}).get("imports") or []
-        return tuple([found] if isinstance(found, str) else found)
+        return imported(self.cfg)
 
     def fingerprint(self) -> str:
         """sha256 (hex) of the config's content."""
@@ -60,8 +59,11 @@ def load_base(base: str, *, decoder: str = "pspnet", trust_code: bool = False) -
     path = _find(UNET_CONFIGS[decoder] if base == UNET else base)
     own_code = trust_code and not path.resolve().is_relative_to(_zoo().resolve())
     cfg = _run(path) if own_code else load_plain(path, _zoo())
-    if not own_code and cfg.get("custom_imports"):
-        raise InputError(f"base config {path}: {_why_not_imported(path, cfg['custom_imports'])}")
+    if not own_code and foreign_imports(cfg):
+        raise InputError(
+            f"base config {path}: imports code (custom_imports); set [model] trust_code = true to allow it"
+        )
+    check_config(cfg, f"base config {path}", imported(cfg))
     missing = [key for key in _COMPLETE if not isinstance(cfg.get(key), dict)]
     if missing:
         raise InputError(f"base config {path}: has no {', '.join(missing)}; name a complete config, one that trains")
@@ -72,18 +74,6 @@ def load_base(base: str, *, decoder: str = "pspnet", trust_code: bool = False) -
         is_unet=base == UNET,
         trusted=path if own_code else None,
     )
-
-
-def _why_not_imported(path: Path, custom_imports: Mapping[str, Any]) -> str:
-    """What stands against a config's custom_imports, and the way out; of the zoo's own, what is not installed."""
-    if not path.resolve().is_relative_to(_zoo().resolve()):
-        return "imports code (custom_imports); set [model] trust_code = true to allow it"
-    names = custom_imports.get("imports") or []
-    packages = sorted({name.partition(".")[0] for name in ([names] if isinstance(names, str) else names)})
-    lacking = [name for name in packages if importlib.util.find_spec(name) is None]
-    if lacking:
-        return f"needs the package {' and '.join(lacking)}, which is not installed; take another [model] base"
-    return f"imports {' and '.join(packages)} (custom_imports); take a copy of it with [model] trust_code = true"
 
 
 def _zoo() -> Path:

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from mmtuna.objectives.config import model, pipeline
+from mmtuna.objectives.config.allowed import RUNNER_KEYS, check_trial_config
 from mmtuna.objectives.config.base import BaseConfig
 from mmtuna.objectives.config.classes import set_classes
 from mmtuna.objectives.config.dotted import set_key
 from mmtuna.objectives.config.effective import effective
+from mmtuna.objectives.config.initial import take_out
 from mmtuna.objectives.data.dataset import IMAGE_SOURCE, Dataset
 from mmtuna.spaces.effects import NEEDS
 from mmtuna.spaces.errors import InputError
@@ -20,13 +22,6 @@ from mmtuna.spaces.settings import DEFAULTS, UNET_ONLY, check_settings
 
 Cfg = dict[str, Any]
 
-# What Runner.from_cfg reads, and test_pipeline, which mmseg's inference API reads. A base's other top-level names are
-# intermediates that would only contradict the edited config.
-_RUNNER_KEYS = (
-    *("model", "train_dataloader", "val_dataloader", "test_dataloader", "train_cfg", "val_cfg", "test_cfg"),
-    *("optim_wrapper", "param_scheduler", "val_evaluator", "test_evaluator", "default_hooks", "custom_hooks"),
-    *("custom_imports", "env_cfg", "log_processor", "log_level", "visualizer", "default_scope", "test_pipeline"),
-)
 
 _PIPELINE_EDITS: Mapping[str, Callable[..., None]] = {
     "crop": pipeline.set_crop,
@@ -75,7 +70,7 @@ def build_config(
         if "." in name:
             _refuse_second_name(name, settings)
     values = effective(settings)
-    cfg = {key: copy.deepcopy(base.cfg[key]) for key in _RUNNER_KEYS if key in base.cfg}
+    cfg = {key: copy.deepcopy(base.cfg[key]) for key in RUNNER_KEYS if key in base.cfg}
     cfg["model"].setdefault("data_preprocessor", copy.deepcopy(base.cfg.get("data_preprocessor", {})))
     _set_model(cfg, values, dataset, base)
     _set_data(cfg, values, dataset, lists, base)
@@ -89,6 +84,7 @@ def build_config(
     for name, value in values.items():
         if "." in name:
             set_key(cfg, name, value, f"base config {base.name}")
+    check_trial_config(cfg, f"base config {base.name}", base.imports)
     return cfg
 
 
@@ -119,8 +115,8 @@ def _refuse_second_name(key: str, settings: Mapping[str, Value]) -> None:
 def _set_model(cfg: Cfg, values: Mapping[str, Value], dataset: Dataset, base: BaseConfig) -> None:
     model.set_one_device(cfg["model"])
     set_classes(cfg, dataset, base.name)
-    # Weights come from load_from alone.
-    model.without_downloads(cfg["model"])
+    # Weights come from load_from alone: a model's own downloads would be neither verified nor recorded.
+    take_out(cfg["model"])
     if base.is_unet:
         model.set_base_channels(cfg, values)
     if {"loss", "mix_weight", "foreground_weight"} & set(values):

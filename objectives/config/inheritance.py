@@ -148,6 +148,7 @@ class _Reading:
             raise InputError(f"{where} is of another package; only mmseg's own configs are read")
         try:
             target = ((self.zoo / rest) if of_package else (path.parent / name)).resolve()
+            is_file = target.is_file()
         except (OSError, ValueError, RuntimeError):  # too long, a zero byte, links in a circle
             raise InputError(f"{where} is no file name") from None
         if of_package and not target.is_relative_to(self.zoo):
@@ -156,7 +157,7 @@ class _Reading:
             raise InputError(f"{where} lies outside {self.roots[-1]}; move it there, or set [model] trust_code = true")
         if target.suffix not in SUFFIXES:
             raise InputError(f"{where} is no config; name a file that ends in {', '.join(SUFFIXES)}")
-        if not target.is_file():
+        if not is_file:
             raise InputError(f"{where} does not exist")
         return target, package if of_package else None
 

@@ -223,23 +223,3 @@ def _set_grid(model: Cfg, side: int) -> None:
     stride = max(1, side * 2 // 3)
     model["test_cfg"] = {"mode": "slide", "crop_size": (side, side), "stride": (stride, stride)}
     model["data_preprocessor"]["test_cfg"] = {"size": (side, side)}
-
-
-def without_downloads(node: Any) -> None:
-    """Takes out every place that would fetch weights by itself: they would be neither verified nor recorded."""
-    if isinstance(node, dict):
-        if isinstance(node.get("pretrained"), str):
-            node["pretrained"] = None
-        if "init_cfg" in node:
-            node["init_cfg"] = _without_pretrained(node["init_cfg"])
-        for child in node.values():
-            without_downloads(child)
-    elif isinstance(node, list | tuple):
-        for child in node:
-            without_downloads(child)
-
-
-def _without_pretrained(init_cfg: Any) -> Any:
-    if isinstance(init_cfg, list | tuple):
-        return [entry for entry in init_cfg if _without_pretrained(entry) is not None]
-    return None if isinstance(init_cfg, dict) and init_cfg.get("type") == "Pretrained" else init_cfg

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ def check_installed() -> None:
         raise InputError(f"export needs {', '.join(missing)}; run: pip install 'mmtuna[export]'")
 
 
-def build_bundle(trial_folder: Path, out_folder: Path, facts: dict[str, Any], checkpoint: str) -> dict[str, Any]:
+def build_bundle(
+    trial_folder: Path, out_folder: Path, facts: dict[str, Any], checkpoint: str, imports: Sequence[str] = ()
+) -> dict[str, Any]:
     """Writes the bundle of a trained trial to `out_folder`, verified, whole or not at all.
 
     Args:
@@ -33,6 +36,7 @@ def build_bundle(trial_folder: Path, out_folder: Path, facts: dict[str, Any], ch
             metrics (fractions; what the exported files must reach), fingerprints, versions, retrained (True: weights
             of another training than the metrics, which are then not compared).
         checkpoint: file name in `trial_folder` of the weights whose metrics those are.
+        imports: modules of the person's own that the trial's config may import.
 
     Returns what bundle.json holds. Raises InputError where a package, a file or the data is missing, the config is
     beyond what predict.py can do, or a verification fails: then nothing is left at `out_folder`.
@@ -48,6 +52,6 @@ def build_bundle(trial_folder: Path, out_folder: Path, facts: dict[str, Any], ch
         from mmtuna.objectives.deployment.bundle import write_bundle
 
         found: dict[str, Any] = call_in_child(
-            write_bundle, str(trial_folder), str(part), facts, checkpoint, timeout=_TIMEOUT
+            write_bundle, str(trial_folder), str(part), facts, checkpoint, list(imports), timeout=_TIMEOUT
         )
     return found

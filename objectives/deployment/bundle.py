@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from mmtuna.objectives import predict
 from mmtuna.objectives.config import read_config, write_config
+from mmtuna.objectives.config.initial import take_out
 from mmtuna.objectives.deployment import card, contract, verify
 from mmtuna.objectives.trial_files import CONFIG
 from mmtuna.objectives.weights import file_sha256
@@ -21,7 +23,9 @@ FORMAT = 1
 _PATHS = ("data_root", "ann_file")
 
 
-def write_bundle(trial_folder: str, folder: str, facts: dict[str, Any], checkpoint: str) -> dict[str, Any]:
+def write_bundle(
+    trial_folder: str, folder: str, facts: dict[str, Any], checkpoint: str, imports: Sequence[str] = ()
+) -> dict[str, Any]:
     """Fills the empty `folder` and verifies what lies there; InputError names the step that failed."""
     trial, part = Path(trial_folder), Path(folder)
     cfg = stand_alone(read_config(trial / CONFIG))
@@ -32,7 +36,7 @@ def write_bundle(trial_folder: str, folder: str, facts: dict[str, Any], checkpoi
     write_config(cfg, part / CONFIG, header(cfg, facts))
     shutil.copyfile(predict.__file__, part / SCRIPT)
     with _step("weights and ONNX"):
-        segmentor = _write_models(cfg, trial / checkpoint, part, document, sizes)
+        segmentor = _write_models(cfg, trial / checkpoint, part, document, sizes, imports)
     write_json_whole(part / DOCUMENT, document)  # predict.py reads it
     with _step("ONNX against torch"):
         document["parity"] = verify.compare_with_torch(segmentor, part, images)
@@ -48,8 +52,10 @@ def write_bundle(trial_folder: str, folder: str, facts: dict[str, Any], checkpoi
 
 
 def stand_alone(cfg: dict[str, Any]) -> dict[str, Any]:
-    """The trial's config without the checkpoint that it started from: the weights lie beside it."""
-    return {**cfg, "load_from": None, "resume": False}
+    """The trial's config without the files of weights that it started from: the weights lie beside it."""
+    alone = {**copy.deepcopy(cfg), "load_from": None, "resume": False}
+    take_out(alone["model"])
+    return alone
 
 
 def describe(cfg: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
@@ -69,13 +75,18 @@ def header(cfg: dict[str, Any], facts: dict[str, Any]) -> str:
 
 
 def _write_models(
-    cfg: dict[str, Any], checkpoint: Path, part: Path, document: dict[str, Any], sizes: list[tuple[int, int]]
+    cfg: dict[str, Any],
+    checkpoint: Path,
+    part: Path,
+    document: dict[str, Any],
+    sizes: list[tuple[int, int]],
+    imports: Sequence[str],
 ) -> Any:
     from mmtuna.objectives.deployment import graph  # imports torch
 
     meta = {key: document["output"][key] for key in ("classes", "palette")}
     graph.save_weights(checkpoint, part, meta, {"made_by": "mmtuna", "study": document["study"]})
-    segmentor = graph.load_segmentor(part)
+    segmentor = graph.load_segmentor(part, imports)
     document["models"] = graph.export_models(segmentor, document["input"], contract.takes_rgb(cfg), sizes, part)
     return segmentor
 

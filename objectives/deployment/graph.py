@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mmtuna.objectives.trial.training import load_strictly
+from mmtuna.objectives.config import read_config
+from mmtuna.objectives.trial.training import init_segmentor, load_strictly
+from mmtuna.objectives.trial_files import CONFIG
 from mmtuna.spaces.errors import InputError
 
 WEIGHTS, TENSORS, MODEL = "weights.pth", "weights.safetensors", "model.onnx"
@@ -65,14 +68,13 @@ def save_weights(checkpoint: Path, folder: Path, dataset_meta: dict[str, Any], n
         raise InputError(f"{folder / WEIGHTS}: reads back other than it was written; check the disk")
 
 
-def load_segmentor(folder: Path) -> Any:
+def load_segmentor(folder: Path, imports: Sequence[str] = ()) -> Any:
     """The segmentor of config.py and weights.pth, as MMSegmentation's own init_model builds it, in evaluation mode.
 
-    InputError where config and weights do not belong together: init_model would only log that.
+    `imports` are modules of the person's own that the config may import. InputError where config and weights do not
+    belong together: init_model would only log that.
     """
-    from mmseg.apis import init_model
-
-    segmentor = init_model(str(folder / "config.py"), str(folder / WEIGHTS), device="cpu")
+    segmentor = init_segmentor(read_config(folder / CONFIG), folder / WEIGHTS, imports, str(folder / CONFIG))
     wanted = torch.load(folder / WEIGHTS, weights_only=True)["state_dict"]
     loaded = segmentor.state_dict()
     strange = sorted(

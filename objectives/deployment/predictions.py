@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def predict_names(
-    trial_folder: Path, names: Sequence[str], checkpoint: str, out: Path | None = None
+    trial_folder: Path, names: Sequence[str], checkpoint: str, out: Path | None = None, imports: Sequence[str] = ()
 ) -> dict[str, Path]:
     """Predicts validation images in a child process and writes their masks to predictions/ of the trial's folder.
 
@@ -27,6 +27,7 @@ def predict_names(
         names: images as evaluation.json names them, or relative to the image folder; with suffix.
         checkpoint: file name in `trial_folder` of the weights to use.
         out: another folder to write to.
+        imports: modules of the person's own that the trial's config may import.
 
     Returns the 8-bit PNG mask (class indices, the image's own size) of each name. What the folder held before is
     replaced, whole or not at all. InputError for a name that does not validate, or a config or checkpoint that is gone.
@@ -35,15 +36,20 @@ def predict_names(
 
     folder = str(out or trial_folder / PREDICTIONS)
     found: dict[str, str] = call_in_child(
-        write_predictions, str(trial_folder), list(names), checkpoint, folder, timeout=3600.0
+        write_predictions, str(trial_folder), list(names), checkpoint, folder, list(imports), timeout=3600.0
     )
     return {name: Path(path) for name, path in found.items()}
 
 
-def write_predictions(trial_folder: str, names: list[str], checkpoint: str, out_folder: str) -> dict[str, str]:
+def write_predictions(
+    trial_folder: str, names: list[str], checkpoint: str, out_folder: str, imports: Sequence[str] = ()
+) -> dict[str, str]:
     """What `predict_names` does, in a process that has torch; a training's own process may call it too."""
-    from mmseg.apis import inference_model, init_model
+    from mmseg.apis import inference_model
     from PIL import Image
+
+    from mmtuna.objectives.config import read_config
+    from mmtuna.objectives.trial.training import init_segmentor
 
     folder = Path(trial_folder)
     images = find_named(folder, names)
@@ -51,7 +57,8 @@ def write_predictions(trial_folder: str, names: list[str], checkpoint: str, out_
         raise InputError(
             f"{folder / checkpoint}: no such file; only the best trials keep weights ([resources] keep_checkpoints)"
         )
-    segmentor = init_model(str(folder / CONFIG), str(folder / checkpoint), device="cpu")
+    config = folder / CONFIG
+    segmentor = init_segmentor(read_config(config), folder / checkpoint, imports, str(config))
     masks = {
         name: inference_model(segmentor, str(entry.image)).pred_sem_seg.data[0].numpy().astype("uint8")
         for name, entry in images.items()

@@ -68,18 +68,19 @@ def _probe(entries: list[tuple[dict[str, Any], dict[str, Any]]], seconds: float,
             return
         said = None
         try:
-            _train_once({**cfg, "work_dir": folder, "experiment_name": f"probe{number}"}, settings)
+            _train_once(cfg, settings, folder, f"probe{number}")
         except Exception as error:  # whatever a net, a transform or a loss raises
             said = name_cause(error)[1]
         with (Path(folder) / "told").open("a") as file:
             file.write(json.dumps(said) + "\n")
 
 
-def _train_once(cfg: dict[str, Any], settings: dict[str, Any]) -> None:
+def _train_once(cfg: dict[str, Any], settings: dict[str, Any], folder: str, name: str) -> None:
     import math
 
     from mmengine.hooks import Hook
 
+    from mmtuna.objectives.config.allowed import imported
     from mmtuna.objectives.evaluation.counting import counting_metric
     from mmtuna.objectives.trial.causes import TrainingFailure
     from mmtuna.objectives.trial.readback import check_readback
@@ -102,7 +103,8 @@ def _train_once(cfg: dict[str, Any], settings: dict[str, Any]) -> None:
                 raise TrainingFailure(Cause.DIVERGED, f"the loss of the first iteration is {loss}")
             runner.train_loop.stop_training = True
 
-    runner = build_runner(cfg)
+    # What it imports is the base's own: it was made from it just now.
+    runner = build_runner(cfg, imported(cfg), "the trial", work_dir=folder, experiment_name=name)
     runner.register_hook(OneIteration(), priority="LOWEST")
     runner.train()
     runner.val_loop.run()

@@ -14,7 +14,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,27 +29,28 @@ with (
     # mmcv without compiled operators warns at import about models that are not ours.
     warnings.simplefilter("ignore")
     import cv2
-    import mmengine.runner.checkpoint as mmengine_checkpoint
     import mmseg.datasets
     import mmseg.engine
     import mmseg.evaluation
     import mmseg.models
     import mmseg.visualization  # noqa: F401
-    import numpy as np
     import torch
     from mmengine.config import Config
     from mmengine.hooks import Hook
     from mmengine.runner import Runner
-    from mmengine.utils import import_modules_from_strings
 
     from mmtuna.objectives.evaluation.counting import counting_metric
 
 from mmtuna.objectives.config import read_config
+from mmtuna.objectives.config.initial import take_out
 from mmtuna.objectives.outcome import Cause
 from mmtuna.objectives.trial.causes import TrainingFailure, name_cause
+from mmtuna.objectives.trial.closing import close_process
+from mmtuna.objectives.trial.closing import load_strictly as load_strictly  # others take it from here
 from mmtuna.objectives.trial.focal import repair_focal_loss
 from mmtuna.objectives.trial.loader_deaths import error_of
 from mmtuna.objectives.trial.readback import check_readback
+from mmtuna.objectives.trial.registered import admit
 from mmtuna.objectives.trial.resuming import KEY, random_state, remembered, restore_before_the_next_batch
 from mmtuna.objectives.trial_files import BEST, CONFIG, EVALUATION, LAST, PREDICTIONS
 from mmtuna.spaces.files import whole_file
@@ -182,12 +183,13 @@ def _save(runner: Runner, path: Path, iteration: int, resumable: dict[str, Any] 
         )
 
 
-def load_strictly(file: Any, map_location: Any = None, weights_only: bool | None = None) -> Any:  # noqa: ARG001
-    """torch.load with weights_only=True and no way back: MMEngine's own loader falls back to running the pickle."""
-    # MMEngine's own list lacks float32, in which its message hub stores metrics.
-    numbers = [type(np.dtype(code)) for code in "?bBhHiIlLqQefd"]
-    with torch.serialization.safe_globals([*mmengine_checkpoint.get_torch_safe_globals(), *numbers]):
-        return torch.load(file, map_location=map_location, weights_only=True)
+def init_segmentor(cfg: dict[str, Any], checkpoint: Path, imports: Sequence[str], where: str) -> Any:
+    """The segmentor of a trial's config with the weights of `checkpoint`, on the CPU, in evaluation mode."""
+    from mmseg.apis import init_model
+
+    take_out(cfg["model"])
+    admit(cfg, where, imports)
+    return init_model(Config(cfg), str(checkpoint), device="cpu")
 
 
 def prepare_process(threads: int, visible: str | None = None) -> None:
@@ -201,7 +203,7 @@ def prepare_process(threads: int, visible: str | None = None) -> None:
     _keep_freed_memory()
     torch.set_num_threads(threads)
     cv2.setNumThreads(0)
-    mmengine_checkpoint._safe_torch_load = load_strictly
+    close_process()
     repair_focal_loss()
 
 
@@ -219,8 +221,9 @@ def train(plan: dict[str, Any], channel: Channel) -> None:
     """Trains the config.py in the plan's folder and reports through `channel`; a failure is reported, not raised.
 
     `plan`: folder, metric, visible (for CUDA_VISIBLE_DEVICES), threads, settings (effective, to be read back from the
-    built Runner), resume (whether to go on from last.pth where there is one), value (last or best), pictured
-    (validation images whose masks are kept, relative to the image folder).
+    built Runner), imports (modules of the person's own that the config may import), resume (whether to go on from
+    last.pth where there is one), value (last or best), pictured (validation images whose masks are kept, relative to
+    the image folder).
     """
     error = error_of(lambda: _train(plan, channel))
     if isinstance(error, Interrupted):
@@ -259,17 +262,19 @@ def _require_gpu(visible: str) -> None:
         )
 
 
-def import_custom_modules(cfg: Mapping[str, Any]) -> None:
-    """Imports what the config's custom_imports name; only a base config that the person trusts has them."""
-    if cfg.get("custom_imports"):
-        import_modules_from_strings(**cfg["custom_imports"])
+def build_runner(cfg: Mapping[str, Any], imports: Sequence[str], where: str, **own: str) -> Runner:
+    """The Runner of a stock config, evaluated by counts, with no hook that saves or draws.
 
+    Args:
+        imports: the modules of the person's own that the config may import.
+        where: whose config it is, for messages.
+        own: what is no part of a trial's config: work_dir, experiment_name.
 
-def build_runner(cfg: Mapping[str, Any]) -> Runner:
-    """The Runner of a stock config, evaluated by counts, with no hook that saves or draws."""
+    Raises InputError for names that are not registered.
+    """
+    admit(cfg, where, imports)
     # MMEngine writes it out at every start and with every checkpoint; yapf's layout took a sixth of a short trial.
-    config = Config(dict(cfg), format_python_code=False)
-    import_custom_modules(config)
+    config = Config({**cfg, **own}, format_python_code=False)
     config.val_evaluator.type = "CountingIoUMetric"
     config.default_hooks.checkpoint = None  # TrialHook saves under fixed names, whole or not at all
     config.default_hooks.pop("visualization", None)
@@ -278,7 +283,9 @@ def build_runner(cfg: Mapping[str, Any]) -> Runner:
 
 def _runner_of(plan: dict[str, Any], resume_from: Path | None) -> Runner:
     folder = Path(plan["folder"])
-    cfg = read_config(folder / CONFIG) | {"work_dir": str(folder / "work"), "experiment_name": folder.name}
+    cfg = read_config(folder / CONFIG)
     if resume_from:
         cfg |= {"load_from": str(resume_from), "resume": True}
-    return build_runner(cfg)
+        take_out(cfg["model"])  # its own checkpoint holds all
+    where, work = str(folder / CONFIG), str(folder / "work")
+    return build_runner(cfg, plan.get("imports", ()), where, work_dir=work, experiment_name=folder.name)

@@ -10,6 +10,7 @@ from typing import Any
 
 import optuna
 
+from mmtuna.objectives.config import load_base
 from mmtuna.objectives.deployment import build_bundle, check_installed
 from mmtuna.objectives.outcome import Ending, Evaluation, TrialOrder
 from mmtuna.objectives.trial_files import LAST
@@ -62,11 +63,16 @@ def export_trial(
     if retrain:
         spec.study.folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".retrain-", dir=spec.study.folder) as folder:
-            found = build_bundle(_retrain(spec, entry, Path(folder), say), out, facts, LAST)
+            found = build_bundle(_retrain(spec, entry, Path(folder), say), out, facts, LAST, trusted_imports(spec))
     else:
         weights = StudyFiles(spec.study, spec.data.root, study).weights(entry)
-        found = build_bundle(weights.parent, out, facts, weights.name)
+        found = build_bundle(weights.parent, out, facts, weights.name, trusted_imports(spec))
     return Exported(out, entry.number, found)
+
+
+def trusted_imports(spec: StudySpec) -> tuple[str, ...]:
+    """The modules that the spec lets trials import; a trial's config that names others is refused."""
+    return load_base(spec.model.base, trust_code=True).imports if spec.model.trust_code else ()
 
 
 def gather(spec: StudySpec, study: optuna.Study, entry: TrialRow, *, retrained: bool) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from mmtuna.objectives.evaluation.overlays import choose_images
 from mmtuna.objectives.evaluation.overlays import compare as draw
 from mmtuna.objectives.predict import read_image
 from mmtuna.objectives.trial_files import TrialFolder
+from mmtuna.search.outputs.bundle import trusted_imports
 from mmtuna.search.trials.files import StudyFiles
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import whole_file
@@ -59,7 +61,7 @@ def compare(spec: StudySpec, a: int, b: int, out: Path, name: str | None = None)
     with tempfile.TemporaryDirectory(prefix="mmtuna-") as scratch:
         masks = {
             f"trial {entry.number}: {spec.study.metric} {entry.value:.4f}": _masks(
-                files, entry, names, Path(scratch) / str(place)
+                files, entry, names, Path(scratch) / str(place), trusted_imports(spec)
             )
             for place, entry in enumerate(pair)
         }
@@ -82,10 +84,12 @@ def _choose(folder: TrialFolder, classes: list[str]) -> list[str]:
     return choose_images({"images": shown or images}, classes, IMAGES)
 
 
-def _masks(files: StudyFiles, entry: TrialRow, names: list[str], scratch: Path) -> dict[str, NDArray[np.uint8]]:
+def _masks(
+    files: StudyFiles, entry: TrialRow, names: list[str], scratch: Path, imports: Sequence[str]
+) -> dict[str, NDArray[np.uint8]]:
     """Masks by name: those the trial kept, else predicted now."""
     folder = files.trained(entry)
     kept = folder.masks(names)
     if len(kept) < len(names):
-        kept = predict_names(folder.path, names, files.weights(entry).name, scratch)
+        kept = predict_names(folder.path, names, files.weights(entry).name, scratch, imports)
     return {name: read_mask(path) for name, path in kept.items()}

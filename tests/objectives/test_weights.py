@@ -367,15 +367,14 @@ def test_published_weights_of_another_number_of_classes_fit_any_head(
         ),
         (
             "mask2former_r50_8xb2-90k_cityscapes-512x1024",
-            "Mask2FormerHead needs the package onedl-mmdetection, which is not installed; pip install",
+            "needs the package onedl-mmdetection, which is not installed; pip install",
         ),
         (
             "maskformer_r50-d32_8xb2-160k_ade20k-512x512",
-            "MaskFormerHead needs the package onedl-mmdetection, which is not installed",
+            "needs the package onedl-mmdetection, which is not installed",
         ),
     ],
 )
 def test_what_a_model_needs_and_is_not_installed_is_named(name: str, message: str, phantom: Dataset) -> None:
-    cfg = build(phantom, {"iterations": 1}, load_base(name), weights=None)
     with pytest.raises(InputError, match=re.escape(message)):
-        call_in_child(model_bytes, cfg)
+        call_in_child(model_bytes, build(phantom, {"iterations": 1}, load_base(name), weights=None))

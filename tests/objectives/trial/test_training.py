@@ -75,7 +75,7 @@ from pathlib import Path
 from mmtuna.objectives.trial import preload, training
 before = set(sys.modules)
 training.prepare_process(1, "")
-runner = training.build_runner(training.read_config(Path(sys.argv[1])) | {"work_dir": sys.argv[2]})
+runner = training.build_runner(training.read_config(Path(sys.argv[1])), (), "config.py", work_dir=sys.argv[2])
 training.counting_metric(runner)
 runner.train()
 print(*sorted(set(sys.modules) - before))
