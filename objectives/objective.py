@@ -8,18 +8,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmtuna.objectives.config import BaseConfig, build_config, effective, load_base, write_config
+from mmtuna.objectives.config import (
+    BaseConfig,
+    TrialSettings,
+    build_config,
+    load_base,
+    merge_settings,
+    write_config,
+)
 from mmtuna.objectives.config.base import UNET
 from mmtuna.objectives.data.dataset import Dataset
 from mmtuna.objectives.outcome import Cause, Ending, Outcome, TrialOrder, Watch
 from mmtuna.objectives.trial.causes import name_os_error
 from mmtuna.objectives.trial.devices import visible_to_child
+from mmtuna.objectives.trial.plan import TrialPlan
 from mmtuna.objectives.trial.process import TrialProcess
-from mmtuna.objectives.trial_files import CONFIG, trial_name
+from mmtuna.objectives.trial_files import StudyFolder, TrialFolder
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import remove_unfinished
-from mmtuna.spaces.parameter import Params, Value
-from mmtuna.spaces.settings import DEFAULTS
+from mmtuna.spaces.parameter import Value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,68 +62,66 @@ class SegmentationObjective:
     pictured: tuple[str, ...] = ()
     _bases: dict[str, BaseConfig] = field(default_factory=dict, repr=False)
 
-    def settings(self, params: Mapping[str, Value]) -> Params:
+    def settings(self, params: Mapping[str, Value]) -> TrialSettings:
         """Sampled params before fixed settings before, for the UNet family, the paper's defaults."""
-        settings: Params = {**self.fixed, **params}
-        if self.base == UNET:
-            settings = {**DEFAULTS, **settings}
-        if not self.weights:
-            settings["initial_weights"] = "none"
-        return settings
+        return merge_settings(params, self.fixed, is_unet=self.base == UNET, has_weights=bool(self.weights))
 
-    def base_config(self, settings: Mapping[str, Value]) -> BaseConfig:
+    def base_config(self, settings: TrialSettings) -> BaseConfig:
         """The base config for these settings: the UNet family has one per decoder."""
-        decoder = str(settings.get("decoder", DEFAULTS["decoder"])) if self.base == UNET else ""
+        decoder = settings.decoder
         if decoder not in self._bases:
             self._bases[decoder] = load_base(self.base, decoder=decoder, trust_code=self.trust_code)
         return self._bases[decoder]
 
     def config(self, params: Mapping[str, Value], seed: int) -> dict[str, Any]:
         """The complete stock config of a trial. InputError where these params cannot make one."""
-        settings = self.settings(params)
+        return self._config(self.settings(params), seed)
+
+    def _config(self, settings: TrialSettings, seed: int) -> dict[str, Any]:
         return build_config(
             self.base_config(settings),
             settings,
             dataset=self.dataset,
             lists=self.lists,
             shapes=self.shapes,
-            weights=self.weights.get(str(settings.get("decoder", "")) if self.base == UNET else ""),
+            weights=self.weights.get(settings.decoder),
             seed=seed,
         )
 
-    def trial_folder(self, number: int) -> Path:
+    def trial_folder(self, number: int) -> TrialFolder:
         """Where trial `number` keeps its files."""
-        return self.folder / trial_name(number)
+        return StudyFolder(self.folder).trial(number)
 
     def run(self, order: TrialOrder, watch: Watch) -> Outcome:
         """Trains one trial in a child process; what an earlier attempt left is gone on from, or emptied first."""
         folder = self.trial_folder(order.number)
         try:
-            self._lay_out(order, folder)
+            settings = self.settings(order.params)
+            self._lay_out(order, settings, folder)
         except InputError as error:
-            return Outcome(ending=Ending.FAILED, cause=Cause.ERROR, message=str(error), folder=folder)
+            return Outcome(ending=Ending.FAILED, cause=Cause.ERROR, message=str(error), folder=folder.path)
         except OSError as error:
             cause, message = name_os_error(error)
-            return Outcome(ending=Ending.FAILED, cause=cause, message=message, folder=folder)
-        plan = {
-            "folder": str(folder),
-            "metric": self.metric,
-            "visible": visible_to_child(order.device),
-            "threads": order.threads,
-            "resume": order.resume,
-            "value": self.value,
-            "pictured": list(self.pictured),
-            "settings": effective(self.settings(order.params)),
-            "imports": list(self.base_config(self.settings(order.params)).imports),
-        }
+            return Outcome(ending=Ending.FAILED, cause=cause, message=message, folder=folder.path)
+        plan = TrialPlan(
+            folder=folder,
+            settings=settings,
+            metric=self.metric,
+            visible=visible_to_child(order.device),
+            threads=order.threads,
+            resume=order.resume,
+            value=self.value,
+            pictured=frozenset(self.pictured),
+            imports=tuple(self.base_config(settings).imports),
+        )
         return TrialProcess(plan, watch, self.deadline, self.hung).run()
 
-    def _lay_out(self, order: TrialOrder, folder: Path) -> None:
+    def _lay_out(self, order: TrialOrder, settings: TrialSettings, folder: TrialFolder) -> None:
         """The trial's folder with its config; what a killed process left half written goes."""
         if order.resume:
-            remove_unfinished(folder)
+            remove_unfinished(folder.path)
         else:
-            shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(folder.path, ignore_errors=True)
+        folder.path.mkdir(parents=True, exist_ok=True)
         header = [f"trial {order.number}, seed {order.seed}", *(f"{k} = {v!r}" for k, v in order.params.items())]
-        write_config(self.config(order.params, order.seed), folder / CONFIG, "\n".join(header))
+        write_config(self._config(settings, order.seed), folder.config, "\n".join(header))

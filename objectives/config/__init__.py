@@ -2,7 +2,16 @@
 
 from mmtuna.objectives.config.base import BaseConfig, load_base
 from mmtuna.objectives.config.build import build_config
-from mmtuna.objectives.config.effective import effective
+from mmtuna.objectives.config.settings import TrialSettings, merge_settings
 from mmtuna.objectives.config.text import config_text, read_config, write_config
 
-__all__ = ["BaseConfig", "build_config", "config_text", "effective", "load_base", "read_config", "write_config"]
+__all__ = [
+    "BaseConfig",
+    "TrialSettings",
+    "build_config",
+    "config_text",
+    "load_base",
+    "merge_settings",
+    "read_config",
+    "write_config",
+]

@@ -12,13 +12,13 @@ from mmtuna.objectives.config.allowed import RUNNER_KEYS, check_trial_config
 from mmtuna.objectives.config.base import BaseConfig
 from mmtuna.objectives.config.classes import set_classes
 from mmtuna.objectives.config.dotted import set_key
-from mmtuna.objectives.config.effective import effective
 from mmtuna.objectives.config.initial import take_out
+from mmtuna.objectives.config.settings import TrialSettings
 from mmtuna.objectives.data.dataset import IMAGE_SOURCE, Dataset
 from mmtuna.spaces.effects import NEEDS
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Value
-from mmtuna.spaces.settings import DEFAULTS, UNET_ONLY, check_settings
+from mmtuna.spaces.settings import DEFAULTS, UNET_ONLY
 
 Cfg = dict[str, Any]
 
@@ -33,7 +33,7 @@ _PIPELINE_EDITS: Mapping[str, Callable[..., None]] = {
 
 def build_config(
     base: BaseConfig,
-    settings: Mapping[str, Value],
+    settings: TrialSettings,
     *,
     dataset: Dataset,
     lists: tuple[Path, Path],
@@ -44,32 +44,21 @@ def build_config(
     """A complete stock config as plain data: it trains with MMSegmentation's own tools/train.py.
 
     Args:
-        settings: by name (spaces.settings) or dotted config key. The UNet family takes the paper's default for every
-            setting not named; another base keeps its own value.
+        settings: of the trial, made for this kind of base; a base that is no UNet keeps its own value of all that they
+            do not name.
         lists: the files of training and validation names, one a line without suffix.
         shapes: the (height, width) in pixels that occur among the images.
         weights: checkpoint to start from where initial_weights is "pretrained"; None for random weights.
         seed: of the training.
 
-    Raises InputError for an unknown setting, a setting that this base cannot take, or a dotted key it lacks.
+    Raises InputError for a setting that this base cannot take, or a dotted key that it lacks.
     """
-    check_settings(settings, "settings")
-    if base.is_unet:
-        settings = {**DEFAULTS, **settings}
-    else:
-        for name in UNET_ONLY:
-            if name in settings:
-                raise InputError(f"{name}: base config {base.name} has a decoder of its own; drop it from the space")
-        for name in settings:
-            need = NEEDS.get(name)
-            if need is not None and not need.from_base and need.parent not in settings:
-                raise InputError(
-                    f"{name}: without {need.parent} base config {base.name} keeps its own; set {need.parent} too"
-                )
-    for name in settings:
+    values = settings.effective
+    if not base.is_unet:
+        _refuse_what_the_base_keeps(values, base)
+    for name in values:
         if "." in name:
-            _refuse_second_name(name, settings)
-    values = effective(settings)
+            _refuse_second_name(name, values)
     cfg = {key: copy.deepcopy(base.cfg[key]) for key in RUNNER_KEYS if key in base.cfg}
     cfg["model"].setdefault("data_preprocessor", copy.deepcopy(base.cfg.get("data_preprocessor", {})))
     _set_model(cfg, values, dataset, base)
@@ -86,6 +75,18 @@ def build_config(
             set_key(cfg, name, value, f"base config {base.name}")
     check_trial_config(cfg, f"base config {base.name}", base.imports)
     return cfg
+
+
+def _refuse_what_the_base_keeps(values: Mapping[str, Value], base: BaseConfig) -> None:
+    for name in UNET_ONLY:
+        if name in values:
+            raise InputError(f"{name}: base config {base.name} has a decoder of its own; drop it from the space")
+    for name in values:
+        need = NEEDS.get(name)
+        if need is not None and not need.from_base and need.parent not in values:
+            raise InputError(
+                f"{name}: without {need.parent} base config {base.name} keeps its own; set {need.parent} too"
+            )
 
 
 # Dotted keys of values that settings write: what the setting says and what the key says would contradict each other.
@@ -105,9 +106,9 @@ _SECOND_NAMES: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def _refuse_second_name(key: str, settings: Mapping[str, Value]) -> None:
+def _refuse_second_name(key: str, values: Mapping[str, Value]) -> None:
     names = _SECOND_NAMES.get(key, ())
-    if set(names) & set(settings):
+    if set(names) & set(values):
         use = " or ".join(name for name in names if name != "optimizer" or len(names) == 1)
         raise InputError(f"{key}: is what {use} sets; use {use} in its place")
 

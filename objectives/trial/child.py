@@ -15,8 +15,8 @@ from typing import Any
 
 from mmtuna.objectives.trial import training
 from mmtuna.objectives.trial.causes import name_cause
+from mmtuna.objectives.trial.plan import TrialPlan
 from mmtuna.objectives.trial.signals import FROM_OUTSIDE, STACKS, die_with_parent
-from mmtuna.objectives.trial_files import LOG
 
 _LONG_FOLDER = 70
 """Bytes: a socket's path has room for some 104, and multiprocessing adds 32 to that of the temporary folder."""
@@ -58,11 +58,11 @@ class ConnectionChannel:
         return answer
 
 
-def main(connection: Connection, plan: dict[str, Any]) -> None:
-    """Trains `plan` (see mmtuna.objectives.trial.training.train) with output in train.log of its folder."""
+def main(connection: Connection, plan: TrialPlan) -> None:
+    """Trains `plan` with output in the log of its folder."""
     channel = ConnectionChannel(connection)
     try:
-        _begin(Path(plan["folder"]) / LOG)
+        _begin(plan.folder.log)
     except OSError as error:
         cause, message = name_cause(error)
         channel.tell("failed", cause=cause, message=message)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmtuna.objectives.config import TrialSettings
 from mmtuna.objectives.outcome import Cause
 from mmtuna.objectives.trial.process import call_in_child
 from mmtuna.spaces.errors import InputError
@@ -18,8 +19,8 @@ IMAGES = 2
 """Validation images that are looked at."""
 _GRACE = 5.0  # seconds for the iteration that is under way when the time is over
 
-Entry = tuple[Mapping[str, Any], Mapping[str, Any]]
-"""A trial's config (mmtuna.objectives.config.build_config) and its effective settings."""
+Entry = tuple[Mapping[str, Any], TrialSettings]
+"""A trial's config (mmtuna.objectives.config.build_config) and the settings that it was made from."""
 
 
 def probe(entries: Sequence[Entry], visible: str, seconds: float) -> list[str | None]:
@@ -33,7 +34,7 @@ def probe(entries: Sequence[Entry], visible: str, seconds: float) -> list[str | 
     entry at which it was; another one goes on.
     """
     deadline = time.monotonic() + seconds
-    small = [(_small(cfg), dict(settings)) for cfg, settings in entries]
+    small = [(_small(cfg), settings) for cfg, settings in entries]
     found: list[str | None] = []
     while len(found) < len(small) and (left := deadline - time.monotonic()) > 0:
         with tempfile.TemporaryDirectory(prefix="mmtuna-") as folder:
@@ -58,7 +59,7 @@ def _small(cfg: Mapping[str, Any]) -> dict[str, Any]:
     return small
 
 
-def _probe(entries: list[tuple[dict[str, Any], dict[str, Any]]], seconds: float, folder: str) -> None:
+def _probe(entries: list[tuple[dict[str, Any], TrialSettings]], seconds: float, folder: str) -> None:
     """In the child, which has torch: a line of JSON for each entry into the file `told` of `folder`."""
     from mmtuna.objectives.trial.causes import name_cause
 
@@ -75,7 +76,7 @@ def _probe(entries: list[tuple[dict[str, Any], dict[str, Any]]], seconds: float,
             file.write(json.dumps(said) + "\n")
 
 
-def _train_once(cfg: dict[str, Any], settings: dict[str, Any], folder: str, name: str) -> None:
+def _train_once(cfg: dict[str, Any], settings: TrialSettings, folder: str, name: str) -> None:
     import math
 
     from mmengine.hooks import Hook

@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from typing import Any
 
 from mmtuna.objectives.outcome import Cause, Ending, Evaluation, Outcome, Watch
 from mmtuna.objectives.trial.causes import name_death, oom_kills
 from mmtuna.objectives.trial.fork_server import SERVER, Child
+from mmtuna.objectives.trial.plan import TrialPlan
 from mmtuna.objectives.trial.signals import STACKS
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import remove_unfinished
@@ -78,11 +78,11 @@ class TrialProcess:
 
     Life: started -> [resumed] -> (progressed | evaluated)* -> finished | interrupted | failed; the process may die or
     be ended at any point. Asked to end, it has 7 s to write a checkpoint; where the trial was lost it has none.
-    `plan` is what training.train takes; `deadline` is in seconds from the start, less those in which the
-    child waited for an answer of `watch`, `hung` in seconds since the last message, None for none.
+    `deadline` is in seconds from the start, less those in which the child waited for an answer of `watch`, `hung` in
+    seconds since the last message, None for none.
     """
 
-    plan: dict[str, Any]
+    plan: TrialPlan
     watch: Watch
     deadline: float | None = None
     hung: float | None = None
@@ -103,7 +103,7 @@ class TrialProcess:
         finally:
             child.close()
             if not self.watch.lost():
-                remove_unfinished(Path(self.plan["folder"]))
+                remove_unfinished(self.plan.folder.path)
         if cause is Cause.CRASHED:
             cause, message = name_death(child.status, message, oom_kills() > killed_before)
         return Outcome(
@@ -113,7 +113,7 @@ class TrialProcess:
             curve=tuple(self._curve),
             iterations=self._iteration,
             seconds=self._seconds_before + time.monotonic() - began,
-            folder=Path(self.plan["folder"]),
+            folder=self.plan.folder.path,
         )
 
     def _listen(self, child: Child, began: float) -> tuple[Ending, Cause | None, str]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmtuna.objectives.config.dotted import get_key
+from mmtuna.objectives.config.settings import TrialSettings
 from mmtuna.spaces.effects import without_idle
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.settings import NO_CROP
@@ -31,15 +32,15 @@ class MismatchError(RuntimeError):
     """A setting of the trial is not what the Runner was built with."""
 
 
-def check_readback(runner: Any, settings: Mapping[str, Any]) -> None:
+def check_readback(runner: Any, settings: TrialSettings, *, resumed: bool = False) -> None:
     """Raises MismatchError naming every setting whose value in the built Runner is not the trial's.
 
-    Args:
-        runner: an mmengine Runner whose training has begun.
-        settings: effective settings (mmtuna.objectives.config.effective) and dotted keys.
+    `runner` is an mmengine Runner whose training has begun; one that is `resumed` starts from its own checkpoint.
     """
     observed = observe(runner)
-    wanted = _comparable(settings, runner.train_loop.max_iters)
+    wanted = _comparable(settings.effective, runner.train_loop.max_iters)
+    if resumed:
+        wanted.pop("initial_weights", None)
     wrong = []
     for name, value in wanted.items():
         found = _dotted(runner, name) if "." in name else observed.get(name, "not to be found")

@@ -49,10 +49,11 @@ from mmtuna.objectives.trial.closing import close_process
 from mmtuna.objectives.trial.closing import load_strictly as load_strictly  # others take it from here
 from mmtuna.objectives.trial.focal import repair_focal_loss
 from mmtuna.objectives.trial.loader_deaths import error_of
+from mmtuna.objectives.trial.plan import TrialPlan
 from mmtuna.objectives.trial.readback import check_readback
 from mmtuna.objectives.trial.registered import admit
 from mmtuna.objectives.trial.resuming import KEY, random_state, remembered, restore_before_the_next_batch
-from mmtuna.objectives.trial_files import BEST, CONFIG, EVALUATION, LAST, PREDICTIONS
+from mmtuna.objectives.trial_files import TrialFolder
 from mmtuna.spaces.files import whole_file
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
@@ -80,13 +81,11 @@ class TrialHook(Hook):  # type: ignore[misc]
 
     priority = "LOWEST"
 
-    def __init__(self, channel: Channel, plan: dict[str, Any], before: dict[str, Any] | None = None) -> None:
+    def __init__(self, channel: Channel, plan: TrialPlan, before: dict[str, Any] | None = None) -> None:
         self.channel, self.plan = channel, plan
-        self.folder = Path(plan["folder"])
-        self.metric: str = plan["metric"]
         self.before = before
         self.curve: list[dict[str, Any]] = before["curve"] if before else []
-        self.best = max((point["metrics"].get(self.metric, -math.inf) for point in self.curve), default=-math.inf)
+        self.best = max((point["metrics"].get(plan.metric, -math.inf) for point in self.curve), default=-math.inf)
         self.started = self.told = time.monotonic()
         self.stopped = False
 
@@ -94,12 +93,10 @@ class TrialHook(Hook):  # type: ignore[misc]
         self.channel.tell("alive")
 
     def before_train(self, runner: Runner) -> None:
-        settings = dict(self.plan["settings"])
         if self.before:
-            settings.pop("initial_weights", None)  # it starts from its own checkpoint
             restore_before_the_next_batch(runner, self.before["random"])
-        check_readback(runner, settings)
-        counting_metric(runner).pictured = frozenset(self.plan.get("pictured", ()))
+        check_readback(runner, self.plan.settings, resumed=self.before is not None)
+        counting_metric(runner).pictured = self.plan.pictured
         self.started = time.monotonic() - (self.before["seconds"] if self.before else 0.0)
         self.channel.tell("started", iterations=runner.max_iters)
         if self.before:
@@ -145,13 +142,14 @@ class TrialHook(Hook):  # type: ignore[misc]
         step = max(1, round(100 * runner.iter / runner.max_iters))
         seconds = time.monotonic() - self.started
         self.curve.append({"step": step, "iteration": runner.iter, "seconds": seconds, "metrics": figures})
-        improved = figures.get(self.metric, math.nan) > self.best
-        metric.write_evaluation(self.folder / EVALUATION, runner.iter)
+        folder = self.plan.folder
+        improved = figures.get(self.plan.metric, math.nan) > self.best
+        metric.write_evaluation(folder.evaluation, runner.iter)
         if improved:
-            self.best = figures[self.metric]
-            _save(runner, self.folder / BEST, runner.iter, None)
-        if improved or self.plan.get("value") != "best":
-            metric.write_masks(self.folder / PREDICTIONS)
+            self.best = figures[self.plan.metric]
+            _save(runner, folder.best, runner.iter, None)
+        if improved or self.plan.value != "best":
+            metric.write_masks(folder.predictions)
         self._keep_last(runner, runner.iter)  # last: it says that all of this evaluation is written
         self.stopped = self.channel.ask("evaluated", **self.curve[-1])
         if self.stopped:
@@ -161,9 +159,8 @@ class TrialHook(Hook):  # type: ignore[misc]
 
     def _keep_last(self, runner: Runner, iteration: int) -> None:
         seconds = time.monotonic() - self.started
-        _save(
-            runner, self.folder / LAST, iteration, {"random": random_state(), "curve": self.curve, "seconds": seconds}
-        )
+        resumable = {"random": random_state(), "curve": self.curve, "seconds": seconds}
+        _save(runner, self.plan.folder.last, iteration, resumable)
 
 
 def _save(runner: Runner, path: Path, iteration: int, resumable: dict[str, Any] | None) -> None:
@@ -217,14 +214,8 @@ def _keep_freed_memory() -> None:
             libc.mallopt(_M_TRIM_THRESHOLD, 1 << 30)
 
 
-def train(plan: dict[str, Any], channel: Channel) -> None:
-    """Trains the config.py in the plan's folder and reports through `channel`; a failure is reported, not raised.
-
-    `plan`: folder, metric, visible (for CUDA_VISIBLE_DEVICES), threads, settings (effective, to be read back from the
-    built Runner), imports (modules of the person's own that the config may import), resume (whether to go on from
-    last.pth where there is one), value (last or best), pictured (validation images whose masks are kept, relative to
-    the image folder).
-    """
+def train(plan: TrialPlan, channel: Channel) -> None:
+    """Trains `plan` and reports through `channel`; a failure is reported, not raised."""
     error = error_of(lambda: _train(plan, channel))
     if isinstance(error, Interrupted):
         channel.tell("interrupted")
@@ -237,13 +228,12 @@ def train(plan: dict[str, Any], channel: Channel) -> None:
         channel.tell("failed", cause=cause, message=message)
 
 
-def _train(plan: dict[str, Any], channel: Channel) -> None:
-    prepare_process(plan["threads"], plan["visible"])
-    _require_gpu(plan["visible"])
+def _train(plan: TrialPlan, channel: Channel) -> None:
+    prepare_process(plan.threads, plan.visible)
+    _require_gpu(plan.visible)
     channel.tell("alive")
-    last = Path(plan["folder"]) / LAST
-    before = remembered(last, load_strictly) if plan.get("resume") else None
-    runner = _runner_of(plan, last if before else None)
+    before = remembered(plan.folder.last, load_strictly) if plan.resume else None
+    runner = _runner_of(plan, resume=before is not None)
     channel.tell("alive")
     hook = TrialHook(channel, plan, before)
     runner.register_hook(hook)
@@ -281,11 +271,11 @@ def build_runner(cfg: Mapping[str, Any], imports: Sequence[str], where: str, **o
     return Runner.from_cfg(config)
 
 
-def _runner_of(plan: dict[str, Any], resume_from: Path | None) -> Runner:
-    folder = Path(plan["folder"])
-    cfg = read_config(folder / CONFIG)
-    if resume_from:
-        cfg |= {"load_from": str(resume_from), "resume": True}
+def _runner_of(plan: TrialPlan, *, resume: bool) -> Runner:
+    folder = plan.folder
+    cfg = read_config(folder.config)
+    if resume:
+        cfg |= {"load_from": str(folder.last), "resume": True}
         take_out(cfg["model"])  # its own checkpoint holds all
-    where, work = str(folder / CONFIG), str(folder / "work")
-    return build_runner(cfg, plan.get("imports", ()), where, work_dir=work, experiment_name=folder.name)
+    names = {"work_dir": str(folder.work), "experiment_name": folder.path.name}
+    return build_runner(cfg, plan.imports, str(folder.config), **names)

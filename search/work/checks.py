@@ -11,9 +11,8 @@ from typing import Any
 
 import optuna
 
-from mmtuna.objectives.config import effective
 from mmtuna.objectives.config.base import UNET
-from mmtuna.objectives.config.effective import UNET_STRIDE
+from mmtuna.objectives.config.effective import UNET_STRIDE, effective
 from mmtuna.objectives.trial.process import call_in_child
 from mmtuna.search.quiet import quiet_optuna
 from mmtuna.spaces.errors import InputError

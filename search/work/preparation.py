@@ -299,9 +299,8 @@ def _check_models(ready: Preparation, slots: int) -> None:
     cfgs = []
     first: dict[str, dict[str, Any]] = {}
     for params in checks.covering(ready.space):
-        decoder = str(objective.settings(params).get("decoder", "")) if ready.spec.model.base == UNET else ""
         cfgs.append(objective.config(params, seed=0))
-        first.setdefault(decoder, cfgs[-1])
+        first.setdefault(objective.settings(params).decoder, cfgs[-1])
     models: dict[str, dict[str, Any]] = {
         decoder: {key: cfg[key] for key in ("model", "custom_imports") if key in cfg} for decoder, cfg in first.items()
     }

@@ -13,7 +13,6 @@ from typing import Any
 
 import optuna
 
-from mmtuna.objectives.config import effective
 from mmtuna.objectives.data.split import Split, write_lists
 from mmtuna.objectives.objective import SegmentationObjective
 from mmtuna.objectives.trial.devices import visible_to_child
@@ -146,7 +145,7 @@ class _Trying:
         entries, refused = [], {}
         for number, params in enumerate(several):
             try:
-                entries.append((self.objective.config(params, seed=0), effective(self.objective.settings(params))))
+                entries.append((self.objective.config(params, seed=0), self.objective.settings(params)))
             except InputError as error:
                 refused[number] = str(error)
         said = probe(entries, self.visible, seconds)
@@ -170,7 +169,7 @@ def _told(entry: Combination, said: str, others_fine: bool, trying: _Trying) -> 
 
 
 def _sizes_of(params: Params, objective: SegmentationObjective) -> list[tuple[str, int]]:
-    settings = objective.settings(params)
+    settings = objective.settings(params).written
     found = {name: settings.get(name) for name in ("batch_size", "crop", "input_size", "window")}
     return [(name, value) for name, value in found.items() if isinstance(value, int)]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmtuna.objectives.config import BaseConfig, build_config, load_base
+from mmtuna.objectives.config import BaseConfig, build_config, load_base, merge_settings
 from mmtuna.objectives.data.dataset import Dataset
 from mmtuna.spaces.parameter import Value
 
@@ -22,10 +22,10 @@ def build(
     weights: Path | None = Path("/weights/w.pth"),
     seed: int = 0,
 ) -> dict[str, Any]:
-    settings = settings or {}
+    base = base or BASES[str((settings or {}).get("decoder", "pspnet"))]
     return build_config(
-        base or BASES[str(settings.get("decoder", "pspnet"))],
-        settings,
+        base,
+        merge_settings(settings or {}, {}, is_unet=base.is_unet, has_weights=weights is not None),
         dataset=dataset,
         lists=(Path("/lists/train.txt"), Path("/lists/val.txt")),
         shapes=shapes or {(256, 256)},

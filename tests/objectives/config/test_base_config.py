@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mmtuna.objectives.config import build_config, load_base
+from mmtuna.objectives.config import build_config, load_base, merge_settings
 from mmtuna.objectives.data.dataset import Dataset
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.table2 import PRETRAINED_FILES
@@ -82,7 +82,8 @@ def test_a_file_of_ones_own_inherits_from_the_zoo_and_from_its_neighbours(tmp_pa
     assert base.cfg["model"]["decode_head"]["channels"] == 8
     assert base.cfg["model"]["backbone"]["base_channels"] == 8
     lists = (tmp_path / "train.txt", tmp_path / "val.txt")
-    cfg = build_config(base, {"iterations": 3}, dataset=phantom, lists=lists, shapes={(64, 64)}, weights=None, seed=0)
+    settings = merge_settings({"iterations": 3}, {}, is_unet=False, has_weights=False)
+    cfg = build_config(base, settings, dataset=phantom, lists=lists, shapes={(64, 64)}, weights=None, seed=0)
     assert cfg["model"]["decode_head"]["channels"] == 8
     assert "width" not in cfg
 

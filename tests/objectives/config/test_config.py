@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mmtuna.objectives.config import effective
+from mmtuna.objectives.config.effective import effective
 from mmtuna.objectives.data.dataset import Dataset
 from mmtuna.spaces.parameter import Value
 from mmtuna.spaces.settings import DEFAULTS, SETTINGS

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from mmtuna.objectives.config import effective, write_config
+from mmtuna.objectives.config import write_config
 from mmtuna.objectives.objective import SegmentationObjective
 from mmtuna.objectives.outcome import Cause, Ending, Outcome
+from mmtuna.objectives.trial.plan import TrialPlan
 from mmtuna.objectives.trial.process import TrialProcess
+from mmtuna.objectives.trial_files import TrialFolder
 from mmtuna.spaces.parameter import Params
 from mmtuna.spaces.settings import DEFAULTS
 
@@ -198,8 +200,8 @@ def test_settings_that_never_reached_training_fail_the_trial(
 ) -> None:
     ours = objective(tmp_path, {"lr_sgd": 0.01})
     write_config(ours.config(built, seed=0), tmp_path / "config.py")
-    settings = effective(ours.settings(said))
-    plan = {"folder": str(tmp_path), "metric": "mIoU", "visible": "", "threads": 1, "settings": settings}
+    folder, settings = TrialFolder(tmp_path), ours.settings(said)
+    plan = TrialPlan(folder=folder, settings=settings, metric="mIoU", visible="", threads=1)
     outcome = TrialProcess(plan, listening()).run()
     assert (outcome.ending, outcome.cause) == (Ending.FAILED, Cause.MISMATCH)
     for line in named:

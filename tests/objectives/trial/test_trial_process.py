@@ -17,11 +17,14 @@ from typing import Any
 
 import pytest
 
+from mmtuna.objectives.config import merge_settings
 from mmtuna.objectives.data.dataset import Dataset
 from mmtuna.objectives.outcome import Cause, Ending, Evaluation, Outcome
 from mmtuna.objectives.trial.devices import VARIABLE, visible_to_child
 from mmtuna.objectives.trial.fork_server import SERVER
+from mmtuna.objectives.trial.plan import TrialPlan
 from mmtuna.objectives.trial.process import TrialProcess, call_in_child
+from mmtuna.objectives.trial_files import TrialFolder
 from mmtuna.objectives.weights import resolve_weights
 from mmtuna.spaces.errors import InputError
 from tests.waiting import until
@@ -70,7 +73,9 @@ def answer_late(connection: Connection) -> None:
 
 def test_a_deadline_leaves_out_the_time_in_which_the_worker_had_no_answer() -> None:
     child = SERVER.fork(answer_late)
-    training = TrialProcess(plan={}, watch=SlowWatch(), deadline=1.0)
+    settings = merge_settings({}, {}, is_unet=True, has_weights=False)
+    plan = TrialPlan(folder=TrialFolder(Path()), settings=settings, metric="mIoU", visible="", threads=1)
+    training = TrialProcess(plan, SlowWatch(), deadline=1.0)
     try:
         assert training._listen(child, time.monotonic()) == (Ending.FINISHED, None, "")
     finally:
@@ -198,6 +203,7 @@ def test_trainings_side_by_side_are_what_they_are_alone(
 WORKER = """
 import json, sys
 from pathlib import Path
+from mmtuna.objectives.config import merge_settings
 from mmtuna.objectives.data.dataset import Dataset
 from mmtuna.objectives.objective import SegmentationObjective
 from mmtuna.objectives.outcome import TrialOrder

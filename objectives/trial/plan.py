@@ -1,0 +1,32 @@
+"""What a trial's process is told at its start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mmtuna.objectives.config.settings import TrialSettings
+from mmtuna.objectives.trial_files import TrialFolder
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialPlan:
+    """One training in one process: what to train lies in the folder's config.py, the rest is here."""
+
+    folder: TrialFolder
+    """Holds config.py, and takes everything that the training leaves."""
+    settings: TrialSettings
+    """What the config was made from, to be found again in the Runner that is built from it."""
+    metric: str
+    """The study's metric; the evaluation at which it is best is kept as best.pth."""
+    visible: str
+    """For CUDA_VISIBLE_DEVICES: the GPU to train on, "" for the CPU."""
+    threads: int
+    """CPU threads of torch."""
+    resume: bool = False
+    """Whether to go on from last.pth, where there is one."""
+    value: str = "last"
+    """Which evaluation's masks are kept, "last" or "best"."""
+    pictured: frozenset[str] = frozenset()
+    """Validation images whose masks are kept, by name relative to the image folder, with suffix."""
+    imports: tuple[str, ...] = ()
+    """Modules of the person's own that the config may import; only with a base that they trust."""
