@@ -4,7 +4,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from mmtuna.objectives.trial_files import BEST
+from mmtuna.objectives.trial_files import TrialFolder
 from mmtuna.spaces.errors import InputError
 from mmtuna.studies import results
 from mmtuna.studies.spec import StudySpec
@@ -16,7 +16,7 @@ def main(spec_path: str, out: str) -> None:
     entries = [entry for entry in results.rows(open_existing(spec.study)) if entry.state == "COMPLETE"]
     entries.sort(key=lambda entry: entry.value or 0.0)
     for entry in entries:  # the best of a decoder comes last and stays
-        weights = spec.study.folder / (entry.folder or "") / BEST
+        weights = TrialFolder(spec.study.folder / (entry.folder or "")).best
         if weights.is_file():
             Path(out).mkdir(parents=True, exist_ok=True)
             target = Path(out) / f"{entry.params.get('decoder', spec.train.get('decoder'))}.pth"

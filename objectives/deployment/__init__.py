@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmtuna.objectives.trial_files import CONFIG
+from mmtuna.objectives.trial_files import TrialFolder
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import whole_folder
 
@@ -25,17 +25,17 @@ def check_installed() -> None:
 
 
 def build_bundle(
-    trial_folder: Path, out_folder: Path, facts: dict[str, Any], checkpoint: str, imports: Sequence[str] = ()
+    trial: TrialFolder, out_folder: Path, facts: dict[str, Any], weights: Path, imports: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Writes the bundle of a trained trial to `out_folder`, verified, whole or not at all.
 
     Args:
-        trial_folder: holds config.py and the checkpoint; the data must lie where the config says.
+        trial: holds the config; the data must lie where that says.
         out_folder: new or empty.
         facts: plain JSON data for bundle.json and README.md: study, trial, seed, params, metric, value, value_of,
             metrics (fractions; what the exported files must reach), fingerprints, versions, retrained (True: weights
             of another training than the metrics, which are then not compared).
-        checkpoint: file name in `trial_folder` of the weights whose metrics those are.
+        weights: the checkpoint whose metrics those are.
         imports: modules of the person's own that the trial's config may import.
 
     Returns what bundle.json holds. Raises InputError where a package, a file or the data is missing, the config is
@@ -44,14 +44,14 @@ def build_bundle(
     from mmtuna.objectives.trial.process import call_in_child
 
     check_installed()
-    for name in (CONFIG, checkpoint):
-        if not (trial_folder / name).is_file():
-            raise InputError(f"{trial_folder / name}: no such file; export needs the config and weights of the trial")
+    for file in (trial.config, weights):
+        if not file.is_file():
+            raise InputError(f"{file}: no such file; export needs the config and weights of the trial")
     with whole_folder(out_folder) as part:
         # The whole of it in the child: this side must not import torch.
         from mmtuna.objectives.deployment.bundle import write_bundle
 
         found: dict[str, Any] = call_in_child(
-            write_bundle, str(trial_folder), str(part), facts, checkpoint, list(imports), timeout=_TIMEOUT
+            write_bundle, trial, part, facts, weights, list(imports), timeout=_TIMEOUT
         )
     return found

@@ -10,25 +10,24 @@ from pathlib import Path
 from typing import Any
 
 from mmtuna.objectives import predict
-from mmtuna.objectives.config import read_config, write_config
+from mmtuna.objectives.config import write_config
 from mmtuna.objectives.config.initial import take_out
 from mmtuna.objectives.deployment import card, contract, verify
-from mmtuna.objectives.trial_files import CONFIG
+from mmtuna.objectives.trial_files import TrialFolder
 from mmtuna.objectives.weights import file_sha256
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import write_json_whole, write_whole
 
-DOCUMENT, CARD, SCRIPT = "bundle.json", "README.md", "predict.py"
+DOCUMENT, CARD, SCRIPT, CONFIG = "bundle.json", "README.md", "predict.py", "config.py"
 FORMAT = 1
 _PATHS = ("data_root", "ann_file")
 
 
 def write_bundle(
-    trial_folder: str, folder: str, facts: dict[str, Any], checkpoint: str, imports: Sequence[str] = ()
+    trial: TrialFolder, part: Path, facts: dict[str, Any], weights: Path, imports: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Fills the empty `folder` and verifies what lies there; InputError names the step that failed."""
-    trial, part = Path(trial_folder), Path(folder)
-    cfg = stand_alone(read_config(trial / CONFIG))
+    """Fills the empty folder `part` and verifies what lies there; InputError names the step that failed."""
+    cfg = stand_alone(trial.read_config())
     with _step("the input contract"):
         document = describe(cfg, facts)
         images = contract.labelled_images(cfg)
@@ -36,7 +35,7 @@ def write_bundle(
     write_config(cfg, part / CONFIG, header(cfg, facts))
     shutil.copyfile(predict.__file__, part / SCRIPT)
     with _step("weights and ONNX"):
-        segmentor = _write_models(cfg, trial / checkpoint, part, document, sizes, imports)
+        segmentor = _write_models(cfg, weights, part, document, sizes, imports)
     write_json_whole(part / DOCUMENT, document)  # predict.py reads it
     with _step("ONNX against torch"):
         document["parity"] = verify.compare_with_torch(segmentor, part, images)

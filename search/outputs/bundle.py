@@ -13,7 +13,7 @@ import optuna
 from mmtuna.objectives.config import load_base
 from mmtuna.objectives.deployment import build_bundle, check_installed
 from mmtuna.objectives.outcome import Ending, Evaluation, TrialOrder
-from mmtuna.objectives.trial_files import LAST
+from mmtuna.objectives.trial_files import TrialFolder
 from mmtuna.search.errors import NotReadyError
 from mmtuna.search.trials.files import StudyFiles
 from mmtuna.search.versions import machine, versions
@@ -63,10 +63,11 @@ def export_trial(
     if retrain:
         spec.study.folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".retrain-", dir=spec.study.folder) as folder:
-            found = build_bundle(_retrain(spec, entry, Path(folder), say), out, facts, LAST, trusted_imports(spec))
+            trained = _retrain(spec, entry, Path(folder), say)
+            found = build_bundle(trained, out, facts, trained.last, trusted_imports(spec))
     else:
         weights = StudyFiles(spec.study, spec.data.root, study).weights(entry)
-        found = build_bundle(weights.parent, out, facts, weights.name, trusted_imports(spec))
+        found = build_bundle(TrialFolder(weights.parent), out, facts, weights, trusted_imports(spec))
     return Exported(out, entry.number, found)
 
 
@@ -95,7 +96,7 @@ def gather(spec: StudySpec, study: optuna.Study, entry: TrialRow, *, retrained: 
     }
 
 
-def _retrain(spec: StudySpec, entry: TrialRow, folder: Path, say: Callable[[str], None]) -> Path:
+def _retrain(spec: StudySpec, entry: TrialRow, folder: Path, say: Callable[[str], None]) -> TrialFolder:
     """Trains the trial's params and seed on all images and returns the folder of the training."""
     from mmtuna.search.work.preparation import prepare
     from mmtuna.search.work.running import cores
@@ -122,8 +123,7 @@ def _retrain(spec: StudySpec, entry: TrialRow, folder: Path, say: Callable[[str]
     outcome = objective.run(order, _ToTheEnd(say))
     if outcome.ending is not Ending.FINISHED:
         raise InputError(f"retraining trial {entry.number} failed, {outcome.cause}: {outcome.message}")
-    assert outcome.folder is not None
-    return outcome.folder
+    return objective.trial_folder(entry.number)
 
 
 class _ToTheEnd:

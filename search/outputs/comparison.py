@@ -57,7 +57,7 @@ def compare(spec: StudySpec, a: int, b: int, out: Path, name: str | None = None)
     cfg = folder.read_config()
     meta = cfg["val_dataloader"]["dataset"]["metainfo"]
     names = [name] if name is not None else _choose(folder, meta["classes"])
-    images = find_named(folder.path, names)
+    images = find_named(folder, names)
     with tempfile.TemporaryDirectory(prefix="mmtuna-") as scratch:
         masks = {
             f"trial {entry.number}: {spec.study.metric} {entry.value:.4f}": _masks(
@@ -91,5 +91,5 @@ def _masks(
     folder = files.trained(entry)
     kept = folder.masks(names)
     if len(kept) < len(names):
-        kept = predict_names(folder.path, names, files.weights(entry).name, scratch, imports)
+        kept = predict_names(folder, names, files.weights(entry), scratch, imports)
     return {name: read_mask(path) for name, path in kept.items()}

@@ -36,7 +36,7 @@ class Pictures:
         if not folder.has_masks():
             return []
         kept = folder.masks(self._images(folder))
-        found = find_named(folder.path, list(kept))
+        found = find_named(folder, list(kept))
         paths = []
         with whole_folder(folder.overlays, replace=True) as part:
             for place, (name, files) in enumerate(found.items()):

@@ -30,7 +30,7 @@ from mmtuna.objectives.deployment import build_bundle, bundle, contract, verify
 from mmtuna.objectives.evaluation.metrics import metrics, total
 from mmtuna.objectives.outcome import Ending
 from mmtuna.objectives.prepared import with_copies, write_copies
-from mmtuna.objectives.trial_files import CONFIG, EVALUATION, LAST
+from mmtuna.objectives.trial_files import TrialFolder
 from mmtuna.spaces.errors import InputError
 
 Train = Callable[..., Any]
@@ -78,14 +78,14 @@ for path in sorted(images.iterdir()):
 class Made:
     """A trained trial and its bundle."""
 
-    trial: Path
+    trial: TrialFolder
     bundle: Path
     summary: dict[str, Any]
     dataset: Dataset
 
     @property
     def metrics(self) -> dict[str, float]:
-        found: dict[str, float] = json.loads((self.trial / EVALUATION).read_text())["metrics"]
+        found: dict[str, float] = self.trial.read_evaluation()["metrics"]
         return found
 
 
@@ -121,8 +121,8 @@ def oblong(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return write_bright(tmp_path_factory.mktemp("oblong") / "bright", ((64, 96), (64, 96), (80, 54)), ".jpg")
 
 
-def facts_of(trial: Path, **more: Any) -> dict[str, Any]:
-    found = json.loads((trial / EVALUATION).read_text())["metrics"]
+def facts_of(trial: TrialFolder, **more: Any) -> dict[str, Any]:
+    found = trial.read_evaluation()["metrics"]
     facts = {"study": "tiny", "trial": 0, "seed": 0, "params": {"lr": 0.05}, "metric": "mIoU", "value": found["mIoU"]}
     facts |= {"value_of": "last", "metrics": found}
     weights = {"fcn": "iter_400.pth", "fcn.sha256": "ab12"}
@@ -145,10 +145,9 @@ def make(
             shapes = {(64, 96), (80, 54)} if "oblong" in case else {(64, 64)}
             outcome = train(folder, fixed=LEARNS | CASES[case], dataset=dataset, lists=lists, shapes=shapes)
             assert outcome.ending is Ending.FINISHED, outcome.message
-            out = folder / "bundle"
-            made[case] = Made(
-                outcome.folder, out, build_bundle(outcome.folder, out, facts_of(outcome.folder), LAST), dataset
-            )
+            assert outcome.folder is not None
+            out, trial = folder / "bundle", TrialFolder(outcome.folder)
+            made[case] = Made(trial, out, build_bundle(trial, out, facts_of(trial), trial.last), dataset)
         return made[case]
 
     return of
@@ -174,7 +173,7 @@ def fresh(code: str, *arguments: object, python: str = sys.executable) -> subpro
 
 def validation_images(made: Made, folder: Path) -> Path:
     folder.mkdir()
-    for entry in contract.labelled_images(read_config(made.trial / CONFIG)):
+    for entry in contract.labelled_images(made.trial.read_config()):
         shutil.copy(entry.image, folder / entry.name)
     return folder
 
@@ -205,12 +204,12 @@ def test_the_bundle_is_complete_and_equals_its_trial(made: Made, torch: ModuleTy
     assert document["latency"]["runs"] > 0
 
     weights = torch.load(made.bundle / "weights.pth", weights_only=True)
-    trained = torch.load(made.trial / LAST, weights_only=False)["state_dict"]
+    trained = torch.load(made.trial.last, weights_only=False)["state_dict"]
     assert weights["meta"]["dataset_meta"]["classes"] == ["background", "fluid"]
     tensors = load_file(str(made.bundle / "weights.safetensors"))
     assert list(weights["state_dict"]) == list(trained)
     assert all(torch.equal(tensors[name], value) for name, value in trained.items())
-    assert read_config(made.bundle / "config.py") == {**read_config(made.trial / CONFIG), "load_from": None}
+    assert read_config(made.bundle / "config.py") == {**made.trial.read_config(), "load_from": None}
     assert str(made.dataset.root) in (made.bundle / "config.py").read_text().partition("model =")[0]
     assert str(made.dataset.root.parent).encode() not in (made.bundle / "model.onnx").read_bytes()
     assert b"site-packages" not in (made.bundle / "model.onnx").read_bytes()
@@ -229,7 +228,7 @@ def test_predict_py_needs_only_onnxruntime_and_agrees_with_mmsegmentation(made: 
     onnx, torch = masks_of(tmp_path / "onnx"), masks_of(tmp_path / "torch")
     assert set(onnx) == set(torch)
     assert all((mask == torch[name]).all() for name, mask in onnx.items())
-    entries = contract.labelled_images(read_config(made.trial / CONFIG))
+    entries = contract.labelled_images(made.trial.read_config())
     counts = [verify.count(tmp_path / "onnx" / f"{Path(e.name).stem}.png", e.mask, 2, 255) for e in entries]
     assert metrics(total(counts), ("background", "fluid")) == made.metrics
 
@@ -289,7 +288,7 @@ def test_other_metrics_than_the_trials_are_refused(make: Callable[[str], Made], 
     with pytest.raises(
         InputError, match="no bundle was written, metrics from the files: the exported model's mIoU is 0"
     ):
-        build_bundle(trial, tmp_path / "out", facts, LAST)
+        build_bundle(trial, tmp_path / "out", facts, trial.last)
     assert left_of(tmp_path) == []
 
 
@@ -297,7 +296,7 @@ def test_retrained_weights_are_not_held_against_the_trials_metrics(make: Callabl
     trial = make("fcn-whole").trial
     facts = facts_of(trial, retrained=True)
     facts["metrics"] = {"mIoU": 0.123}
-    summary = build_bundle(trial, tmp_path / "out", facts, LAST)
+    summary = build_bundle(trial, tmp_path / "out", facts, trial.last)
     assert summary["verified"]["metrics"].startswith("not compared: retrained")
     assert "figures of the trial before retraining" in (tmp_path / "out/README.md").read_text()
 
@@ -305,22 +304,22 @@ def test_retrained_weights_are_not_held_against_the_trials_metrics(make: Callabl
 def test_weights_that_are_not_finite_are_refused(
     make: Callable[[str], Made], tmp_path: Path, torch: ModuleType
 ) -> None:
-    trial = shutil.copytree(make("fcn-whole").trial, tmp_path / "trial")
-    loaded = torch.load(trial / LAST, weights_only=False)
+    trial = TrialFolder(shutil.copytree(make("fcn-whole").trial.path, tmp_path / "trial"))
+    loaded = torch.load(trial.last, weights_only=False)
     next(iter(loaded["state_dict"].values()))[0] = float("nan")
-    torch.save(loaded, trial / LAST)
+    torch.save(loaded, trial.last)
     with pytest.raises(InputError, match=r"weights and ONNX: .*holds NaN or infinity; export another trial"):
-        build_bundle(trial, tmp_path / "out", facts_of(trial), LAST)
+        build_bundle(trial, tmp_path / "out", facts_of(trial), trial.last)
     assert left_of(tmp_path) == ["trial"]
 
 
 def test_weights_of_another_model_are_refused(make: Callable[[str], Made], tmp_path: Path) -> None:
-    trial = shutil.copytree(make("fcn-whole").trial, tmp_path / "trial")
-    shutil.copy(make("pspnet-slide").trial / LAST, trial / LAST)
+    trial = TrialFolder(shutil.copytree(make("fcn-whole").trial.path, tmp_path / "trial"))
+    shutil.copy(make("pspnet-slide").trial.last, trial.last)
     with pytest.raises(
         InputError, match=r"weights and ONNX: config and weights do not belong together, \d+ of \d+ tensors"
     ):
-        build_bundle(trial, tmp_path / "out", facts_of(trial), LAST)
+        build_bundle(trial, tmp_path / "out", facts_of(trial), trial.last)
     assert left_of(tmp_path) == ["trial"]
 
 
@@ -341,11 +340,11 @@ def test_a_model_that_differs_from_torch_is_refused(
     monkeypatch.setattr(graph.RawImageModel, "forward", lambda self, image: forward(self, image) * 1.01)
     trial = make("fcn-whole").trial
     with pytest.raises(InputError, match=r"ONNX against torch: ONNX and torch logits differ by 0\.\d+ of their range"):
-        build_bundle(trial, tmp_path / "out", facts_of(trial), LAST)
+        build_bundle(trial, tmp_path / "out", facts_of(trial), trial.last)
     monkeypatch.setattr(verify, "LOGITS_TOLERANCE", 10.0)
     monkeypatch.setattr(graph.RawImageModel, "forward", lambda self, image: -forward(self, image))
     with pytest.raises(InputError, match=r"ONNX and torch differ in \d+\.\d+% of the pixels, 0\.010% is allowed"):
-        build_bundle(trial, tmp_path / "out", facts_of(trial), LAST)
+        build_bundle(trial, tmp_path / "out", facts_of(trial), trial.last)
     assert left_of(tmp_path) == []
 
 
@@ -359,7 +358,7 @@ def test_a_config_that_needs_mmtuna_is_refused(
         bundle, "stand_alone", lambda cfg: {**cfg, "custom_imports": {"imports": ["mmtuna.objectives.trial.training"]}}
     )
     with pytest.raises(InputError, match="do not load in MMSegmentation without mmtuna: "):
-        build_bundle(trial, tmp_path / "out", facts_of(trial), LAST)
+        build_bundle(trial, tmp_path / "out", facts_of(trial), trial.last)
     assert left_of(tmp_path) == []
 
 
@@ -372,34 +371,34 @@ def test_large_weights_lie_in_a_side_file(
 
     monkeypatch.setattr(graph, "_ONE_FILE_LIMIT", 0)
     trial = make("fcn-whole").trial
-    document = build_bundle(trial, tmp_path / "out", facts_of(trial), LAST)
+    document = build_bundle(trial, tmp_path / "out", facts_of(trial), trial.last)
     (side,) = document["models"][0]["side_files"]
     assert (tmp_path / "out" / side).stat().st_size > 10_000
     assert f"`{side}`: weights of the model; keep beside it" in (tmp_path / "out/README.md").read_text()
 
 
 def test_missing_parts_are_named(make: Callable[[str], Made], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    trial = shutil.copytree(make("fcn-whole").trial, tmp_path / "trial")
+    trial = TrialFolder(shutil.copytree(make("fcn-whole").trial.path, tmp_path / "trial"))
     with pytest.raises(InputError, match=r"best_of_all\.pth: no such file; export needs the config and weights"):
-        build_bundle(trial, tmp_path / "out", {}, "best_of_all.pth")
+        build_bundle(trial, tmp_path / "out", {}, trial.best.with_name("best_of_all.pth"))
     (tmp_path / "full").mkdir()
     (tmp_path / "full/file").touch()
     with pytest.raises(InputError, match="exists and is not an empty folder"):
-        build_bundle(trial, tmp_path / "full", {}, LAST)
-    text = (trial / CONFIG).read_text()
-    (trial / CONFIG).write_text(text.replace("splits/val.txt", "splits/gone.txt"))
+        build_bundle(trial, tmp_path / "full", {}, trial.last)
+    text = trial.config.read_text()
+    trial.config.write_text(text.replace("splits/val.txt", "splits/gone.txt"))
     with pytest.raises(InputError, match=r"the input contract: .*gone\.txt: the list of images cannot be read"):
-        build_bundle(trial, tmp_path / "out", facts_of(trial), LAST)
+        build_bundle(trial, tmp_path / "out", facts_of(trial), trial.last)
     monkeypatch.setattr(deployment, "NEEDED", ("onnx", "no_such_package"))
     with pytest.raises(InputError, match=r"export needs no_such_package; run: pip install 'mmtuna\[export\]'"):
-        build_bundle(trial, tmp_path / "out", {}, LAST)
+        build_bundle(trial, tmp_path / "out", {}, trial.last)
 
 
 # --- the input contract ---
 
 
 def test_what_predict_py_cannot_do_is_refused(make: Callable[[str], Made], monkeypatch: pytest.MonkeyPatch) -> None:
-    cfg = read_config(make("deeplabv3-whole-oblong").trial / CONFIG)
+    cfg = make("deeplabv3-whole-oblong").trial.read_config()
     given = contract.input_contract(cfg)
     monkeypatch.setattr(contract, "MAX_MODELS", 1)
     with pytest.raises(InputError, match="the images need 2 input sizes and an ONNX model has one, at most 1"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +12,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from mmtuna.objectives.config import read_config
 from mmtuna.objectives.data.dataset import Dataset
 from mmtuna.objectives.deployment.contract import labelled_images
-from mmtuna.objectives.deployment.predictions import PREDICTIONS, predict_names
+from mmtuna.objectives.deployment.predictions import predict_names
 from mmtuna.objectives.deployment.verify import count
 from mmtuna.objectives.evaluation import overlays
 from mmtuna.objectives.evaluation.overlays import (
@@ -30,7 +28,7 @@ from mmtuna.objectives.evaluation.overlays import (
     overlay,
     side_by_side,
 )
-from mmtuna.objectives.trial_files import CONFIG, EVALUATION, LAST
+from mmtuna.objectives.trial_files import TrialFolder
 from mmtuna.spaces.errors import InputError
 
 SIDE = 400
@@ -169,38 +167,37 @@ def test_a_set_without_fluid_and_one_without_empty_images_fill_their_places() ->
 
 
 @pytest.fixture(scope="module")
-def trial(train: Callable[..., Any], phantom: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder: Path = train(tmp_path_factory.mktemp("study")).folder
-    return folder
+def trial(train: Callable[..., Any], phantom: Dataset, tmp_path_factory: pytest.TempPathFactory) -> TrialFolder:
+    return TrialFolder(train(tmp_path_factory.mktemp("study")).folder)
 
 
-def test_predicted_masks_have_the_evaluations_counts(trial: Path) -> None:
-    evaluation = json.loads((trial / EVALUATION).read_text())
+def test_predicted_masks_have_the_evaluations_counts(trial: TrialFolder) -> None:
+    evaluation = trial.read_evaluation()
     names = list(evaluation["images"])[:2]
-    masks = predict_names(trial, names, LAST)
+    masks = predict_names(trial, names, trial.last)
     assert list(masks) == names
-    assert sorted(path.name for path in (trial / PREDICTIONS).iterdir()) == sorted(names)
-    truths = {entry.name: entry.mask for entry in labelled_images(read_config(trial / CONFIG))}
+    assert sorted(path.name for path in trial.predictions.iterdir()) == sorted(names)
+    truths = {entry.name: entry.mask for entry in labelled_images(trial.read_config())}
     for name, path in masks.items():
         with Image.open(path) as mask:
             assert mask.mode == "L"
         found = count(path, truths[name], 2, 255)
         assert {key: list(value) for key, value in vars(found).items()} == evaluation["images"][name]
 
-    predict_names(trial, names[:1], LAST)
-    assert [path.name for path in (trial / PREDICTIONS).iterdir()] == names[:1], "the former ones are replaced"
+    predict_names(trial, names[:1], trial.last)
+    assert [path.name for path in trial.predictions.iterdir()] == names[:1], "the former ones are replaced"
 
 
-def test_unknown_names_and_missing_weights_change_nothing(trial: Path, tmp_path: Path) -> None:
-    copied = shutil.copytree(trial, tmp_path / "00007")
-    (name, *_) = json.loads((copied / EVALUATION).read_text())["images"]
-    shutil.rmtree(copied / PREDICTIONS, ignore_errors=True)
+def test_unknown_names_and_missing_weights_change_nothing(trial: TrialFolder, tmp_path: Path) -> None:
+    copied = TrialFolder(shutil.copytree(trial.path, tmp_path / "00007"))
+    (name, *_) = copied.read_evaluation()["images"]
+    shutil.rmtree(copied.predictions, ignore_errors=True)
     with pytest.raises(InputError, match=r"nobody\.png: does not validate in 00007; use names such as img_"):
-        predict_names(copied, [name, "nobody.png"], LAST)
-    (copied / LAST).unlink()
+        predict_names(copied, [name, "nobody.png"], copied.last)
+    copied.last.unlink()
     with pytest.raises(InputError, match=r"last\.pth: no such file; only the best trials keep weights"):
-        predict_names(copied, [name], LAST)
-    (copied / CONFIG).unlink()
+        predict_names(copied, [name], copied.last)
+    copied.config.unlink()
     with pytest.raises(InputError, match=r"config\.py: no such file"):
-        predict_names(copied, [name], LAST)
-    assert not (copied / PREDICTIONS).exists()
+        predict_names(copied, [name], copied.last)
+    assert not copied.predictions.exists()
