@@ -12,6 +12,7 @@ from typing import Any
 
 from mmtuna.objectives.config.allowed import check_config, foreign_imports, imported
 from mmtuna.objectives.config.inheritance import SUFFIXES, load_plain, plain_copy
+from mmtuna.objectives.insides import find_mmsegs_bases
 from mmtuna.spaces.errors import InputError
 
 UNET = "unet"
@@ -100,10 +101,8 @@ def _find(base: str) -> Path:
 def _run(path: Path) -> dict[str, Any]:
     """A config that the person trusts, run as MMEngine runs it: its code, and that of its bases."""
     from mmengine.config import Config
-    from mmengine.config.utils import MODULE2PACKAGE
 
-    # For `_base_ = "mmseg::..."` it looks for a distribution called mmsegmentation, and ours has another name.
-    MODULE2PACKAGE["mmseg"] = "mmseg"
+    find_mmsegs_bases()
     try:
         # Custom imports run where the model is built, in a child, and only then: importing them is running them.
         found: dict[str, Any] = Config.fromfile(str(path), import_custom_modules=False).to_dict()

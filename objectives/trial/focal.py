@@ -10,19 +10,15 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from mmseg.models.losses import FocalLoss, focal_loss
+from mmseg.models.losses import focal_loss
 
-_COMPILED = focal_loss._sigmoid_focal_loss is not None
+from mmtuna.objectives.insides import has_focal_operator, replace_focal_loss
 
 
 def repair_focal_loss() -> None:
     """Puts `forward` below in the place of FocalLoss's own, unless mmcv's operator is there for the GPU."""
-    if _COMPILED and torch.cuda.is_available():
-        return
-    FocalLoss.forward = forward
-    if not _COMPILED:
-        # Where there is a GPU its constructor insists on the operator, which `forward` does not call.
-        focal_loss._sigmoid_focal_loss = focal_loss.py_sigmoid_focal_loss
+    if not (has_focal_operator() and torch.cuda.is_available()):
+        replace_focal_loss(forward)
 
 
 def forward(

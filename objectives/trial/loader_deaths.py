@@ -10,6 +10,8 @@ import signal
 import time
 from collections.abc import Callable
 
+from mmtuna.objectives.insides import raise_death_of_a_loader
+
 _SIGNAL_SECONDS = 2.0
 
 
@@ -37,12 +39,10 @@ def death_behind(error: Exception) -> Exception | None:
 
     The end of the pipe may be met before the death is told.
     """
-    import torch
-
     end = time.monotonic() + _SIGNAL_SECONDS
     while _is_end_of_pipe(error) and time.monotonic() < end:
         try:
-            torch._C._error_if_any_worker_fails()
+            raise_death_of_a_loader()
             time.sleep(0.05)
         except RuntimeError as found:
             return found

@@ -12,6 +12,7 @@ from typing import Any
 
 from mmtuna.objectives.config.dotted import get_key
 from mmtuna.objectives.config.settings import TrialSettings
+from mmtuna.objectives.insides import starting_checkpoint
 from mmtuna.spaces.effects import without_idle
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.settings import NO_CROP
@@ -87,7 +88,7 @@ def observe(runner: Any) -> dict[str, Any]:
         "batch_size": runner.train_dataloader.batch_size,
         "iterations": runner.train_loop.max_iters,
         "val_interval": runner.train_loop.val_interval,
-        "initial_weights": "pretrained" if runner._load_from else "none",
+        "initial_weights": "pretrained" if starting_checkpoint(runner) else "none",
         "amp": type(runner.optim_wrapper).__name__ == "AmpOptimWrapper",
     }
     return seen | _losses(model) | _optimizer(runner) | _transforms(runner) | _schedule(runner) | _inference(model)

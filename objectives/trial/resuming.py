@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from mmtuna.objectives.insides import after_skipped_batches
+
 KEY = "mmtuna"
 """Where our part stands in a checkpoint's meta."""
 
@@ -48,15 +50,7 @@ def restore_before_the_next_batch(runner: Any, state: dict[str, Any]) -> None:
     A loader draws a number when it starts, which it had done before the state was taken; and no hook lies between
     that and the next batch.
     """
-    batches = runner.train_loop.dataloader_iterator
-    skip = batches.skip_iter
-
-    def skip_then_restore(iterations: int) -> None:
-        skip(iterations)
-        batches._ensure_iterator()
-        restore_random_state(state)
-
-    batches.skip_iter = skip_then_restore
+    after_skipped_batches(runner, lambda: restore_random_state(state))
 
 
 def remembered(checkpoint: Path, load: Any) -> dict[str, Any] | None:

@@ -18,7 +18,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from mmtuna.objectives.trial.devices import VARIABLE, choose_device, cuda_untouched
+from mmtuna.objectives.insides import checkpoint_globals, cuda_untouched, load_checkpoints_by
+from mmtuna.objectives.trial.devices import VARIABLE, choose_device
 
 with (
     warnings.catch_warnings(),

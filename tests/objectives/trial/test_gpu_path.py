@@ -111,7 +111,6 @@ def test_focal_loss_is_built_on_a_gpu_without_mmcvs_operators(
 
     monkeypatch.setattr(focal_loss, "_sigmoid_focal_loss", None)
     monkeypatch.setattr(FocalLoss, "forward", FocalLoss.forward)
-    monkeypatch.setattr("mmtuna.objectives.trial.focal._COMPILED", False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     with pytest.raises(RuntimeError, match="sigmoid_focal_loss ops"):
         FocalLoss()
