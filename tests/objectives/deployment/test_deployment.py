@@ -521,7 +521,8 @@ def test_images_of_16_bits_are_read_as_training_read_them(train: Train, square: 
     copied = with_copies(dataset, tmp_path / "copies")
     outcome = train(tmp_path, fixed=LEARNS | CASES["fcn-whole"], dataset=copied, lists=lists)
     (tmp_path / f"copies/{dataset.names[-1]}.png").unlink()  # as on a machine that did not train
-    found = build_bundle(outcome.folder, tmp_path / "bundle", facts_of(outcome.folder), LAST)
+    trial = TrialFolder(outcome.folder)
+    found = build_bundle(trial, tmp_path / "bundle", facts_of(trial), trial.last)
     # Both were compared by the export itself, from the 16-bit files on.
     assert found["parity"]["pixels_differing"] == 0
     assert found["verified"]["metrics_max_difference"] == 0
