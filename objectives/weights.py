@@ -8,7 +8,6 @@ import http.client
 import math
 import os
 import re
-import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from mmtuna.objectives.config.base import BaseConfig, first_line
 from mmtuna.objectives.config.classes import with_one_more_class
 from mmtuna.objectives.trial.building import missing_part, unfilled
 from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.files import PlaceError, whole_file
 
 OnProgress = Callable[[str, int, int], None]
 """Called with (file name, bytes so far, bytes in all or 0 if unknown)."""
@@ -79,37 +79,35 @@ def _fetch(url: str, cache: Path, on_progress: OnProgress | None) -> Path:
 def _download(url: str, path: Path, on_progress: OnProgress | None) -> None:
     made = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise InputError(
-            f"weights cache {path.parent}: {error.strerror}; set MMTUNA_CACHE to a folder to write in"
-        ) from error
-    try:
-        with os.fdopen(handle, "wb") as file, urllib.request.urlopen(url, timeout=_TIMEOUT) as answer:  # noqa: S310
-            wanted = int(answer.headers.get("Content-Length") or 0)
-            done = 0
-            while block := answer.read(1 << 20):
-                file.write(block)
-                done += len(block)
-                if on_progress:
-                    on_progress(path.name, done, wanted)
-        if wanted and done != wanted:
-            raise InputError(
-                f"weights {url}: {done} of {wanted} bytes came, the download was cut; try again, or {_WAY_OUT}"
-            )
-        _check_digits(Path(aside), path.name)
-        os.replace(aside, path)
+        with whole_file(path) as part:
+            _receive(url, part, path.name, on_progress)
+            _check_digits(part, path.name)
+    except PlaceError as error:
+        place = str(error).rpartition(";")[0]
+        raise InputError(f"weights cache {place}; set MMTUNA_CACHE to a folder to write in") from error
+    except InputError:
+        raise
     except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
         reason = getattr(error, "reason", None) or error
         raise InputError(f"weights {url}: cannot be fetched ({reason}); {_WAY_OUT}") from error
     finally:
-        Path(aside).unlink(missing_ok=True)
         for folder in made:  # a failure leaves no empty folders; a full one refuses to go
             with contextlib.suppress(OSError):
                 folder.rmdir()
+
+
+def _receive(url: str, part: Path, name: str, on_progress: OnProgress | None) -> None:
+    with part.open("xb") as file, urllib.request.urlopen(url, timeout=_TIMEOUT) as answer:  # noqa: S310
+        wanted, done = int(answer.headers.get("Content-Length") or 0), 0
+        while block := answer.read(1 << 20):
+            file.write(block)
+            done += len(block)
+            if on_progress:
+                on_progress(name, done, wanted)
+    if wanted and done != wanted:
+        raise InputError(
+            f"weights {url}: {done} of {wanted} bytes came, the download was cut; try again, or {_WAY_OUT}"
+        )
 
 
 def _check_digits(path: Path, name: str) -> None:

@@ -128,6 +128,16 @@ def test_a_failed_download_leaves_what_was_in_the_cache(server: tuple[str, list[
     assert list(tmp_path.iterdir()) == [kept]
 
 
+def test_a_cache_that_cannot_be_written_is_named(server: tuple[str, list[str]], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    said = (
+        rf"^weights cache {tmp_path}/file/{GOOD}: cannot be written \({tmp_path}/file is a file\); set MMTUNA_CACHE to"
+    )
+    with pytest.raises(InputError, match=said):
+        resolve_weights(f"{server[0]}/{GOOD}", BASE, cache=tmp_path / "file")
+    assert server[1] == []
+
+
 def test_a_server_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     port = free_port()
