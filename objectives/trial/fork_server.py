@@ -27,6 +27,7 @@ from mmtuna.spaces.errors import InputError
 _BEGIN = (
     "import sys; sys.path[:] = sys.argv[3:]; from mmtuna.objectives.trial.serving import serve; serve(*sys.argv[1:3])"
 )
+# Not -W: what the caller's own code must not warn of is no matter of what is trained.
 _FLAGS = {"isolated": "-I", "ignore_environment": "-E", "no_user_site": "-s", "dont_write_bytecode": "-B"}
 
 
@@ -121,7 +122,6 @@ class ForkServer:
         if not hasattr(socket, "send_fds") or not hasattr(os, "fork"):
             raise InputError("trials are trained in forked processes; use Linux or macOS, on Windows WSL")
         flags = [letter for name, letter in _FLAGS.items() if getattr(sys.flags, name)]
-        flags += [f"-W{option}" for option in sys.warnoptions]
         ours, theirs = socket.socketpair()
         # A cluster's signal reaches every process, Ctrl-C the whole group; the server would die of it before it can
         # say that it does not listen, and its children with it. A process inherits what its thread does not hear.
