@@ -127,7 +127,7 @@ def _pixels(objective: SegmentationObjective, planned: Sequence[Combination]) ->
     """Pixels of the largest batch that is tried; infinite where a base keeps its own size."""
 
     def of(params: Params) -> float:
-        settings = effective(objective.settings(params))
+        settings = objective.settings(params).effective
         return float(settings.get("batch_size", 2)) * float(settings.get("input_size", "inf")) ** 2
 
     return max(of(entry.params) for entry in planned)
