@@ -211,17 +211,6 @@ def test_the_focal_loss_is_ours_where_mmcv_has_no_operator(torch: Any, monkeypat
     assert insides.has_focal_operator(), f"mmseg.models.losses.focal_loss._sigmoid_focal_loss: {MOVED}"
 
 
-def test_configs_are_dumped_as_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mmengine.config import Config
-
-    monkeypatch.setattr(Config, "pretty_text", Config.pretty_text)
-    cfg = Config({"a": 1})
-    assert "a" in cfg.pretty_text
-    insides.spare_pretty_configs()
-    cfg.dump(str(tmp_path / "out.py"))
-    assert (tmp_path / "out.py").read_text() == "", f"Config.pretty_text: {MOVED}"
-
-
 def test_bases_of_mmseg_are_found(tmp_path: Path) -> None:
     from mmengine.config import Config
 
