@@ -37,23 +37,6 @@ def settle_device(device: str) -> None:
     mmengine.device.utils.DEVICE = device
 
 
-def load_checkpoints_by(load: Callable[..., Any]) -> None:
-    """MMEngine reads checkpoints by `load(file, map_location=...)` (`mmengine.runner.checkpoint._safe_torch_load`).
-
-    Its own falls back to running a pickle that is no plain weights.
-    """
-    from mmengine.runner import checkpoint
-
-    checkpoint._safe_torch_load = load
-
-
-def checkpoint_globals() -> list[Any]:
-    """The classes that MMEngine's checkpoints hold beside tensors (`mmengine.runner.checkpoint`)."""
-    from mmengine.runner import checkpoint
-
-    return list(checkpoint.get_torch_safe_globals())
-
-
 def raise_death_of_a_loader() -> None:
     """RuntimeError, saying how, where a process that loads images for this one has died (torch._C)."""
     import torch

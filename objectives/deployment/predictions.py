@@ -38,9 +38,7 @@ def predict_names(
     return {name: (folder / name).with_suffix(".png") for name in names}
 
 
-def _write_predictions(
-    trial: TrialFolder, names: list[str], weights: Path, out: Path, imports: Sequence[str]
-) -> None:
+def _write_predictions(trial: TrialFolder, names: list[str], weights: Path, out: Path, imports: Sequence[str]) -> None:
     """What `predict_names` does, in a child, which has torch."""
     from mmseg.apis import inference_model
     from PIL import Image

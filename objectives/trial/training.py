@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from mmtuna.objectives.insides import checkpoint_globals, cuda_untouched, load_checkpoints_by
+from mmtuna.objectives.insides import cuda_untouched
 from mmtuna.objectives.trial.devices import VARIABLE, choose_device
 
 with (
@@ -54,7 +54,6 @@ from mmtuna.objectives.trial.plan import TrialPlan
 from mmtuna.objectives.trial.readback import check_readback
 from mmtuna.objectives.trial.registered import admit
 from mmtuna.objectives.trial.resuming import KEY, random_state, remembered, restore_before_the_next_batch
-from mmtuna.objectives.trial_files import TrialFolder
 from mmtuna.spaces.files import whole_file
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h

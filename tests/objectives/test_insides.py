@@ -21,6 +21,8 @@ from tests.test_layers import ROOT, imports, modules
 from tests.waiting import until
 
 MODULE = Path("objectives/insides.py")
+CLOSING = Path("objectives/trial/closing.py")
+"""Closes what it names, each with a test that notices when it is gone: tests/objectives/trial/test_closing.py."""
 MOVED = f"the installed version does this otherwise: mend {MODULE}, and what leans on it"
 
 
@@ -67,32 +69,6 @@ def test_imports_within_it_do_not_look_for_a_gpu() -> None:
         [sys.executable, "-c", UNTOUCHED], capture_output=True, text=True, env=environment, check=False
     )
     assert done.stdout == "cpu\n", f"torch.cuda.is_available: {MOVED}\n{done.stderr}"
-
-
-def test_every_way_to_a_checkpoint_is_by_our_loader(
-    torch: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from mmengine.runner import CheckpointLoader, checkpoint
-
-    seen: list[str] = []
-
-    def load(file: Any, map_location: Any = None, weights_only: bool | None = None) -> Any:
-        seen.append(str(file))
-        return {"state_dict": {}}
-
-    monkeypatch.setattr(checkpoint, "_safe_torch_load", checkpoint._safe_torch_load)
-    insides.load_checkpoints_by(load)
-    torch.save({}, tmp_path / "w.pth")
-    assert CheckpointLoader.load_checkpoint(str(tmp_path / "w.pth")) == {"state_dict": {}}, MOVED
-    assert seen == [str(tmp_path / "w.pth")], f"mmengine.runner.checkpoint._safe_torch_load: {MOVED}"
-
-
-def test_checkpoints_hold_what_is_named(torch: Any, tmp_path: Path) -> None:
-    from mmengine.logging import HistoryBuffer
-
-    torch.save({"message_hub": {"loss": HistoryBuffer([1.0], [1])}}, tmp_path / "w.pth")
-    with torch.serialization.safe_globals(insides.checkpoint_globals()):
-        assert torch.load(tmp_path / "w.pth", weights_only=True), f"get_torch_safe_globals: {MOVED}"
 
 
 class Dying:
@@ -260,7 +236,7 @@ def test_nothing_else_reaches_into_them() -> None:
         str(path.relative_to(ROOT)): reached
         for room, path in modules()
         if room in ("objectives", "search", "mmtuna")
-        and path != ROOT / MODULE
+        and path not in (ROOT / MODULE, ROOT / CLOSING)
         and (reached := uses(ast.parse(path.read_text(encoding="utf-8"))))
     }
     assert reaching == {}, f"what is relied on within a library stands in {MODULE}, with a test"

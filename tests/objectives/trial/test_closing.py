@@ -17,10 +17,13 @@ from typing import Any
 import pytest
 
 from mmtuna.objectives.config import write_config
+from mmtuna.objectives.config.settings import TrialSettings
 from mmtuna.objectives.objective import SegmentationObjective
 from mmtuna.objectives.outcome import Cause, Ending
+from mmtuna.objectives.trial.plan import TrialPlan
 from mmtuna.objectives.trial.process import TrialProcess
 from mmtuna.objectives.trial.training import load_strictly
+from mmtuna.objectives.trial_files import TrialFolder
 
 
 class Bomb:
@@ -182,7 +185,8 @@ def test_a_trial_whose_config_was_changed_fails_and_runs_nothing(
 ) -> None:
     canary = tmp_path / "canary"
     cfg = objective(tmp_path, {"lr_sgd": 0.01}).config({}, seed=0)
-    plan = {"folder": str(tmp_path), "metric": "mIoU", "visible": "", "threads": 1, "settings": {}}
+    settings = TrialSettings(written={}, effective={})
+    plan = TrialPlan(folder=TrialFolder(tmp_path), settings=settings, metric="mIoU", visible="", threads=1)
     for name, message in (
         ("os.mkdir", r"config.py: custom_hooks.0.type = 'os.mkdir' is no name of a registry"),
         ("mkdir", r"config.py: custom_hooks.0.type = 'mkdir' is no class that mmengine, mmcv, mmseg registers"),
