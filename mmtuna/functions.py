@@ -13,7 +13,7 @@ from mmtuna.search.outputs.comparison import compare as draw
 from mmtuna.search.outputs.report import report_file, write_report
 from mmtuna.search.work.preparation import reopen
 from mmtuna.search.work.progress import console_to
-from mmtuna.search.work.running import run_study
+from mmtuna.search.work.running import open_to_work, run_study
 from mmtuna.spaces.errors import InputError
 from mmtuna.studies import results
 from mmtuna.studies.begun import space_of
@@ -22,7 +22,7 @@ from mmtuna.studies.results import TrialRow
 from mmtuna.studies.sampling import build_sampler
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.storage.opening import study_lock
-from mmtuna.studies.study import create_or_open, next_worker, open_existing
+from mmtuna.studies.study import next_worker, open_existing
 from mmtuna.studies.table2 import Table2Line
 from mmtuna.studies.table2 import table2 as table2_lines
 
@@ -75,7 +75,7 @@ def open_study(spec: SpecOrPath) -> optuna.Study:
     """
     spec = _loaded(spec)
     ready = reopen(spec)
-    study = create_or_open(spec, ready.fingerprints())
+    study = open_to_work(spec, ready.fingerprints())
     ready.save()
     with study_lock(spec.study.storage, spec.study.name):
         ordinal = next_worker(study)

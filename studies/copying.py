@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import Callable
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import update
 
 from mmtuna.spaces.errors import InputError
+from mmtuna.studies.attributes import COPIED_FROM, ID
 from mmtuna.studies.fingerprints import short
+from mmtuna.studies.identity import pass_on
 from mmtuna.studies.leases.leases import reap
 from mmtuna.studies.spec.tables import ResourcesTable, StudyTable
 from mmtuna.studies.storage.opening import engine_of, hide_password, open_storage, study_lock
@@ -41,7 +44,8 @@ def copy_study(
     """Copies the study of `table` into the storage at `url` and returns how many trials it has.
 
     Everything is copied: trials of every state with their params, distributions, values, intermediate values,
-    attributes and times, and the study's attributes. The copy gets its name last, after it was read back and compared,
+    attributes and times, and the study's attributes but for its id: the study's folder goes over to the copy when that
+    is first worked on, and until then both may be. The copy gets its name last, after it was read back and compared,
     so that a copy that was cut off is no study; the next one removes what it left. `on_trial` is told trials done and
     in all.
 
@@ -114,6 +118,7 @@ def _copy(
 def _fill(source: optuna.Study, copy: optuna.Study, on_trial: Callable[[int, int], None]) -> int:
     for key, value in source.user_attrs.items():
         copy.set_user_attr(key, value)
+    pass_on(source, copy)
     for key, value in study_system_attrs(source).items():
         set_study_system_attr(copy, key, value)
     trials = source.get_trials(deepcopy=False)
@@ -129,7 +134,7 @@ def _compare(source: optuna.Study, copy: optuna.Study) -> None:
     before, after = source.get_trials(deepcopy=False), theirs.get_trials(deepcopy=False)
     pairs: list[tuple[str, object, object]] = [
         ("direction", source.directions, theirs.directions),
-        ("user attributes", source.user_attrs, theirs.user_attrs),
+        ("user attributes", _copied(source), _copied(theirs)),
         ("system attributes", study_system_attrs(source), study_system_attrs(theirs)),
         ("number of trials", len(before), len(after)),
     ]
@@ -141,6 +146,10 @@ def _compare(source: optuna.Study, copy: optuna.Study) -> None:
                 f"study {source.study_name}: {what} came out otherwise ({short(str(was))} became {short(str(now))}); "
                 "the copy was removed, the study is unchanged"
             )
+
+
+def _copied(study: optuna.Study) -> dict[str, Any]:
+    return {key: value for key, value in study.user_attrs.items() if key not in (ID, COPIED_FROM)}
 
 
 def _plain(trial: FrozenTrial, field: str) -> object:

@@ -17,6 +17,7 @@ from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.studies.attributes import FINGERPRINTS, REPLICATE, SAID, SEED, SPEC, WORKERS
 from mmtuna.studies.begun import moved_preset, refuse_change, space_of
 from mmtuna.studies.fingerprints import merged
+from mmtuna.studies.identity import give_id
 from mmtuna.studies.leases import Lease, Leases
 from mmtuna.studies.sampling import params_key, params_of
 from mmtuna.studies.spec import StudySpec
@@ -60,13 +61,18 @@ def create_or_open(spec: StudySpec, fingerprints: Mapping[str, Mapping[str, Any]
         study = optuna.create_study(
             study_name=spec.study.name, storage=storage, direction="maximize", load_if_exists=True
         )
-        if FINGERPRINTS not in study.user_attrs and study.get_trials(deepcopy=False):
-            raise InputError(
-                f"study {spec.study.name} was not made by mmtuna: its trials cannot be compared with new ones; "
-                "take another [study] name or storage"
-            )
+        _require_ours(study)
         adopt(study, spec, fingerprints)
+        give_id(study)
     return study
+
+
+def _require_ours(study: optuna.Study) -> None:
+    if FINGERPRINTS not in study.user_attrs and study.get_trials(deepcopy=False):
+        raise InputError(
+            f"study {study.study_name} is not a study of mmtuna: what its trials were trained on is not known, and "
+            "its values may be anything; take another [study] name or storage"
+        )
 
 
 def adopt(study: optuna.Study, spec: StudySpec, fingerprints: Mapping[str, Mapping[str, Any]]) -> None:
@@ -81,13 +87,13 @@ def adopt(study: optuna.Study, spec: StudySpec, fingerprints: Mapping[str, Mappi
         study.set_user_attr(SAID, said(spec.space))
 
 
-def check_fingerprints(spec: StudySpec, fingerprints: Mapping[str, Mapping[str, Any]]) -> None:
-    """Raises InputError where the study exists and was begun on other data, space or settings; changes nothing."""
-    try:
-        study = open_existing(spec.study)
-    except InputError:
-        return
-    refuse_change(study, spec, fingerprints)
+def check_opening(spec: StudySpec, fingerprints: Mapping[str, Mapping[str, Any]]) -> optuna.Study | None:
+    """Raises what `create_or_open` would, and changes nothing; the study, or None where it does not exist yet."""
+    study = _find(spec.study)
+    if study is not None:
+        _require_ours(study)
+        refuse_change(study, spec, fingerprints)
+    return study
 
 
 def space_for(spec: StudySpec) -> tuple[SearchSpace, str | None]:
@@ -101,17 +107,25 @@ def space_for(spec: StudySpec) -> tuple[SearchSpace, str | None]:
 
 
 def open_existing(table: StudyTable, *, to_look: bool = False) -> optuna.Study:
-    """The study of `table` as it is; InputError where it does not exist, and then nothing is made.
+    """The study of `table` as it is; InputError where it does not exist, and then nothing is made, or is not mmtuna's.
 
     `to_look`: only to read, and quickly.
     """
-    missing = InputError(f"study {table.name} does not exist yet; `mmtuna run SPEC` begins it")
+    study = _find(table, check_version=not to_look)
+    if study is None:
+        raise InputError(f"study {table.name} does not exist yet; `mmtuna run SPEC` begins it")
+    _require_ours(study)
+    return study
+
+
+def _find(table: StudyTable, *, check_version: bool = True) -> optuna.Study | None:
     if table.storage.startswith(SQLITE) and not sqlite_file(table.storage).exists():
-        raise missing
+        return None
     try:
-        return optuna.load_study(study_name=table.name, storage=open_storage(table.storage, check_version=not to_look))
+        storage = open_storage(table.storage, check_version=check_version)
+        return optuna.load_study(study_name=table.name, storage=storage)
     except KeyError:
-        raise missing from None
+        return None
 
 
 def lies_in(study: optuna.Study, url: str) -> bool:

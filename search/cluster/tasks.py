@@ -29,10 +29,9 @@ from mmtuna.search.work import checks
 from mmtuna.search.work.data import open_dataset
 from mmtuna.search.work.preparation import prepare, reopen
 from mmtuna.search.work.progress import Board
-from mmtuna.search.work.running import begin, make_worker
+from mmtuna.search.work.running import begin, make_worker, open_to_work
 from mmtuna.search.work.worker import Slot
 from mmtuna.spaces.errors import InputError
-from mmtuna.studies import study as study_room
 from mmtuna.studies.spec.study_spec import STORAGE_VARIABLE, StudySpec
 from mmtuna.studies.storage.outages import DiskFullError, StorageLostError, through_outages
 from mmtuna.studies.storage.postgres import without_password
@@ -198,7 +197,7 @@ def _open(order_text: str) -> _Place:
         raise InputError("it holds another version of mmtuna; install the launching machine's")
     spec = order.study_spec()
     ready = reopen(spec)
-    study = order.patiently(lambda: study_room.create_or_open(spec, ready.fingerprints()))
+    study = order.patiently(lambda: open_to_work(spec, ready.fingerprints()))
     return _Place(order, spec, study, ready.objective())
 
 

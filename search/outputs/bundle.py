@@ -101,12 +101,12 @@ def _retrain(spec: StudySpec, entry: TrialRow, folder: Path, say: Callable[[str]
     from mmtuna.search.work.preparation import prepare
     from mmtuna.search.work.running import cores
     from mmtuna.spaces.files import write_whole
-    from mmtuna.studies.study import check_fingerprints
+    from mmtuna.studies.study import check_opening
 
     ready = prepare(spec)
     if ready.problems:
         raise NotReadyError(ready.problems)
-    check_fingerprints(spec, ready.fingerprints())
+    check_opening(spec, ready.fingerprints())
     objective = ready.objective()
     assert ready.split is not None
     # In the study's folder, not with the training: the bundle's config names it.

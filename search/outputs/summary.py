@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -11,6 +12,7 @@ from typing import Any
 import optuna
 
 from mmtuna.search.trials.files import StudyFiles
+from mmtuna.spaces.errors import InputError
 from mmtuna.studies import results
 from mmtuna.studies.leases.crew import Crew, crew_of
 from mmtuna.studies.results import TrialRow
@@ -54,7 +56,8 @@ def summary(spec: StudySpec, study: optuna.Study) -> dict[str, Any]:
 def _config(files: StudyFiles, entry: TrialRow) -> str | None:
     folder = files.here(entry.folder) if entry.folder else None
     if entry.folder and files.store is not None and (folder is None or not folder.config.is_file()):
-        folder = files.to_look(entry.folder)
+        with contextlib.suppress(InputError):  # the study's folder is another's
+            folder = files.to_look(entry.folder)
     return str(folder.config) if folder is not None and folder.config.is_file() else None
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import optuna
 
 from mmtuna.objectives.trial_files import CHECKPOINTS, CONFIG, LISTS, StudyFolder, TrialFolder
+from mmtuna.search.trials.ownership import claim_folder, ids_of, refuse_foreign
 from mmtuna.spaces.errors import InputError
 from mmtuna.studies.files.bucket import S3Error
-from mmtuna.studies.files.file_list import Marks
-from mmtuna.studies.files.trial_store import TrialFiles, trial_files, trial_marks
+from mmtuna.studies.files.trial_store import TrialFiles, trial_files
 from mmtuna.studies.results import TrialRow
 from mmtuna.studies.spec.tables import StudyTable
 
@@ -37,7 +37,7 @@ class StudyFiles:
         self.folder = StudyFolder(table.folder)
         self._table, self._data_root, self._study = table, data_root, study
         self._store: TrialFiles | None = None
-        self._marks: Marks | None = None
+        self._ids: tuple[str, ...] = ()
 
     @property
     def store(self) -> TrialFiles | None:
@@ -47,20 +47,22 @@ class StudyFiles:
         return self._store
 
     def trial(self, name: str) -> TrialFolder:
-        """Where the folder lies on this machine, whether it is there or not."""
+        """Where the folder lies on this machine, whether it is there or not; InputError where that is another's."""
         path = self.folder.path / name
         if not is_inside(path, self.folder.path):
             raise InputError(f"{path}: lies outside the study's folder; the study's database was changed from outside")
+        self._ids = self._ids or ids_of(self._study)
+        if self._ids:
+            refuse_foreign(self.folder.path, self._study.study_name, self._ids)
         return TrialFolder(path)
 
     def here(self, name: str) -> TrialFolder | None:
-        """The folder as it is on this machine; None where it is not here, or holds files of an earlier study."""
-        if self._marks is None:
-            self._marks = trial_marks(self._table, self._study)
-        path = self.folder.path / name
-        if not is_inside(path, self.folder.path) or (self._marks is not None and self._marks.left_over(name)):
+        """The folder as it is on this machine; None where it is not here, or the study's folder is another's."""
+        try:
+            found = self.trial(name)
+        except InputError:
             return None
-        return TrialFolder(path) if path.is_dir() else None
+        return found if found.path.is_dir() else None
 
     def fetched(self, name: str, *, checkpoints: bool = False) -> TrialFolder:
         """The folder of an ended trial, brought up to date from S3 where its files lie there.
@@ -72,6 +74,7 @@ class StudyFiles:
         found = self.trial(name)
         if self.store is None:
             return found
+        claim_folder(self.folder, self._study)
         try:
             self._fetch_shared(self.store)
             without = () if checkpoints else CHECKPOINTS

@@ -34,8 +34,6 @@ class Recording:
         """Lays out what an earlier attempt at the trial left, from S3 where that is elsewhere."""
         if order.resume:
             self.uploads.fetch(order.number)
-        else:
-            self.uploads.clear(order.number)
 
     def end(self, lease: Lease, outcome: Outcome) -> bool:
         """Sends the trial's files and tells how it ended; False where the trial is another's, and nothing is kept."""

@@ -6,7 +6,6 @@ folder, and this worker, or the next one on this machine, sends them when S3 is 
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Callable, Collection
 from types import TracebackType
@@ -88,12 +87,6 @@ class Uploads:
             self._say(
                 f"not in S3 yet: files of trial {shown}; they lie in {place}, and the next worker here sends them"
             )
-
-    def clear(self, number: int) -> None:
-        """Removes the folder that a trial finds where its study was begun anew: from now on it is this trial's."""
-        if self._store is not None:
-            with contextlib.suppress(OSError):  # the training will tell, which is to write there
-                self._store.clear_left_over(trial_name(number), self._files.folder.trial(number).path)
 
     def fetch(self, number: int) -> None:
         """Brings the folder of a trial that another machine began up to date; where that fails, it says so."""

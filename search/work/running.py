@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import optuna
 from rich.console import Console
 
 from mmtuna.objectives.outcome import Objective
 from mmtuna.objectives.replay import ReplayObjective, load_recorded
+from mmtuna.objectives.trial_files import StudyFolder
 from mmtuna.search.errors import NotReadyError, StoppedError
 from mmtuna.search.quiet import quiet_optuna
 from mmtuna.search.trials.conclude import Scoring
 from mmtuna.search.trials.content import Content
 from mmtuna.search.trials.files import StudyFiles
+from mmtuna.search.trials.ownership import check_folder, check_still_own, claim_folder
 from mmtuna.search.trials.pictures import Pictures
 from mmtuna.search.trials.recording import Recording
 from mmtuna.search.trials.retention import Retention
@@ -33,12 +37,12 @@ from mmtuna.studies import enqueuing
 from mmtuna.studies import study as study_room
 from mmtuna.studies.begun import space_of
 from mmtuna.studies.files.trial_store import begin as begin_files
+from mmtuna.studies.identity import Joined
 from mmtuna.studies.leases import Leases
 from mmtuna.studies.pruning import build_pruner
 from mmtuna.studies.sampling import build_sampler, check_sampler, sampler_name
 from mmtuna.studies.spec import StudySpec
-from mmtuna.studies.spec.tables import SQLITE
-from mmtuna.studies.storage.opening import sqlite_file, study_lock
+from mmtuna.studies.storage.opening import study_lock
 from mmtuna.studies.storage.outages import through_outages
 
 
@@ -68,7 +72,8 @@ def run_study(
     if must_exist:
         study_room.open_existing(spec.study)
     resources = spec.resources
-    ready = _checked(spec, console, slots or resources.trials_per_device, probe=not must_exist)
+    count = slots or resources.trials_per_device
+    ready = _checked(spec, console, count, probe=not must_exist, replicates=replicates)
     if ready.problems:
         raise NotReadyError(ready.problems)
     for note in ready.notes:
@@ -104,22 +109,30 @@ def check_study(spec: StudySpec, console: Console, *, probe: bool = True) -> Pre
     return _checked(spec, console, spec.resources.trials_per_device, probe=probe)
 
 
-def _checked(spec: StudySpec, console: Console, slots: int, *, probe: bool) -> Preparation:
+def _checked(
+    spec: StudySpec, console: Console, slots: int, *, probe: bool, replicates: int | None = None
+) -> Preparation:
     ready = watched_preparation(spec, console, slots, probe=probe)
     if not ready.problems:
-        ready.problems += _beginning_problems(spec, ready)
+        ready.problems += _beginning_problems(spec, ready, replicates)
     return ready
 
 
-def _beginning_problems(spec: StudySpec, ready: Preparation) -> list[str]:
+def _beginning_problems(spec: StudySpec, ready: Preparation, replicates: int | None) -> list[str]:
     """Why `begin` would refuse the study; nothing is made for the question."""
-    if spec.study.storage.startswith(SQLITE) and not sqlite_file(spec.study.storage).exists():
-        return []
     try:
-        study_room.check_fingerprints(spec, ready.fingerprints())
+        _check_beginning(spec, ready.fingerprints(), replicates)
     except InputError as error:
         return [str(error)]
     return []
+
+
+def _check_beginning(spec: StudySpec, fingerprints: Mapping[str, Mapping[str, Any]], replicates: int | None) -> None:
+    study = study_room.check_opening(spec, fingerprints)
+    check_folder(StudyFolder(spec.study.folder), spec.study.name, study)
+    if replicates is not None or "table2" in spec.study.enqueue:
+        space, _ = study_room.space_for(spec)
+        enqueuing.missing_table2(study or optuna.create_study(), space, replicates or 1, spec.train)
 
 
 def begin(spec: StudySpec, ready: Preparation, replicates: int | None = None) -> optuna.Study:
@@ -127,9 +140,20 @@ def begin(spec: StudySpec, ready: Preparation, replicates: int | None = None) ->
 
     InputError for one that cannot be continued.
     """
-    study = study_room.create_or_open(spec, ready.fingerprints())
+    study = open_to_work(spec, ready.fingerprints())
     ready.save()
     through_outages(lambda: _enqueue(spec, study, replicates))
+    return study
+
+
+def open_to_work(spec: StudySpec, fingerprints: Mapping[str, Mapping[str, Any]]) -> optuna.Study:
+    """The study, created where it does not exist, in a folder that is its own from now on.
+
+    InputError where it was begun on something else than `fingerprints`, and where the folder is another study's.
+    """
+    _check_beginning(spec, fingerprints, None)
+    study = study_room.create_or_open(spec, fingerprints)
+    claim_folder(StudyFolder(spec.study.folder), study)
     return study
 
 
@@ -151,7 +175,7 @@ def replay_study(
         _tell(note, console)
     recorded = () if spec.replay.curves == "generated" else load_recorded(Path(spec.replay.curves))
     objective = ReplayObjective(metric=spec.study.metric, recorded=recorded, pause=spec.replay.pause)
-    study = study_room.create_or_open(spec, {"replay": {"curves": Path(spec.replay.curves).name}})
+    study = open_to_work(spec, {"replay": {"curves": Path(spec.replay.curves).name}})
     through_outages(lambda: _enqueue(spec, study, None))
     places = make_slots(["cpu"], slots or 1, cores(), None, None)
     work(spec, study, objective, places, console, trials or spec.study.trials, heed_signals=heed_signals)
@@ -196,6 +220,22 @@ def make_worker(spec: StudySpec, study: optuna.Study, objective: Objective, slot
     """A worker of the study that has joined it, with all that it needs: sampler and pruner are the study's from now."""
     table, resources, space = spec.study, spec.resources, space_of(study, spec)
     stop, lock = threading.Event(), study_lock(table.storage, table.name)
+
+    def join() -> Joined:
+        with lock:
+            ordinal = study_room.next_worker(study)
+            if table.artifacts is not None:
+                begin_files(study)
+            study.sampler = build_sampler(table, space, len(study.get_trials(deepcopy=False)), ordinal)
+            return Joined(study, table.storage, ordinal)
+
+    joined = through_outages(join, say=board.say)
+    study.pruner = build_pruner(table)
+
+    def still_there() -> None:
+        check_still_own(table.folder, joined.id)
+        joined.check()
+
     leases = Leases(
         study=study,
         folder=table.folder,
@@ -204,19 +244,9 @@ def make_worker(spec: StudySpec, study: optuna.Study, objective: Objective, slot
         slots=len(slots),
         stop=stop,
         say=board.say,
+        still_there=still_there,
     )
     queue = StudyQueue(study=study, space=space, seed=table.seed, lock=lock, leases=leases)
-
-    def join() -> int:
-        with lock:
-            ordinal = study_room.next_worker(study)
-            if table.artifacts is not None:
-                begin_files(study)
-            study.sampler = build_sampler(table, space, len(study.get_trials(deepcopy=False)), ordinal)
-        return ordinal
-
-    ordinal = queue.patiently(join)
-    study.pruner = build_pruner(table)
     files, retention = StudyFiles(table, spec.data.root, study), Retention(resources.keep_checkpoints)
     content = Content(study=study, table=table, data=spec.data, space=space, files=files)
     recording = Recording(
@@ -225,7 +255,7 @@ def make_worker(spec: StudySpec, study: optuna.Study, objective: Objective, slot
         scoring=Scoring.of(table),
         retention=retention,
         files=files,
-        uploads=Uploads(files, retention, study, ordinal, board.say, stop),
+        uploads=Uploads(files, retention, study, joined.ordinal, board.say, stop),
         showing=Showing(Pictures(study, lock, spec.data), content, board.say),
     )
     return Worker(queue=queue, objective=objective, recording=recording, slots=slots, board=board, stop=stop)

@@ -36,10 +36,16 @@ class StudyQueue:
     leases: Leases
 
     def ask(self, trials: int | None) -> Claim | Budget:
-        """A trial to train towards `trials` finished ones, or why there is none; None: only what is in the queue."""
-        return self.patiently(
-            lambda: study_room.ask(self.study, self.space, self.seed, trials=trials, lock=self.lock, leases=self.leases)
-        )
+        """A trial to train towards `trials` finished ones, or why there is none; None: only what is in the queue.
+
+        StudyGoneError where the study is not what the worker joined.
+        """
+
+        def ask() -> Claim | Budget:
+            self.leases.check()
+            return study_room.ask(self.study, self.space, self.seed, trials=trials, lock=self.lock, leases=self.leases)
+
+        return self.patiently(ask)
 
     def finished(self) -> int:
         """How many trials count."""

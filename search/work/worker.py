@@ -94,8 +94,8 @@ class Worker:
                 self.stop.set()
                 for thread in threads:
                     thread.join(timeout=30)
-        if self._reasons:
-            raise StoppedError(self._reasons[0])
+        if self.recording.leases.gone or self._reasons:
+            raise StoppedError(self.recording.leases.gone or self._reasons[0])
 
     def _guarded(self, serve: Callable[[Slot], None], slot: Slot) -> None:
         try:
@@ -103,10 +103,15 @@ class Worker:
         except (InputError, StorageLostError, DiskFullError) as error:
             self._halt(str(error))
         except Exception as error:  # a slot's thread must not die in silence
-            import traceback
+            try:
+                self.queue.leases.check()
+            except InputError as gone:
+                self._halt(str(gone))
+            else:
+                import traceback
 
-            self.board.say(traceback.format_exc())
-            self._halt(f"slot {slot.index}: {type(error).__name__}: {error}")
+                self.board.say(traceback.format_exc())
+                self._halt(f"slot {slot.index}: {type(error).__name__}: {error}")
 
     def _halt(self, reason: str) -> None:
         self._reasons.append(reason)
@@ -141,6 +146,8 @@ class Worker:
         )
         self.recording.begin(order)
         outcome = self.objective.run(order, watch)
+        if outcome.ending is Ending.FAILED:
+            self.queue.patiently(self.queue.leases.check)  # else its folder being gone would be the cause
         kept = self.recording.end(claim.lease, outcome)
         self.board.counted(self.queue.finished(), self.queue.best())
         self.board.ended(slot.index, ending_text(outcome, self.recording.scoring) if kept else _DROPPED)

@@ -82,8 +82,7 @@ def _is_count(value: object) -> bool:
 class Marks:
     """Which set each folder of a study holds on this machine, in small files in `.s3/` of the study's folder.
 
-    `study` is the study's ID. A study that is begun anew under an old name may find the old one's folders and marks
-    here: these tell nothing of its own sets.
+    `study` is the study's ID. Marks of another one, from before a folder belonged to one study, tell nothing.
     """
 
     def __init__(self, folder: Path, study: str) -> None:
@@ -104,14 +103,6 @@ class Marks:
     def known(self, name: str) -> bool:
         """Whether the folder's files were trained or fetched here for this very study."""
         return bool(self._mark(self._path(name)))
-
-    def left_over(self, name: str) -> bool:
-        """Whether the folder's files are an earlier study's."""
-        return bool(_read(self._path(name)).get("study", self._study) != self._study)
-
-    def forget(self, name: str) -> None:
-        """The folder holds nothing now."""
-        self._path(name).unlink(missing_ok=True)
 
     def unsent(self) -> dict[str, int]:
         """The sets whose files were trained here and never sent whole, with the attempt that they are of."""

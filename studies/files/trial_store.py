@@ -13,12 +13,10 @@ reading and putting, and stays hidden until its next push.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import os
 import secrets
-import shutil
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -60,12 +58,6 @@ def trial_files(table: StudyTable, study: optuna.Study) -> TrialFiles | None:
         return None
     location = parse_location(table.artifacts)
     return TrialFiles(Bucket(location), location.key(table.name, str(known)), table.folder)
-
-
-def trial_marks(table: StudyTable, study: optuna.Study) -> Marks | None:
-    """What this machine has noted of the folders of such a study; None as for `trial_files`. Asks S3 for nothing."""
-    known = study.user_attrs.get(FILES) if table.artifacts is not None else None
-    return None if known is None else Marks(table.folder, str(known))
 
 
 class TrialFiles:
@@ -132,9 +124,8 @@ class TrialFiles:
 
         The files come into a folder beside it, are compared with their sha256 and given to `prepare`; then that folder
         takes the place of `folder`, which on any error stays as it is. What was trained on this machine and is not
-        older than the set stays too. What an earlier study left there goes in any case (`clear_left_over`).
+        older than the set stays too.
         """
-        self.clear_left_over(name, folder)
         with self._lock_of(name):
             before = None
             while (found := self._list(name)) is not None:
@@ -171,15 +162,6 @@ class TrialFiles:
                 for gone in self._doomed[name] - {file.object for file in now.files}:
                     self._delete(name, gone)
                 return
-
-    def clear_left_over(self, name: str, folder: Path) -> None:
-        """Removes `folder` where an earlier study of this name trained or fetched it: nothing may go on from it."""
-        self._key(name)  # InputError for a name that leads elsewhere
-        with self._lock_of(name):
-            if self._marks.left_over(name):
-                with contextlib.suppress(FileNotFoundError):
-                    shutil.rmtree(folder)
-                self._marks.forget(name)  # last, since a folder without a mark is taken for this study's
 
     def known(self, name: str) -> bool:
         """Whether what lies in the folder of this name was trained or fetched on this machine for this study."""

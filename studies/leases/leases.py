@@ -20,6 +20,7 @@ from optuna.trial import TrialState
 from sqlalchemy import delete, insert, select, update
 
 from mmtuna.studies.attributes import HISTORY
+from mmtuna.studies.identity import PUT_BACK, StudyGoneError
 from mmtuna.studies.leases import signs_of_life, transactions
 from mmtuna.studies.leases.transactions import End, Lease, Reaped
 from mmtuna.studies.storage.opening import database_of, engine_of
@@ -51,6 +52,7 @@ class Leases:
         retries: how often a trial is trained again after its worker was lost.
         slots: how many trials this worker trains at a time; only shown.
         stop: set when the worker is to stop, which ends the waiting for a database that is away.
+        still_there: raises StudyGoneError where the study is not what the worker joined; asked at every renewal.
     """
 
     study: optuna.Study
@@ -60,6 +62,9 @@ class Leases:
     slots: int = 1
     stop: threading.Event = field(default_factory=threading.Event)
     say: Callable[[str], None] = lambda _text: None
+    still_there: Callable[[], None] = lambda: None
+    gone: str = field(default="", init=False)
+    """Why the worker has to stop, once the study was found to be gone."""
 
     def __post_init__(self) -> None:
         self.engine = engine_of(self.study)
@@ -69,6 +74,9 @@ class Leases:
         self._claimed: set[str] = set()
         self._renewed: dict[str, Lease] = {}
         self._lost: set[str] = set()
+        # What this worker noted as the end of its time, which nobody else writes: both, where an answer was lost.
+        self._ends: set[float] = set()
+        self._noting = threading.Lock()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="leases", daemon=True)
 
@@ -210,22 +218,45 @@ class Leases:
         failing = False
         while not self._closing.wait(pause):
             try:
+                self.check()
                 self._renew()
                 self.reap()
                 pause, failing = interval, False
+            except StudyGoneError as error:
+                self.gone = str(error)
+                self.stop.set()
+                return
             except Exception as error:
                 # Whatever it is, the next try may succeed, and a thread that ended here would lose every lease.
                 if not failing:
                     self.say(f"leases could not be renewed ({type(error).__name__}); trying again")
                 pause, failing = min(interval, 1.0), True
 
+    def check(self) -> None:
+        """StudyGoneError where the study is not what the worker joined: `still_there`, and as it last renewed in it."""
+        self.still_there()
+        with self._noting, self.engine.begin() as connection:
+            self._check_noted(connection)
+
+    def _check_noted(self, connection: sqlalchemy.Connection) -> None:
+        noted = connection.scalar(select(WORKERS.c.expires).where(WORKERS.c.worker == self.worker))
+        # Not there: others forgot this worker, which slept for hours.
+        if noted is not None and self._ends and noted not in self._ends:
+            raise StudyGoneError(f"the database {PUT_BACK}")
+
     def _renew(self) -> None:
+        with self._noting:
+            self._renew_noted()
+
+    def _renew_noted(self) -> None:
         with self._mutex:
             held = dict(self._renewed)
-        until = now(self.engine) + self.seconds
         with self.engine.begin() as connection:
-            mine = update(WORKERS).where(WORKERS.c.worker == self.worker).values(expires=until)
-            if connection.execute(mine).rowcount == 0:
+            self._check_noted(connection)
+            until = float(connection.scalar(select(now(self.engine))) or 0.0) + self.seconds
+            self._ends.add(until)
+            mine = WORKERS.c.worker == self.worker
+            if connection.execute(update(WORKERS).where(mine).values(expires=until)).rowcount == 0:
                 row = {"worker": self.worker, "study_id": study_id(self.study), "slots": self.slots}
                 times = {"started": now(self.engine), "seconds": self.seconds, "expires": until}
                 connection.execute(insert(WORKERS).values(**row, **times))
@@ -233,6 +264,7 @@ class Leases:
             there = set(held)
             if connection.execute(update(LEASES).where(tokens).values(expires=until)).rowcount != len(held):
                 there = set(connection.scalars(select(LEASES.c.token).where(tokens)))
+        self._ends = {until}
         for token in held.keys() - there:
             self._lost.add(token)
             self.drop(held[token])

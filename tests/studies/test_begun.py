@@ -17,7 +17,7 @@ from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.studies.attributes import SAID
 from mmtuna.studies.begun import moved_preset, space_of
 from mmtuna.studies.spec import StudySpec
-from mmtuna.studies.study import check_fingerprints, create_or_open, open_existing, space_for
+from mmtuna.studies.study import check_opening, create_or_open, open_existing, space_for
 from tests.studies.begun_earlier import PRESETS, restored
 from tests.test_layers import modules
 
@@ -104,7 +104,7 @@ def test_a_spec_that_was_changed_is_refused_also_where_the_preset_moved(
     create_or_open(spec_of(), REPLAY)
     if moves:
         move()
-    for refuse in (create_or_open, check_fingerprints):
+    for refuse in (create_or_open, check_opening):
         with pytest.raises(InputError, match=message):
             refuse(spec_of(**changes), REPLAY)
 

@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 
 from mmtuna.spaces.errors import InputError
 from mmtuna.studies import copying
+from mmtuna.studies.attributes import COPIED_FROM, ID
 from mmtuna.studies.copying import copy_study
 from mmtuna.studies.leases import End, Leases
 from mmtuna.studies.spec import StudySpec
@@ -51,7 +52,8 @@ def study(spec: StudySpec) -> optuna.Study:
 
 
 def records(study: optuna.Study) -> list[object]:
-    return [study.user_attrs, *(repr({**vars(trial), "_trial_id": None}) for trial in study.get_trials())]
+    attrs = {key: value for key, value in study.user_attrs.items() if key not in (ID, COPIED_FROM)}
+    return [attrs, *(repr({**vars(trial), "_trial_id": None}) for trial in study.get_trials())]
 
 
 def test_everything_arrives(spec: StudySpec, study: optuna.Study, url: str) -> None:
@@ -61,6 +63,8 @@ def test_everything_arrives(spec: StudySpec, study: optuna.Study, url: str) -> N
     copy = optuna.load_study(study_name="s", storage=open_storage(url))
     assert records(copy) == records(study)
     assert copy.direction == study.direction
+    assert copy.user_attrs[ID] != study.user_attrs[ID]
+    assert copy.user_attrs[COPIED_FROM] == [study.user_attrs[ID]]
     assert len(records(copy)) == 5
 
 

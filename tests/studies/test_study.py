@@ -23,7 +23,7 @@ from mmtuna.studies.study import (
     Budget,
     Claim,
     ask,
-    check_fingerprints,
+    check_opening,
     create_or_open,
     finished,
     left,
@@ -87,7 +87,7 @@ def weights(**leaves: str) -> dict[str, dict[str, Any]]:
 def test_other_start_weights_of_the_same_name_are_refused(spec_of: Make) -> None:
     create_or_open(spec_of(), weights(sha256="ab12"))
     assert create_or_open(spec_of(), weights(sha256="ab12")).study_name == "s"
-    for change in (create_or_open, check_fingerprints):
+    for change in (create_or_open, check_opening):
         with pytest.raises(
             InputError, match=r"study s: weights\.fcn\.sha256 was ab12 and is cd34; its trials would not"
         ):
@@ -105,7 +105,7 @@ def test_a_study_of_someone_else_is_left_alone(spec_of: Make) -> None:
     spec = spec_of()
     spec.study.folder.mkdir(parents=True)
     optuna.create_study(storage=spec.study.storage, study_name="s").add_trial(optuna.create_trial(value=1.0))
-    with pytest.raises(InputError, match="study s was not made by mmtuna"):
+    with pytest.raises(InputError, match="study s is not a study of mmtuna"):
         create_or_open(spec, DATA)
 
 

@@ -11,16 +11,16 @@ from typing import Any
 
 import optuna
 import pytest
-from PIL import Image
 from rich.console import Console
 
 from mmtuna.objectives.outcome import Ending, Evaluation, Outcome, TrialOrder, Watch
-from mmtuna.objectives.trial_files import LISTS, MANIFEST, trial_name
+from mmtuna.objectives.trial_files import trial_name
 from mmtuna.search.outputs.summary import summary
 from mmtuna.search.trials import uploads
 from mmtuna.search.work.progress import Board
-from mmtuna.search.work.running import make_worker
+from mmtuna.search.work.running import make_worker, open_to_work
 from mmtuna.search.work.worker import Slot
+from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import write_whole
 from mmtuna.studies import results
 from mmtuna.studies.files import attachments
@@ -29,6 +29,7 @@ from mmtuna.studies.files.bucket import Bucket, client
 from mmtuna.studies.files.trial_store import TrialFiles, trial_files
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.spec.s3_location import parse_location
+from mmtuna.studies.storage.optuna_insides import storage_of
 from mmtuna.studies.study import create_or_open
 from tests.conftest import forget_client
 from tests.s3 import Wire
@@ -119,7 +120,7 @@ def impatient(location: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def work(spec: StudySpec, objective: FileWriter, trials: int) -> tuple[optuna.Study, list[str]]:
     """One worker until the study holds so many trials; returns the study and what was said."""
-    study = create_or_open(spec, {})
+    study = open_to_work(spec, {})
     board = RememberingBoard()
     worker = make_worker(spec, study, objective, [Slot(0, "cpu", 1)], board)
     objective.stop = worker.stop.set  # type: ignore[attr-defined]
@@ -234,80 +235,30 @@ def old(impatient: None, machine: Callable[[str], StudySpec]) -> StudySpec:
     files = trial_files(spec.study, study)
     assert files is not None
     assert files.unsent() == {trial_name(1): 1}
-    write_whole(spec.study.folder / trial_name(0) / "last.pth", "old 0 at 100")  # as a worker that was killed left it
-    optuna.delete_study(study_name="s", storage=study._storage)
+    optuna.delete_study(study_name="s", storage=storage_of(study))
     return spec
 
 
-def test_where_a_study_was_begun_anew_its_own_files_are_seen(
+def test_a_study_begun_anew_leaves_the_folder_of_the_old_one_alone(
     old: StudySpec, machine: Callable[[str], StudySpec]
 ) -> None:
-    other, folder = machine("b"), old.study.folder / trial_name(1)
-    shared = (MANIFEST, f"{LISTS}/train.txt", f"{LISTS}/val.txt")
-    for spec in (old, other):
-        for name in shared:
-            write_whole(spec.study.folder / name, "old" if spec is old else "new")
+    """The only copy of what S3 missed may lie there."""
+    other, last = machine("b"), old.study.folder / trial_name(1) / "last.pth"
     study, said = work(other, FileWriter(other, word="new"), 2)
     assert said == []
-    assert (folder / "last.pth").is_file()
-    assert summary(old, study)["best"]["config"] == str(folder / "config.py")
-    assert not (folder / "last.pth").exists()  # what is there was fetched without
-    assert files_of(old, study).fetched(trial_name(1), checkpoints=True).path == folder
-    assert (folder / "last.pth").read_text() == "new 1 at 100"
-    assert [(old.study.folder / name).read_text() for name in shared] == ["old", "new", "new"]
-
-
-def test_what_an_earlier_study_could_not_send_is_never_sent(
-    old: StudySpec, machine: Callable[[str], StudySpec]
-) -> None:
-    other = machine("b")
-    study, _ = work(other, FileWriter(other, word="new"), 2)
-    work(old, FileWriter(old, word="more"), 3)
-    there = files_of(machine("c"), study).fetched(trial_name(1), checkpoints=True)
-    assert there.last.read_text() == "new 1 at 100"
-
-
-def test_a_trial_does_not_go_on_from_an_earlier_study_s_folder(
-    old: StudySpec, machine: Callable[[str], StudySpec]
-) -> None:
-    other, wire = machine("b"), Wire(client())
-
-    def stop_unsent(number: int, step: int) -> None:
-        wire.cut(0)
-        begun.stop()  # type: ignore[attr-defined]
-
-    begun = FileWriter(other, stop_unsent, word="new")
-    study, _ = work(other, begun, 1)
-    wire.mend()
-    assert listed(other, study, 0) == set()
-    going_on = FileWriter(old)
-    work(old, going_on, 1)
-    assert going_on.found == {0: ""}
-
-
-def test_a_trial_that_begins_in_an_earlier_study_s_folder_goes_on_from_its_own(old: StudySpec) -> None:
-    wire = Wire(client())
-
-    def stop_before_anything_is_sent(number: int, step: int) -> None:
-        wire.cut(0)
-        begun.stop()  # type: ignore[attr-defined]
-
-    begun = FileWriter(old, stop_before_anything_is_sent, word="new")
-    work(old, begun, 1)
-    assert begun.found == {0: ""}
-    wire.mend()
-    going_on = FileWriter(old)
-    work(old, going_on, 1)
-    assert going_on.found == {0: "new 0 at 50"}
-
-
-def test_the_dashboard_shows_nothing_of_an_earlier_study(old: StudySpec, machine: Callable[[str], StudySpec]) -> None:
-    pictures = old.study.folder / trial_name(0) / "overlays"
-    pictures.mkdir()
-    Image.new("RGB", (4, 4)).save(pictures / "0.png")
-    other = machine("b")
-    study, _ = work(other, FileWriter(other, word="new"), 1)
+    refusal = f"^{old.study.folder}: belongs to another study of this name, and the files of its trials would be lost"
+    with pytest.raises(InputError, match=refusal):
+        work(old, FileWriter(old, word="more"), 3)
+    with pytest.raises(InputError, match=refusal):
+        files_of(old, study).fetched(trial_name(1), checkpoints=True)
+    with pytest.raises(InputError, match=refusal):
+        files_of(old, study).weights(results.rows(study)[1])
+    assert summary(old, study)["best"]["config"] is None
     assert content_of(old, study).refresh().files == 0
+    assert last.read_text() == "old 1 at 100"
+    # With the old files moved away all is as on any machine.
+    old.study.folder.rename(old.study.folder.with_name("old"))
+    assert files_of(old, study).fetched(trial_name(1), checkpoints=True).last.read_text() == "new 1 at 100"
 
 
 def test_the_dashboard_of_any_machine_shows_the_files(

@@ -28,7 +28,7 @@ from mmtuna.studies.leases.crew import crew_of
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.spec.tables import ReplayTable
 from mmtuna.studies.storage.opening import study_lock
-from mmtuna.studies.study import Budget, Claim, ask, create_or_open, finished
+from mmtuna.studies.study import Budget, Claim, ask, finished
 from tests.waiting import until
 
 REPLAYED = {"replay": {"curves": "generated"}}
@@ -73,7 +73,7 @@ class FailingRow(ReplayObjective):
 
 def test_a_row_of_table_2_that_failed_is_told_and_not_made_up_for(spec_of: Callable[..., StudySpec]) -> None:
     spec = spec_of()
-    study = create_or_open(spec, {})
+    study = running.open_to_work(spec, {})
     enqueue_table2(study, spec.search_space(), 1)
     console = Console(quiet=True)
     running.work(spec, study, FailingRow(), [Slot(0, "cpu", 1)], console, None)
@@ -90,7 +90,7 @@ def test_a_row_of_table_2_that_failed_is_told_and_not_made_up_for(spec_of: Calla
 
 def test_rows_of_table_2_are_trained_without_the_grid(spec_of: Callable[..., StudySpec]) -> None:
     spec = spec_of(study='sampler = "grid"')
-    study = create_or_open(spec, {})
+    study = running.open_to_work(spec, {})
     running._enqueue(spec, study, 1)
     running.work(spec, study, ReplayObjective(), [Slot(0, "cpu", 1)], Console(quiet=True), None)
     assert len(study.trials) == 11
@@ -102,7 +102,7 @@ def test_a_worker_of_one_trial_waits_for_one_that_may_be_lost(
     spec_of: Callable[..., StudySpec], tmp_path: Path
 ) -> None:
     spec = spec_of(resources="lease = 1.0")
-    study = create_or_open(spec, {})
+    study = running.open_to_work(spec, {})
     gone = Leases(study=study, folder=tmp_path / "elsewhere", seconds=1.0)
     lock = study_lock(spec.study.storage, "s")
     assert isinstance(ask(study, spec.search_space(), spec.study.seed, trials=1, lock=lock, leases=gone), Claim)
@@ -144,15 +144,16 @@ def test_an_interrupted_notebook_cell_puts_its_trials_back(spec_of: Callable[...
     spec = spec.model_copy(update={"replay": ReplayTable(pause=0.5)})
 
     def interrupt() -> None:
-        until(lambda: any(trial.state == TrialState.RUNNING for trial in create_or_open(spec, REPLAYED).trials), 20)
+        until(
+            lambda: any(trial.state == TrialState.RUNNING for trial in running.open_to_work(spec, REPLAYED).trials), 20
+        )
         _thread.interrupt_main()
 
+    begun = running.open_to_work(spec, REPLAYED)
     thread = threading.Thread(target=interrupt)
-    create_or_open(spec, REPLAYED)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
         running.replay_study(spec, Console(quiet=True))
     thread.join()
-    study = create_or_open(spec, REPLAYED)
-    assert {trial.state for trial in study.trials} == {TrialState.WAITING}
-    assert crew_of(study).workers == ()
+    assert {trial.state for trial in begun.get_trials()} == {TrialState.WAITING}
+    assert crew_of(begun).workers == ()

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import io
-import json
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mmtuna.spaces.errors import InputError
 from mmtuna.studies.files.bucket import Bucket, S3Error, client
-from mmtuna.studies.files.file_list import FileList, StoredFile, is_safe
 from mmtuna.studies.files.trial_store import TrialFiles
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.spec.s3_location import parse_location
@@ -203,14 +199,13 @@ def test_a_study_begun_anew_finds_nothing_of_the_old_one(
 ) -> None:
     import optuna
 
-    from mmtuna.studies.files.trial_store import begin, trial_files, trial_marks
+    from mmtuna.studies.files.trial_store import begin, trial_files
 
     text = f'[study]\nname = "s"\nfolder = "{tmp_path}/a"\nartifacts = "{location}"\n'
     text += '[data]\nroot = "."\n[space]\npreset = "paper"\n'
     table = StudySpec.parse(text, tmp_path / "study.toml").study
     studies = [optuna.create_study() for _ in range(2)]
     assert trial_files(table, studies[0]) is None
-    assert trial_marks(table, studies[0]) is None
     for study in studies:
         begin(study)
     begin(studies[0])
@@ -227,91 +222,9 @@ def test_a_study_begun_anew_finds_nothing_of_the_old_one(
     assert trial_files(table, studies[0]).holds(NAME)  # type: ignore[union-attr]
     assert old.unsent() == {unsent: 3}
 
-    # Where the old one was trained nothing of it is sent, kept or gone on from.
+    # Nothing of the old one is found or sent.
     assert new.unsent() == {}
     assert not new.known(NAME)
-    assert trial_marks(table, studies[1]).left_over(NAME)  # type: ignore[union-attr]
-    assert not new.fetch(NAME, folder)
-    assert not folder.exists()
-    elsewhere = trial_files(table.model_copy(update={"folder": tmp_path / "b"}), studies[1])
-    assert elsewhere is not None
-    for name in (NAME, unsent):
-        assert elsewhere.push(write(tmp_path / "b" / name, SECOND | {"config.py": b"new"}), name, 1)
-        assert new.fetch(name, table.folder / name)
-        assert held(table.folder / name) == SECOND | {"config.py": b"new"}
-        assert new.known(name)
-    assert old.unsent() == {}
-
-
-def test_what_an_earlier_study_left_goes_even_where_s3_is_away(
-    files: TrialFiles, location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder, place = write(tmp_path / "a" / NAME, FIRST), parse_location(location)
-    files.push(folder, NAME, 1)
-    new = TrialFiles(Bucket(place), place.key("s", "new"), tmp_path / "a")
-    other = write(tmp_path / "a" / "trials/00008", FIRST)
-    monkeypatch.setattr(Bucket, "get", unavailable)
-    for name, kept in ((NAME, False), ("trials/00008", True)):  # nothing tells whose the second is
-        with pytest.raises(OSError, match="away"):
-            new.fetch(name, tmp_path / "a" / name)
-        assert (tmp_path / "a" / name).exists() == kept
-    assert held(other) == FIRST
-
-
-def test_names_that_leave_the_folder_are_refused(files: TrialFiles, location: str, tmp_path: Path) -> None:
-    found = parse_location(location)
-    bucket, key = Bucket(found), found.key("s", "id", NAME, "FILES.json")
-    for name in ("../x", "/etc/passwd", "a/../../x", "a//b", "", ".", "a/.b", "a\\b", "C:x", "a\x00b", "a/" * 9 + "b"):
-        assert not is_safe(name)
-        bucket.put(key, io.BytesIO(FileList(1, (StoredFile(name, 4, "0" * 64, 1),)).text()))
-        with pytest.raises(S3Error, match="which is no file in the folder"):
-            files.fetch(NAME, tmp_path / "a" / NAME)
-        with pytest.raises(InputError, match="is no folder of a study"):
-            files.fetch(name, tmp_path / "a" / NAME)
-    assert not (tmp_path / "a").exists()
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "[]",
-        "{}",
-        '{"attempt": 1, "files": [{}]}',
-        '{"attempt": -1, "files": []}',
-        '{"attempt": true, "files": []}',
-        json.dumps({"attempt": 1, "files": [{"name": "a", "size": 1, "sha256": "../..", "attempt": 1}]}),
-        json.dumps({"attempt": 1, "files": [{"name": "a", "size": 1.5, "sha256": "0" * 64, "attempt": 1}]}),
-        json.dumps({"attempt": 1, "files": [{"name": "a", "size": 1, "sha256": "0" * 64, "attempt": "../1"}]}),
-        json.dumps({"attempt": 1, "files": 2 * [{"name": "a", "size": 1, "sha256": "0" * 64, "attempt": 1}]}),
-    ],
-)
-def test_a_damaged_list_is_refused(text: str) -> None:
-    with pytest.raises(InputError):
-        FileList.parse(text.encode(), "")
-
-
-def test_a_server_without_conditional_writes_serves_too(
-    files: TrialFiles, location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from botocore.exceptions import ClientError
-
-    real = client().put_object
-
-    def put_object(**what: Any) -> Any:
-        if {"IfMatch", "IfNoneMatch"} & what.keys():
-            raise ClientError({"Error": {"Code": "NotImplemented"}}, "PutObject")
-        return real(**what)
-
-    monkeypatch.setattr(client(), "put_object", put_object)
-    folder = write(tmp_path / "a" / NAME, FIRST)
-    assert files.push(folder, NAME, 1)
-    assert files.push(write(folder, SECOND), NAME, 1)
-    assert on_machine(location, tmp_path / "b").fetch(NAME, tmp_path / "b" / NAME)
-
-
-def test_a_large_file_goes_in_parts(files: TrialFiles, location: str, tmp_path: Path) -> None:
-    content = {"last.pth": os.urandom(9 << 20)}
-    files.push(write(tmp_path / "a" / NAME, content), NAME, 1)
-    on_machine(location, tmp_path / "b").fetch(NAME, tmp_path / "b" / NAME)
-    assert held(tmp_path / "b" / NAME) == content
+    assert not new.fetch(NAME, tmp_path / "b" / NAME)
+    assert not new.holds(NAME)
+    assert (folder / "config.py").is_file()
