@@ -15,9 +15,9 @@ ended.
 - *Builds*: stock reads the config and builds its model; ours edits it for a study of two classes, as `mmtuna check`
   does, and builds the model of that.
 - *Trains*: the smallest config of each method that stock builds, two iterations and an evaluation on two images, at
-  64 pixels, or the least of 128 and 256 with which stock trains. What a person has to edit for stock is edited: SyncBN
-  to BN, no weights that are downloaded, the data, the sizes, mixed precision off. On our side `input_size`, `crop`,
-  `iterations` and, where the config asks for mixed precision, `amp = false` are set.
+  64 pixels, or the least of 128, 256 and 512 with which stock trains. What a person has to edit for stock is edited:
+  SyncBN to BN, no weights that are downloaded, the data, the sizes, mixed precision off. On our side `input_size`,
+  `crop`, `iterations` and, where the config asks for mixed precision, `amp = false` are set.
 """
 
 
@@ -65,7 +65,9 @@ def _methods(rows: list[dict[str, Any]]) -> str:
 
 
 def _trains(row: dict[str, Any], side: str) -> str:
-    answer = row.get(f"trains_{side}", {})
+    answer = row.get(f"trains_{side}")
+    if answer is None:
+        return "not asked"
     if answer.get("ok"):
         return "yes"
     return "refused" if answer.get("at") == "check" else "no"
