@@ -168,9 +168,7 @@ def _pipeline_of(loader: Cfg, base: BaseConfig) -> pipeline.Pipeline:
     while "pipeline" not in found:  # wrappers such as RepeatDataset
         found = found["dataset"] if "dataset" in found else found["datasets"][0]
     steps: pipeline.Pipeline = copy.deepcopy(found["pipeline"])
-    for step in steps:
-        if step["type"] == "LoadAnnotations":
-            step.pop("reduce_zero_label", None)  # class 0 of our masks is a class
+    pipeline.set_loading(steps, base.name)
     return steps
 
 

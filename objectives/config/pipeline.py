@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmtuna.objectives.config.effective import crop_side
+from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Value
 from mmtuna.spaces.settings import DEFAULTS
 
@@ -24,6 +25,16 @@ _ORDER = (
     "PhotoMetricDistortion",
     "PackSegInputs",
 )
+_LOCAL = (None, {"backend": "local"}, {"backend": "disk"})
+_LOADING: Mapping[str, Mapping[str, Any]] = {
+    "LoadImageFromFile": {
+        "to_float32": False,
+        "color_type": "color",
+        "imdecode_backend": "cv2",
+        "ignore_empty": False,
+    },
+    "LoadAnnotations": {"imdecode_backend": "pillow"},
+}
 _RESIZES = ("Resize", "RandomResize", "ResizeShortestEdge", "RandomChoiceResize")
 
 
@@ -44,6 +55,27 @@ def put(pipeline: Pipeline, transform: dict[str, Any], instead_of: tuple[str, ..
 def remove(pipeline: Pipeline, kind: str) -> None:
     """Removes every transform of that kind."""
     pipeline[:] = [step for step in pipeline if step["type"] != kind]
+
+
+def set_loading(pipeline: Pipeline, base: str) -> None:
+    """Files are loaded as `mmtuna check` and predict.py read them; InputError where the base means to load otherwise.
+
+    That class 0 of our masks is a class, and that files lie on this machine, is no other way of loading.
+    """
+    for step in pipeline:
+        if not str(step["type"]).startswith("Load"):
+            continue
+        usual = _LOADING.get(step["type"], {})
+        meant = {key: value for key, value in step.items() if key not in ("type", "reduce_zero_label")}
+        meant = {key: value for key, value in meant.items() if value not in _LOCAL and value != usual.get(key)}
+        if step["type"] not in _LOADING or meant:
+            said = ", ".join(f"{key} = {value!r}" for key, value in meant.items())
+            raise InputError(
+                f"base config {base}: loads files by {step['type']}({said}), which check and predict.py do not; use "
+                "LoadImageFromFile and LoadAnnotations as they are, and [data] range or channels where they will not do"
+            )
+        for key in [key for key in step if key != "type"]:
+            del step[key]
 
 
 def set_ignore_index(train: Pipeline, ignore_index: int) -> None:

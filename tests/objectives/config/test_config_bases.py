@@ -134,3 +134,28 @@ def test_reading_a_config_back_runs_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"config.py, line 1: holds code \(Import\)"):
         read_config(path)
     assert not canary.exists()
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ({"type": "LoadImageFromFile", "color_type": "unchanged"}, r"LoadImageFromFile\(color_type = 'unchanged'\)"),
+        ({"type": "LoadImageFromFile", "imdecode_backend": "tifffile"}, r"imdecode_backend = 'tifffile'"),
+        ({"type": "LoadImageFromFile", "backend_args": {"backend": "petrel"}}, r"backend_args = {'backend': 'petrel'}"),
+        ({"type": "LoadSingleRSImageFromFile"}, r"loads files by LoadSingleRSImageFromFile\(\)"),
+        ({"type": "LoadImageFromFile", "to_float32": False, "backend_args": None, "color_type": "color"}, None),
+        ({"type": "LoadImageFromFile", "file_client_args": {"backend": "disk"}}, None),
+    ],
+)
+def test_files_are_loaded_as_check_reads_them(phantom: Dataset, step: dict[str, object], said: str | None) -> None:
+    base = load_base(SEGFORMER)
+    for loader in ("train_dataloader", "val_dataloader"):
+        base.cfg[loader]["dataset"]["pipeline"][0] = step
+    if said is None:
+        assert at(build(phantom, {"iterations": 100}, base), TRAIN)[0] == {"type": "LoadImageFromFile"}
+    else:
+        with pytest.raises(InputError, match=said) as raised:
+            build(phantom, {"iterations": 100}, base)
+        assert "use LoadImageFromFile and LoadAnnotations as they are, and [data] range or channels" in str(
+            raised.value
+        )
