@@ -12,6 +12,7 @@ from mmtuna.objectives.data.manifest import Manifest, class_pixels, inspect, sha
 from mmtuna.objectives.data.sides import check_sides, class_pixels_by_side
 from mmtuna.objectives.data.split import published
 from mmtuna.search.errors import NotReadyError
+from mmtuna.search.work.data import recall, remember
 from mmtuna.spaces.errors import InputError
 
 _LISTS = ("splits/train.txt", "splits/val.txt")
@@ -23,7 +24,8 @@ def check(root: Path, classes: list[str], as_json: bool) -> None:
     Where splits/train.txt and splits/val.txt are there, each side is told of as well.
     """
     found = Dataset.open(root, classes=classes)
-    inspection = inspect(found)
+    inspection = inspect(found, manifest=recall(root))
+    remember(root, inspection.manifest)
     sides = _Sides(found, inspection.manifest)
     problems = [*map(str, inspection.problems), *sides.problems]
     pixels = class_pixels(inspection.manifest)

@@ -72,26 +72,37 @@ def read_data(data: DataTable, *, metric: str, known: Path, on_file: OnFile | No
         found.notes += [*_told_of_subjects(found.split, found.dataset), *notes]
         if found.dataset.rule.range is not None and not inspection.problems:
             _settle_range(found)
-        if len(found.manifest.records) >= _REMEMBERED and found.manifest != remembered:
-            with contextlib.suppress(OSError):  # a cache that cannot be written costs the next check its time
-                found.manifest.save(_cache_file(data.root))
+        if found.manifest != remembered:
+            remember(data.root, found.manifest)
     except InputError as error:
         found.problems.append(str(error))
     return found
 
 
+def recall(root: Path) -> Manifest:
+    """What the cache knows of the data set's files; a record counts only while its file is as it was."""
+    try:
+        return Manifest.load(_cache_file(root))
+    except InputError:  # a damaged cache knows nothing
+        return Manifest()
+
+
+def remember(root: Path, manifest: Manifest) -> None:
+    """Keeps in the cache what many files held; where it cannot be written, the next check takes its time."""
+    if len(manifest.records) >= _REMEMBERED:
+        with contextlib.suppress(OSError):
+            manifest.save(_cache_file(root))
+
+
 def _remembered(root: Path, known: Path) -> Manifest:
-    """What the study and the cache know of the files; a record counts only while its file is as it was."""
-    study, cache = Manifest.load(known), Manifest()
-    with contextlib.suppress(InputError):  # a damaged cache knows nothing
-        cache = Manifest.load(_cache_file(root))
+    study, cache = Manifest.load(known), recall(root)
     if not study.records:
         return cache
     return Manifest({**study.records, **cache.records}, {**study.ranges, **cache.ranges})
 
 
 def _cache_file(root: Path) -> Path:
-    name = hashlib.sha256(str(root).encode()).hexdigest()[:16]
+    name = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:16]
     return cache_folder() / "manifests" / f"{name}.json"
 
 
