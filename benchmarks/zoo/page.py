@@ -38,7 +38,9 @@ def _counts(rows: list[dict[str, Any]]) -> str:
     counted = [sum(_ok(row, f"builds_{side}") for row in rows) for side in ("stock", "ours")]
     done = [sum(_ok(row, f"trains_{side}") for row in trained) for side in ("stock", "ours")]
     lines = [f"Of {len(rows)} configs stock builds {counted[0]} and ours {counted[1]}."]
-    lines.append(f"Of {len(trained)} methods stock trains {done[0]} and ours {done[1]}.")
+    asked = sum("trains_ours" in row for row in trained)
+    ours = f"ours {done[1]} of the {asked} that were asked" if asked else "ours was not asked yet"
+    lines.append(f"Of {len(trained)} methods stock trains {done[0]}; {ours}.")
     worse = [f"`{row['config']}`" for row in rows if row["worse"]]
     lines.append(
         f"Stock does, and ours neither does nor refuses at the check: {', '.join(worse)}."
