@@ -68,7 +68,11 @@ def create_or_open(spec: StudySpec, fingerprints: Mapping[str, Mapping[str, Any]
 
 
 def _require_ours(study: optuna.Study) -> None:
-    if FINGERPRINTS not in study.user_attrs and study.get_trials(deepcopy=False):
+    try:
+        known = FINGERPRINTS in study.user_attrs
+    except ValueError:  # damaged attributes, of which who reads them says more
+        return
+    if not known and study.get_trials(deepcopy=False):
         raise InputError(
             f"study {study.study_name} is not a study of mmtuna: what its trials were trained on is not known, and "
             "its values may be anything; take another [study] name or storage"

@@ -16,7 +16,7 @@ from mmtuna.objectives.data.phantom import write_phantom
 
 KIND = "train_dataloader.dataset.pipeline.2.kind"
 """The param that names a trial's fault (benchmarks/faults/faulty.py)."""
-VAL_KIND = KIND.replace("train_", "val_")
+VAL_KIND = "val_dataloader.dataset.pipeline.1.kind"  # before the Resize that input_size puts in its place
 BASE = """\
 _base_ = 'mmseg::unet/unet-s5-d16_fcn_4xb4-40k_hrf-256x256.py'
 custom_imports = dict(imports=['benchmarks.faults.faulty'])

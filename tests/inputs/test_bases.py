@@ -77,7 +77,7 @@ CASES = [
     Case(
         name="another package",
         base="convnext-tiny_upernet_8xb2-amp-160k_ade20k-512x512",
-        refused="needs the package mmpretrain, which is not installed; take another [model] base",
+        refused="needs the package onedl-mmpretrain, which is not installed",
     ),
     Case(
         name="mixed precision of a base on a CPU",

@@ -13,6 +13,7 @@ from PIL import Image
 
 from mmtuna.objectives import predict
 from mmtuna.objectives.config import build_config, load_base
+from mmtuna.objectives.config.settings import merge_settings
 from mmtuna.objectives.data.manifest import shapes
 from mmtuna.objectives.data.reading import strict_decoders
 from mmtuna.objectives.data.split import write_lists
@@ -101,7 +102,7 @@ def test_training_and_predict_py_see_the_right_pixels(
     lists = write_lists(split, tmp_path / "lists")
     cfg = build_config(
         UNET,
-        {},
+        merge_settings({}, {}, is_unet=True, has_weights=False),
         dataset=with_copies(dataset, tmp_path / "copies"),
         lists=lists,
         shapes=shapes(found.manifest, dataset),

@@ -357,7 +357,7 @@ def test_a_config_that_needs_mmtuna_is_refused(
     monkeypatch.setattr(
         bundle, "stand_alone", lambda cfg: {**cfg, "custom_imports": {"imports": ["mmtuna.objectives.trial.training"]}}
     )
-    with pytest.raises(InputError, match="do not load in MMSegmentation without mmtuna: "):
+    with pytest.raises(InputError, match=r"imports mmtuna\.objectives\.trial\.training \(custom_imports\)"):
         build_bundle(trial, tmp_path / "out", facts_of(trial), trial.last)
     assert left_of(tmp_path) == []
 

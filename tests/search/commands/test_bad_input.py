@@ -258,7 +258,7 @@ def test_a_missing_spec_and_a_missing_study_are_named(write_spec: WriteSpec, tmp
 
 
 def test_problems_come_as_json_too(write_spec: WriteSpec) -> None:
-    done = mmtuna("check", write_spec(train="crop = 96"), "--json")
+    done = mmtuna("check", write_spec(train="crop = 40"), "--json")
     assert done.returncode == 2
     assert done.stderr == ""
     document = json.loads(done.stdout)

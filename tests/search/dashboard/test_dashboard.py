@@ -229,7 +229,7 @@ def test_an_oversized_upload_is_refused_before_it_is_read(writable: Client) -> N
 
 
 def test_the_store_itself_refuses_what_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mmtuna.studies.files.attachments.LARGEST", 1000)
+    monkeypatch.setattr("mmtuna.studies.files.artifact_folder.LARGEST", 1000)
     store = artifact_store(tmp_path)
     with pytest.raises(InputError, match="larger than"):
         store.write(UUID, io.BytesIO(b"x" * 1001))

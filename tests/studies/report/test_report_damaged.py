@@ -96,7 +96,8 @@ def test_all_of_it_at_once_in_every_state(space: SearchSpace) -> None:
 def test_a_value_that_is_no_number_is_no_best(space: SearchSpace, value: float) -> None:
     study = fill(new_study(), space)
     params = draw_params(space, random.Random(2))
-    study.add_trial(create_trial(value=value, params=dict(params), distributions=space.distributions(params)))
+    distributions = {each.name: each.distribution for each in space if each.exists(params)}
+    study.add_trial(create_trial(value=value, params=dict(params), distributions=distributions))
     page = read(study, space)
     assert f"{LEFT_OUT}value of trial {SOUND}." in page.sections["headline"]
     assert f"{SOUND} complete" in page.sections["headline"]
