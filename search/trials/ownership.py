@@ -48,7 +48,10 @@ def owner_of(folder: Path) -> Owner | None:
 
 def ids_of(study: optuna.Study) -> tuple[str, ...]:
     """The ids whose folders the study may use: its own, then those of what it is a copy of; none where it has none."""
-    own = id_of(study)
+    try:
+        own = id_of(study)
+    except ValueError:  # damaged attributes: a folder that has an owner is then not taken for this study's
+        return ()
     return () if own is None else (own, *ancestors_of(study))
 
 
