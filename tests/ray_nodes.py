@@ -74,6 +74,7 @@ def _serve(folder: str, client_port: int, cpus: list[int]) -> None:
     from ray.cluster_utils import Cluster
 
     each = {"node_ip_address": "127.0.0.1", "include_dashboard": False, "object_store_memory": _STORE}
+    Path("/tmp/ray").mkdir(exist_ok=True)  # Ray notes an address there, and makes the folder in other cases only
     client = {"ray_client_server_port": client_port} if client_port else {}
     cluster = Cluster()
     cluster.add_node(num_cpus=cpus[0], temp_dir=folder, **client, **each)  # the first one is the head
