@@ -88,7 +88,8 @@ def test_a_trial_that_hangs_is_named_and_the_next_begins_in_seconds(site: Traini
     assert (hung.state.name, hung.user_attrs["cause"]) == ("FAIL", "hung")
     message = hung.user_attrs["message"]
     assert re.match(
-        r"no sign of life for 20 s, (last heard of at iteration \d|before its first iteration); the end of train.log shows",
+        where = r"(last heard of at iteration \d|before its first iteration)"
+        assert re.match(rf"no sign of life for 20 s, {where}; the end of train.log shows", message)
         message,
     )
     assert f"failed: hung: {message}" in site.outputs()
