@@ -87,11 +87,8 @@ def test_a_trial_that_hangs_is_named_and_the_next_begins_in_seconds(site: Traini
     hung, good = site.trials()
     assert (hung.state.name, hung.user_attrs["cause"]) == ("FAIL", "hung")
     message = hung.user_attrs["message"]
-    assert re.match(
-        where = r"(last heard of at iteration \d|before its first iteration)"
-        assert re.match(rf"no sign of life for 20 s, {where}; the end of train.log shows", message)
-        message,
-    )
+    where = r"(last heard of at iteration \d|before its first iteration)"
+    assert re.match(rf"no sign of life for 20 s, {where}; the end of train.log shows", message)
     assert f"failed: hung: {message}" in site.outputs()
     assert good.state.name == "COMPLETE"
     at = float(re.findall(r"fault at (\d+\.\d+)", (site.trial(0) / "train.log").read_text())[0])
