@@ -39,6 +39,7 @@ class SegmentationObjective:
         lists: files of the training and validation names.
         shapes: (height, width) in pixels that occur among the images.
         weights: checkpoint per decoder ("" for a base that is no UNet); empty for random weights.
+        backbones: files of the base's own weights by what its config calls them (weights.backbone_files).
         metric: the study's metric, a key of mmtuna.objectives.evaluation.metrics.metrics.
         folder: the study's folder; a trial's files lie in trials/NUMBER under it.
         deadline: seconds a trial may take, None for no limit.
@@ -56,6 +57,7 @@ class SegmentationObjective:
     trust_code: bool = False
     fixed: Mapping[str, Value] = field(default_factory=dict)
     weights: Mapping[str, Path] = field(default_factory=dict)
+    backbones: Mapping[str, Path] = field(default_factory=dict)
     deadline: float | None = None
     hung: float | None = None
     value: str = "last"
@@ -64,7 +66,8 @@ class SegmentationObjective:
 
     def settings(self, params: Mapping[str, Value]) -> TrialSettings:
         """Sampled params before fixed settings before, for the UNet family, the paper's defaults."""
-        return merge_settings(params, self.fixed, is_unet=self.base == UNET, has_weights=bool(self.weights))
+        has_weights = bool(self.weights or self.backbones)
+        return merge_settings(params, self.fixed, is_unet=self.base == UNET, has_weights=has_weights)
 
     def base_config(self, settings: TrialSettings) -> BaseConfig:
         """The base config for these settings: the UNet family has one per decoder."""
@@ -85,6 +88,7 @@ class SegmentationObjective:
             lists=self.lists,
             shapes=self.shapes,
             weights=self.weights.get(settings.decoder),
+            backbones=self.backbones,
             seed=seed,
         )
 

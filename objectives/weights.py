@@ -5,18 +5,21 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import http.client
+import importlib.util
+import json
 import math
 import os
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from mmtuna.objectives.config.base import BaseConfig, first_line
 from mmtuna.objectives.config.classes import with_one_more_class
+from mmtuna.objectives.config.initial import initial_files
 from mmtuna.objectives.trial.building import missing_part, unfilled
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import PlaceError, whole_file
@@ -24,6 +27,8 @@ from mmtuna.spaces.files import PlaceError, whole_file
 OnProgress = Callable[[str, int, int], None]
 """Called with (file name, bytes so far, bytes in all or 0 if unknown)."""
 
+BACKBONE = "backbone"
+"""[model] pretrained for the weights that the base's own model starts from."""
 _DIGITS = re.compile(r"-([0-9a-f]{8,64})\.pth$")
 _TIMEOUT = 30.0  # seconds without a byte
 _WAY_OUT = "set [model] pretrained to a local file, another URL, or 'none'"
@@ -40,18 +45,72 @@ def resolve_weights(
 ) -> Path | None:
     """A local checkpoint file for `pretrained`: "auto" (what the model zoo publishes), a path, a URL, or "none".
 
+    None for "none", and for "backbone", whose files `backbone_files` finds.
+
     Downloads go to `cache` once; where the file name ends in digits of its sha256 they are checked, also on a file
     that was there before. Raises InputError for weights that are missing, unreachable, cut or changed.
     """
-    if pretrained == "none":
+    if pretrained in ("none", BACKBONE):
         return None
     if pretrained == "auto":
         if base.weights_url is None:
-            raise InputError(f"[model] pretrained = 'auto': the model zoo has no weights for {base.name}; {_WAY_OUT}")
+            raise InputError(
+                f"[model] pretrained = 'auto': the model zoo has no weights for {base.name}; {_or_backbone(base)}"
+            )
         pretrained = base.weights_url
-    if "://" in pretrained:
-        return _fetch(pretrained, cache or cache_folder(), on_progress)
-    path = Path(pretrained)
+    return _file_of(pretrained, cache, on_progress)
+
+
+def backbone_files(
+    base: BaseConfig, *, cache: Path | None = None, on_progress: OnProgress | None = None
+) -> dict[str, Path]:
+    """The local files of the weights that the base's own model starts from, by what its config calls them.
+
+    These are weights of backbones, made on other data; the heads start from random ones. Fetched and checked as
+    `resolve_weights` does. Raises InputError for a base that names none, a name that nobody knows, and as it does.
+    """
+    found: dict[str, Path] = {}
+    for place, source in initial_files(base.cfg["model"]).items():
+        address = _address(source)
+        if address is None:
+            raise InputError(
+                f"base config {base.name}: {place} = {source!r} is no name that MMEngine knows; {_WAY_OUT}"
+            )
+        found[source] = _file_of(address, cache, on_progress)
+    if not found:
+        raise InputError(f"[model] pretrained = 'backbone': base config {base.name} names no weights; {_WAY_OUT}")
+    return found
+
+
+def _or_backbone(base: BaseConfig) -> str:
+    named = initial_files(base.cfg["model"])
+    return f"{_WAY_OUT}, or to 'backbone' ({', '.join(named.values())})" if named else _WAY_OUT
+
+
+def _address(source: str) -> str | None:
+    """Where MMEngine would take `source` from: its own short names lead to addresses, all else is one or a path."""
+    scheme, is_short, name = source.partition("://")
+    tables = {
+        "open-mmlab": "openmmlab.json",
+        "openmmlab": "openmmlab.json",
+        "mmcls": "mmcls.json",
+        "torchvision": "torchvision_0.12.json",
+        "modelzoo": "torchvision_0.12.json",
+    }
+    if not is_short or scheme not in tables:
+        return source
+    spec = importlib.util.find_spec("mmengine")
+    assert spec is not None and spec.origin is not None  # noqa: PT018
+    hub = Path(spec.origin).parent / "hub"
+    renamed = json.loads((hub / "deprecated.json").read_text(encoding="utf-8"))
+    addresses: dict[str, str] = json.loads((hub / tables[scheme]).read_text(encoding="utf-8"))
+    return addresses.get(renamed.get(name, name))
+
+
+def _file_of(address: str, cache: Path | None, on_progress: OnProgress | None) -> Path:
+    if "://" in address:
+        return _fetch(address, cache or cache_folder(), on_progress)
+    path = Path(address)
     if not path.is_file():
         raise InputError(f"weights {path}: no such file; {_WAY_OUT}")
     digits = _DIGITS.search(path.name)
@@ -134,13 +193,7 @@ def compare_with_model(path: Path, cfg: dict[str, Any]) -> list[str]:
     Returns the names of the parameters whose shape depends on the classes and differs: these last layers start anew.
     Raises InputError where the file cannot be loaded safely or belongs to another architecture.
     """
-    from mmtuna.objectives.trial.training import load_strictly
-
-    try:
-        loaded = load_strictly(path, map_location="cpu")
-    except Exception as error:  # torch raises half a dozen kinds for a broken file
-        reason = first_line(error)[:120]
-        raise InputError(f"weights {path}: cannot be loaded as plain weights ({reason}); {_WAY_OUT}") from error
+    loaded = _load(path)
     state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else {}
     state = {name.removeprefix("module."): value for name, value in state.items() if hasattr(value, "shape")}
     wanted = _shapes(cfg)
@@ -155,6 +208,51 @@ def compare_with_model(path: Path, cfg: dict[str, Any]) -> list[str]:
             f"shape ({strange[0]}); use weights of the same decoder and base_channels, or {_WAY_OUT}"
         )
     return [name for name in last if name in (*missing, *differing)]
+
+
+def _load(path: Path) -> Any:
+    from mmtuna.objectives.trial.training import load_strictly
+
+    try:
+        return load_strictly(path, map_location="cpu")
+    except Exception as error:  # torch raises half a dozen kinds for a broken file
+        reason = first_line(error)[:120]
+        raise InputError(f"weights {path}: cannot be loaded as plain weights ({reason}); {_WAY_OUT}") from error
+
+
+def count_taken(cfg: dict[str, Any], files: Mapping[str, Path]) -> dict[str, tuple[int, int]]:
+    """Of each file's tensors how many the model of `cfg` starts with, and how many it has. Imports torch.
+
+    Those that are one number throughout are left out: a fresh model has them, too. InputError for a file that cannot be
+    loaded safely, and for one of which the model takes nothing: MMEngine would only log that.
+    """
+    with unfilled():
+        model = _build(cfg)
+        model.init_weights()
+    ours = {_signature(value) for value in model.state_dict().values()}
+    counts: dict[str, tuple[int, int]] = {}
+    for source, path in files.items():
+        theirs = {mark for value in _tensors(_load(path)) if (mark := _signature(value)) is not None}
+        counts[source] = (len(theirs & ours), len(theirs))
+        if not theirs & ours:
+            raise InputError(f"weights {path}: the model takes none of its {len(theirs)} tensors; {_WAY_OUT}")
+    return counts
+
+
+def _tensors(node: Any) -> Iterator[Any]:
+    if isinstance(node, Mapping):
+        for value in node.values():
+            yield from _tensors(value)
+    elif hasattr(node, "shape"):
+        yield node
+
+
+def _signature(value: Any) -> tuple[Any, ...] | None:
+    """What tells a tensor from others; None for one that is a single number throughout."""
+    flat = value.detach().flatten().double()
+    if flat.numel() < 2 or bool((flat == flat[0]).all()):
+        return None
+    return tuple(value.shape), float(flat.sum()), float(flat.abs().max())
 
 
 def model_bytes(cfg: dict[str, Any]) -> int:

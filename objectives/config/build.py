@@ -12,7 +12,7 @@ from mmtuna.objectives.config.allowed import RUNNER_KEYS, check_trial_config
 from mmtuna.objectives.config.base import BaseConfig
 from mmtuna.objectives.config.classes import set_classes
 from mmtuna.objectives.config.dotted import set_key
-from mmtuna.objectives.config.initial import take_out
+from mmtuna.objectives.config.initial import use_files
 from mmtuna.objectives.config.settings import TrialSettings
 from mmtuna.objectives.data.dataset import IMAGE_SOURCE, Dataset
 from mmtuna.spaces.effects import NEEDS
@@ -39,6 +39,7 @@ def build_config(
     lists: tuple[Path, Path],
     shapes: set[tuple[int, int]],
     weights: Path | None,
+    backbones: Mapping[str, Path] | None = None,
     seed: int,
 ) -> Cfg:
     """A complete stock config as plain data: it trains with MMSegmentation's own tools/train.py.
@@ -49,6 +50,7 @@ def build_config(
         lists: the files of training and validation names, one a line without suffix.
         shapes: the (height, width) in pixels that occur among the images.
         weights: checkpoint to start from where initial_weights is "pretrained"; None for random weights.
+        backbones: files of the base's own weights by what it calls them, likewise; the base's others are taken out.
         seed: of the training.
 
     Raises InputError for a setting that this base cannot take, or a dotted key that it lacks.
@@ -62,11 +64,14 @@ def build_config(
     cfg = {key: copy.deepcopy(base.cfg[key]) for key in RUNNER_KEYS if key in base.cfg}
     cfg["model"].setdefault("data_preprocessor", copy.deepcopy(base.cfg.get("data_preprocessor", {})))
     _set_model(cfg, values, dataset, base)
+    # A model's own downloads would be neither verified nor recorded.
+    pretrained = values.get("initial_weights", "pretrained") != "none"
+    use_files(cfg["model"], (backbones or {}) if pretrained else {})
     _set_data(cfg, values, dataset, lists, base)
     cropped = any(step["type"] == "RandomCrop" for step in _pipeline_of(cfg["train_dataloader"], base))
     model.set_batch_shape(cfg, values, shapes, base, cropped=cropped)
     _set_training(cfg, values, base)
-    cfg["load_from"] = str(weights) if weights and values.get("initial_weights", "pretrained") != "none" else None
+    cfg["load_from"] = str(weights) if weights and pretrained else None
     cfg["randomness"] = {"seed": seed}
     if dataset.source is not None:  # nothing of MMEngine's: says what the images were made from
         cfg[IMAGE_SOURCE] = dict(dataset.source)
@@ -116,8 +121,6 @@ def _refuse_second_name(key: str, values: Mapping[str, Value]) -> None:
 def _set_model(cfg: Cfg, values: Mapping[str, Value], dataset: Dataset, base: BaseConfig) -> None:
     model.set_one_device(cfg["model"])
     set_classes(cfg, dataset, base.name)
-    # Weights come from load_from alone: a model's own downloads would be neither verified nor recorded.
-    take_out(cfg["model"])
     if base.is_unet:
         model.set_base_channels(cfg, values)
     if {"loss", "mix_weight", "foreground_weight"} & set(values):

@@ -88,10 +88,17 @@ def observe(runner: Any) -> dict[str, Any]:
         "batch_size": runner.train_dataloader.batch_size,
         "iterations": runner.train_loop.max_iters,
         "val_interval": runner.train_loop.val_interval,
-        "initial_weights": "pretrained" if starting_checkpoint(runner) else "none",
+        "initial_weights": "pretrained" if starting_checkpoint(runner) or _starts_from_files(model) else "none",
         "amp": type(runner.optim_wrapper).__name__ == "AmpOptimWrapper",
     }
     return seen | _losses(model) | _optimizer(runner) | _transforms(runner) | _schedule(runner) | _inference(model)
+
+
+def _starts_from_files(model: Any) -> bool:
+    """Whether a part of the model was filled from a file by itself, as backbones are."""
+    inits = [getattr(part, "init_cfg", None) for part in model.modules()]
+    single = [one for init in inits for one in (init if isinstance(init, list | tuple) else [init])]
+    return any(one.get("type") == "Pretrained" for one in single if isinstance(one, Mapping))
 
 
 def _losses(model: Any) -> dict[str, Any]:

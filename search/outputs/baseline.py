@@ -11,6 +11,7 @@ from rich.console import Console
 
 from mmtuna.objectives.baseline import measure_without_training
 from mmtuna.objectives.config.base import UNET
+from mmtuna.objectives.weights import BACKBONE
 from mmtuna.search.errors import NotReadyError
 from mmtuna.search.work.progress import watched_preparation
 from mmtuna.spaces.errors import InputError
@@ -26,8 +27,10 @@ def measure(
 
     Masks of the images `pictured` go to a folder per decoder in `masks`.
     """
-    if spec.model.pretrained == "none":
-        raise InputError("[model] pretrained = 'none': a baseline needs weights; name some, or 'auto'")
+    if spec.model.pretrained in ("none", BACKBONE):
+        raise InputError(
+            f"[model] pretrained = {spec.model.pretrained!r}: a baseline needs weights; name some, or 'auto'"
+        )
     ready = watched_preparation(spec, console, 1)
     if ready.problems:
         raise NotReadyError(ready.problems)

@@ -129,21 +129,34 @@ def check_disk(folder: Path, model_bytes: int, keep: int, slots: int, copies: in
 
 
 def look_with_torch(
-    models: Mapping[str, Mapping[str, Any]], weights: Mapping[str, str], devices: tuple[str, ...] | str
+    models: Mapping[str, Mapping[str, Any]],
+    weights: Mapping[str, str],
+    devices: tuple[str, ...] | str,
+    backbones: Mapping[str, str],
+    start: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Builds every model in a child process and holds its weights against it.
+    """Builds every model in a child process and holds its weights against it, and `start` against the `backbones`.
 
-    Returns bytes (of the largest model's weights), devices (names as torch knows them) and replaced (per decoder, the
-    layers that start anew). InputError for weights that do not fit, a device that is not there, a model that does
-    not build, or libraries that do not load.
+    Returns bytes (of the largest model's weights), devices (names as torch knows them), replaced (per decoder, the
+    layers that start anew) and taken (of each of the base's own files, by its name in the config, how many tensors the
+    model starts with and how many there are). InputError for weights that do not fit, a device that is not there, a
+    model that does not build, or libraries that do not load.
     """
-    found: dict[str, Any] = call_in_child(_look, dict(models), dict(weights), devices, visible=None)
+    found: dict[str, Any] = call_in_child(
+        _look, dict(models), dict(weights), devices, dict(backbones), dict(start), visible=None
+    )
     return found
 
 
-def _look(models: dict[str, dict[str, Any]], weights: dict[str, str], devices: tuple[str, ...] | str) -> dict[str, Any]:
+def _look(
+    models: dict[str, dict[str, Any]],
+    weights: dict[str, str],
+    devices: tuple[str, ...] | str,
+    backbones: dict[str, str],
+    start: dict[str, Any],
+) -> dict[str, Any]:
     # In the child: objectives has torch there.
-    from mmtuna.objectives.weights import compare_with_model, model_bytes, present_devices
+    from mmtuna.objectives.weights import compare_with_model, count_taken, model_bytes, present_devices
 
     return {
         "bytes": max(model_bytes(cfg) for cfg in models.values()),
@@ -153,4 +166,5 @@ def _look(models: dict[str, dict[str, Any]], weights: dict[str, str], devices: t
             for decoder, path in weights.items()
             if (names := compare_with_model(Path(path), models[decoder]))
         },
+        "taken": count_taken(start, {name: Path(path) for name, path in backbones.items()}) if backbones else {},
     }

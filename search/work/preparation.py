@@ -11,13 +11,14 @@ from typing import Any
 from mmtuna.objectives.config import BaseConfig, load_base
 from mmtuna.objectives.config.base import UNET
 from mmtuna.objectives.config.classes import lost_weights
+from mmtuna.objectives.config.initial import initial_files
 from mmtuna.objectives.data.dataset import Dataset
 from mmtuna.objectives.data.manifest import Manifest, data_fingerprint, mask_file, shapes
 from mmtuna.objectives.data.split import Split, write_lists
 from mmtuna.objectives.objective import SegmentationObjective
 from mmtuna.objectives.prepared import copies_bytes, with_copies, write_copies
 from mmtuna.objectives.trial_files import LISTS, StudyFolder
-from mmtuna.objectives.weights import OnProgress, file_sha256, resolve_weights
+from mmtuna.objectives.weights import OnProgress, backbone_files, file_sha256, resolve_weights
 from mmtuna.search.versions import newer_than_tested
 from mmtuna.search.work import checks, probing
 from mmtuna.search.work.data import OnFile, read_data
@@ -50,6 +51,7 @@ class Preparation:
     manifest: Manifest = field(default_factory=Manifest)
     bases: dict[str, BaseConfig] = field(default_factory=dict)
     weights: dict[str, Path] = field(default_factory=dict)
+    backbones: dict[str, Path] = field(default_factory=dict)
     devices: tuple[str, ...] = ("cpu",)
 
     def objective(self) -> SegmentationObjective:
@@ -78,6 +80,7 @@ class Preparation:
             lists=StudyFolder(folder).lists,
             shapes=shapes(self.manifest, self.dataset),
             weights=self.weights,
+            backbones=self.backbones,
             fixed=self.spec.train,
             metric=self.spec.study.metric,
             folder=folder,
@@ -119,6 +122,9 @@ class Preparation:
         for decoder, path in self.weights.items():
             name = decoder or "base"
             found |= {name: path.name, f"{name}.sha256": sums[path]}
+        for source, path in self.backbones.items():
+            name = source.rpartition("/")[2]  # no path of this machine
+            found |= {name: path.name, f"{name}.sha256": file_sha256(path)}
         return found
 
     def save(self) -> None:
@@ -288,8 +294,10 @@ def _find_weights(ready: Preparation, on_download: OnProgress | None) -> None:
         for decoder, base in ready.bases.items():
             named = ready.spec.model.pretrained.replace("{decoder}", decoder)
             path = resolve_weights(named, base, on_progress=on_download)
-            assert path is not None
-            ready.weights[decoder] = path
+            if path is None:
+                ready.backbones |= backbone_files(base, on_progress=on_download)
+            else:
+                ready.weights[decoder] = path
 
 
 def _check_models(ready: Preparation, slots: int) -> None:
@@ -301,19 +309,41 @@ def _check_models(ready: Preparation, slots: int) -> None:
     for params in checks.covering(ready.space):
         cfgs.append(objective.config(params, seed=0))
         first.setdefault(objective.settings(params).decoder, cfgs[-1])
-    models: dict[str, dict[str, Any]] = {
-        decoder: {key: cfg[key] for key in ("model", "custom_imports") if key in cfg} for decoder, cfg in first.items()
-    }
+    models = {decoder: _model_of(cfg) for decoder, cfg in first.items()}
     weights = {decoder: str(path) for decoder, path in ready.weights.items()}
-    found = checks.look_with_torch(models, weights, ready.spec.resources.devices)
+    backbones = {source: str(path) for source, path in ready.backbones.items()}
+    start = next((_model_of(cfg) for cfg in cfgs if initial_files(cfg["model"])), {})
+    found = checks.look_with_torch(models, weights, ready.spec.resources.devices, backbones, start)
     ready.devices = tuple(found["devices"])
     checks.check_mixed_precision(cfgs, ready.devices, _amp_place(ready))
     for decoder, names in found["replaced"].items():
         file, layers = ready.weights[decoder].name, ", ".join(names)
         ready.notes.append(f"weights {file}: made for other classes, the last layers start anew ({layers})")
+    ready.notes.append(_start(ready, found["taken"]))
     assert ready.dataset is not None
     copies = copies_bytes(ready.dataset, ready.manifest)
     checks.check_disk(ready.spec.study.folder, found["bytes"], ready.spec.resources.keep_checkpoints, slots, copies)
+
+
+def _model_of(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: cfg[key] for key in ("model", "custom_imports") if key in cfg}
+
+
+def _start(ready: Preparation, taken: Mapping[str, tuple[int, int]]) -> str:
+    """What the nets of this study start from, in words."""
+    sampled = ready.space.parameter("initial_weights") if "initial_weights" in ready.space else None
+    other = ", or from random ones where initial_weights is none" if sampled and sampled.contains("none") else ""
+    if ready.weights:
+        return f"trials start from weights {', '.join(sorted({path.name for path in ready.weights.values()}))}{other}"
+    if ready.backbones:
+        files = [
+            f"{path.name} ({taken[source][0]} of its {taken[source][1]} tensors)"
+            for source, path in ready.backbones.items()
+        ]
+        return f"trials start from backbone weights {', '.join(files)} and random heads{other}"
+    named = {name for base in ready.bases.values() for name in initial_files(base.cfg["model"]).values()}
+    hint = f"; the base's own, {', '.join(sorted(named))}, are left out: pretrained = 'backbone' takes them"
+    return f"trials start from random weights{hint if named else ''}"
 
 
 def _amp_place(ready: Preparation) -> str:

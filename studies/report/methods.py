@@ -45,7 +45,8 @@ def _search(reading: Reading) -> str:
 def _weights(pretrained: str | None) -> str:
     if not pretrained:
         return ""
-    return ", trained from random weights" if pretrained == "none" else f", pretrained weights {pretrained}"
+    words = {"none": ", trained from random weights", "backbone": ", pretrained weights of its backbone"}
+    return words.get(pretrained, f", pretrained weights {pretrained}")
 
 
 def _trials(reading: Reading) -> str:

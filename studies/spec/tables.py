@@ -175,7 +175,7 @@ class ModelTable(Table):
     base: NameOrPath = "unet"
     """unet, the path of an MMSegmentation config, or the name of one in its model zoo."""
     pretrained: NameOrPath = "auto"
-    """auto (the weights that belong to the base), a path, a URL, or none; {decoder} stands for the decoder's name."""
+    """auto (published for the base), backbone (its own start), none, a path or URL; {decoder} is the decoder's name."""
     trust_code: bool = False
     """Whether a base config of your own may run Python code: true only for files you trust."""
 

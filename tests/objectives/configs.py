@@ -20,6 +20,7 @@ def build(
     base: BaseConfig | None = None,
     shapes: set[tuple[int, int]] | None = None,
     weights: Path | None = Path("/weights/w.pth"),
+    backbones: Mapping[str, Path] | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
     base = base or BASES[str((settings or {}).get("decoder", "pspnet"))]
@@ -30,6 +31,7 @@ def build(
         lists=(Path("/lists/train.txt"), Path("/lists/val.txt")),
         shapes=shapes or {(256, 256)},
         weights=weights,
+        backbones=backbones,
         seed=seed,
     )
 
