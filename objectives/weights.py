@@ -43,7 +43,8 @@ def cache_folder() -> Path:
 def resolve_weights(
     pretrained: str, base: BaseConfig, *, cache: Path | None = None, on_progress: OnProgress | None = None
 ) -> Path | None:
-    """A local checkpoint file for `pretrained`: "auto" (what the model zoo publishes), a path, a URL, or "none".
+    """A local checkpoint file for `pretrained`: "auto" (what the model zoo publishes, else what the base's own
+    load_from names), a path, a URL, or "none".
 
     None for "none", and for "backbone", whose files `backbone_files` finds.
 
@@ -53,11 +54,12 @@ def resolve_weights(
     if pretrained in ("none", BACKBONE):
         return None
     if pretrained == "auto":
-        if base.weights_url is None:
+        named = base.weights_url or base.load_from
+        if named is None:
             raise InputError(
                 f"[model] pretrained = 'auto': the model zoo has no weights for {base.name}; {_or_backbone(base)}"
             )
-        pretrained = base.weights_url
+        pretrained = _address(named) or named
     return _file_of(pretrained, cache, on_progress)
 
 

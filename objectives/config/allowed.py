@@ -44,6 +44,14 @@ SENDING = (
     "WandbVisBackend",
 )
 """Backends that send what they see to a server."""
+
+
+def sending(cfg: Mapping[str, Any]) -> list[str]:
+    """The backends of a base's visualizer that would send what they see."""
+    entries = _entries(cfg.get("visualizer"), "visualizer")
+    return [str(value) for _, key, value in entries if key == "type" and str(value).rpartition(".")[2] in SENDING]
+
+
 _WRITING = ("out_dir", "output_dir", "save_dir", "out_file_path", "json_trace_path", "rfstructure_file", "work_dir")
 _READING = ("backend_args", "file_client_args")
 
@@ -79,9 +87,10 @@ def check_trial_config(cfg: Mapping[str, Any], where: str, imports: Sequence[str
             "with [model] trust_code = true names is imported"
         )
     check_config(cfg, where, imports)
-    for path, key, value in _entries(cfg.get("visualizer"), "visualizer"):
-        if key == "type" and str(value).rpartition(".")[2] in SENDING:
-            raise InputError(f"{where}: {path} = {value!r} sends what it sees to a server; nothing leaves the machine")
+    if sending(cfg):
+        raise InputError(
+            f"{where}: the visualizer's {sending(cfg)[0]} sends what it sees to a server; nothing leaves the machine"
+        )
     for path, _, value in (*_entries(cfg.get("model"), "model"), ("load_from", "", cfg.get("load_from"))):
         if isinstance(value, str) and "://" in value:
             raise InputError(f"{where}: {path} = {_short(value)} is an address; a trial loads files of its own machine")

@@ -41,6 +41,12 @@ class BaseConfig:
         """The modules that its custom_imports name; none where its code is not trusted."""
         return imported(self.cfg)
 
+    @property
+    def load_from(self) -> str | None:
+        """The checkpoint that the config itself starts from."""
+        found = self.cfg.get("load_from")
+        return found if isinstance(found, str) else None
+
     def fingerprint(self) -> str:
         """sha256 (hex) of the config's content."""
         return hashlib.sha256(json.dumps(self.cfg, sort_keys=True, default=str).encode()).hexdigest()

@@ -10,9 +10,10 @@ from typing import Any
 from mmtuna.objectives.config import model, pipeline
 from mmtuna.objectives.config.allowed import RUNNER_KEYS, check_trial_config
 from mmtuna.objectives.config.base import BaseConfig
-from mmtuna.objectives.config.classes import set_classes
+from mmtuna.objectives.config.classes import set_classes, set_ignored
 from mmtuna.objectives.config.dotted import set_key
 from mmtuna.objectives.config.initial import use_files
+from mmtuna.objectives.config.schedules import fit_schedule
 from mmtuna.objectives.config.settings import TrialSettings
 from mmtuna.objectives.data.dataset import IMAGE_SOURCE, Dataset
 from mmtuna.spaces.effects import NEEDS
@@ -121,6 +122,7 @@ def _refuse_second_name(key: str, values: Mapping[str, Value]) -> None:
 def _set_model(cfg: Cfg, values: Mapping[str, Value], dataset: Dataset, base: BaseConfig) -> None:
     model.set_one_device(cfg["model"])
     set_classes(cfg, dataset, base.name)
+    set_ignored(cfg["model"], dataset.ignore_index)
     if base.is_unet:
         model.set_base_channels(cfg, values)
     if {"loss", "mix_weight", "foreground_weight"} & set(values):
@@ -140,6 +142,8 @@ def _set_data(
         if name in values:
             edit(train, test, values)
     pipeline.set_ignore_index(train, dataset.ignore_index)
+    for steps in (train, test):
+        set_ignored(steps, dataset.ignore_index)
     for key, steps, names in (
         ("train_dataloader", train, lists[0]),
         ("val_dataloader", test, lists[1]),
@@ -213,6 +217,9 @@ def _set_training(cfg: Cfg, values: Mapping[str, Value], base: BaseConfig) -> No
         raise InputError("iterations: the base config counts epochs; set iterations in [train] or in the space")
     if "schedule" in values:
         model.set_schedule(cfg, values, iterations)
+    else:
+        fit_schedule(cfg, iterations, base.name)
+    _refuse_hooks_that_end(cfg, base)
     evaluations = int(values.get("evaluations", DEFAULTS["evaluations"]))
     interval = -(-iterations // evaluations)
     cfg["train_cfg"] = {"type": "IterBasedTrainLoop", "max_iters": iterations, "val_interval": interval}
@@ -231,3 +238,17 @@ def _set_training(cfg: Cfg, values: Mapping[str, Value], base: BaseConfig) -> No
     if "visualizer" in cfg:  # a base's own may send what it draws to a service
         cfg["visualizer"]["vis_backends"] = [{"type": "LocalVisBackend"}]
     cfg["resume"] = False
+
+
+_ENDING = ("EarlyStoppingHook",)
+"""Hooks that end a training before its time."""
+
+
+def _refuse_hooks_that_end(cfg: Cfg, base: BaseConfig) -> None:
+    hooks = [*(cfg.get("custom_hooks") or []), *(cfg.get("default_hooks") or {}).values()]
+    for hook in hooks:
+        if isinstance(hook, Mapping) and str(hook.get("type")).rpartition(".")[2] in _ENDING:
+            raise InputError(
+                f"base config {base.name}: its {hook['type']} ends trainings that would count as complete; take it "
+                "out, [study] pruner ends trials that fall behind"
+            )

@@ -48,6 +48,25 @@ def set_classes(cfg: Cfg, dataset: Dataset, base_name: str) -> None:
         model["data_preprocessor"]["seg_pad_val"] = dataset.ignore_index
 
 
+def set_ignored(node: Any, ignore_index: int) -> None:
+    """Every place of a base that names the mask value which is not counted, or fills masks with it, names the data's.
+
+    One that stayed behind would train a class as nothing, or nothing as a class.
+    """
+    if isinstance(node, dict):
+        for key in ("ignore_index", "seg_pad_val"):
+            if isinstance(node.get(key), int):
+                node[key] = ignore_index
+        pad = node.get("pad_val")
+        if isinstance(pad, dict) and "seg" in pad:
+            pad["seg"] = ignore_index
+        for child in node.values():
+            set_ignored(child, ignore_index)
+    elif isinstance(node, list | tuple):
+        for child in node:
+            set_ignored(child, ignore_index)
+
+
 def with_one_more_class(model: Cfg) -> Cfg:
     """The same model for one class more: the tensors that differ in it are those that depend on the classes."""
     more = copy.deepcopy(model)

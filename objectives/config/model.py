@@ -159,7 +159,8 @@ def set_schedule(cfg: Cfg, settings: Mapping[str, Value], iterations: int) -> No
     """Learning-rate schedule, by iteration. eta_min is a hundredth of the rate, the paper's 1e-4 at 0.01."""
     rate = float(cfg["optim_wrapper"]["optimizer"]["lr"])
     if settings["schedule"] == "cosine":
-        warm = min(max(1, iterations // 10), iterations - 1)
+        # MMEngine's warm-up of a single iteration never comes to its end: the rate would stay a tenth.
+        warm = iterations // 10 if iterations >= 20 else 0
         cosine = {"type": "CosineAnnealingLR", "T_max": iterations - warm, "eta_min": 0.0, "by_epoch": False}
         cosine.update(begin=warm, end=iterations)
         linear = {"type": "LinearLR", "start_factor": 0.1, "by_epoch": False, "begin": 0, "end": warm}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmtuna.objectives.config import BaseConfig, load_base
+from mmtuna.objectives.config.allowed import sending
 from mmtuna.objectives.config.base import UNET
 from mmtuna.objectives.config.classes import lost_weights
 from mmtuna.objectives.config.initial import initial_files
@@ -261,9 +262,12 @@ def _load_bases(ready: Preparation) -> None:
         )
 
 
-def _note_lost_weights(ready: Preparation) -> None:
+def _note_what_is_left_out(ready: Preparation) -> None:
     assert ready.dataset is not None
     for base in ready.bases.values():
+        sent = sending(base.cfg)
+        if sent:
+            ready.notes.append(f"base config {base.name}: {', '.join(sent)} is left out, nothing leaves the machine")
         lost = lost_weights(base.cfg["model"], len(ready.dataset.classes))
         if lost:
             ready.notes.append(f"base config {base.name}: {lost}")
@@ -302,7 +306,7 @@ def _find_weights(ready: Preparation, on_download: OnProgress | None) -> None:
 
 def _check_models(ready: Preparation, slots: int) -> None:
     """Configs that can be written, and what needs torch: devices, models that build, weights that fit, room on disk."""
-    _note_lost_weights(ready)
+    _note_what_is_left_out(ready)
     objective = ready.dry_objective()
     cfgs = []
     first: dict[str, dict[str, Any]] = {}
@@ -330,20 +334,22 @@ def _model_of(cfg: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _start(ready: Preparation, taken: Mapping[str, tuple[int, int]]) -> str:
-    """What the nets of this study start from, in words."""
+    """What the nets of this study start from, and what its base would start from that they do not, in words."""
     sampled = ready.space.parameter("initial_weights") if "initial_weights" in ready.space else None
     other = ", or from random ones where initial_weights is none" if sampled and sampled.contains("none") else ""
+    bases = ready.bases.values()
+    named = {name for base in bases for name in initial_files(base.cfg["model"]).values()} - set(ready.backbones)
+    left = f"; the base's own, {', '.join(sorted(named))}, are left out: pretrained = 'backbone' takes them"
+    said = "random weights" + (left if named else "")
     if ready.weights:
-        return f"trials start from weights {', '.join(sorted({path.name for path in ready.weights.values()}))}{other}"
-    if ready.backbones:
-        files = [
-            f"{path.name} ({taken[source][0]} of its {taken[source][1]} tensors)"
-            for source, path in ready.backbones.items()
-        ]
-        return f"trials start from backbone weights {', '.join(files)} and random heads{other}"
-    named = {name for base in ready.bases.values() for name in initial_files(base.cfg["model"]).values()}
-    hint = f"; the base's own, {', '.join(sorted(named))}, are left out: pretrained = 'backbone' takes them"
-    return f"trials start from random weights{hint if named else ''}"
+        said = f"weights {', '.join(sorted({path.name for path in ready.weights.values()}))}{other}"
+    elif ready.backbones:
+        counts = {path.name: taken[source] for source, path in ready.backbones.items()}
+        files = [f"{name} ({ours} of its {all_} tensors)" for name, (ours, all_) in counts.items()]
+        said = f"backbone weights {', '.join(files)} and random heads{other}"
+    used = ready.spec.model.pretrained == "auto" and bool(ready.weights)
+    loads = sorted({base.load_from for base in bases if base.load_from and not (used and base.weights_url is None)})
+    return f"trials start from {said}" + (f"; the base's load_from, {', '.join(loads)}, is left out" if loads else "")
 
 
 def _amp_place(ready: Preparation) -> str:

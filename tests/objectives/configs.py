@@ -26,7 +26,7 @@ def build(
     base = base or BASES[str((settings or {}).get("decoder", "pspnet"))]
     return build_config(
         base,
-        merge_settings(settings or {}, {}, is_unet=base.is_unet, has_weights=weights is not None),
+        merge_settings(settings or {}, {}, is_unet=base.is_unet, has_weights=bool(weights or backbones)),
         dataset=dataset,
         lists=(Path("/lists/train.txt"), Path("/lists/val.txt")),
         shapes=shapes or {(256, 256)},

@@ -19,8 +19,10 @@ from tests.objectives.configs import SEGFORMER, TRAIN, at, build
 def test_another_base_keeps_its_own_values(phantom: Dataset) -> None:
     base = load_base(SEGFORMER)
     cfg = build(phantom, {"iterations": 100}, base, weights=None)
-    for key in ("optim_wrapper", "param_scheduler", "env_cfg"):
+    for key in ("optim_wrapper", "env_cfg"):
         assert cfg[key] == base.cfg[key], key
+    (_, poly), (shorter,) = base.cfg["param_scheduler"], cfg["param_scheduler"]
+    assert shorter == {**poly, "begin": 1, "end": 100}  # a warm-up of 1,500 in 160,000 is less than one in 100
     assert cfg["train_dataloader"]["batch_size"] == base.cfg["train_dataloader"]["batch_size"]
     theirs = [step for step in base.cfg["train_dataloader"]["dataset"]["pipeline"] if step["type"] != "LoadAnnotations"]
     ours = [step for step in at(cfg, TRAIN) if step["type"] != "LoadAnnotations"]
@@ -77,7 +79,7 @@ def test_a_base_that_counts_epochs_needs_iterations(phantom: Dataset) -> None:
     epochs = replace(base, cfg={**base.cfg, "train_cfg": {"type": "EpochBasedTrainLoop", "max_epochs": 3}})
     with pytest.raises(InputError, match=r"iterations: the base config counts epochs; set iterations in \[train\]"):
         build(phantom, {}, epochs)
-    assert build(phantom, {"iterations": 7}, epochs)["train_cfg"]["max_iters"] == 7
+    assert build(phantom, {"iterations": 7, "schedule": "poly"}, epochs)["train_cfg"]["max_iters"] == 7
 
 
 @pytest.mark.parametrize(

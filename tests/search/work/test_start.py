@@ -20,6 +20,8 @@ BASE = (
     "             decode_head=dict(in_channels=4), auxiliary_head=dict(in_channels=8))\n"
 )
 
+SENDING = "visualizer = dict(vis_backends=[dict(type='LocalVisBackend'), dict(type='WandbVisBackend')])\n"
+
 
 @pytest.fixture
 def write(write_spec: Callable[..., Path], tmp_path: Path) -> Callable[[str, str], StudySpec]:
@@ -71,6 +73,24 @@ def test_what_a_net_starts_from_is_said_at_check(
         "backbone.pth": "backbone.pth",
         "backbone.pth.sha256": file_sha256(tmp_path / "backbone.pth"),
     }
+
+
+def test_a_bases_own_load_from_is_used_or_said_to_be_left_out(
+    write: Callable[[str, str], StudySpec], tmp_path: Path
+) -> None:
+    weights = tmp_path / "mine.pth"
+    spec = write("none", "a.pth")
+    (tmp_path / "mine.py").write_text(f"{BASE.format(file='a.pth')}load_from = {str(weights)!r}\n{SENDING}")
+    ready = prepare(spec)
+    assert ready.problems == []
+    sent, said = (note for note in ready.notes if "left out" in note)
+    assert sent == "base config mine: WandbVisBackend is left out, nothing leaves the machine"
+    assert said.endswith(f"pretrained = 'backbone' takes them; the base's load_from, {weights}, is left out")
+    path = tmp_path / "study.toml"
+    path.write_text(path.read_text().replace('pretrained = "none"', 'pretrained = "auto"'))
+    assert prepare(StudySpec.load(path)).problems == [
+        f"weights {weights}: no such file; set [model] pretrained to a local file, another URL, or 'none'"
+    ]
 
 
 def test_backbones_weights_are_no_baseline(write: Callable[[str, str], StudySpec]) -> None:
