@@ -21,7 +21,7 @@ RUNNER_KEYS = (
 )
 """What Runner.from_cfg reads, and test_pipeline, which mmseg's inference API reads."""
 TRIAL_KEYS = (*RUNNER_KEYS, "load_from", "resume", "randomness", "compile", IMAGE_SOURCE)
-"""The names that a trial's config may set."""
+"""The names that a trial's config may set; the last is nothing of MMEngine's."""
 SCOPES = ("mmengine", "mmcv", "mmseg")
 PACKAGES: Mapping[str, str] = {
     "mmdet": "onedl-mmdetection",

@@ -298,7 +298,7 @@ def _coded_otherwise(dataset: Dataset, masks: Mapping[str, FileRecord]) -> list[
     """
     held = {file: set(record.values or ()) for file, record in masks.items()}
     classes = set(range(1, len(dataset.classes)))
-    coded = [file for file, values in held.items() if 255 in values and values <= {0, 255}]
+    coded = [file for file, values in held.items() if values == {0, 255}]
     plain = [file for file, values in held.items() if values & classes]
     if dataset.ignore_index != 255 or not coded or not plain or any(255 in held[file] for file in plain):
         return []

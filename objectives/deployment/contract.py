@@ -58,7 +58,9 @@ def labelled_images(cfg: Cfg, loader: str = "val_dataloader") -> list[LabelledIm
         for name in names
     ]
     for entry in entries:
-        if IMAGE_SOURCE in cfg and entry.source.is_file() and not entry.image.is_file():  # on a machine that looks on
+        lacking = IMAGE_SOURCE in cfg and entry.source.is_file() and not entry.image.is_file()
+        # On a machine that looks on; a list from elsewhere must not have anything written outside.
+        if lacking and entry.image.resolve().is_relative_to(images.resolve()):
             write_copy(entry.source, cfg[IMAGE_SOURCE], entry.image)
         for path in (entry.image, entry.mask, entry.source):
             if not path.is_file():
