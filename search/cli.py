@@ -18,6 +18,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_show_locals=False,  # a local variable may hold a password
 )
+_debugging = False
 data = typer.Typer(no_args_is_help=True, help="Make, convert and check data sets.", rich_markup_mode=None)
 app.add_typer(data, name="data")
 
@@ -30,28 +31,47 @@ Folder = Annotated[Path, typer.Argument(help="Folder to write, new or empty.")]
 
 def main() -> None:
     """Runs a command: exit status 0 done, 1 failed, 2 bad input, each bad input in one line on stderr."""
-    from mmtuna.search.errors import NotReadyError, StoppedError
-
     warnings.filterwarnings("ignore", module="PIL")  # of images' metadata, which is not read
     try:
         app()
     except InputError as error:
+        from mmtuna.search.errors import NotReadyError
+
         for line in error.problems if isinstance(error, NotReadyError) else [str(error)]:
             print(f"mmtuna: {line}", file=sys.stderr)
         sys.exit(2)
-    except StoppedError as error:
-        print(f"mmtuna: {error}", file=sys.stderr)
-        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(1)
     except Exception as error:
-        from mmtuna.studies.storage.outages import failure_line
-
-        reason = failure_line(error)
-        if reason is None:
+        if _debugging:
             raise
-        print(f"mmtuna: {reason}", file=sys.stderr)
+        print(f"mmtuna: {_line_of(error)}", file=sys.stderr)
         sys.exit(1)
+
+
+def _line_of(error: Exception) -> str:
+    """An error that is no person's mistake, in one line."""
+    from mmtuna.search.errors import StoppedError
+    from mmtuna.studies.storage.outages import failure_line
+
+    reason = str(error) if isinstance(error, StoppedError) else failure_line(error)
+    if reason is None:
+        said = (str(error).strip().splitlines() or ["no reason given"])[0]
+        reason = f"{type(error).__name__}: {said[:300]}; mmtuna --debug COMMAND shows where"
+    return reason
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error that is no bad input came from.")] = False,
+) -> None:
+    global _debugging
+    _debugging = debug
+    if debug:
+        import logging
+
+        logging.basicConfig()
+        logging.getLogger("mmtuna").setLevel(logging.DEBUG)
 
 
 @app.command()

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -101,10 +102,15 @@ def require_new_folder(folder: Path) -> None:
         part.rmdir()
 
 
-def remove_unfinished(folder: Path) -> None:
-    """Removes what a process that was killed left half written in `folder`; only while nobody else writes there."""
+def remove_unfinished(folder: Path, older_than: float = 0.0) -> None:
+    """Removes what a process that was killed left half written in `folder`; only while nobody else writes there.
+
+    Where others may, `older_than` are the seconds for which nobody must have touched it.
+    """
     for path in folder.glob(f"{ASIDE}*"):
         with contextlib.suppress(OSError):  # it is in nobody's way
+            if time.time() - path.lstat().st_mtime < older_than:
+                continue
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:

@@ -16,6 +16,7 @@ from mmtuna.studies.attributes import COPIED_FROM, ID
 from mmtuna.studies.fingerprints import short
 from mmtuna.studies.identity import pass_on
 from mmtuna.studies.leases.leases import reap
+from mmtuna.studies.results import UNREADABLE, rows
 from mmtuna.studies.spec.tables import ResourcesTable, StudyTable
 from mmtuna.studies.storage.opening import engine_of, hide_password, open_storage, study_lock
 from mmtuna.studies.storage.optuna_insides import STUDIES, set_study_system_attr, storage_of, study_system_attrs
@@ -58,7 +59,9 @@ def copy_study(
             "out and set PGPASSWORD, or use ~/.pgpass or a service file"
         )
     name = table.name
-    source, storage = open_existing(table), open_storage(url)
+    source = open_existing(table)
+    rows(source)  # InputError where some cannot be read
+    storage = open_storage(url)
     with study_lock(table.storage, name) as source_lock:
         _refuse_running(source, table, resources)
         if _same_place(source, storage):
@@ -71,7 +74,15 @@ def copy_study(
                 if on_trial is not None:
                     on_trial(done, trials)
 
-            return _copy(source, storage, url, copied)
+            try:
+                return _copy(source, storage, url, copied)
+            except InputError:
+                raise
+            except UNREADABLE as error:
+                raise InputError(
+                    f"study {name} cannot be copied: its database does not hold what mmtuna wrote there ({error}); "
+                    "restore a copy of the database"
+                ) from None
 
 
 def _same_place(source: optuna.Study, storage: optuna.storages.RDBStorage) -> bool:

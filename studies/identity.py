@@ -38,7 +38,8 @@ def id_of(study: optuna.Study) -> str | None:
 
 def ancestors_of(study: optuna.Study) -> tuple[str, ...]:
     """The ids of the studies that it is a copy of, the nearest first."""
-    return tuple(str(entry) for entry in study.user_attrs.get(COPIED_FROM, ()))
+    found = study.user_attrs.get(COPIED_FROM)
+    return tuple(map(str, found)) if isinstance(found, list) else ()
 
 
 @dataclass

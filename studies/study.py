@@ -19,6 +19,7 @@ from mmtuna.studies.begun import moved_preset, refuse_change, space_of
 from mmtuna.studies.fingerprints import merged
 from mmtuna.studies.identity import give_id
 from mmtuna.studies.leases import Lease, Leases
+from mmtuna.studies.results import UNREADABLE, rows
 from mmtuna.studies.sampling import params_key, params_of
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.spec.space import said
@@ -28,6 +29,10 @@ from mmtuna.studies.storage.optuna_insides import enqueued_params, storage_of, t
 from mmtuna.studies.storage.outages import StorageAwayError, is_disk_full, is_outage
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+class DamagedError(InputError):
+    """The study's attributes in the database are not what mmtuna wrote there."""
 
 
 class Budget(enum.Enum):
@@ -68,14 +73,22 @@ def create_or_open(spec: StudySpec, fingerprints: Mapping[str, Mapping[str, Any]
 
 
 def _require_ours(study: optuna.Study) -> None:
+    """InputError for a study that others made, and for one whose attributes were damaged."""
     try:
-        known = FINGERPRINTS in study.user_attrs
-    except ValueError:  # damaged attributes, of which who reads them says more
-        return
-    if not known and study.get_trials(deepcopy=False):
+        attrs = study.user_attrs
+        tables = [attrs.get(name, {}) for name in (SPEC, FINGERPRINTS)]
+        sound = all(isinstance(table, Mapping) for table in tables) and isinstance(attrs.get(WORKERS, 0), int)
+    except UNREADABLE:
+        attrs, sound = {}, False
+    if not sound:
+        raise DamagedError(
+            f"study {study.study_name}: its attributes cannot be read, since the database does not hold what mmtuna "
+            "wrote there; restore a copy of the database, or see what is left with `mmtuna report`"
+        )
+    if FINGERPRINTS not in attrs and study.get_trials(deepcopy=False):
         raise InputError(
-            f"study {study.study_name} is not a study of mmtuna: what its trials were trained on is not known, and "
-            "its values may be anything; take another [study] name or storage"
+            f"study {study.study_name} is not a study of mmtuna: what its trials were trained on is not known, and its "
+            "values may be anything; take another [study] name or storage"
         )
 
 
@@ -96,6 +109,7 @@ def check_opening(spec: StudySpec, fingerprints: Mapping[str, Mapping[str, Any]]
     study = _find(spec.study)
     if study is not None:
         _require_ours(study)
+        rows(study)  # InputError where some cannot be read: nobody shall search beside them
         refuse_change(study, spec, fingerprints)
     return study
 
@@ -110,15 +124,16 @@ def space_for(spec: StudySpec) -> tuple[SearchSpace, str | None]:
     return (spec.search_space(), None) if moved is None else (space_of(study, spec), moved)
 
 
-def open_existing(table: StudyTable, *, to_look: bool = False) -> optuna.Study:
+def open_existing(table: StudyTable, *, to_look: bool = False, damaged: bool = False) -> optuna.Study:
     """The study of `table` as it is; InputError where it does not exist, and then nothing is made, or is not mmtuna's.
 
-    `to_look`: only to read, and quickly.
+    `to_look`: only to read, and quickly; `damaged`: whatever stands in the database.
     """
     study = _find(table, check_version=not to_look)
     if study is None:
         raise InputError(f"study {table.name} does not exist yet; `mmtuna run SPEC` begins it")
-    _require_ours(study)
+    if not damaged:
+        _require_ours(study)
     return study
 
 

@@ -6,10 +6,14 @@ from pathlib import Path
 
 from mmtuna.search.outputs.report import report_file, write_report
 from mmtuna.studies.spec import StudySpec
-from mmtuna.studies.study import open_existing
+from mmtuna.studies.study import DamagedError, open_existing
 
 
 def report(path: Path, out: Path | None) -> None:
     """Writes the report of a study and prints where."""
     spec = StudySpec.load(path)
-    print(write_report(spec, open_existing(spec.study), out or report_file(spec)))
+    try:
+        study = open_existing(spec.study)
+    except DamagedError:  # what is left of it is shown
+        study = open_existing(spec.study, damaged=True)
+    print(write_report(spec, study, out or report_file(spec)))

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import optuna
 
-from mmtuna.objectives.trial_files import CHECKPOINTS, CONFIG, LISTS, StudyFolder, TrialFolder
+from mmtuna.objectives.trial_files import CHECKPOINTS, CONFIG, StudyFolder, TrialFolder
 from mmtuna.search.trials.ownership import claim_folder, ids_of, refuse_foreign
 from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.files import remove_unfinished
 from mmtuna.studies.files.bucket import S3Error
 from mmtuna.studies.files.trial_store import TrialFiles, trial_files
 from mmtuna.studies.results import TrialRow
@@ -19,6 +20,7 @@ from mmtuna.studies.spec.tables import StudyTable
 
 SHARED = "study"
 """The set of what trials share: the split's lists and the manifest."""
+_ABANDONED = 3600.0  # seconds
 _LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 
 
@@ -37,7 +39,7 @@ class StudyFiles:
         self.folder = StudyFolder(table.folder)
         self._table, self._data_root, self._study = table, data_root, study
         self._store: TrialFiles | None = None
-        self._ids: tuple[str, ...] = ()
+        self._ids: tuple[str, ...] | None = None
 
     @property
     def store(self) -> TrialFiles | None:
@@ -51,8 +53,9 @@ class StudyFiles:
         path = self.folder.path / name
         if not is_inside(path, self.folder.path):
             raise InputError(f"{path}: lies outside the study's folder; the study's database was changed from outside")
-        self._ids = self._ids or ids_of(self._study)
-        if self._ids:
+        if self._ids is None:
+            self._ids = ids_of(self._study)
+        if self._ids:  # none: nobody has worked on it since there are ids
             refuse_foreign(self.folder.path, self._study.study_name, self._ids)
         return TrialFolder(path)
 
@@ -111,6 +114,11 @@ class StudyFiles:
             )
         return found
 
+    def clear_abandoned(self) -> None:
+        """Removes what killed processes left half written in trials' folders, unless somebody may still write it."""
+        for path in self.folder.trial(0).path.parent.glob("[!.]*"):
+            remove_unfinished(path, older_than=_ABANDONED)
+
     def push_shared(self, attempt: int) -> None:
         """Sends what trials share, unless a worker of the study did; each has an `attempt` of its own.
 
@@ -162,7 +170,7 @@ class StudyFiles:
             dataset = cfg.get(loader, {}).get("dataset", {})
             if "data_root" in dataset and "ann_file" in dataset:
                 dataset["data_root"] = str(self._data_root.resolve())
-                listed = self.folder.path / LISTS / Path(dataset["ann_file"]).name
+                listed = self.folder.lists[0].with_name(Path(dataset["ann_file"]).name)
                 dataset["ann_file"] = str(listed.resolve())
                 if IMAGE_SOURCE in cfg:
                     dataset["data_prefix"]["img_path"] = str(self.folder.copies.resolve())

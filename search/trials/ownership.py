@@ -50,7 +50,7 @@ def ids_of(study: optuna.Study) -> tuple[str, ...]:
     """The ids whose folders the study may use: its own, then those of what it is a copy of; none where it has none."""
     try:
         own = id_of(study)
-    except ValueError:  # damaged attributes: a folder that has an owner is then not taken for this study's
+    except ValueError:  # damaged attributes, of which a report shows what is left
         return ()
     return () if own is None else (own, *ancestors_of(study))
 

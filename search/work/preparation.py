@@ -18,7 +18,7 @@ from mmtuna.objectives.data.manifest import Manifest, data_fingerprint, mask_fil
 from mmtuna.objectives.data.split import Split, write_lists
 from mmtuna.objectives.objective import SegmentationObjective
 from mmtuna.objectives.prepared import copies_bytes, with_copies, write_copies
-from mmtuna.objectives.trial_files import LISTS, StudyFolder
+from mmtuna.objectives.trial_files import StudyFolder
 from mmtuna.objectives.weights import OnProgress, backbone_files, file_sha256, resolve_weights
 from mmtuna.search.versions import newer_than_tested
 from mmtuna.search.work import checks, probing
@@ -58,7 +58,7 @@ class Preparation:
     def objective(self) -> SegmentationObjective:
         """The objective of the study; the split's lists and the images' copies, if any, are written into its folder."""
         assert self.split is not None
-        write_lists(self.split, self.spec.study.folder / LISTS)
+        write_lists(self.split, StudyFolder(self.spec.study.folder).lists[0].parent)
         self.write_copies((*self.split.train, *self.split.val), StudyFolder(self.spec.study.folder).copies)
         return self.dry_objective()
 

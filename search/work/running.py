@@ -248,6 +248,7 @@ def make_worker(spec: StudySpec, study: optuna.Study, objective: Objective, slot
     )
     queue = StudyQueue(study=study, space=space, seed=table.seed, lock=lock, leases=leases)
     files, retention = StudyFiles(table, spec.data.root, study), Retention(resources.keep_checkpoints)
+    files.clear_abandoned()
     content = Content(study=study, table=table, data=spec.data, space=space, files=files)
     recording = Recording(
         study=study,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -20,7 +21,7 @@ from mmtuna.spaces.trials import LAST_STEP
 from mmtuna.studies.attributes import HISTORY, TABLE2
 from mmtuna.studies.leases.transactions import Lease
 from mmtuna.studies.storage.optuna_insides import as_read
-from mmtuna.studies.storage.outages import DiskFullError, StorageLostError
+from mmtuna.studies.storage.outages import DiskFullError, StorageLostError, failure_line
 from mmtuna.studies.study import Budget, Claim
 
 _DROPPED = "dropped: the lease was lost while this worker did not answer, and the trial is another's"
@@ -108,10 +109,10 @@ class Worker:
             except InputError as gone:
                 self._halt(str(gone))
             else:
-                import traceback
-
-                self.board.say(traceback.format_exc())
-                self._halt(f"slot {slot.index}: {type(error).__name__}: {error}")
+                logging.getLogger("mmtuna").debug("slot %d", slot.index, exc_info=True)
+                said = (str(error).strip().splitlines() or ["no reason given"])[0]
+                line = failure_line(error) or f"{type(error).__name__}: {said}; mmtuna --debug COMMAND shows where"
+                self._halt(f"slot {slot.index}: {line}")
 
     def _halt(self, reason: str) -> None:
         self._reasons.append(reason)

@@ -20,7 +20,12 @@ SQLITE = "sqlite:///"
 def resolve(path: Path, info: ValidationInfo) -> Path:
     """`path` as an absolute one; a relative path starts at the spec file's folder, or where there is none, here."""
     folder: Path = (info.context or {}).get("folder", Path())
-    return (folder / path.expanduser()).resolve()
+    try:
+        return (folder / path.expanduser()).resolve()
+    except RuntimeError:  # ~NAME
+        raise InputError(f"there is no user {path.parts[0].removeprefix('~')} here; give the whole path") from None
+    except (OSError, ValueError) as error:  # ValueError: a null byte
+        raise InputError(f"it can be no path ({getattr(error, 'strerror', None) or error})") from None
 
 
 # Strict mode would refuse a string where a path or a tuple stands, and TOML has neither.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -71,14 +72,36 @@ def is_outage(error: BaseException) -> bool:
 
 
 def failure_line(error: BaseException) -> str | None:
-    """The one line for a person where it is the machine that failed, a full disk or a lost database; None otherwise."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"disk full: {error.filename or 'a file'} cannot be written; free some room and run again"
+    """The one line for a person where it is the machine or the database that failed; None otherwise."""
+    if isinstance(error, OSError) and not isinstance(error, InputError):
+        return _os_line(error)
     if isinstance(error, DiskFullError | StorageLostError):
         return str(error)
     if is_disk_full(error):
         return _DISK_FULL
-    return _LOST if is_outage(error) else None
+    if is_outage(error):
+        return _LOST
+    found = database_error(error)
+    if isinstance(found, sqlalchemy.exc.DBAPIError):
+        # Of a server only what it says itself: a driver's words may repeat the URL with its password.
+        own = getattr(getattr(found.orig, "diag", None), "message_primary", None)
+        reason = str(found.orig) if isinstance(found.orig, sqlite3.Error) else own or type(found.orig).__name__
+        return f"the database does not hold what mmtuna wrote there ({reason.splitlines()[0]}); restore a copy of it"
+    return None
+
+
+def _os_line(error: OSError) -> str | None:
+    name = "a file" if error.filename is None else os.fsdecode(error.filename)
+    place = name if len(name) <= 100 else f"{name[:97]}..."
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"disk full: {place} cannot be written; free some room and run again"
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return "too many open files: this process may not open more; raise the limit (ulimit -n 1024) and run again"
+    try:
+        os.getcwd()
+    except OSError:
+        return "the working directory is gone; change to one that is there and run again"
+    return None if error.filename is None else f"{place}: {error.strerror}"
 
 
 def through_outages(

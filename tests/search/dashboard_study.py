@@ -47,12 +47,12 @@ TOKEN = "correct-horse-battery-staple"
 UUID = "12345678-1234-1234-1234-123456789abc"
 
 
-def make_study(folder: Path, trials: int = 12) -> StudySpec:
+def make_study(folder: Path, trials: int = 12, **fingerprints: dict[str, Any]) -> StudySpec:
     """A study with complete, pruned and failed trials, their files in place, as a search would leave it."""
     path = folder / "study.toml"
     path.write_text(SPEC)
     spec = StudySpec.load(path)
-    study = study_room.create_or_open(spec, {})
+    study = study_room.create_or_open(spec, fingerprints)
     study.sampler = optuna.samplers.RandomSampler(seed=0)
     if trials > len(TABLE2):
         enqueue_table2(study, spec.search_space())

@@ -22,7 +22,8 @@ from mmtuna.spaces.errors import InputError
 from mmtuna.studies import results
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.study import open_existing
-from tests.search.conftest import SPEC, mmtuna
+from tests.processes import alive_in_group
+from tests.search.conftest import SPEC, interrupt, mmtuna, start, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -194,3 +195,13 @@ def test_kept_predictions_serve_where_the_weights_are_gone(
     compare(spec, 0, 1, tmp_path / "compare.png", name)
     with pytest.raises(InputError, match="its weights are deleted"):
         compare(spec, 0, 1, tmp_path / "compare.png", next(n for n in evaluation["images"] if n != name))
+
+
+def test_ctrl_c_ends_in_one_line_and_leaves_nothing(finished: Path, tmp_path: Path) -> None:
+    process = start("export", finished, "-o", tmp_path / "bundle")
+    wait_for(lambda: len(alive_in_group(process.pid)) > 1, 60, "a child writes the bundle")
+    interrupt(process)
+    output = process.communicate(timeout=15)[0]
+    assert process.returncode == 1
+    assert output.splitlines() == ["Aborted."]
+    assert list(tmp_path.iterdir()) == []

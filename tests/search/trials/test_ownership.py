@@ -288,3 +288,16 @@ def test_a_study_of_others_is_not_taken_for_one_of_ours(
     )
     assert done.stderr.count("\n") == 1
     assert "412" not in done.stdout
+
+
+def test_what_a_killed_worker_left_half_drawn_goes_when_the_next_one_begins(make: Make) -> None:
+    spec = make()
+    study = filled(spec)
+    folder = spec.study.folder / "trials/00000"
+    left, fresh = folder / ".overlays.0123456789ab", folder / ".overlays.ba9876543210"
+    for path in (left, fresh):
+        path.mkdir()
+        (path / "0.png").write_bytes(b"half")
+    os.utime(left, (time.time() - 7200,) * 2)
+    work(spec, study, ReplayObjective(), [Slot(0, "cpu", 1)], Console(quiet=True), 2)
+    assert sorted(path.name for path in folder.iterdir()) == [fresh.name, "config.py", "last.pth"]

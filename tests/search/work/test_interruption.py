@@ -79,3 +79,13 @@ def test_the_trial_of_a_living_worker_is_left_alone(write_spec: WriteSpec) -> No
         interrupt(worker)
         assert "its worker is gone" not in worker.communicate(timeout=15)[0]
     assert status(spec)["states"] == {"WAITING": 2}
+
+
+def test_ctrl_c_in_check_ends_in_one_line(write_spec: WriteSpec) -> None:
+    process = start("check", write_spec())
+    wait_for(lambda: len(alive_in_group(process.pid)) > 1, 60, "a child looks at the models")
+    interrupt(process)
+    output = process.communicate(timeout=15)[0]
+    assert process.returncode == 1
+    assert output.splitlines() == ["Aborted."]
+    wait_for(lambda: not alive_in_group(process.pid), 5, "all processes of the group are gone")
