@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mmtuna.objectives.config import build_config, load_base
+from mmtuna.objectives.objective import SegmentationObjective
 from mmtuna.objectives.outcome import Ending, Evaluation, TrialOrder
 from mmtuna.objectives.weights import model_bytes
 from mmtuna.search.work.data import open_dataset
@@ -59,10 +59,10 @@ def build(study: StudySpec) -> dict[str, Any]:
     """Reads the config, edits it for the study and builds its model, as `mmtuna check` does in a child."""
     dataset = open_dataset(study.data)
     lists = (dataset.root / "splits" / "train.txt", dataset.root / "splits" / "val.txt")
-    settings = {**study.train, "batch_size": 2}
-    base = load_base(study.model.base)
-    cfg = build_config(base, settings, dataset=dataset, lists=lists, shapes=set(), weights=None, seed=0)
-    return {"bytes": model_bytes(cfg)}
+    objective = SegmentationObjective(
+        base=study.model.base, dataset=dataset, lists=lists, shapes=set(), folder=study.study.folder, fixed=study.train
+    )
+    return {"bytes": model_bytes(objective.config({"batch_size": 2}, seed=0))}
 
 
 def train(study: StudySpec) -> dict[str, Any]:

@@ -66,8 +66,8 @@ class Child:
 
 
 class ForkServer:
-    """Started at the first child, and anew where it died. It ends with this process, however that ends, and its
-    children with it. Any thread may ask.
+    """Started by `begin` or at the first child, and anew where it died. It ends with this process, however that ends,
+    and its children with it. Any thread may ask.
 
     Args:
         preload: the module that it imports; where that fails, children find out.
@@ -84,6 +84,11 @@ class ForkServer:
     def pid(self) -> int | None:
         """Its process id; None before the first child."""
         return self._process.pid if self._process else None
+
+    def begin(self) -> None:
+        """Starts it now, so that it imports while this process does other things; what fails, the first child tells."""
+        with self._lock, contextlib.suppress(InputError, OSError):
+            self._started()
 
     def fork(self, function: Callable[..., Any], *arguments: Any) -> Child:
         """A child that runs `function(connection, *arguments)`, with this process's sys.path and current folder.

@@ -18,6 +18,7 @@ from mmtuna.objectives.data.manifest import Manifest, data_fingerprint, mask_fil
 from mmtuna.objectives.data.split import Split, write_lists
 from mmtuna.objectives.objective import SegmentationObjective
 from mmtuna.objectives.prepared import copies_bytes, with_copies, write_copies
+from mmtuna.objectives.trial.fork_server import SERVER
 from mmtuna.objectives.trial_files import StudyFolder
 from mmtuna.objectives.weights import OnProgress, backbone_files, file_sha256, resolve_weights
 from mmtuna.search.versions import newer_than_tested
@@ -150,6 +151,7 @@ def prepare(
     process; with `probe` trains one iteration of each combination that matters, unless that is known to go well.
     Writes nothing but into the cache: downloads, what many files held, and what a probe came to.
     """
+    SERVER.begin()  # imports torch while the data are read
     space, moved = space_for(spec)
     ready = Preparation(spec=spec, space=space, own_params=own_params, notes=newer_than_tested())
     ready.notes += [moved] if moved is not None else []
