@@ -105,6 +105,11 @@ def _begin(log: Path) -> None:
 
 
 def _begin_loader() -> None:
-    """In the processes that load images: they end with the training, also when they hang, and when it tells them to."""
+    """In the processes that load images: they end with the training, also when they hang, and with nothing else.
+
+    A cluster's SIGTERM would end them before the training has written its checkpoint. torch, which ends loaders by that
+    signal where they do not end when told to, would answer it whoever sent it; what is left of them, the training's
+    process kills at its end.
+    """
     die_with_parent()
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))

@@ -60,10 +60,11 @@ def may_mount(tmp_path: Path) -> None:
 
 
 def test_sigterm_to_every_process_ends_the_worker_in_time_and_another_goes_on(site: TrainingSite) -> None:
-    """As systemd and Slurm send it: the fork server and the trial hear it too, and only the worker may act on it."""
-    site.lay_out(trials=1, train="iterations = 100\nevaluations = 5")
+    """As systemd and Slurm send it: the fork server, the trial and its loaders hear it too; only the worker may act."""
+    site.lay_out(trials=1, train="iterations = 100\nevaluations = 5\nloader_workers = 2")
     worker = site.launch("run")
     assert until(lambda: site.reported() > 0, 90)
+    assert len(alive_in_group(worker.pid)) >= 5  # with the fork server, the trial and its loaders
     began = time.monotonic()
     os.killpg(worker.pid, signal.SIGTERM)
     assert worker.wait(30) == 1
