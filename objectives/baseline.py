@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mmtuna.objectives.evaluation.metrics import per_image_foreground_iou
 from mmtuna.objectives.trial.process import call_in_child
+from mmtuna.spaces.traces import scratch_folder
 
 
 def measure_without_training(
@@ -28,10 +28,10 @@ def measure_without_training(
     Raises InputError where the model or the weights do not load.
     """
     loader = {**cfg["val_dataloader"], "dataset": {**cfg["val_dataloader"]["dataset"], "ann_file": str(names)}}
-    with tempfile.TemporaryDirectory(prefix="mmtuna-") as folder:
+    with scratch_folder() as folder:
         whole = {**cfg, "val_dataloader": loader}
         found: dict[str, Any] = call_in_child(
-            _measure, whole, folder, list(pictured), str(masks) if masks else "", timeout=timeout
+            _measure, whole, str(folder), list(pictured), str(masks) if masks else "", timeout=timeout
         )
     return found
 

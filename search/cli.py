@@ -5,13 +5,33 @@ from __future__ import annotations
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+from mmtuna.search.work.signals import end_by_ctrl_c
 from mmtuna.spaces.errors import InputError
 
+
+class _Commands(TyperGroup):
+    """Ctrl-C ends a command in one line; by itself typer ends in silence, older ones with status 1."""
+
+    def make_context(self, *args: Any, **extra: Any) -> Any:
+        try:
+            return super().make_context(*args, **extra)
+        except KeyboardInterrupt:
+            end_by_ctrl_c()
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            end_by_ctrl_c()
+
+
 app = typer.Typer(
+    cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
     help="Hyperparameter search for MMSegmentation.",
@@ -30,7 +50,7 @@ Folder = Annotated[Path, typer.Argument(help="Folder to write, new or empty.")]
 
 
 def main() -> None:
-    """Runs a command: exit status 0 done, 1 failed, 2 bad input, each bad input in one line on stderr."""
+    """Runs a command: exit status 0 done, 1 failed, 2 bad input, each bad input in one line on stderr; 130 Ctrl-C."""
     warnings.filterwarnings("ignore", module="PIL")  # of images' metadata, which is not read
     try:
         app()
@@ -41,7 +61,7 @@ def main() -> None:
             print(f"mmtuna: {line}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        sys.exit(1)
+        end_by_ctrl_c()
     except Exception as error:
         if _debugging:
             raise

@@ -10,10 +10,11 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
-from uuid import uuid4
 
 from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.traces import clear_dead, is_of_the_dead, is_of_the_living, marked, remove
 
 ASIDE = "."
 """How names begin of what is being written."""
@@ -45,6 +46,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         if path.is_dir():
             raise PlaceError(f"{path}: is a folder and should be a file; name a file, such as {path / 'NAME'}")
         path.parent.mkdir(parents=True, exist_ok=True)
+    _clear_once(path.absolute().parent)
     part = _beside(path)
     try:
         with _refusing(path, only=part):
@@ -78,6 +80,7 @@ def whole_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
     with _refusing(folder):
         if not replace:
             _require_empty(folder)
+        _clear_once(folder.absolute().parent)
         part = _beside(folder)
         part.mkdir(parents=True)
     try:
@@ -105,16 +108,22 @@ def require_new_folder(folder: Path) -> None:
 def remove_unfinished(folder: Path, older_than: float = 0.0) -> None:
     """Removes what a process that was killed left half written in `folder`; only while nobody else writes there.
 
-    Where others may, `older_than` are the seconds for which nobody must have touched it.
+    Where others may, `older_than` are the seconds for which nobody must have touched what a process left that may live
+    for all that is known here.
     """
     for path in folder.glob(f"{ASIDE}*"):
-        with contextlib.suppress(OSError):  # it is in nobody's way
-            if time.time() - path.lstat().st_mtime < older_than:
-                continue
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+        if not older_than or is_of_the_dead(path.name) or _is_left(path, older_than):
+            remove(path)
+
+
+def _is_left(path: Path, seconds: float) -> bool:
+    try:
+        return not is_of_the_living(path.name) and time.time() - path.lstat().st_mtime >= seconds
+    except OSError:
+        return False
+
+
+_clear_once = lru_cache(maxsize=256)(clear_dead)
 
 
 @contextmanager
@@ -156,4 +165,4 @@ def _swap(part: Path, folder: Path) -> None:
 def _beside(path: Path) -> Path:
     """A hidden name in the same folder (so on the same disk) that no other writer picks."""
     path = path.absolute()
-    return path.with_name(f"{ASIDE}{path.name}.{uuid4().hex[:12]}")
+    return path.with_name(marked(f"{ASIDE}{path.name}."))

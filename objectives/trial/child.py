@@ -18,9 +18,6 @@ from mmtuna.objectives.trial.causes import name_cause
 from mmtuna.objectives.trial.plan import TrialPlan
 from mmtuna.objectives.trial.signals import FROM_OUTSIDE, STACKS, die_with_parent
 
-_LONG_FOLDER = 70
-"""Bytes: a socket's path has room for some 104, and multiprocessing adds 32 to that of the temporary folder."""
-
 
 class ConnectionChannel:
     """JSON messages over a pipe: the two sides share no objects."""
@@ -58,11 +55,11 @@ class ConnectionChannel:
         return answer
 
 
-def main(connection: Connection, plan: TrialPlan) -> None:
-    """Trains `plan` with output in the log of its folder."""
+def main(connection: Connection, plan: TrialPlan, scratch: Path) -> None:
+    """Trains `plan` with output in the log of its folder; `scratch` is the asking process's, which removes it."""
     channel = ConnectionChannel(connection)
     try:
-        _begin(plan.folder.log)
+        _begin(plan.folder.log, scratch)
     except OSError as error:
         cause, message = name_cause(error)
         channel.tell("failed", cause=cause, message=message)
@@ -73,11 +70,18 @@ def main(connection: Connection, plan: TrialPlan) -> None:
     connection.close()
 
 
-def call(connection: Connection, log: str, visible: str | None, function: Any, arguments: tuple[Any, ...]) -> None:
+def call(
+    connection: Connection,
+    log: Path,
+    scratch: Path,
+    visible: str | None,
+    function: Any,
+    arguments: tuple[Any, ...],
+) -> None:
     """Runs `function(*arguments)` and sends its JSON-able result, or the one line of its InputError."""
     from mmtuna.spaces.errors import InputError
 
-    _begin(Path(log))
+    _begin(log, scratch)
     training.prepare_process(1, visible)
     try:
         answer = {"result": function(*arguments)}
@@ -87,13 +91,12 @@ def call(connection: Connection, log: str, visible: str | None, function: Any, a
     connection.close()
 
 
-def _begin(log: Path) -> None:
+def _begin(log: Path, scratch: Path) -> None:
     # Ctrl-C reaches the whole group; the worker decides what becomes of the trial.
     for number in (signal.SIGINT, *FROM_OUTSIDE):
         signal.signal(number, signal.SIG_IGN)
     os.register_at_fork(after_in_child=_begin_loader)
-    if len(os.fsencode(tempfile.gettempdir())) > _LONG_FOLDER:
-        tempfile.tempdir = "/tmp"  # noqa: S108  processes that load images have their sockets below it
+    tempfile.tempdir = str(scratch)  # the sockets of processes that load images, which leave them where they are killed
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from mmtuna.objectives.config import TrialSettings
 from mmtuna.objectives.outcome import Cause
 from mmtuna.objectives.trial.process import call_in_child
 from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.traces import scratch_folder
 
 IMAGES = 2
 """Validation images that are looked at."""
@@ -37,11 +37,11 @@ def probe(entries: Sequence[Entry], visible: str, seconds: float) -> list[str | 
     small = [(_small(cfg), settings) for cfg, settings in entries]
     found: list[str | None] = []
     while len(found) < len(small) and (left := deadline - time.monotonic()) > 0:
-        with tempfile.TemporaryDirectory(prefix="mmtuna-") as folder:
-            told = Path(folder) / "told"
+        with scratch_folder() as folder:
+            told = folder / "told"
             died = None
             try:
-                call_in_child(_probe, small[len(found) :], left, folder, timeout=left + _GRACE, visible=visible)
+                call_in_child(_probe, small[len(found) :], left, str(folder), timeout=left + _GRACE, visible=visible)
             except InputError as error:
                 died = str(error)
             found += [json.loads(line) for line in told.read_text().splitlines()] if told.exists() else []

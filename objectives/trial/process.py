@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any
 
 from mmtuna.objectives.outcome import Cause, Ending, Evaluation, Outcome, Watch
@@ -18,6 +18,7 @@ from mmtuna.objectives.trial.plan import TrialPlan
 from mmtuna.objectives.trial.signals import STACKS
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import remove_unfinished
+from mmtuna.spaces.traces import scratch_folder
 
 _LAST_WORDS = 7.0  # seconds for a last checkpoint, within the 10 that clusters give before they kill
 _LISTEN = 0.2  # seconds between looks at the clock and at requests to stop
@@ -53,8 +54,9 @@ def call_in_child(
     """
     if function.__module__ == "__main__":
         raise InputError(f"{function.__name__} is a function of the main module; a child runs only those of others")
-    with tempfile.NamedTemporaryFile("r", prefix="mmtuna-", suffix=".log") as log:
-        child = SERVER.fork(_child, "call", log.name, visible, function, arguments)
+    with scratch_folder(for_sockets=True) as scratch:
+        log = scratch / "log"
+        child = SERVER.fork(_child, "call", log, scratch, visible, function, arguments)
         try:
             if child.connection.poll(timeout):
                 answer = json.loads(child.connection.recv_bytes())
@@ -63,13 +65,17 @@ def call_in_child(
                 answer = {"error": f"no answer in {timeout:g} s"}
         except (EOFError, OSError):
             child.ended(5.0)
-            lines = [line for line in log.read().splitlines() if line.strip()]
+            lines = [line for line in _lines(log) if line.strip()]
             answer = {"error": f"{function.__name__} failed: {lines[-1] if lines else child.status}"}
         finally:
             child.close()
     if "error" in answer:
         raise InputError(answer["error"])
     return answer["result"]
+
+
+def _lines(log: Path) -> list[str]:
+    return log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
 
 
 @dataclass
@@ -97,13 +103,14 @@ class TrialProcess:
     def run(self) -> Outcome:
         """Starts the child and stays with it to its end. Never leaves a child behind."""
         began, killed_before = time.monotonic(), oom_kills()
-        child = SERVER.fork(_child, "main", self.plan)
-        try:
-            ending, cause, message = self._listen(child, began)
-        finally:
-            child.close()
-            if not self.watch.lost():
-                remove_unfinished(self.plan.folder.path)
+        with scratch_folder(for_sockets=True) as scratch:
+            child = SERVER.fork(_child, "main", self.plan, scratch)
+            try:
+                ending, cause, message = self._listen(child, began)
+            finally:
+                child.close()
+                if not self.watch.lost():
+                    remove_unfinished(self.plan.folder.path)
         if cause is Cause.CRASHED:
             cause, message = name_death(child.status, message, oom_kills() > killed_before)
         return Outcome(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from mmtuna.search.work.progress import watched_preparation
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import write_whole
 from mmtuna.spaces.table2 import TABLE1
+from mmtuna.spaces.traces import scratch_folder
 from mmtuna.studies.spec import StudySpec
 
 
@@ -36,11 +36,11 @@ def measure(
         raise NotReadyError(ready.problems)
     assert ready.dataset is not None
     lines = []
-    with tempfile.TemporaryDirectory(prefix="mmtuna-") as folder:
-        names = Path(folder) / "all.txt"
+    with scratch_folder() as folder:
+        names = folder / "all.txt"
         write_whole(names, "".join(f"{name}\n" for name in ready.dataset.names))
-        objective = ready.dry_objective(copies=Path(folder) / "images")
-        ready.write_copies(ready.dataset.names, Path(folder) / "images")
+        objective = ready.dry_objective(copies=folder / "images")
+        ready.write_copies(ready.dataset.names, folder / "images")
         for decoder in ready.weights:
             params = {"decoder": decoder} if spec.model.base == UNET else {}
             cfg = objective.config(params, seed=spec.study.seed)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from mmtuna.search.trials.files import StudyFiles
 from mmtuna.search.versions import machine, versions
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import require_new_folder
+from mmtuna.spaces.traces import scratch_folder
 from mmtuna.studies import results
 from mmtuna.studies.attributes import FINGERPRINTS
 from mmtuna.studies.results import TrialRow
@@ -62,8 +62,8 @@ def export_trial(
     facts = gather(spec, study, entry, retrained=retrain)
     if retrain:
         spec.study.folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".retrain-", dir=spec.study.folder) as folder:
-            trained = _retrain(spec, entry, Path(folder), say)
+        with scratch_folder(spec.study.folder) as folder:
+            trained = _retrain(spec, entry, folder, say)
             found = build_bundle(trained, out, facts, trained.last, trusted_imports(spec))
     else:
         weights = StudyFiles(spec.study, spec.data.root, study).weights(entry)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from mmtuna.search.outputs.bundle import trusted_imports
 from mmtuna.search.trials.files import StudyFiles
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import whole_file
+from mmtuna.spaces.traces import scratch_folder
 from mmtuna.studies import results
 from mmtuna.studies.results import TrialRow
 from mmtuna.studies.spec import StudySpec
@@ -58,10 +58,10 @@ def compare(spec: StudySpec, a: int, b: int, out: Path, name: str | None = None)
     meta = cfg["val_dataloader"]["dataset"]["metainfo"]
     names = [name] if name is not None else _choose(folder, meta["classes"])
     images = find_named(folder, names)
-    with tempfile.TemporaryDirectory(prefix="mmtuna-") as scratch:
+    with scratch_folder() as scratch:
         masks = {
             f"trial {entry.number}: {spec.study.metric} {entry.value:.4f}": _masks(
-                files, entry, names, Path(scratch) / str(place), trusted_imports(spec)
+                files, entry, names, scratch / str(place), trusted_imports(spec)
             )
             for place, entry in enumerate(pair)
         }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from mmtuna.search.trials.files import StudyFiles
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import whole_folder, write_whole
 from mmtuna.spaces.settings import DEFAULTS
+from mmtuna.spaces.traces import scratch_folder
 from mmtuna.studies import results
 from mmtuna.studies import table2 as tables
 from mmtuna.studies.begun import space_of
@@ -52,16 +52,16 @@ def write_paper(spec: StudySpec, out: Path, console: Console) -> Paper:
     folder = StudyFiles(spec.study, spec.data.root, study).trained(trial)
     name = _most_foreground(folder)
     decoder = str(trial.params.get("decoder", spec.train.get("decoder", DEFAULTS["decoder"])))
-    with whole_folder(out) as part, tempfile.TemporaryDirectory(prefix="mmtuna-") as scratch:
-        lines = measure(spec, console, pictured=[name], masks=Path(scratch))
+    with whole_folder(out) as part, scratch_folder() as scratch:
+        lines = measure(spec, console, pictured=[name], masks=scratch)
         write_whole(part / "table1.json", json.dumps(lines, indent=1) + "\n")
         for suffix, text in _table1(lines, spec.data.classes[1]).items():
             write_whole(part / f"table1.{suffix}", text)
         rows = tables.table2(study, space_of(study, spec))
         for suffix, style in _STYLES:
             write_whole(part / f"table2.{suffix}", style(rows))
-        masks = Path(scratch) / decoder
-        before = read_mask(((masks if masks.is_dir() else Path(scratch) / "base") / name).with_suffix(".png"))
+        masks = scratch / decoder
+        before = read_mask(((masks if masks.is_dir() else scratch / "base") / name).with_suffix(".png"))
         after = read_mask(folder.mask(name))
         files = find_named(folder, [name])[name]
         scan, truth, ignored = read_image(files.image), read_mask(files.mask), ignore_index(folder.read_config())

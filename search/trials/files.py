@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from pathlib import Path
 
 import optuna
@@ -13,6 +12,7 @@ from mmtuna.objectives.trial_files import CHECKPOINTS, CONFIG, StudyFolder, Tria
 from mmtuna.search.trials.ownership import claim_folder, ids_of, refuse_foreign
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import remove_unfinished
+from mmtuna.spaces.traces import clear_dead, scratch_folder
 from mmtuna.studies.files.bucket import S3Error
 from mmtuna.studies.files.trial_store import TrialFiles, trial_files
 from mmtuna.studies.results import TrialRow
@@ -115,8 +115,11 @@ class StudyFiles:
         return found
 
     def clear_abandoned(self) -> None:
-        """Removes what killed processes left half written in trials' folders, unless somebody may still write it."""
-        for path in self.folder.trial(0).path.parent.glob("[!.]*"):
+        """Removes what killed processes left half written in the study's folder, unless somebody may still write it."""
+        trials = self.folder.trial(0).path.parent
+        for path in (self.folder.path, trials):
+            clear_dead(path)
+        for path in trials.glob("[!.]*"):
             remove_unfinished(path, older_than=_ABANDONED)
 
     def push_shared(self, attempt: int) -> None:
@@ -126,8 +129,8 @@ class StudyFiles:
         """
         if self.store is None or self.store.holds(SHARED):
             return
-        with tempfile.TemporaryDirectory(prefix="mmtuna-") as scratch:
-            part = StudyFolder(Path(scratch) / SHARED)
+        with scratch_folder() as scratch:
+            part = StudyFolder(scratch / SHARED)
             for own, copy in zip(self.folder.shared(), part.shared(), strict=True):
                 if own.is_file():
                     copy.parent.mkdir(parents=True, exist_ok=True)
@@ -139,8 +142,8 @@ class StudyFiles:
         if store.known(SHARED) and all(path.is_file() for path in self.folder.shared()):
             return
         self.folder.path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".study-", dir=self.folder.path) as scratch:
-            part = StudyFolder(Path(scratch) / SHARED)
+        with scratch_folder(self.folder.path) as scratch:
+            part = StudyFolder(scratch / SHARED)
             if not store.fetch(SHARED, part.path):
                 return
             for own, copy in zip(self.folder.shared(), part.shared(), strict=True):

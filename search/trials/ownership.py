@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import re
-import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import optuna
 from mmtuna.objectives.trial_files import StudyFolder, TrialFolder
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import write_json_whole
+from mmtuna.spaces.traces import marked
 from mmtuna.studies import results
 from mmtuna.studies.identity import StudyGoneError, ancestors_of, id_of
 from mmtuna.studies.results import TrialRow
@@ -124,7 +124,7 @@ def claim_folder(folder: StudyFolder, study: optuna.Study) -> None:
 
 def _write_new(path: Path, note: Owner) -> bool:
     """Writes the file, whole, unless there is one; whether it did."""
-    part = path.with_name(f"{path.name}.{secrets.token_hex(6)}")
+    part = path.with_name(marked(f"{path.name}."))
     write_json_whole(part, asdict(note))
     try:
         os.link(part, path)  # which no other process can do as well

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,6 +27,7 @@ from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Categorical
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.settings import DECODERS, DEFAULTS
+from mmtuna.spaces.traces import scratch_folder
 from mmtuna.studies.sampling import check_sampler
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.study import space_for
@@ -179,9 +179,9 @@ def _probe(ready: Preparation) -> None:
     mark = probing.mark_of(ready.spec.describe(), ready.fingerprints(), ready.devices)
     found = probing.remembered(mark)
     if found is None:
-        with tempfile.TemporaryDirectory(prefix="mmtuna-") as folder:
-            objective, split = ready.dry_objective(copies=Path(folder)), _few(ready)
-            ready.write_copies((*split.train, *split.val), Path(folder))
+        with scratch_folder() as folder:
+            objective, split = ready.dry_objective(copies=folder), _few(ready)
+            ready.write_copies((*split.train, *split.val), folder)
             found = probing.probe_all(objective, ready.space, split, ready.devices)
         ready.problems += found.problems
         if not found.problems:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -25,6 +24,7 @@ from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import write_whole
 from mmtuna.spaces.parameter import Params, Value
 from mmtuna.spaces.search_space import SearchSpace
+from mmtuna.spaces.traces import scratch_folder
 
 SECONDS = 60.0
 """How long a probe may take; what it has not come to by then is left out, and told."""
@@ -108,8 +108,8 @@ def probe_all(
     """Tries the combinations, small ones two at a time on a CPU, until all are done or `seconds` are over."""
     visible = visible_to_child(devices[0])
     planned = combinations(space)
-    with tempfile.TemporaryDirectory(prefix="mmtuna-") as folder:
-        trying = _Trying(replace(objective, lists=write_lists(split, Path(folder))), visible)
+    with scratch_folder() as folder:
+        trying = _Trying(replace(objective, lists=write_lists(split, folder)), visible)
         two = not visible and _pixels(objective, planned) <= _TWO_AT_A_TIME
         lanes = [planned[0::2], planned[1::2]] if two else [planned]
         with ThreadPoolExecutor(max_workers=len(lanes)) as pool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 
 @contextmanager
@@ -34,3 +36,10 @@ def on_signals(request_stop: Callable[[], None], say: Callable[[str], None]) -> 
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def end_by_ctrl_c() -> NoReturn:
+    """Ends a command that Ctrl-C has interrupted: one line, and the exit status that shells have for it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one in Python's end would print where it stood
+    print("mmtuna: stopped by Ctrl-C", file=sys.stderr)
+    sys.exit(128 + signal.SIGINT)

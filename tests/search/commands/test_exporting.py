@@ -202,6 +202,6 @@ def test_ctrl_c_ends_in_one_line_and_leaves_nothing(finished: Path, tmp_path: Pa
     wait_for(lambda: len(alive_in_group(process.pid)) > 1, 60, "a child writes the bundle")
     interrupt(process)
     output = process.communicate(timeout=15)[0]
-    assert process.returncode == 1
-    assert output.splitlines() == ["Aborted."]
+    assert process.returncode == 130
+    assert output.splitlines() == ["mmtuna: stopped by Ctrl-C"]
     assert list(tmp_path.iterdir()) == []

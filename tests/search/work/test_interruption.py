@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import signal
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.processes import alive_in_group
-from tests.search.conftest import interrupt, mmtuna, start, status, wait_for
+from tests.search.conftest import ENVIRONMENT, interrupt, mmtuna, start, status, wait_for
 
 WriteSpec = Callable[..., Path]
 LONG = "# long enough to be caught in the middle\n"
@@ -26,6 +28,13 @@ def long_spec(write_spec: WriteSpec) -> tuple[Path, Path]:
     text = spec.read_text().replace("iterations = 8", "iterations = 100000")
     spec.write_text(text.replace("trials = 3", "trials = 2"))
     return spec, spec.parent / "runs" / "tiny" / "trials"
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """With room for the path of a socket, which the folders of tests do not have."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        yield Path(folder)
 
 
 def make_short(trials: Path, spec: Path) -> None:
@@ -54,19 +63,32 @@ def test_a_signal_puts_running_trials_back_and_leaves_no_process(write_spec: Wri
     assert status(spec)["trials"][0]["params"] == found["trials"][0]["params"]
 
 
-def test_kill_9_leaves_no_child_and_the_next_worker_trains_the_trial_again(write_spec: WriteSpec) -> None:
+def test_kill_9_leaves_no_child_and_the_next_worker_trains_the_trial_again(
+    write_spec: WriteSpec, short_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does anything else stay: the next worker clears what it wrote at that moment, and its loaders' sockets."""
+    temporary = short_folder
+    (temporary / "mmtuna-notes").write_text("a person's own")
+    monkeypatch.setitem(ENVIRONMENT, "TMPDIR", str(temporary))
     spec, trials = long_spec(write_spec)
+    spec.write_text(spec.read_text().replace(LONG, "loader_workers = 2\n"))
     process = start("run", spec)
     wait_for(lambda: caught_in_the_middle(spec, trials), 60, "training begins")
     process.kill()
     process.communicate(timeout=15)
     wait_for(lambda: not alive_in_group(process.pid), 5, "all processes of the group are gone")
     assert status(spec)["states"] == {"RUNNING": 1}
+    left = [path for path in temporary.rglob("*") if "listener-" in path.name]
+    assert left, "the loaders' sockets"
 
+    half = trials / "00000" / f".overlays.{left[0].relative_to(temporary).parts[0].removeprefix('mmtuna-')}"
+    half.mkdir()  # as if it had been drawing them
     make_short(trials, spec)
     done = mmtuna("run", spec)
     assert "trial 0: its worker is gone, it is trained again" in done.stdout
     assert status(spec)["trials"][0]["cause"] == "deadline"
+    assert not half.exists()
+    assert {path.name for path in temporary.iterdir()} <= {"mmtuna-notes", f"torchinductor_{getpass.getuser()}"}
 
 
 def test_the_trial_of_a_living_worker_is_left_alone(write_spec: WriteSpec) -> None:
@@ -86,6 +108,6 @@ def test_ctrl_c_in_check_ends_in_one_line(write_spec: WriteSpec) -> None:
     wait_for(lambda: len(alive_in_group(process.pid)) > 1, 60, "a child looks at the models")
     interrupt(process)
     output = process.communicate(timeout=15)[0]
-    assert process.returncode == 1
-    assert output.splitlines() == ["Aborted."]
+    assert process.returncode == 130
+    assert output.splitlines() == ["mmtuna: stopped by Ctrl-C"]
     wait_for(lambda: not alive_in_group(process.pid), 5, "all processes of the group are gone")
