@@ -92,7 +92,7 @@ for thread in threads:
     thread.start()
 for thread in threads:
     thread.join()
-print(found)
+print([os.path.dirname(place) for place in found])
 try:
     call_in_child(mine)
 except InputError as error:
