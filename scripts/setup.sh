@@ -39,6 +39,13 @@ step "packages of mmtuna and $*" locked -r locks/core.txt $(printf -- '-r locks/
 step "$(pinned torch)" install -c constraints.txt ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "$(pinned torch)"
 step "mmtuna itself" locked -e .
 compiled() { PYTHONDONTWRITEBYTECODE='' "$venv/bin/python" -c "$1"; }
-# The locks have opencv-python-headless in the place of opencv-python, which needs libGL and an X library.
-step "first import" compiled 'import cv2, mmtuna.search.cli, mmtuna.objectives.trial.child'
+both() {
+  local failed=0
+  compiled "$1" & compiled "$2" || failed=1
+  wait $! || failed=1
+  return $failed
+}
+# Of the command and of the trials, side by side. A missing libGL would show here: the locks have
+# opencv-python-headless in the place of opencv-python, which needs it and an X library.
+step "first imports" both 'import mmtuna.search.commands.run' 'import cv2, mmtuna.objectives.trial.preload'
 echo "setup: done in $SECONDS s"
