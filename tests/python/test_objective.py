@@ -244,7 +244,7 @@ base_channels = 4
 input_size = 64
 inference = "whole"
 optimizer = "AdamW"
-iterations = 400
+iterations = 60
 evaluations = 20
 [resources]
 devices = ["cpu"]
@@ -334,7 +334,7 @@ def test_names_that_are_not_there_are_refused() -> None:
 
 
 def test_leases_show_others_that_a_trial_is_trained(make_spec: MakeSpec) -> None:
-    spec = make_spec(train={**TRAIN, "iterations": 200, "evaluations": 20})
+    spec = make_spec(train={**TRAIN, "iterations": 40, "evaluations": 8})
     study = mmtuna.open_study(spec)
     seen: list[tuple[int, ...]] = []
     thread = threading.Thread(target=lambda: study.optimize(mmtuna.Objective(spec), n_trials=1))

@@ -34,21 +34,23 @@ def seconds(*command: object) -> float:
     return time.perf_counter() - began
 
 
-def replayed(tmp_path: Path) -> Path:
-    spec = tmp_path / "study.toml"
+@pytest.fixture(scope="module")
+def replayed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study that these tests only look at."""
+    spec = tmp_path_factory.mktemp("replayed") / "study.toml"
     spec.write_text('[study]\nname = "r"\ntrials = 12\n[data]\nroot = "."\n[replay]\n[space]\npreset = "paper"\n')
     assert mmtuna("replay", spec).returncode == 0
     return spec
 
 
-def test_help_and_status_start_quickly(tmp_path: Path) -> None:
+def test_help_and_status_start_quickly(replayed: Path) -> None:
     """Help in absolute time; status beside the libraries it needs, as machines differ in how fast these load.
 
     Each by its fastest call, in turn: the others were measured with something else on the machine.
     """
     calls = {
         "help": ("-m", "mmtuna", "--help"),
-        "status": ("-m", "mmtuna", "status", replayed(tmp_path)),
+        "status": ("-m", "mmtuna", "status", replayed),
         "libraries": ("-c", LIBRARIES),
     }
     best = dict.fromkeys(calls, math.inf)
@@ -60,9 +62,8 @@ def test_help_and_status_start_quickly(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["status", "SPEC"], ["report", "SPEC"], ["table2", "SPEC"]])
-def test_commands_that_only_look_do_not_import_torch(tmp_path: Path, arguments: list[str]) -> None:
-    spec = replayed(tmp_path) if "SPEC" in arguments else tmp_path
-    words = [str(spec) if word == "SPEC" else word for word in arguments]
+def test_commands_that_only_look_do_not_import_torch(replayed: Path, arguments: list[str]) -> None:
+    words = [str(replayed) if word == "SPEC" else word for word in arguments]
     code = (
         "import sys\nfrom mmtuna.search.cli import app\n"
         f"try:\n    app({words!r})\nexcept SystemExit:\n    pass\n"
@@ -79,7 +80,7 @@ def test_init_writes_a_spec_that_is_ready(tmp_path: Path, phantom: Path) -> None
     spec = tmp_path / "mine" / "study.toml"
     text = spec.read_text().replace('pretrained = "auto"', 'pretrained = "none"')
     spec.write_text(text.replace("[train]\n", "[train]\nbase_channels = 2\n"))
-    ready = mmtuna("check", spec, "--json")
+    ready = mmtuna("check", spec, "--quick", "--json")
     assert ready.returncode == 0, ready.stdout
     assert json.loads(ready.stdout)["ready"] is True
     assert not (tmp_path / "mine" / "runs").exists()
@@ -136,8 +137,8 @@ def test_data_commands(tmp_path: Path) -> None:
     assert "Subject_01.mat" in nothing.stderr
 
 
-def test_targets_that_cannot_be_written_are_named(tmp_path: Path, phantom: Path) -> None:
-    spec = replayed(tmp_path)
+def test_targets_that_cannot_be_written_are_named(tmp_path: Path, phantom: Path, replayed: Path) -> None:
+    spec = replayed
     file = tmp_path / "taken"
     file.write_text("")
     cases: list[tuple[list[object], str]] = [
@@ -154,8 +155,8 @@ def test_targets_that_cannot_be_written_are_named(tmp_path: Path, phantom: Path)
         assert line.startswith(f"mmtuna: {said}"), line
 
 
-def test_table_2_of_a_replayed_study_in_every_format(tmp_path: Path) -> None:
-    spec = replayed(tmp_path)
+def test_table_2_of_a_replayed_study_in_every_format(replayed: Path) -> None:
+    spec = replayed
     for style, begins in (("markdown", "| row |"), ("csv", "row,settings"), ("latex", "\\begin{tabular}")):
         assert mmtuna("table2", spec, "--format", style).stdout.startswith(begins)
     assert "0.7600" in mmtuna("table2", spec).stdout
