@@ -86,7 +86,11 @@ def test_errors_are_told_apart(error: Exception, outage: bool, full: bool) -> No
         (OSError(28, "No space", "/a/b"), "disk full: /a/b cannot be written; free some room and run again"),
         (OSError(122, "Quota"), "disk full: a file cannot be written; free some room and run again"),
         (OSError(2, "No such file"), None),
-        (WRONG, None),
+        (
+            WRONG,
+            "the database does not hold what mmtuna wrote there (no such table: trials); restore a copy of it",
+        ),
+        (ValueError("not the database's"), None),
     ],
 )
 def test_what_a_command_says_of_a_machine_that_fails(error: Exception, line: str | None) -> None:
