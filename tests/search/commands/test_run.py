@@ -7,7 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from mmtuna.search.work.running import replay_study
+from mmtuna.studies.spec import StudySpec
 from tests.search.conftest import mmtuna, start, status
 
 WriteSpec = Callable[..., Path]
@@ -131,10 +134,9 @@ def test_every_sampler_fills_a_replayed_study(tmp_path: Path, sampler: str) -> N
         '[space.params.crop]\nchoices = ["none", 192, 224, 288, 320]\n[space.params.iterations]\nchoices = [200, 400]\n'
         "[space.params.weight_decay]\nchoices = [1e-4, 1e-3]\n"
     )
-    done = mmtuna("replay", spec, "--slots", "3", "--json")
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["finished"] == 24
-    cells = {json.dumps(trial["params"], sort_keys=True) for trial in status(spec)["trials"]}
+    study = replay_study(StudySpec.load(spec), Console(quiet=True), slots=3)
+    assert [trial.state.is_finished() for trial in study.trials] == [True] * 24
+    cells = {json.dumps(trial.params, sort_keys=True) for trial in study.trials}
     if sampler in ("grid", "auto"):
         assert len(cells) == 20
 
