@@ -411,10 +411,13 @@ def test_what_predict_py_cannot_do_is_refused(make: Callable[[str], Made], monke
 
 
 def test_mean_and_std_are_told_in_rgb_order_whatever_the_network_sees(make: Callable[[str], Made]) -> None:
-    rgb, bgr = (make(case).summary["input"] for case in ("fcn-whole", "fcn-slide-oblong"))
+    cfg = make("fcn-whole").trial.read_config()
+    rgb = contract.input_contract(cfg)
+    cfg["model"]["data_preprocessor"] |= {"bgr_to_rgb": False, "rgb_to_bgr": False}
+    bgr = contract.input_contract(cfg)
     assert rgb["mean"] == [123.675, 116.28, 103.53]
     assert bgr["mean"] == [103.53, 116.28, 123.675]
-    assert bgr["pad"] == {"size_divisor": 16}
+    assert rgb["pad"] == bgr["pad"]
 
 
 # --- predict.py's own arithmetic, against what it stands in for ---
