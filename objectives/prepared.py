@@ -1,13 +1,14 @@
-"""8-bit copies of images that stock MMSegmentation cannot read as the spec says: written once, named by the configs.
+"""Copies of images and masks that stock MMSegmentation cannot read as the spec says: made once, named by the configs.
 
-The copies are made by the very function that predict.py reads an image with, so a bundle sees the same pixels.
+Images are 8-bit copies, made by the very function that predict.py reads an image with, so a bundle sees the same
+pixels; masks are copies whose values are class indices.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -19,9 +20,10 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from mmtuna.objectives import predict
-from mmtuna.objectives.data.dataset import Dataset
-from mmtuna.objectives.data.manifest import Manifest, image_file
-from mmtuna.objectives.data.reading import strict_decoders
+from mmtuna.objectives.data.dataset import Dataset, MaskRule
+from mmtuna.objectives.data.manifest import Manifest, image_file, mask_file
+from mmtuna.objectives.data.reading import read_classes, strict_decoders
+from mmtuna.objectives.trial_files import MASK_COPIES
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import whole_file
 
@@ -78,12 +80,17 @@ def _percentile(counts: NDArray[np.int64], percent: float) -> int:
 def with_copies(dataset: Dataset, folder: Path) -> Dataset:
     """The data set as its configs name it: images are the copies in `folder`, which need not be there yet.
 
-    A data set that is read as it is comes back as it is.
+    Masks are those in the folder `masks` beside it where they are no class indices. A data set that is read as it is
+    comes back as it is.
     """
-    if not dataset.rule:
-        return dataset
-    source = {"img_path": dataset.images, "img_suffix": dataset.image_suffix, **rule_of(dataset)}
-    return replace(dataset, images=str(folder.resolve()), image_suffix=".png", source=source)
+    if dataset.rule:
+        source = {"img_path": dataset.images, "img_suffix": dataset.image_suffix, **rule_of(dataset)}
+        dataset = replace(dataset, images=str(folder.resolve()), image_suffix=".png", source=source)
+    if dataset.mask_rule.values is not None:
+        source = {"seg_map_path": dataset.masks, "seg_map_suffix": dataset.mask_suffix, **mask_rule_of(dataset)}
+        masks = str(folder.resolve().with_name(MASK_COPIES))
+        dataset = replace(dataset, masks=masks, mask_suffix=".png", mask_source=source)
+    return dataset
 
 
 def rule_of(dataset: Dataset) -> predict.Rule:
@@ -93,30 +100,56 @@ def rule_of(dataset: Dataset) -> predict.Rule:
     return {"channels": None if channels is None else list(channels), "range": None if span is None else list(span)}
 
 
+def mask_rule_of(dataset: Dataset) -> dict[str, Any]:
+    """The masks' rule as JSON holds it; `mask_rule_from` reads it."""
+    rule = dataset.mask_rule
+    return {
+        "values": [list(codes) for codes in rule.values or ()],
+        "ignored": list(rule.ignored),
+        "ignore_index": rule.ignore_index,
+    }
+
+
+def mask_rule_from(source: Mapping[str, Any]) -> MaskRule:
+    """The rule of a config's MASK_SOURCE."""
+    return MaskRule(
+        values=tuple(tuple(codes) for codes in source["values"]),
+        ignored=tuple(source["ignored"]),
+        ignore_index=int(source["ignore_index"]),
+    )
+
+
 def copies_bytes(dataset: Dataset, manifest: Manifest) -> int:
-    """About the bytes that copies of all images take at most; 0 where none are made."""
-    if not dataset.rule:
-        return 0
-    known = (manifest.records.get(image_file(dataset, name)) for name in dataset.names)
-    taken = len(dataset.rule.channels or ())
-    return sum(record.height * record.width * (taken or (3 if record.bits == 8 else 1)) for record in known if record)
+    """About the bytes that copies of all images and masks take at most; 0 where none are made."""
+    taken, total = len(dataset.rule.channels or ()), 0
+    for name in dataset.names:
+        record = manifest.records.get(image_file(dataset, name))
+        if record is None:
+            continue
+        channels = (taken or (3 if record.bits == 8 else 1)) if dataset.rule else 0
+        total += record.height * record.width * (channels + (dataset.mask_rule.values is not None))
+    return total
 
 
 def write_copies(dataset: Dataset, names: Iterable[str], manifest: Manifest, folder: Path) -> None:
-    """Writes an 8-bit PNG of each image into `folder`, unless it lies there; each whole or not at all.
+    """Writes the copies that `with_copies` names for `names`, unless they lie there; each whole or not at all.
 
-    Any number of processes may do so at the same time. InputError where an image is not what the manifest says.
+    Any number of processes may do so at the same time. InputError where a file is not what the manifest says.
     """
-    if not dataset.rule:
-        return
-    rule = rule_of(dataset)
+    named = with_copies(dataset, folder)
 
     def write(name: str) -> None:
-        record = manifest.records[image_file(dataset, name)]
-        path = folder / f"{name}.png"
-        if not _is_made_from(path, _mark(record.sha256, rule)):
-            write_copy(dataset.image_path(name), rule, path, sha256=record.sha256)
+        if named.source is not None:
+            sha256, path = manifest.records[image_file(dataset, name)].sha256, named.image_path(name)
+            if not _is_made_from(path, _mark(sha256, rule_of(dataset))):
+                write_copy(dataset.image_path(name), rule_of(dataset), path, sha256=sha256)
+        if named.mask_source is not None:
+            sha256, path = manifest.records[mask_file(dataset, name)].sha256, named.mask_path(name)
+            if not _is_made_from(path, _mark_of_mask(sha256, dataset.mask_rule)):
+                write_mask_copy(dataset.mask_path(name), dataset.mask_rule, path, sha256=sha256)
 
+    if named.source is None and named.mask_source is None:
+        return
     with strict_decoders(), ThreadPoolExecutor(_THREADS) as pool:
         for _ in pool.map(write, names):
             pass
@@ -124,17 +157,36 @@ def write_copies(dataset: Dataset, names: Iterable[str], manifest: Manifest, fol
 
 def write_copy(source: Path, rule: predict.Rule, path: Path, *, sha256: str | None = None) -> None:
     """Writes the 8-bit PNG copy of one image; InputError where its hash is not `sha256`, if that is given."""
+    data, found = _read_known(source, sha256)
+    pixels = predict.decode(data, rule)
+    grey = (pixels[..., :1] == pixels).all()
+    _write_png(np.ascontiguousarray(pixels[..., 0]) if grey else pixels, path, _mark(found, rule))
+
+
+def write_mask_copy(source: Path, rule: MaskRule, path: Path, *, sha256: str | None = None) -> None:
+    """Writes a mask's class indices as PNG; InputError where its hash is not `sha256`, if that is given."""
+    data, found = _read_known(source, sha256)
+    _write_png(read_classes(data, rule), path, _mark_of_mask(found, rule))
+
+
+def _read_known(source: Path, sha256: str | None) -> tuple[bytes, str]:
     data = source.read_bytes()
     found = hashlib.sha256(data).hexdigest()
     if sha256 not in (None, found):
         raise InputError(f"{source}: changed while it was being read; start again")
-    pixels = predict.decode(data, rule)
-    grey = (pixels[..., :1] == pixels).all()
+    return data, found
+
+
+def _write_png(pixels: NDArray[np.uint8], path: Path, mark: str) -> None:
     text = PngInfo()
-    text.add_text(_MADE_FROM, _mark(found, rule))
+    text.add_text(_MADE_FROM, mark)
     with whole_file(path) as part:
-        picture: Any = Image.fromarray(np.ascontiguousarray(pixels[..., 0]) if grey else pixels)
+        picture: Any = Image.fromarray(pixels)
         picture.save(part, format="PNG", pnginfo=text, compress_level=1)
+
+
+def _mark_of_mask(sha256: str, rule: MaskRule) -> str:
+    return hashlib.sha256(json.dumps([sha256, *vars(rule).values()]).encode()).hexdigest()
 
 
 def _mark(sha256: str, rule: predict.Rule) -> str:

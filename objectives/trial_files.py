@@ -19,7 +19,7 @@ PREDICTIONS = "predictions"
 OVERLAYS = "overlays"
 WORK = "work"
 CHECKPOINTS = (LAST, BEST)
-MANIFEST, LISTS, COPIES = "manifest.json", "splits", "images"
+MANIFEST, LISTS, COPIES, MASK_COPIES = "manifest.json", "splits", "images", "masks"
 
 
 def trial_name(number: int) -> str:
@@ -154,6 +154,11 @@ class StudyFolder:
     def copies(self) -> Path:
         """Folder of the 8-bit copies of images that configs name where the data set needs them."""
         return self.path / COPIES
+
+    @property
+    def mask_copies(self) -> Path:
+        """Folder of the masks' copies, whose values are class indices, likewise."""
+        return self.path / MASK_COPIES
 
     def trial(self, number: int) -> TrialFolder:
         """Where trial `number` keeps its files."""

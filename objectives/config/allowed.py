@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mmtuna.objectives.data.dataset import IMAGE_SOURCE
+from mmtuna.objectives.data.dataset import IMAGE_SOURCE, MASK_SOURCE
 from mmtuna.spaces.errors import InputError
 
 RUNNER_KEYS = (
@@ -20,8 +20,8 @@ RUNNER_KEYS = (
     *("custom_imports", "env_cfg", "log_processor", "log_level", "visualizer", "default_scope", "test_pipeline"),
 )
 """What Runner.from_cfg reads, and test_pipeline, which mmseg's inference API reads."""
-TRIAL_KEYS = (*RUNNER_KEYS, "load_from", "resume", "randomness", "compile", IMAGE_SOURCE)
-"""The names that a trial's config may set; the last is nothing of MMEngine's."""
+TRIAL_KEYS = (*RUNNER_KEYS, "load_from", "resume", "randomness", "compile", IMAGE_SOURCE, MASK_SOURCE)
+"""The names that a trial's config may set; the last two are nothing of MMEngine's."""
 SCOPES = ("mmengine", "mmcv", "mmseg")
 PACKAGES: Mapping[str, str] = {
     "mmdet": "onedl-mmdetection",

@@ -15,7 +15,7 @@ from mmtuna.objectives.config.dotted import set_key
 from mmtuna.objectives.config.initial import use_files
 from mmtuna.objectives.config.schedules import fit_schedule
 from mmtuna.objectives.config.settings import TrialSettings
-from mmtuna.objectives.data.dataset import IMAGE_SOURCE, Dataset
+from mmtuna.objectives.data.dataset import IMAGE_SOURCE, MASK_SOURCE, Dataset
 from mmtuna.spaces.effects import NEEDS
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Value
@@ -76,6 +76,8 @@ def build_config(
     cfg["randomness"] = {"seed": seed}
     if dataset.source is not None:  # nothing of MMEngine's: says what the images were made from
         cfg[IMAGE_SOURCE] = dict(dataset.source)
+    if dataset.mask_source is not None:
+        cfg[MASK_SOURCE] = dict(dataset.mask_source)
     for name, value in values.items():
         if "." in name:
             set_key(cfg, name, value, f"base config {base.name}")
@@ -187,8 +189,8 @@ def _dataset(dataset: Dataset, names: Path, steps: pipeline.Pipeline) -> Cfg:
         "ann_file": str(names.resolve()),
         "img_suffix": dataset.image_suffix,
         "seg_map_suffix": dataset.mask_suffix,
-        "metainfo": {"classes": list(dataset.classes), "palette": _palette(len(dataset.classes))},
-        "reduce_zero_label": False,
+        "metainfo": {"classes": list(dataset.classes), "palette": _palette(dataset)},
+        "reduce_zero_label": dataset.mask_rule.reduce_zero_label,
         "pipeline": copy.deepcopy(steps),
     }
     if dataset.ignore_index != 255:
@@ -203,7 +205,10 @@ _COLOURS = (
 )
 
 
-def _palette(classes: int) -> list[list[int]]:
+def _palette(dataset: Dataset) -> list[list[int]]:
+    classes = len(dataset.classes)
+    if dataset.palette:
+        return [list(colour) for colour in dataset.palette]
     # Past the eight named colours, steps that are coprime to 256 keep the colours distinct.
     more = [((37 * k) % 256, (97 * k) % 256, (171 * k) % 256) for k in range(len(_COLOURS), classes)]
     return [list(colour) for colour in (*_COLOURS, *more)[:classes]]

@@ -9,7 +9,7 @@ import csv
 import os
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,10 @@ from mmtuna.spaces.errors import InputError
 MASK_EXTENSIONS = SUFFIXES | {".gif"}
 IMAGE_SOURCE = "image_source"
 """Key of a config whose images are 8-bit copies: img_path and img_suffix of the originals, channels and range."""
+MASK_SOURCE = "mask_source"
+"""Key of a config whose masks are copies of class indices: seg_map_path and seg_map_suffix of the originals, rule."""
+Code = int | str
+"""What stands in a mask's pixel: its value 0..255, or its colour as "#rrggbb"."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,14 +41,40 @@ class ImageRule:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MaskRule:
+    """How a mask's pixels become class indices where they are none.
+
+    `values[i]` holds the values or colours of class `i`, and `ignored` those that count nowhere, beside the value
+    `ignore_index`; what stands in neither is refused. None: values are class indices. `reduce_zero_label` is
+    MMSegmentation's: 0 counts nowhere, and class `i` is written as `i + 1`.
+    """
+
+    values: tuple[tuple[Code, ...], ...] | None = None
+    ignored: tuple[Code, ...] = ()
+    reduce_zero_label: bool = False
+    ignore_index: int = 255
+
+    def __bool__(self) -> bool:
+        return self.values is not None or self.reduce_zero_label
+
+    @property
+    def has_colours(self) -> bool:
+        """Whether masks are read by their colours."""
+        return any(isinstance(code, str) for codes in self.values or () for code in codes)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Dataset:
     """Where the images and masks lie, and what the mask values mean; says nothing about the files' contents.
 
     `classes[i]` names mask value `i` (class 0 is the background by convention); `ignore_index`, 0..255, marks pixels
-    that count nowhere. `rule` says how images are read. `subjects` maps an image's name to its subject (patient, eye)
-    and is empty when unknown. `names` are the images' names, sorted, relative to the image folder, "/" between folders,
-    without the suffix; `left_out` are image files of that folder with another suffix. Where `images` are 8-bit copies,
-    `source` tells what of: img_path, img_suffix and the rule, as predict.py takes it.
+    that count nowhere. `rule` says how images are read, `mask_rule` how masks are. `subjects` maps an image's name to
+    its subject (patient, eye) and is empty when unknown. `names` are the images' names, sorted, relative to the image
+    folder, "/" between folders, without the suffix; `left_out` are image files of that folder with another suffix.
+    `folders`, within the image folder and the mask folder, are those that count; () stands for all. `palette` holds a
+    colour (red, green, blue, 0..255) a class, for pictures; () leaves the choice to us. Where `images` are 8-bit
+    copies, `source` tells what of: img_path, img_suffix and the rule, as predict.py takes it; `mask_source` likewise of
+    masks: seg_map_path, seg_map_suffix and the rule.
     """
 
     root: Path
@@ -55,10 +85,14 @@ class Dataset:
     classes: tuple[str, ...]
     ignore_index: int = 255
     rule: ImageRule = ImageRule()
+    mask_rule: MaskRule = MaskRule()
+    palette: tuple[tuple[int, int, int], ...] = ()
     subjects: Mapping[str, str] = field(default_factory=dict)
     names: tuple[str, ...]
+    folders: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     source: Mapping[str, Any] | None = None
+    mask_source: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         _check_classes(self.classes, self.ignore_index)
@@ -75,11 +109,15 @@ class Dataset:
         mask_suffix: str | None = None,
         ignore_index: int = 255,
         rule: ImageRule | None = None,
+        mask_rule: MaskRule | None = None,
+        palette: Sequence[Sequence[int]] = (),
         subjects: str | None = None,
+        folders: Sequence[str] = (),
     ) -> "Dataset":
         """List the files under `root`; no image is read.
 
-        A suffix of None is found by looking: exactly one image extension must then occur in the folder.
+        A suffix of None is found by looking: exactly one image extension must then occur in the folder. Of images and
+        masks only those in `folders` count, where these are given.
         `subjects` is a CSV file relative to `root` whose columns include `image` (a name without suffix) and `subject`.
         Raises InputError for missing folders, ambiguous suffixes, names that a list cannot hold, bad classes, a bad
         CSV, or when no image has a mask.
@@ -88,8 +126,8 @@ class Dataset:
         _check_classes(tuple(classes), ignore_index)
         if not root.is_dir():
             raise InputError(f"{root}: no such folder; give the data set's root folder")
-        image_files = _list_files(root, images, "images")
-        mask_files = _list_files(root, masks, "masks")
+        image_files = _within(_list_files(root, images, "images"), folders)
+        mask_files = _within(_list_files(root, masks, "masks"), folders)
         image_suffix = image_suffix or _detect_suffix(image_files, root / images, "image_suffix", SUFFIXES)
         mask_suffix = mask_suffix or _detect_suffix(mask_files, root / masks, "mask_suffix", MASK_EXTENSIONS)
         if not image_suffix.lower().endswith(tuple(SUFFIXES)):
@@ -122,8 +160,11 @@ class Dataset:
             classes=tuple(classes),
             ignore_index=ignore_index,
             rule=rule or ImageRule(),
+            mask_rule=replace(mask_rule or MaskRule(), ignore_index=ignore_index),
+            palette=tuple((int(red), int(green), int(blue)) for red, green, blue in palette),
             subjects=_read_subjects(root / subjects, names) if subjects else {},
             names=tuple(names),
+            folders=tuple(folders),
             left_out=_left_out(image_files, names, image_suffix, mask_suffix if images == masks else None),
         )
 
@@ -137,7 +178,8 @@ class Dataset:
 
     def stray_masks(self) -> tuple[str, ...]:
         """Names, sorted, of the masks that have no image: reads the mask folder anew."""
-        found = _strip_suffix(_list_files(self.root, self.masks, "masks"), self.mask_suffix)
+        listed = _within(_list_files(self.root, self.masks, "masks"), self.folders)
+        found = _strip_suffix(listed, self.mask_suffix)
         return tuple(sorted(set(found) - set(self.names)))
 
 
@@ -179,6 +221,10 @@ def _list_files(root: Path, folder: str, key: str) -> list[str]:
     if not top.is_dir():
         raise InputError(f"{top}: no such folder; set {key} to the folder's name under {root}")
     return sorted(_walk(top))
+
+
+def _within(files: list[str], folders: Sequence[str]) -> list[str]:
+    return [file for file in files if file.startswith(tuple(f"{folder}/" for folder in folders))] if folders else files
 
 
 def _walk(top: Path) -> Iterator[str]:

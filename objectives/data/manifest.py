@@ -124,7 +124,12 @@ def _read_all(
 
     def look(some: Sequence[str]) -> list[FileRecord | BadFile]:
         return [
-            read_record(Path(root, file), is_mask=files[file], known=known.get(file), rule=dataset.rule)
+            read_record(
+                Path(root, file),
+                is_mask=files[file],
+                known=known.get(file),
+                rule=dataset.mask_rule if files[file] else dataset.rule,
+            )
             for file in some
         ]
 
@@ -258,9 +263,17 @@ def _value_problems(dataset: Dataset, masks: Mapping[str, FileRecord]) -> list[P
 def _meaningless(dataset: Dataset, values: set[int]) -> tuple[str, str]:
     classes = len(dataset.classes)
     wrong = sorted(value for value in values if value >= classes and value != dataset.ignore_index)
-    shown = ", ".join(map(str, wrong[:5])) + (f", ... ({len(wrong)} values)" if len(wrong) > 5 else "")
+    if dataset.mask_rule.reduce_zero_label:  # as the files have them
+        shown = _few_of([value + 1 for value in wrong])
+        what = f"holds {shown}, but only 1 to {classes} and, ignored, 0 and 255 mean something (reduce_zero_label)"
+        return what, f"map the values to 0 to {classes}, or name more classes"
+    shown = _few_of(wrong)
     what = f"holds {shown}, but only 0 to {classes - 1} and {dataset.ignore_index} (ignored) mean something"
     return what, _values_fix(dataset, values)
+
+
+def _few_of(values: list[int]) -> str:
+    return ", ".join(map(str, values[:5])) + (f", ... ({len(values)} values)" if len(values) > 5 else "")
 
 
 def _turn_problem(image: FileRecord, mask: FileRecord) -> tuple[str, str] | None:
@@ -280,12 +293,11 @@ def _turn_problem(image: FileRecord, mask: FileRecord) -> tuple[str, str] | None
 def _values_fix(dataset: Dataset, values: set[int]) -> str:
     classes, counted = len(dataset.classes), values - {dataset.ignore_index}
     if values <= {0, 255}:
-        return "a 0/255 mask: divide it by 255"
+        return "a 0/255 mask: set [data] values = [0, 255], or divide it by 255"
     if max(counted) == classes:  # as MMSegmentation's reduce_zero_label has it
-        shifted = f"take 1 off every value and write {dataset.ignore_index} for 0"
-        return f"name {classes + 1} classes, or where 0 means unlabelled, {shifted}"
+        return f"name {classes + 1} classes, or where 0 means unlabelled, set [data] reduce_zero_label = true"
     if len(values) == classes:
-        return f"map its {classes} values to 0 to {classes - 1}"
+        return f"name its {classes} values in [data] values, in the order of classes"
     if len(values) > 20:
         return "so many values come from smoothing or JPEG: write masks as PNG, resized by nearest neighbour only"
     return f"map the values to 0 to {classes - 1}, or name more classes"
@@ -300,7 +312,9 @@ def _coded_otherwise(dataset: Dataset, masks: Mapping[str, FileRecord]) -> list[
     classes = set(range(1, len(dataset.classes)))
     coded = [file for file, values in held.items() if values == {0, 255}]
     plain = [file for file, values in held.items() if values & classes]
-    if dataset.ignore_index != 255 or not coded or not plain or any(255 in held[file] for file in plain):
+    if dataset.mask_rule or dataset.ignore_index != 255:
+        return []
+    if not coded or not plain or any(255 in held[file] for file in plain):
         return []
     where = ", ".join(coded[:3]) + (f", ... ({len(coded)} files)" if len(coded) > 3 else "")
     what = f"{len(coded)} of {len(masks)} masks hold 0 and 255 alone where {len(plain)} hold classes and no 255"
@@ -315,13 +329,20 @@ def _empty_classes(dataset: Dataset, masks: list[FileRecord]) -> list[Problem]:
     fix = "mend the masks or take the class away"
     if dataset.ignore_index in pixels:
         ignored = dataset.ignore_index
-        fix = f"{pixels[ignored]} pixels hold {ignored} (ignored): if these are 0/{ignored} masks, divide by {ignored}"
+        fix = f"{pixels[ignored]} pixels hold {ignored} (ignored): {if_two_values(dataset)}"
     folder = f"{dataset.masks}/"
     return [
         Problem(folder, f"class {value} ({name}) is in none of the {len(masks)} readable masks", fix)
         for value, name in enumerate(dataset.classes)
         if value not in pixels
     ]
+
+
+def if_two_values(dataset: Dataset) -> str:
+    """The way out where the ignored value may well be the foreground's."""
+    value = dataset.ignore_index
+    way = f"set [data] values = [0, {value}]" if len(dataset.classes) == 2 else f"divide by {value}"
+    return f"if these are 0/{value} masks, {way}"
 
 
 def _grouped(found: list[tuple[str, str, str]]) -> list[Problem]:

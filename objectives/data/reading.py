@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from mmtuna.objectives import predict
-from mmtuna.objectives.data.dataset import ImageRule
+from mmtuna.objectives.data.dataset import Code, ImageRule, MaskRule
 from mmtuna.objectives.predict import BadImageError, ChannelsError, TooDeepError
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -28,6 +29,7 @@ _EXIF_ORIENTATION = 274
 _TIFF_BITS = 258
 _MASK_FORMATS = ("PNG", "BMP", "TIFF", "GIF")
 _LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")
+_COLOUR_FIX = "save masks of colours as 8-bit RGB or palette PNG"
 _MASK_FIX = "save masks as PNG, one 8-bit channel whose value is the class index"
 
 
@@ -35,9 +37,9 @@ _MASK_FIX = "save masks as PNG, one 8-bit channel whose value is the class index
 class FileRecord:
     """A sound file: size in bytes, time of change in ns, content hash, extent in pixels as training sees it.
 
-    `values`, for masks only, maps each value that occurs (0..255) to its number of pixels. For images only: `rule` is
-    the rule that it was read by, `lowest` and `highest` are its raw values where that rule has a range, `bits` those a
-    channel, `orientation` what EXIF says (1: as it lies).
+    `values`, for masks only, maps each value that occurs (0..255), class indices by the mask's rule, to its number of
+    pixels. `rule` is the rule that it was read by. For images only: `lowest` and `highest` are its raw values where
+    that rule has a range, `bits` those a channel, `orientation` what EXIF says (1: as it lies).
     """
 
     size: int
@@ -62,21 +64,23 @@ class BadFile:
     span: tuple[int, int] | None = None
 
 
-def rule_text(rule: ImageRule) -> str:
+def rule_text(rule: ImageRule | MaskRule) -> str:
     """What of a rule a record depends on: the range's figures do not matter to what is read."""
+    if isinstance(rule, MaskRule):
+        return json.dumps(list(vars(rule).values())) if rule else ""
     return json.dumps([rule.channels, rule.range is not None]) if rule else ""
 
 
 def read_record(
-    path: Path, *, is_mask: bool, known: FileRecord | None = None, rule: ImageRule | None = None
+    path: Path, *, is_mask: bool, known: FileRecord | None = None, rule: ImageRule | MaskRule | None = None
 ) -> FileRecord | BadFile:
     """The record of `path`; `known` is returned unread while the file's size, its time and the rule are the same.
 
     The file is read once, hashed and decoded to its last pixel: a mask as a training does, an image both as a training
     and as predict.py does, which must see the same pixels. Never raises for a bad file.
     """
-    rule = rule or ImageRule()
-    text = "" if is_mask else rule_text(rule)
+    rule = rule or (MaskRule() if is_mask else ImageRule())
+    text = rule_text(rule)
     try:
         status = path.stat()
         same = known and (known.size, known.mtime_ns, known.rule) == (status.st_size, status.st_mtime_ns, text)
@@ -93,7 +97,7 @@ def read_record(
     if fault:
         return BadFile(fault, "copy or export the file again")
     try:
-        found = _read_mask(data) if is_mask else _read_image(data, rule)
+        found = _read_mask(data, rule) if isinstance(rule, MaskRule) else _read_image(data, rule)
     except BadImageError as error:
         return _bad(error)
     except UnidentifiedImageError:
@@ -185,8 +189,19 @@ def _opencv() -> Any:
     return cv2
 
 
-def _read_mask(data: bytes) -> dict[str, Any]:
-    """Height, width and values of a mask, as MMSegmentation's LoadAnnotations sees it."""
+def _read_mask(data: bytes, rule: MaskRule) -> dict[str, Any]:
+    classes = read_classes(data, rule)
+    counts = np.bincount(classes.ravel())
+    values = {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
+    return {"height": classes.shape[0], "width": classes.shape[1], "values": values}
+
+
+def read_classes(data: bytes, rule: MaskRule) -> NDArray[np.uint8]:
+    """A mask's class indices, height x width, as MMSegmentation's LoadAnnotations sees them or its copy.
+
+    Raises BadImageError for what cannot be read without changing values, and for a value or colour that `rule` names
+    for nothing.
+    """
     with Image.open(io.BytesIO(data)) as image:
         if image.format not in _MASK_FORMATS:
             raise BadImageError(f"is {image.format}, whose compression changes values", _MASK_FIX)
@@ -197,14 +212,54 @@ def _read_mask(data: bytes) -> dict[str, Any]:
         image.load()
         if image.info.get("compression") in _LOSSY_TIFF:
             raise BadImageError(f"is TIFF compressed as {image.info['compression']}, which changes values", _MASK_FIX)
-        _refuse_mask_mode(image, data)
         orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
         if orientation != 1:
             fix = "turn its pixels and take the tag away"
             raise BadImageError(f"EXIF turns it (orientation {orientation}) and training does not", fix)
-        counts = np.bincount(np.asarray(image).astype(np.uint8).ravel())
-        values = {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
-        return {"height": image.height, "width": image.width, "values": values}
+        if rule.has_colours:
+            return _classes_of(_colours(image), rule)
+        _refuse_mask_mode(image, data)
+        values = np.asarray(image).astype(np.uint8)
+        return _classes_of(values, rule) if rule.values is not None else reduced(values, rule.reduce_zero_label)
+
+
+def reduced(values: NDArray[np.uint8], reduce_zero_label: bool) -> NDArray[np.uint8]:
+    """Values as MMSegmentation's LoadAnnotations has them after its reduce_zero_label, if that is set."""
+    if not reduce_zero_label:
+        return values
+    return np.where((values == 0) | (values == 255), 255, values - np.uint8(1)).astype(np.uint8)
+
+
+def _colours(image: Image.Image) -> NDArray[np.int64]:
+    """Each pixel's colour as one number, red the highest byte."""
+    if image.mode not in ("L", "P", "1", "RGB", "RGBA", "LA"):
+        raise BadImageError(f"mask is {image.mode}, and [data] values names colours", _COLOUR_FIX)
+    if image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema() != (255, 255):
+        raise BadImageError("mask has transparent pixels", _COLOUR_FIX)
+    bands = np.asarray(image.convert("RGB")).astype(np.int64)
+    return bands[..., 0] << 16 | bands[..., 1] << 8 | bands[..., 2]
+
+
+def _classes_of(found: NDArray[Any], rule: MaskRule) -> NDArray[np.uint8]:
+    """Class indices of values or colours by the rule's `values`."""
+    means = {_number(code): rule.ignore_index for code in rule.ignored}
+    if not rule.has_colours:
+        means[rule.ignore_index] = rule.ignore_index
+    means |= {_number(code): index for index, codes in enumerate(rule.values or ()) for code in codes}
+    held, places = np.unique(found, return_inverse=True)
+    strange = [int(value) for value in held if int(value) not in means]
+    if strange:
+        shown = ", ".join(f"#{value:06x}" if rule.has_colours else str(value) for value in strange[:5])
+        more = f", ... ({len(strange)} in all)" if len(strange) > 5 else ""
+        raise BadImageError(
+            f"holds {shown}{more}, which [data] values names for no class", "add it to a class there, or to ignored"
+        )
+    lookup = np.array([means[int(value)] for value in held], np.uint8)
+    return lookup[places].reshape(found.shape)
+
+
+def _number(code: Code) -> int:
+    return int(code[1:], 16) if isinstance(code, str) else code
 
 
 def _refuse_mask_mode(image: Image.Image, data: bytes) -> None:
@@ -212,7 +267,8 @@ def _refuse_mask_mode(image: Image.Image, data: bytes) -> None:
         raise BadImageError(f"more than 8 bits a channel (mode {image.mode})", _MASK_FIX)
     # Palette masks are read by their index, which is the class.
     if image.mode not in ("L", "P", "1"):
-        raise BadImageError(f"mask has {len(image.getbands())} channels ({image.mode})", _MASK_FIX)
+        fix = f"{_MASK_FIX}; or name the colours in [data] values" if image.mode in ("RGB", "RGBA") else _MASK_FIX
+        raise BadImageError(f"mask has {len(image.getbands())} channels ({image.mode})", fix)
     bits = {"PNG": data[24], "TIFF": max(getattr(image, "tag_v2", {}).get(_TIFF_BITS, (8,)))}.get(image.format or "", 8)
     if image.mode == "L" and bits in (2, 4):
         step = 255 // (2**bits - 1)

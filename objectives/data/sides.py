@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from mmtuna.objectives.data.dataset import Dataset
-from mmtuna.objectives.data.manifest import Manifest, mask_file, sum_values
+from mmtuna.objectives.data.manifest import Manifest, if_two_values, mask_file, sum_values
 from mmtuna.objectives.data.split import Split
 
 
@@ -80,7 +80,7 @@ def _ignored(dataset: Dataset, pixels: Mapping[int, int]) -> str:
     value = dataset.ignore_index
     if value not in pixels or any(0 < other < len(dataset.classes) for other in pixels):
         return ""
-    return f" ({pixels[value]} pixels hold {value}, ignored: if these are 0/{value} masks, divide by {value})"
+    return f" ({pixels[value]} pixels hold {value}, ignored: {if_two_values(dataset)})"
 
 
 def _means(dataset: Dataset, metric: str, lacking: Sequence[int], masks: str) -> str:

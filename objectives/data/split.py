@@ -1,4 +1,4 @@
-"""Which images train and which validate: published lists, by image, or by whole subjects; never both."""
+"""Which images train and which validate: published lists, folders, by image, or by whole subjects; never both."""
 
 import hashlib
 import json
@@ -57,6 +57,21 @@ def published(dataset: Dataset, train_file: str | Path, val_file: str | Path) ->
         val=_read_list(dataset, dataset.root / val_file),
         source=f"published {Path(train_file).as_posix()} + {Path(val_file).as_posix()}",
     )
+
+
+def by_folder(dataset: Dataset, train: str, val: str) -> Split:
+    """The split of two folders within the image folder, in the order of names.
+
+    Raises InputError for a folder that holds no image.
+    """
+    sides = {}
+    for side, folder in (("train", train), ("val", val)):
+        sides[side] = tuple(name for name in dataset.names if name.startswith(f"{folder}/"))
+        if not sides[side]:
+            place = dataset.root / dataset.images / folder
+            ends = f"ends in {dataset.image_suffix!r} there"
+            raise InputError(f"{place}: no image {ends}; set [data] {side} to the folder")
+    return Split(train=sides["train"], val=sides["val"], source=f"folders {train} + {val}")
 
 
 def by_image(dataset: Dataset, *, val_share: float, seed: int) -> Split:

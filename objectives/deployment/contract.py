@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from mmtuna.objectives.data.dataset import IMAGE_SOURCE
+from mmtuna.objectives.data.dataset import IMAGE_SOURCE, MASK_SOURCE
+from mmtuna.objectives.data.reading import reduced
 from mmtuna.objectives.predict import model_size
-from mmtuna.objectives.prepared import write_copy
+from mmtuna.objectives.prepared import mask_rule_from, write_copy, write_mask_copy
 from mmtuna.spaces.errors import InputError
 
 Cfg = dict[str, Any]
@@ -25,24 +28,32 @@ MAX_MODELS = 8
 class LabelledImage:
     """A validation image: its name with suffix, relative to the image folder, and its two files.
 
-    `source` is what a person has: the image itself, or what it is an 8-bit copy of.
+    `source` is what a person has: the image itself, or what it is an 8-bit copy of. `reduce_zero_label` says that 0 in
+    the mask counts nowhere and class `i` is `i + 1`.
     """
 
     name: str
     image: Path
     mask: Path
     source: Path
+    reduce_zero_label: bool = False
+
+    def truth(self) -> NDArray[np.uint8]:
+        """The mask's class indices, height x width, as training sees them."""
+        with Image.open(self.mask) as image:
+            return reduced(np.asarray(image).astype(np.uint8), self.reduce_zero_label)
 
 
 def labelled_images(cfg: Cfg, loader: str = "val_dataloader") -> list[LabelledImage]:
     """The images of a loader in their order; InputError where the list or a file is gone.
 
-    8-bit copies that are not there are made.
+    Copies of images and masks that are not there are made.
     """
     found = cfg[loader]["dataset"]
     root, prefix = Path(found["data_root"]), found["data_prefix"]
     images, masks = root / prefix["img_path"], root / prefix["seg_map_path"]
     source = cfg.get(IMAGE_SOURCE) or {"img_path": prefix["img_path"], "img_suffix": found["img_suffix"]}
+    mask_source = cfg.get(MASK_SOURCE) or {}
     listed = Path(found["ann_file"])
     try:
         names = [line.strip() for line in listed.read_text(encoding="utf-8").splitlines() if line.strip()]
@@ -54,14 +65,19 @@ def labelled_images(cfg: Cfg, loader: str = "val_dataloader") -> list[LabelledIm
             image=images / f"{name}{found['img_suffix']}",
             mask=masks / f"{name}{found['seg_map_suffix']}",
             source=root / source["img_path"] / f"{name}{source['img_suffix']}",
+            reduce_zero_label=bool(found.get("reduce_zero_label", False)),
         )
         for name in names
     ]
-    for entry in entries:
+    for name, entry in zip(names, entries, strict=True):
         lacking = IMAGE_SOURCE in cfg and entry.source.is_file() and not entry.image.is_file()
         # On a machine that looks on; a list from elsewhere must not have anything written outside.
         if lacking and entry.image.resolve().is_relative_to(images.resolve()):
             write_copy(entry.source, cfg[IMAGE_SOURCE], entry.image)
+        if mask_source and not entry.mask.is_file() and entry.mask.resolve().is_relative_to(masks.resolve()):
+            original = root / mask_source["seg_map_path"] / f"{name}{mask_source['seg_map_suffix']}"
+            if original.is_file():
+                write_mask_copy(original, mask_rule_from(mask_source), entry.mask)
         for path in (entry.image, entry.mask, entry.source):
             if not path.is_file():
                 raise InputError(f"{path}: no such file, the trial was measured with it; put the data back")

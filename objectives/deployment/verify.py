@@ -125,14 +125,14 @@ def measure_files(
             link.symlink_to(entry.source.resolve())
         _fresh([sys.executable, "-I", str(bundle / "predict.py"), str(source), str(out)])
         counts = [
-            count(out / Path(entry.name).with_suffix(".png"), entry.mask, len(classes), ignore) for entry in images
+            count(out / Path(entry.name).with_suffix(".png"), entry.truth(), len(classes), ignore) for entry in images
         ]
     return metrics(total(counts), classes)
 
 
-def count(predicted: Path, truth: Path, classes: int, ignore: int) -> Counts:
-    """Counts of one image from two mask files; pixels whose truth is `ignore` are left out."""
-    found, wanted = _values(predicted), _values(truth)
+def count(predicted: Path, truth: NDArray[np.uint8], classes: int, ignore: int) -> Counts:
+    """Counts of one image from the file of its predicted mask; pixels whose truth is `ignore` are left out."""
+    found, wanted = _values(predicted), truth
     if found.shape != wanted.shape:
         raise InputError(f"{predicted.name}: the mask is {found.shape} and the truth {wanted.shape} pixels")
     valid = wanted != ignore

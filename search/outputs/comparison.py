@@ -66,7 +66,7 @@ def compare(spec: StudySpec, a: int, b: int, out: Path, name: str | None = None)
             for place, entry in enumerate(pair)
         }
     rows = [
-        (key, read_image(found.image), read_mask(found.mask), {caption: own[key] for caption, own in masks.items()})
+        (key, read_image(found.image), found.truth(), {caption: own[key] for caption, own in masks.items()})
         for key, found in images.items()
     ]
     with whole_file(out) as part:

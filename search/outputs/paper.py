@@ -64,7 +64,7 @@ def write_paper(spec: StudySpec, out: Path, console: Console) -> Paper:
         before = read_mask(((masks if masks.is_dir() else scratch / "base") / name).with_suffix(".png"))
         after = read_mask(folder.mask(name))
         files = find_named(folder, [name])[name]
-        scan, truth, ignored = read_image(files.image), read_mask(files.mask), ignore_index(folder.read_config())
+        scan, truth, ignored = read_image(files.image), files.truth(), ignore_index(folder.read_config())
         side_by_side(scan, truth, before, title=f"{name}, pre-trained weights, {decoder}", ignore_index=ignored).save(
             part / "figure5.png"
         )

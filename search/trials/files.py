@@ -159,7 +159,7 @@ class StudyFiles:
         without config stays so.
         """
         from mmtuna.objectives.config import read_config, write_config
-        from mmtuna.objectives.data.dataset import IMAGE_SOURCE
+        from mmtuna.objectives.data.dataset import IMAGE_SOURCE, MASK_SOURCE
 
         config = TrialFolder(part).config
         if not config.is_file():
@@ -177,6 +177,8 @@ class StudyFiles:
                 dataset["ann_file"] = str(listed.resolve())
                 if IMAGE_SOURCE in cfg:
                     dataset["data_prefix"]["img_path"] = str(self.folder.copies.resolve())
+                if MASK_SOURCE in cfg:
+                    dataset["data_prefix"]["seg_map_path"] = str(self.folder.mask_copies.resolve())
         lines = config.read_text(encoding="utf-8").splitlines()
         header = [line.removeprefix("#").removeprefix(" ") for line in lines[: _first_code(lines)]]
         write_config(cfg, config, "\n".join(header))

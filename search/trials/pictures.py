@@ -42,7 +42,7 @@ class Pictures:
             for place, (name, files) in enumerate(found.items()):
                 picture = side_by_side(
                     read_image(files.image),
-                    read_mask(files.mask),
+                    files.truth(),
                     read_mask(kept[name]),
                     title=name,
                     ignore_index=self._data.ignore_index,

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from mmtuna.objectives.data.dataset import Dataset, ImageRule, some
+from mmtuna.objectives.data.dataset import Dataset, ImageRule, MaskRule, some
 from mmtuna.objectives.data.manifest import Manifest, image_file, inspect
 from mmtuna.objectives.data.sides import check_sides
-from mmtuna.objectives.data.split import Split, by_image, by_subject, published
+from mmtuna.objectives.data.split import Split, by_folder, by_image, by_subject, published
 from mmtuna.objectives.prepared import resolve_range
 from mmtuna.objectives.weights import cache_folder
 from mmtuna.spaces.errors import InputError
@@ -46,7 +47,10 @@ def open_dataset(data: DataTable) -> Dataset:
         mask_suffix=data.mask_suffix,
         ignore_index=data.ignore_index,
         rule=ImageRule(channels=data.channels, range=data.range),
+        mask_rule=MaskRule(values=data.values, ignored=data.ignored, reduce_zero_label=data.reduce_zero_label),
+        palette=data.palette or (),
         subjects=data.subjects,
+        folders=(data.train, data.val) if data.split == "folders" else (),
     )
 
 
@@ -59,6 +63,7 @@ def read_data(data: DataTable, *, metric: str, known: Path, on_file: OnFile | No
     found = Data()
     try:
         found.dataset = open_dataset(data)
+        _leave_out_unlisted(data, found)
         remembered = _remembered(data.root, known)
         inspection = inspect(found.dataset, manifest=remembered, on_file=on_file)
         found.manifest = inspection.manifest
@@ -109,9 +114,30 @@ def _cache_file(root: Path) -> Path:
 def _split(data: DataTable, dataset: Dataset) -> Split:
     if data.split == "lists":
         return published(dataset, data.train, data.val)
+    if data.split == "folders":
+        return by_folder(dataset, data.train, data.val)
     if data.split == "random":
         return by_image(dataset, val_share=data.val_share, seed=data.split_seed)
     return by_subject(dataset, val_share=data.val_share, seed=data.split_seed)
+
+
+def _leave_out_unlisted(data: DataTable, found: Data) -> None:
+    """Images that no list names and that have no mask, such as the many without a mask in VOC's image folder."""
+    if data.split != "lists" or found.dataset is None:
+        return
+    try:
+        split = _split(data, found.dataset)
+    except InputError:
+        return  # told once the files were read
+    dataset, listed = found.dataset, {*split.train, *split.val}
+    lonely = {
+        name
+        for name in dataset.names
+        if name not in listed and dataset.image_path(name).is_file() and not os.path.lexists(dataset.mask_path(name))
+    }
+    if lonely:
+        found.dataset = replace(dataset, names=tuple(name for name in dataset.names if name not in lonely))
+        found.notes.append(f"{len(lonely)} of {len(dataset.names)} images have no mask and stand in no list: left out")
 
 
 def _told_of_subjects(split: Split, dataset: Dataset) -> list[str]:

@@ -64,14 +64,15 @@ class Preparation:
         return self.dry_objective()
 
     def write_copies(self, names: Iterable[str], folder: Path) -> None:
-        """8-bit copies of these images into `folder`, where the data set needs them (mmtuna.objectives.prepared)."""
+        """Copies of these images into `folder`, and of their masks beside it, where the data set needs them
+        (mmtuna.objectives.prepared)."""
         assert self.dataset is not None
         write_copies(self.dataset, names, self.manifest, folder)
 
     def dry_objective(self, copies: Path | None = None) -> SegmentationObjective:
         """The objective before anything of it is written: for configs that are built and not trained.
 
-        `copies` is the folder of 8-bit copies where there are any, the study's by default.
+        `copies` is the folder of the images' copies where there are any, the study's by default.
         """
         assert self.dataset is not None
         folder = self.spec.study.folder
@@ -180,8 +181,9 @@ def _probe(ready: Preparation) -> None:
     found = probing.remembered(mark)
     if found is None:
         with scratch_folder() as folder:
-            objective, split = ready.dry_objective(copies=folder), _few(ready)
-            ready.write_copies((*split.train, *split.val), folder)
+            copies, split = StudyFolder(folder).copies, _few(ready)
+            objective = ready.dry_objective(copies=copies)
+            ready.write_copies((*split.train, *split.val), copies)
             found = probing.probe_all(objective, ready.space, split, ready.devices)
         ready.problems += found.problems
         if not found.problems:
@@ -197,7 +199,7 @@ def _few(ready: Preparation) -> Split:
     """The split that a probe loads from: of images that must be copied first, a few."""
     assert ready.dataset is not None
     assert ready.split is not None
-    if not ready.dataset.rule:
+    if not ready.dataset.rule and ready.dataset.mask_rule.values is None:
         return ready.split
     return replace(ready.split, train=ready.split.train[:_PROBED], val=ready.split.val[:_PROBED])
 

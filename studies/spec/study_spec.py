@@ -99,15 +99,23 @@ class StudySpec(Table):
         """The parameters that this study samples; InputError where `[space]` and `[train]` do not agree."""
         return assemble(self.space, self.train, self.model.base)
 
-    def _image_rule(self) -> dict[str, Any]:
+    def _rules(self) -> dict[str, Any]:
         # Only what was said: studies that were begun before there were rules go on.
-        rule = {"channels": self.data.channels, "range": self.data.range}
-        return {name: value if isinstance(value, str) else list(value) for name, value in rule.items() if value}
+        data = self.data
+        rule: dict[str, Any] = {"channels": data.channels, "range": data.range, "ignored": data.ignored}
+        found: dict[str, Any] = {
+            name: value if isinstance(value, str) else list(value) for name, value in rule.items() if value
+        }
+        if data.reduce_zero_label:
+            found["reduce_zero_label"] = data.reduce_zero_label
+        if data.values is not None:
+            found["values"] = [list(codes) for codes in data.values]
+        return found
 
     def describe(self) -> dict[str, Any]:
         """What must not change within a study, as plain JSON data; free of machine paths and of passwords."""
         split: dict[str, Any] = {"kind": self.data.split}
-        if self.data.split == "lists":
+        if self.data.split in ("lists", "folders"):
             split |= {"train": self.data.train, "val": self.data.val}
         else:
             split |= {"val_share": self.data.val_share, "seed": self.data.split_seed}
@@ -116,7 +124,7 @@ class StudySpec(Table):
             "space": self.search_space().describe(),
             "train": dict(sorted(self.train.items())),
             "model": {"base": _last_part(self.model.base), "pretrained": _last_part(self.model.pretrained)},
-            "data": {"classes": list(self.data.classes), "ignore_index": self.data.ignore_index, **self._image_rule()},
+            "data": {"classes": list(self.data.classes), "ignore_index": self.data.ignore_index, **self._rules()},
             "split": split,
         }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -114,26 +115,34 @@ class DataTable(Table):
     """Suffix of the masks, such as ".png"; found by itself where not given."""
     classes: Strings = Field(default=("background", "fluid"), min_length=2, max_length=255)
     """Names of the mask values 0, 1, ...; the background first."""
+    palette: tuple[tuple[int, int, int], ...] | None = None
+    """A colour [red, green, blue] a class, for pictures; colours that are easily told apart where not given."""
     ignore_index: int = Field(default=255, ge=0, le=255)
     """Mask value that counts neither in training nor in evaluation."""
+    reduce_zero_label: bool = False
+    """Whether 0 in the masks counts nowhere and the classes are 1, 2, ..., as in MMSegmentation."""
+    values: tuple[tuple[int | str, ...], ...] | None = None
+    """What masks hold for each class where that is not 0, 1, ...: a value, a colour such as "#ff0000", or a list."""
+    ignored: tuple[int | str, ...] = ()
+    """Values or colours beside ignore_index that count nowhere, where values is given."""
     channels: tuple[int, ...] | None = None
     """Which channels of the images are taken, one or three, from 0; needed where they have neither 1 nor 3."""
     range: tuple[float, float] | str | None = None
     """Raw values that become 0 and 255, or percentiles of the training images; needed for more than 8 bits."""
     subjects: str | None = None
     """File within root that says which subject each image shows; needed for split = "subject"."""
-    split: Literal["lists", "random", "subject"] = "lists"
-    """lists: the files train and val; random: by image; subject: no subject on both sides."""
+    split: Literal["lists", "folders", "random", "subject"] = "lists"
+    """lists, folders: those that train and val name; random: by image; subject: no subject on both sides."""
     train: str = "splits/train.txt"
-    """File within root that lists the training images, for split = "lists"."""
+    """File within root that lists the training images, for split = "lists"; for "folders" their folder in images."""
     val: str = "splits/val.txt"
-    """File within root that lists the validation images, for split = "lists"."""
+    """File within root that lists the validation images, for split = "lists"; for "folders" their folder in images."""
     val_share: float = Field(default=0.2, gt=0, lt=1)
     """Share of images or subjects that validate, 0 to 1, for split = "random" or "subject"."""
     split_seed: int = Field(default=0, ge=0)
     """Seed of the split, for split = "random" or "subject"."""
 
-    @field_validator("channels", mode="plain")
+    @field_validator("channels", mode="before")
     @classmethod
     def _check_channels(cls, channels: object) -> object:
         if channels is None:
@@ -157,6 +166,56 @@ class DataTable(Table):
                 'such as "p0.5-p99.5"'
             )
         return tuple(span)  # type: ignore[arg-type]
+
+    @field_validator("palette", mode="before")
+    @classmethod
+    def _check_palette(cls, palette: object, info: ValidationInfo) -> object:
+        if palette is None:
+            return None
+        classes = info.data.get("classes", ())
+        listed = palette if isinstance(palette, list | tuple) else ()
+        if not listed or not all(_is_colour(colour) for colour in listed):
+            raise InputError("give a colour a class, each [red, green, blue] of 0 to 255")
+        if len(listed) != len(classes):
+            raise InputError(f"it holds {len(listed)} colours, and there are {len(classes)} classes; give one a class")
+        return tuple(tuple(colour) for colour in listed)
+
+    @field_validator("values", mode="before")
+    @classmethod
+    def _check_values(cls, values: object, info: ValidationInfo) -> object:
+        if values is None:
+            return None
+        if info.data.get("reduce_zero_label"):
+            raise InputError("it and reduce_zero_label both say what the masks hold; give one of them")
+        classes = info.data.get("classes", ())
+        listed = values if isinstance(values, list | tuple) else ()
+        codes = tuple(tuple(entry) if isinstance(entry, list | tuple) else (entry,) for entry in listed)
+        if len(codes) != len(classes) or not all(codes):
+            raise InputError(
+                f"it names {len(codes)} and there are {len(classes)} classes; give a value, a colour or a list a class"
+            )
+        found = tuple(_codes(entry) for entry in codes)
+        _check_meanings([code for entry in found for code in entry])
+        return found
+
+    @field_validator("ignored", mode="before")
+    @classmethod
+    def _check_ignored(cls, ignored: object, info: ValidationInfo) -> object:
+        found = _codes(ignored)
+        values = info.data.get("values")
+        if values is None:
+            if found:
+                raise InputError("it needs values beside it; without these, ignore_index alone counts nowhere")
+            return ()
+        _check_meanings([code for entry in (*values, found) for code in entry])
+        return found
+
+    @field_validator("reduce_zero_label")
+    @classmethod
+    def _check_reduce_zero_label(cls, reduced: bool, info: ValidationInfo) -> bool:
+        if reduced and info.data.get("ignore_index", 255) != 255:
+            raise InputError("it writes 255 for what counts nowhere; take ignore_index = 255 with it")
+        return reduced
 
     @field_validator("classes")
     @classmethod
@@ -249,6 +308,29 @@ class ReplayTable(Table):
 
 def _is_channel(number: object) -> bool:
     return isinstance(number, int) and not isinstance(number, bool) and 0 <= number < 256
+
+
+def _is_colour(colour: object) -> bool:
+    return isinstance(colour, list | tuple) and len(colour) == 3 and all(map(_is_channel, colour))
+
+
+def _codes(entries: object) -> tuple[int | str, ...]:
+    """Mask values and colours as they are written, colours in small letters; InputError for anything else."""
+    if not isinstance(entries, list | tuple):
+        raise InputError('give a list of values 0 to 255, or of colours such as "#ff0000"')
+    for code in entries:
+        if not _is_channel(code) and not (isinstance(code, str) and re.fullmatch(r"#[0-9a-fA-F]{6}", code)):
+            raise InputError(f'{code!r} is no value 0 to 255 and no colour such as "#ff0000"')
+    return tuple(code.lower() if isinstance(code, str) else code for code in entries)
+
+
+def _check_meanings(codes: list[int | str]) -> None:
+    """InputError for numbers beside colours, and for what stands twice."""
+    if len({isinstance(code, str) for code in codes}) > 1:
+        raise InputError("there are numbers beside colours; give one kind")
+    twice = next((code for code in codes if codes.count(code) > 1), None)
+    if twice is not None:
+        raise InputError(f"{twice} stands twice; what a mask holds has one meaning")
 
 
 def _is_number(number: object) -> bool:

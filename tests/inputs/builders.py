@@ -52,8 +52,18 @@ class InputSet:
                 path.unlink()
             self.mask(name, encode((of or truth)(name)), suffix)
 
+    def folders(self, train: str, val: str) -> None:
+        """Images and masks in these folders of their side in the place of lists."""
+        for kind in ("images", "masks"):
+            for name in NAMES:
+                target = self.root / kind / (train if name in TRAIN else val) / f"{name}.png"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                (self.root / kind / f"{name}.png").rename(target)
+
     def image(self, name: str, data: bytes, suffix: str = ".png") -> None:
-        (self.root / f"images/{name}{suffix}").write_bytes(data)
+        path = self.root / f"images/{name}{suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
 
     def mask(self, name: str, data: bytes, suffix: str = ".png") -> None:
         (self.root / f"masks/{name}{suffix}").write_bytes(data)
@@ -134,6 +144,14 @@ def with_ignored(name: str) -> Array:
     """0, 1 and a border of 255."""
     mask = truth(name)
     mask[:, -2:] = 255
+    return mask
+
+
+def with_rest(name: str) -> Array:
+    """0 and 1, and in the last rows 2 and 3."""
+    mask = truth(name)
+    mask[-3:] = 2
+    mask[-3:, -4:] = 3
     return mask
 
 

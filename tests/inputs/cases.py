@@ -89,7 +89,7 @@ SIDES = [
         name="0/255 masks where 254 is ignored",
         build=lambda s: s.masks(b.png, of=b.recoded(0, 255)),
         data="ignore_index = 254",
-        refused="masks/a.png: holds 255, but only 0 to 1 and 254 (ignored) mean something; a 0/255 mask: divide it",
+        refused="masks/a.png: holds 255, but only 0 to 1 and 254 (ignored) mean something; a 0/255 mask: set [data] v",
     ),
     Case(
         name="0/255 masks in a set of three classes",
@@ -226,12 +226,99 @@ MASKS = [
         name="masks that begin at 1",
         build=lambda s: s.masks(b.png, of=b.recoded(1, 2)),
         refused="holds 2, but only 0 to 1 and 255 (ignored) mean something; name 3 classes, or where 0 means "
-        "unlabelled, take 1 off every value and write 255 for 0",
+        "unlabelled, set [data] reduce_zero_label = true",
     ),
     Case(
         name="masks of 10 and 20",
         build=lambda s: s.masks(b.png, of=b.recoded(10, 20)),
-        refused="masks/a.png: holds 10, 20, but only 0 to 1 and 255 (ignored) mean something; map its 2 values",
+        refused="masks/a.png: holds 10, 20, but only 0 to 1 and 255 (ignored) mean something; name its 2 values",
+    ),
+    Case(
+        name="masks of 10 and 20, named",
+        build=lambda s: s.masks(b.png, of=b.recoded(10, 20)),
+        data="values = [10, 20]",
+    ),
+    Case(
+        name="0/255 masks, named",
+        build=lambda s: s.masks(b.png, of=b.recoded(0, 255)),
+        data="values = [0, 255]",
+        shows=lambda found: found.manifest.records["masks/a.png"].values[1] == 8 * (6 + ord("a") % 5),
+    ),
+    Case(
+        name="0/255 masks among 0/1 masks, named",
+        build=lambda s: s.masks(b.png, of=b.recoded(0, 255), only="ae"),
+        data="values = [0, [1, 255]]",
+    ),
+    Case(
+        name="masks of four values, of which two count nowhere",
+        build=lambda s: s.masks(b.png, of=lambda name: np.array([7, 9, 33, 255], np.uint8)[b.with_rest(name)]),
+        data="values = [7, 9]\nignored = [33]",
+        mask=lambda name: np.array([0, 1, 255, 255], np.uint8)[b.with_rest(name)],
+    ),
+    Case(
+        name="masks of a value that is not named",
+        build=lambda s: s.masks(b.png, of=b.recoded(10, 30)),
+        data="values = [10, 20]",
+        refused="masks/a.png: holds 30, which [data] values names for no class; add it to a class there, or to ignored",
+    ),
+    Case(
+        name="colour masks",
+        build=lambda s: s.masks(b.png, of=lambda name: np.array([[0, 0, 0], [230, 159, 0]], np.uint8)[b.truth(name)]),
+        data='values = ["#000000", "#E69F00"]',
+    ),
+    Case(
+        name="palette masks read by their colours",
+        build=lambda s: s.masks(b.with_palette()),
+        data='values = ["#000b16", "#25303b"]',
+    ),
+    Case(
+        name="a colour that is not named",
+        build=lambda s: s.masks(b.png, of=lambda name: np.array([[0, 0, 0], [230, 159, 0]], np.uint8)[b.truth(name)]),
+        data='values = ["#000000", "#ff0000"]',
+        refused="masks/a.png: holds #e69f00, which [data] values names for no class",
+    ),
+    Case(
+        name="0 means unlabelled, as reduce_zero_label has it",
+        build=lambda s: s.masks(b.png, of=lambda name: np.array([1, 2, 0, 255], np.uint8)[b.with_rest(name)]),
+        data="reduce_zero_label = true",
+        mask=lambda name: np.array([0, 1, 255, 255], np.uint8)[b.with_rest(name)],
+        shows=lambda found: set(found.manifest.records["masks/a.png"].values) == {0, 1, 255},
+    ),
+    Case(
+        name="a class too many under reduce_zero_label",
+        build=lambda s: s.masks(b.png, of=lambda name: np.array([1, 2, 3, 0], np.uint8)[b.with_rest(name)]),
+        data="reduce_zero_label = true",
+        refused="holds 3, but only 1 to 2 and, ignored, 0 and 255 mean something (reduce_zero_label)",
+    ),
+    Case(
+        name="reduce_zero_label where 254 is ignored",
+        data="ignore_index = 254\nreduce_zero_label = true",
+        refused="[data] reduce_zero_label = true is wrong: it writes 255 for what counts nowhere",
+    ),
+    Case(
+        name="a value that stands for two classes",
+        data="values = [0, [255, 0]]",
+        refused="[data] values = [0, [255, 0]] is wrong: 0 stands twice; what a mask holds has one meaning",
+    ),
+    Case(
+        name="a value that stands for a class and is ignored",
+        data="values = [0, 1]\nignored = [1]",
+        refused="[data] ignored = [1] is wrong: 1 stands twice; what a mask holds has one meaning",
+    ),
+    Case(
+        name="colours among numbers",
+        data='values = [0, "#ffffff"]',
+        refused="is wrong: there are numbers beside colours; give one kind",
+    ),
+    Case(
+        name="fewer values than classes",
+        data="values = [0]",
+        refused="[data] values = [0] is wrong: it names 1 and there are 2 classes; give a value, a colour or a list",
+    ),
+    Case(
+        name="values ignored without values",
+        data="ignored = [3]",
+        refused="[data] ignored = [3] is wrong: it needs values beside it",
     ),
     Case(
         name="smoothed masks",
@@ -692,6 +779,23 @@ def _link_images(files: InputSet) -> None:
 
 
 NAMES = [
+    Case(
+        name="an image without a mask that no list names",
+        build=lambda s: s.image("z", b.png(b.grey("z"))),
+        note="1 of 7 images have no mask and stand in no list: left out",
+    ),
+    Case(
+        name="a folder a side",
+        build=lambda s: (s.folders("train/left", "val"), s.image("test/z", b.png(b.grey("z")))),
+        data='split = "folders"\ntrain = "train"\nval = "val"',
+        shows=lambda found: found.split.train == ("train/left/a", "train/left/b", "train/left/c", "train/left/d"),
+    ),
+    Case(
+        name="a folder that is not there",
+        build=lambda s: s.folders("train", "val"),
+        data='split = "folders"\ntrain = "train"\nval = "valid"',
+        refused="/data/images/valid: no image ends in '.png' there; set [data] val to the folder",
+    ),
     Case(
         name="names with spaces and other signs",
         build=lambda s: (s.rename("a", "scan 1 (left) #2%"), s.rename("e", NFC)),

@@ -150,18 +150,18 @@ def test_0_255_masks_are_recognised(tmp_path: Path, ignore_index: int) -> None:
         (problem,) = problems
         assert str(problem) == (
             "masks/: class 1 (fluid) is in none of the 3 readable masks; "
-            "120 pixels hold 255 (ignored): if these are 0/255 masks, divide by 255"
+            "120 pixels hold 255 (ignored): if these are 0/255 masks, set [data] values = [0, 255]"
         )
     else:
-        assert [p.fix for p in problems] == ["a 0/255 mask: divide it by 255"] * 3
+        assert [p.fix for p in problems] == ["a 0/255 mask: set [data] values = [0, 255], or divide it by 255"] * 3
 
 
 @pytest.mark.parametrize(
     ("values", "fix"),
     [
-        ((0, 128), "map its 2 values to 0 to 1"),
+        ((0, 128), "name its 2 values in [data] values, in the order of classes"),
         (tuple(range(60)), "resized by nearest neighbour"),
-        ((0, 1, 2), "name 3 classes, or where 0 means unlabelled, take 1 off every value and write 255 for 0"),
+        ((0, 1, 2), "name 3 classes, or where 0 means unlabelled, set [data] reduce_zero_label = true"),
         ((0, 1, 2, 3), "name more"),
     ],
 )
