@@ -20,7 +20,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from mmtuna.objectives import predict
-from mmtuna.objectives.data.dataset import Dataset, MaskRule
+from mmtuna.objectives.data.dataset import Dataset, MaskRule, mask_name
 from mmtuna.objectives.data.manifest import Manifest, image_file, mask_file
 from mmtuna.objectives.data.reading import read_classes, strict_decoders
 from mmtuna.objectives.trial_files import MASK_COPIES
@@ -80,16 +80,24 @@ def _percentile(counts: NDArray[np.int64], percent: float) -> int:
 def with_copies(dataset: Dataset, folder: Path) -> Dataset:
     """The data set as its configs name it: images are the copies in `folder`, which need not be there yet.
 
-    Masks are those in the folder `masks` beside it where they are no class indices. A data set that is read as it is
-    comes back as it is.
+    Masks are those in the folder `masks` beside it where MMSegmentation cannot take them as they are. A data set that
+    is read as it is comes back as it is.
     """
+    source: dict[str, Any]
+    if dataset.copies_masks:
+        source = {"images": dataset.images, "masks": dataset.masks, "suffix": dataset.mask_suffix}
+        source |= _plain(dataset.mask_rule)
+        dataset = replace(
+            dataset,
+            images=dataset.image_folder,
+            masks=str(folder.resolve().with_name(MASK_COPIES)),
+            mask_suffix=".png",
+            mask_rule=MaskRule(ignore_index=dataset.ignore_index),
+            mask_source=source,
+        )
     if dataset.rule:
         source = {"img_path": dataset.images, "img_suffix": dataset.image_suffix, **rule_of(dataset)}
         dataset = replace(dataset, images=str(folder.resolve()), image_suffix=".png", source=source)
-    if dataset.mask_rule.values is not None:
-        source = {"seg_map_path": dataset.masks, "seg_map_suffix": dataset.mask_suffix, **mask_rule_of(dataset)}
-        masks = str(folder.resolve().with_name(MASK_COPIES))
-        dataset = replace(dataset, masks=masks, mask_suffix=".png", mask_source=source)
     return dataset
 
 
@@ -100,21 +108,24 @@ def rule_of(dataset: Dataset) -> predict.Rule:
     return {"channels": None if channels is None else list(channels), "range": None if span is None else list(span)}
 
 
-def mask_rule_of(dataset: Dataset) -> dict[str, Any]:
-    """The masks' rule as JSON holds it; `mask_rule_from` reads it."""
-    rule = dataset.mask_rule
-    return {
-        "values": [list(codes) for codes in rule.values or ()],
-        "ignored": list(rule.ignored),
-        "ignore_index": rule.ignore_index,
-    }
+def _plain(rule: MaskRule) -> dict[str, Any]:
+    """The masks' rule as JSON holds it."""
+    values = None if rule.values is None else [list(codes) for codes in rule.values]
+    return {**vars(rule), "values": values, "ignored": list(rule.ignored)}
+
+
+def original_mask(root: Path, source: Mapping[str, Any], name: str) -> Path:
+    """What the mask of image `name` is a copy of, by a config's MASK_SOURCE."""
+    return root / f"{mask_name(name, source['images'], source['masks'])}{source['suffix']}"
 
 
 def mask_rule_from(source: Mapping[str, Any]) -> MaskRule:
     """The rule of a config's MASK_SOURCE."""
+    values = source["values"]
     return MaskRule(
-        values=tuple(tuple(codes) for codes in source["values"]),
+        values=None if values is None else tuple(tuple(codes) for codes in values),
         ignored=tuple(source["ignored"]),
+        reduce_zero_label=bool(source["reduce_zero_label"]),
         ignore_index=int(source["ignore_index"]),
     )
 
@@ -127,7 +138,7 @@ def copies_bytes(dataset: Dataset, manifest: Manifest) -> int:
         if record is None:
             continue
         channels = (taken or (3 if record.bits == 8 else 1)) if dataset.rule else 0
-        total += record.height * record.width * (channels + (dataset.mask_rule.values is not None))
+        total += record.height * record.width * (channels + dataset.copies_masks)
     return total
 
 

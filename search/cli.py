@@ -97,14 +97,25 @@ def _options(
 @app.command()
 def init(
     folder: Annotated[Path, typer.Argument(help="Folder for the spec.")],
-    root: Annotated[Path, typer.Option("--data", help="Root of the data set: images/, masks/, splits/.")],
-    classes: Annotated[str, typer.Option(help="Names of the mask values 0, 1, ..., by comma.")] = "background,fluid",
-    preset: Annotated[str, typer.Option(help="paper or extended.")] = "paper",
+    root: Annotated[Path | None, typer.Option("--data", help="Folder of the images and masks.")] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="MMSegmentation config: the base, and its data; --data moves these.")
+    ] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="Names of the classes by comma; what masks hold tells how many.")
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="paper or extended; for --config a space of its own.")] = None,
+    trust_code: Annotated[bool, typer.Option("--trust-code", help="Run the config and its bases as Python.")] = False,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="TABLE.FIELD=VALUE", help="A field of the spec, such as train.iterations=400."),
+    ] = None,
 ) -> None:
-    """Write a commented study.toml."""
+    """Write a commented study.toml for a folder of data, or for an MMSegmentation config; says what it took."""
     from mmtuna.search.commands.init import init as write
 
-    write(folder, root, _names(classes), preset)
+    names = _names(classes) if classes else []
+    write(folder, root, names, preset, config, trust_code=trust_code, changes=changes or [])
 
 
 @app.command()

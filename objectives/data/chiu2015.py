@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mmtuna.objectives.data.dataset import Dataset
-from mmtuna.objectives.data.split import Split, by_subject, write_lists
+from mmtuna.objectives.data.split import Split, by_subject, write_classes, write_lists
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import whole_folder, write_whole
 
@@ -40,7 +40,9 @@ _log = logging.getLogger(__name__)
 def convert(
     folder: Path, out: Path, *, full_resolution: bool = False, scan_shape: tuple[int, int] = NATIVE_SHAPE
 ) -> Dataset:
-    """Turn Subject_01.mat .. Subject_10.mat in `folder` into images/, masks/, subjects.csv and splits/ in `out`.
+    """Turn Subject_01.mat .. Subject_10.mat in `folder` into images/, masks/, splits/, subjects.csv and classes.txt.
+
+    They are written into `out`, new or empty.
 
     Known of the paper's data: a B-scan counts when manualFluid1 is not all NaN; the mask is manualFluid1 > 0.3 (NaN is
     background); PIL resized both to 256 x 256 and saved 8-bit grey PNG, img_0 and up in the order of subjects and
@@ -69,6 +71,7 @@ def convert(
                 f"{folder}: manualFluid1 is NaN throughout; give the annotated volumes of Chiu et al. 2015"
             )
         _write_subjects(part / "subjects.csv", rows)
+        write_classes(CLASSES, part)
         split = _choose_split(Dataset.open(part, classes=CLASSES, subjects="subjects.csv"), rows)
         if split:
             write_lists(split, part / "splits")

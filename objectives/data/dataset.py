@@ -20,7 +20,7 @@ MASK_EXTENSIONS = SUFFIXES | {".gif"}
 IMAGE_SOURCE = "image_source"
 """Key of a config whose images are 8-bit copies: img_path and img_suffix of the originals, channels and range."""
 MASK_SOURCE = "mask_source"
-"""Key of a config whose masks are copies of class indices: seg_map_path and seg_map_suffix of the originals, rule."""
+"""Key of a config whose masks are copies: folders and suffix of the originals, and the rule that made them."""
 Code = int | str
 """What stands in a mask's pixel: its value 0..255, or its colour as "#rrggbb"."""
 
@@ -74,7 +74,10 @@ class Dataset:
     `folders`, within the image folder and the mask folder, are those that count; () stands for all. `palette` holds a
     colour (red, green, blue, 0..255) a class, for pictures; () leaves the choice to us. Where `images` are 8-bit
     copies, `source` tells what of: img_path, img_suffix and the rule, as predict.py takes it; `mask_source` likewise of
-    masks: seg_map_path, seg_map_suffix and the rule.
+    masks: folders, suffix and the rule.
+
+    `images` and `masks` may both hold one `*`, which stands for any one folder, the same in both ("*/images" and
+    "*/masks"); names then begin with that folder.
     """
 
     root: Path
@@ -126,6 +129,7 @@ class Dataset:
         _check_classes(tuple(classes), ignore_index)
         if not root.is_dir():
             raise InputError(f"{root}: no such folder; give the data set's root folder")
+        _check_stars(images, masks)
         image_files = _within(_list_files(root, images, "images"), folders)
         mask_files = _within(_list_files(root, masks, "masks"), folders)
         image_suffix = image_suffix or _detect_suffix(image_files, root / images, "image_suffix", SUFFIXES)
@@ -136,7 +140,7 @@ class Dataset:
         _refuse_other_case(image_files, image_suffix, root / images)
         _refuse_other_case(mask_files, mask_suffix, root / masks)
         names = _strip_suffix(image_files, image_suffix)
-        mask_names = set(_strip_suffix(mask_files, mask_suffix))
+        mask_names = {image_name(name, images, masks) for name in _strip_suffix(mask_files, mask_suffix)}
         if images == masks:
             if image_suffix == mask_suffix:
                 raise InputError(f"{root / images}: images and masks share folder and suffix; set mask_suffix")
@@ -168,18 +172,28 @@ class Dataset:
             left_out=_left_out(image_files, names, image_suffix, mask_suffix if images == masks else None),
         )
 
+    @property
+    def image_folder(self) -> str:
+        """The folder that the names start at: `images`, or what stands before its `*`."""
+        return before_star(self.images)
+
+    @property
+    def copies_masks(self) -> bool:
+        """Whether configs name copies of the masks, since MMSegmentation cannot read or find them as they are."""
+        return self.mask_rule.values is not None or "*" in self.masks
+
     def image_path(self, name: str) -> Path:
         """The image file of `name`."""
-        return self.root / self.images / f"{name}{self.image_suffix}"
+        return self.root / self.image_folder / f"{name}{self.image_suffix}"
 
     def mask_path(self, name: str) -> Path:
         """The mask file of `name`, whether it exists or not."""
-        return self.root / self.masks / f"{name}{self.mask_suffix}"
+        return self.root / f"{mask_name(name, self.images, self.masks)}{self.mask_suffix}"
 
     def stray_masks(self) -> tuple[str, ...]:
         """Names, sorted, of the masks that have no image: reads the mask folder anew."""
         listed = _within(_list_files(self.root, self.masks, "masks"), self.folders)
-        found = _strip_suffix(listed, self.mask_suffix)
+        found = (image_name(name, self.images, self.masks) for name in _strip_suffix(listed, self.mask_suffix))
         return tuple(sorted(set(found) - set(self.names)))
 
 
@@ -215,19 +229,59 @@ def _check_classes(classes: tuple[str, ...], ignore_index: int) -> None:
         raise InputError(f"ignore_index: {ignore_index} is the value of class {taken!r}; {free}")
 
 
+def before_star(folder: str) -> str:
+    """What of a folder stands before its `*`; all of it where it has none."""
+    return folder.partition("*")[0].rstrip("/") or "." if "*" in folder else folder
+
+
+def mask_name(name: str, images: str, masks: str) -> str:
+    """The mask of image `name`, relative to the data set's root, without its suffix."""
+    if "*" not in masks:
+        return f"{masks}/{name}"
+    return _moved(name, images, masks, before_star(masks) + "/")
+
+
+def image_name(name: str, images: str, masks: str) -> str:
+    """The name of the image that a mask belongs to, which lies at `name` in the mask folder."""
+    return _moved(name, masks, images) if "*" in masks else name
+
+
+def _moved(name: str, old: str, new: str, before: str = "") -> str:
+    first, _, rest = name.partition("/")
+    inner, within = (folder.partition("*")[2].strip("/") for folder in (old, new))
+    return f"{before}{first}/{within}/{rest.removeprefix(f'{inner}/')}"
+
+
+def _check_stars(images: str, masks: str) -> None:
+    for key, folder in (("images", images), ("masks", masks)):
+        parts = folder.split("/")
+        if "*" in folder and (parts.count("*") != 1 or folder.count("*") != 1 or parts[-1] in ("*", "")):
+            raise InputError(f"{key}: {folder!r} must hold one * in the place of a whole folder, such as */{key}")
+    if ("*" in images) != ("*" in masks):
+        raise InputError(f"images: {images!r} and masks: {masks!r}; both must hold a * or neither")
+
+
 def _list_files(root: Path, folder: str, key: str) -> list[str]:
-    """Files under root/folder, hidden ones left out, as sorted paths relative to it with "/" between folders."""
-    top = root / folder
+    """Files under root/folder, hidden ones left out, as sorted paths relative to it with "/" between folders.
+
+    Where the folder has a `*` they are relative to what stands before it.
+    """
+    top = root / before_star(folder)
     if not top.is_dir():
         raise InputError(f"{top}: no such folder; set {key} to the folder's name under {root}")
-    return sorted(_walk(top))
+    files = sorted(walk(top))
+    if "*" not in folder:
+        return files
+    inner = folder.partition("*")[2].strip("/")
+    return [file for file in files if file.partition("/")[2].startswith(f"{inner}/")]
 
 
 def _within(files: list[str], folders: Sequence[str]) -> list[str]:
     return [file for file in files if file.startswith(tuple(f"{folder}/" for folder in folders))] if folders else files
 
 
-def _walk(top: Path) -> Iterator[str]:
+def walk(top: Path) -> Iterator[str]:
+    """Every file under `top`, hidden ones left out, relative to it with "/" between folders; links are followed."""
     seen: set[str] = set()
     for here, folders, files in os.walk(top, followlinks=True):
         real = os.path.realpath(here)

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
-from mmtuna.objectives.data.dataset import Dataset, alike, near_name
+from mmtuna.objectives.data.dataset import Dataset, alike, mask_name, near_name
 from mmtuna.objectives.data.reading import BadFile, FileRecord, read_record, strict_decoders
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import write_whole
@@ -188,12 +188,12 @@ def _mixed_depths(dataset: Dataset, images: Mapping[str, FileRecord]) -> list[Pr
 
 def image_file(dataset: Dataset, name: str) -> str:
     """The image's key in a manifest."""
-    return f"{dataset.images}/{name}{dataset.image_suffix}"
+    return f"{dataset.image_folder}/{name}{dataset.image_suffix}"
 
 
 def mask_file(dataset: Dataset, name: str) -> str:
     """The mask's key in a manifest."""
-    return f"{dataset.masks}/{name}{dataset.mask_suffix}"
+    return f"{mask_name(name, dataset.images, dataset.masks)}{dataset.mask_suffix}"
 
 
 def data_fingerprint(manifest: Manifest) -> str:

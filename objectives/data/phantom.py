@@ -9,7 +9,7 @@ from PIL import Image
 
 from mmtuna.objectives.data.dataset import Dataset
 from mmtuna.objectives.data.phantom_eye import Eye, draw_scan
-from mmtuna.objectives.data.split import by_subject, write_lists
+from mmtuna.objectives.data.split import by_subject, write_classes, write_lists
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import whole_folder, write_whole
 
@@ -21,9 +21,9 @@ def write_phantom(
 ) -> Dataset:
     """Draw `scans` B-scans of `size` x `size` pixels for each of `subjects` eyes into `folder`.
 
-    Written are images/ and masks/ (8-bit grey PNG, masks 0 background and 1 fluid), subjects.csv and splits/train.txt
-    and val.txt, split by subject. Fluid covers 1 to 2 % of the pixels; the outermost third of the scans has none. The
-    same arguments give the same bytes, and subject n looks the same however many subjects there are.
+    Written are images/ and masks/ (8-bit grey PNG, masks 0 background and 1 fluid), subjects.csv, classes.txt and
+    splits/train.txt and val.txt, split by subject. Fluid covers 1 to 2 % of the pixels; the outermost third of the
+    scans has none. The same arguments give the same bytes, and subject n looks the same however many there are.
 
     Raises InputError for fewer than 2 subjects, no scans, a size under 64, a negative seed, a val_share outside 0..1
     and a folder that is not empty.
@@ -47,6 +47,7 @@ def write_phantom(
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([("image", "subject", "bscan"), *rows])
         write_whole(part / "subjects.csv", text.getvalue())
+        write_classes(CLASSES, part)
         dataset = Dataset.open(part, classes=CLASSES, subjects="subjects.csv")
         write_lists(by_subject(dataset, val_share=val_share, seed=seed), part / "splits")
     return Dataset.open(folder, classes=CLASSES, subjects="subjects.csv")

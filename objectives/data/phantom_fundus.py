@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from mmtuna.objectives.data.dataset import Dataset
-from mmtuna.objectives.data.split import by_image, write_lists
+from mmtuna.objectives.data.split import by_image, write_classes, write_lists
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import whole_folder
 
@@ -36,6 +36,7 @@ def write_fundus(folder: Path, *, images: int = 32, size: int = 256, seed: int =
             Image.fromarray(picture).save(part / "images" / f"fundus_{index}.png")
             Image.fromarray(vessels).save(part / "masks" / f"fundus_{index}.png")
         dataset = Dataset.open(part, classes=CLASSES)
+        write_classes(CLASSES, part)
         write_lists(by_image(dataset, val_share=0.25, seed=seed), part / "splits")
     return Dataset.open(folder, classes=CLASSES)
 

@@ -29,6 +29,8 @@ _EXIF_ORIENTATION = 274
 _TIFF_BITS = 258
 _MASK_FORMATS = ("PNG", "BMP", "TIFF", "GIF")
 _LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")
+_MOST_CODES = 256
+_SMOOTHED = "so many come from smoothing or JPEG: write masks as PNG, resized by nearest neighbour only"
 _COLOUR_FIX = "save masks of colours as 8-bit RGB or palette PNG"
 _MASK_FIX = "save masks as PNG, one 8-bit channel whose value is the class index"
 
@@ -221,6 +223,21 @@ def read_classes(data: bytes, rule: MaskRule) -> NDArray[np.uint8]:
         _refuse_mask_mode(image, data)
         values = np.asarray(image).astype(np.uint8)
         return _classes_of(values, rule) if rule.values is not None else reduced(values, rule.reduce_zero_label)
+
+
+def held_codes(data: bytes) -> dict[Code, int]:
+    """What a mask's pixels hold, values or, of an RGB file, colours; and the number of pixels of each.
+
+    Raises BadImageError as `read_classes` does.
+    """
+    with Image.open(io.BytesIO(data)) as image:
+        in_colour = image.format in _MASK_FORMATS and image.mode in ("RGB", "RGBA")
+        found: NDArray[Any] = _colours(image) if in_colour else read_classes(data, MaskRule())
+    held, counts = np.unique(found, return_counts=True)
+    if len(held) > _MOST_CODES:
+        raise BadImageError(f"holds {len(held)} {'colours' if in_colour else 'values'}", _SMOOTHED)
+    codes: list[Code] = [f"#{value:06x}" if in_colour else int(value) for value in held]
+    return dict(zip(codes, map(int, counts), strict=True))
 
 
 def reduced(values: NDArray[np.uint8], reduce_zero_label: bool) -> NDArray[np.uint8]:

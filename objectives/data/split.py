@@ -11,6 +11,8 @@ from mmtuna.objectives.data.dataset import Dataset, alike, near_name, some
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import write_whole
 
+CLASS_LIST = "classes.txt"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
@@ -68,7 +70,7 @@ def by_folder(dataset: Dataset, train: str, val: str) -> Split:
     for side, folder in (("train", train), ("val", val)):
         sides[side] = tuple(name for name in dataset.names if name.startswith(f"{folder}/"))
         if not sides[side]:
-            place = dataset.root / dataset.images / folder
+            place = dataset.root / dataset.image_folder / folder
             ends = f"ends in {dataset.image_suffix!r} there"
             raise InputError(f"{place}: no image {ends}; set [data] {side} to the folder")
     return Split(train=sides["train"], val=sides["val"], source=f"folders {train} + {val}")
@@ -111,6 +113,13 @@ def write_lists(split: Split, folder: Path) -> tuple[Path, Path]:
     return paths
 
 
+def write_classes(classes: Iterable[str], folder: Path) -> Path:
+    """Write classes.txt, which `mmtuna init` takes the names of the mask values 0, 1, ... from."""
+    path = folder / CLASS_LIST
+    write_whole(path, "".join(f"{name}\n" for name in classes))
+    return path
+
+
 def _sides(dataset: Dataset, val: set[str], source: str) -> Split:
     return Split(
         train=tuple(name for name in dataset.names if name not in val),
@@ -142,7 +151,7 @@ def _read_list(dataset: Dataset, path: Path) -> tuple[str, ...]:
     known = set(dataset.names)
     unknown = [name for name in names if name not in known]
     if unknown:
-        folder = dataset.root / dataset.images
+        folder = dataset.root / dataset.image_folder
         meant = _meant(unknown[0], dataset)
         such = f", such as {meant} for {unknown[0]}" if meant else ""
         raise InputError(

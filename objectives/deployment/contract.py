@@ -14,7 +14,7 @@ from PIL import Image
 from mmtuna.objectives.data.dataset import IMAGE_SOURCE, MASK_SOURCE
 from mmtuna.objectives.data.reading import reduced
 from mmtuna.objectives.predict import model_size
-from mmtuna.objectives.prepared import mask_rule_from, write_copy, write_mask_copy
+from mmtuna.objectives.prepared import mask_rule_from, original_mask, write_copy, write_mask_copy
 from mmtuna.spaces.errors import InputError
 
 Cfg = dict[str, Any]
@@ -75,7 +75,7 @@ def labelled_images(cfg: Cfg, loader: str = "val_dataloader") -> list[LabelledIm
         if lacking and entry.image.resolve().is_relative_to(images.resolve()):
             write_copy(entry.source, cfg[IMAGE_SOURCE], entry.image)
         if mask_source and not entry.mask.is_file() and entry.mask.resolve().is_relative_to(masks.resolve()):
-            original = root / mask_source["seg_map_path"] / f"{name}{mask_source['seg_map_suffix']}"
+            original = original_mask(root, mask_source, name)
             if original.is_file():
                 write_mask_copy(original, mask_rule_from(mask_source), entry.mask)
         for path in (entry.image, entry.mask, entry.source):

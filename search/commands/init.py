@@ -1,26 +1,74 @@
-"""`mmtuna init`: a commented study.toml for a data set."""
+"""`mmtuna init`: a commented study.toml, from a folder of images and masks or from an MMSegmentation config."""
 
 from __future__ import annotations
 
+import difflib
+import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmtuna.objectives.data.dataset import Dataset
+from mmtuna.search.proposals.config import propose_from_config
+from mmtuna.search.proposals.folder import propose_from_folder
 from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.files import write_whole
 from mmtuna.spaces.presets import PRESETS
 from mmtuna.studies.spec.template import write_commented
 
+_TABLES = ("study", "data", "model", "space", "train", "resources")
 
-def init(folder: Path, root: Path, classes: list[str], preset: str) -> None:
-    """Writes DIR/study.toml for a data set, its folders as they lie."""
-    if preset not in PRESETS:
+
+def init(
+    folder: Path,
+    root: Path | None,
+    classes: Sequence[str],
+    preset: str | None,
+    config: Path | None = None,
+    *,
+    trust_code: bool = False,
+    changes: Sequence[str] = (),
+) -> None:
+    """Writes DIR/study.toml, and says what it took and why; `changes` are TABLE.FIELD=VALUE, before all proposed."""
+    if preset is not None and preset not in PRESETS:
         raise InputError(f"--preset {preset} is unknown; use {' or '.join(PRESETS)}")
-    found = Dataset.open(root, classes=classes)
-    values: dict[str, dict[str, Any]] = {"data": {}}
-    if (root / "subjects.csv").is_file():
-        values["data"]["subjects"] = "subjects.csv"
-    if not (root / "splits" / "train.txt").is_file():
-        values["data"]["split"] = "subject" if "subjects" in values["data"] else "random"
     path = folder / "study.toml"
-    write_commented(path, data_root=root.resolve(), classes=classes, preset=preset, values=values)
-    print(f"{path}: {len(found.names)} images; next: mmtuna check {path}")
+    if path.exists():
+        raise InputError(f"{path}: exists already; remove it, or give another folder")
+    own = _changes(changes)
+    if config is not None:
+        proposal = propose_from_config(config, folder, root=root, classes=classes, preset=preset, trust_code=trust_code)
+    elif root is not None:
+        proposal = propose_from_folder(root, classes=classes, preset=preset or "paper", given=own.get("data", {}))
+    else:
+        raise InputError("init: give --data ROOT, the folder of the data, or --config CONFIG, an MMSegmentation config")
+    tables = {name: proposal.tables.get(name, {}) | own.get(name, {}) for name in _TABLES}
+    data = tables["data"]
+    write_commented(path, data_root=data.pop("root"), classes=data.pop("classes"), values=tables)
+    for file, names in proposal.lists.items():
+        write_whole(file, "".join(f"{name}\n" for name in names))
+    for line in proposal.said:
+        print(line)
+    print(f"{path}; next: mmtuna check {path}")
+
+
+def _changes(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The tables that `--set TABLE.FIELD=VALUE` names; a VALUE that is no TOML is text."""
+    found: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        table, dot, name = key.strip().partition(".")
+        if not equals or not dot or not name:
+            raise InputError(f"--set {text}: give TABLE.FIELD=VALUE, such as train.iterations=400")
+        if table not in _TABLES:
+            near = difflib.get_close_matches(table, _TABLES, n=1)
+            known = near[0] if near else ", ".join(_TABLES)
+            raise InputError(f"--set {text}: there is no table [{table}]; use {known}")
+        found.setdefault(table, {})[name] = _value(value.strip())
+    return found
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

@@ -22,6 +22,13 @@ if TYPE_CHECKING:
     from mmtuna.studies.spec import StudySpec
     from mmtuna.studies.spec.tables import DataTable
 
+_SPLITS = {
+    "lists": "published lists",
+    "folders": "by folder",
+    "random": "random, by image",
+    "subject": "by subject",
+}
+
 
 def report_file(spec: StudySpec) -> Path:
     """Where the report lies unless a person names another place."""
@@ -75,7 +82,7 @@ def gather_facts(spec: StudySpec, study: optuna.Study, best: TrialRow | None = N
         train_subjects=len(known[0]) or None,
         val_subjects=len(known[1]) or None,
         shared_subjects=len(known[0] & known[1]) if subjects else None,
-        split={"lists": "published lists", "random": "random, by image", "subject": "by subject"}[spec.data.split],
+        split=_SPLITS[spec.data.split],
         pixels={name: pixels.get(value, 0) for value, name in enumerate(classes)} if pixels else {},
         sampler=sampler_name(spec.study, _space(spec, study)),
         pruner=spec.study.pruner,

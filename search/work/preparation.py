@@ -199,7 +199,7 @@ def _few(ready: Preparation) -> Split:
     """The split that a probe loads from: of images that must be copied first, a few."""
     assert ready.dataset is not None
     assert ready.split is not None
-    if not ready.dataset.rule and ready.dataset.mask_rule.values is None:
+    if not ready.dataset.rule and not ready.dataset.copies_masks:
         return ready.split
     return replace(ready.split, train=ready.split.train[:_PROBED], val=ready.split.val[:_PROBED])
 

@@ -12,6 +12,7 @@ from pydantic_core import PydanticUndefined
 
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import write_whole
+from mmtuna.studies.spec.study_spec import StudySpec
 from mmtuna.studies.spec.tables import DataTable, ModelTable, ResourcesTable, SpaceTable, StudyTable, Table
 
 _HEAD = """\
@@ -19,7 +20,16 @@ _HEAD = """\
 # Relative paths start at the folder of this file. The environment variable MMTUNA_STORAGE replaces [study] storage:
 # a database URL with a password belongs there, not here.
 """
+_TABLES: Mapping[str, type[Table]] = {
+    "study": StudyTable,
+    "data": DataTable,
+    "model": ModelTable,
+    "space": SpaceTable,
+    "resources": ResourcesTable,
+}
+"""All but [train], whose fields are settings."""
 _SHOWN = {
+    "preset": '"paper"',
     "folder": '"runs/NAME"',
     "storage": '"sqlite:///runs/NAME/study.db"',
     "artifacts": '"s3://bucket/prefix"',
@@ -70,7 +80,7 @@ def write_commented(
 
     `name` is the study's, by default that of the file's folder, with other signs than a name may hold turned to `-`.
     `values` maps a table (`study`, `data`, ...) to fields that differ from their defaults; None stands for the default.
-    An existing file is an InputError: it may hold a person's edits.
+    An existing file is an InputError, since it may hold a person's edits, and a field or value that no spec has.
     """
     path = Path(path)
     if path.exists():
@@ -79,7 +89,14 @@ def write_commented(
     given["study"] = {"name": name or _name_from(path.resolve().parent.name)} | given.get("study", {})
     given["data"] = {"root": str(data_root), "classes": list(classes)} | given.get("data", {})
     given["space"] = {"preset": preset} | given.get("space", {})
-    write_whole(path, _text(given))
+    for table, fields in given.items():
+        known = _TABLES[table].model_fields if table in _TABLES else fields
+        strange = next((key for key in fields if key not in known), None)
+        if strange is not None:
+            raise InputError(f"[{table}] {strange} is unknown; known: {', '.join(known)}")
+    text = _text(given)
+    StudySpec.parse(text, path)
+    write_whole(path, text)
 
 
 def _name_from(folder: str) -> str:
@@ -88,10 +105,8 @@ def _name_from(folder: str) -> str:
 
 
 def _text(given: Mapping[str, Mapping[str, Any]]) -> str:
-    tables: list[tuple[str, type[Table]]] = [("study", StudyTable), ("data", DataTable), ("model", ModelTable)]
-    tables += [("space", SpaceTable), ("resources", ResourcesTable)]
     parts = [_HEAD]
-    for name, table in tables:
+    for name, table in _TABLES.items():
         if name == "resources":
             train = "".join(f"{_key(key)} = {_toml(value)}\n" for key, value in given.get("train", {}).items())
             parts.append(_TRAIN + train + _TRAIN_EXAMPLES)

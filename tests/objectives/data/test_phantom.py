@@ -36,7 +36,8 @@ def test_layout(phantom: Dataset) -> None:
         "img_0,1,0",
         "img_1,1,1",
     ]
-    assert sorted(p.name for p in phantom.root.iterdir()) == ["images", "masks", "splits", "subjects.csv"]
+    written = sorted(p.name for p in phantom.root.iterdir())
+    assert written == ["classes.txt", "images", "masks", "splits", "subjects.csv"]
     inspection = inspect(phantom)
     assert inspection.problems == []
     assert {(r.height, r.width) for r in inspection.manifest.records.values()} == {(256, 256)}

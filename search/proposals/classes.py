@@ -1,0 +1,186 @@
+"""Which classes there are, by what the masks of a folder hold."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from mmtuna.objectives.data.dataset import Code
+from mmtuna.objectives.data.reading import held_codes, strict_decoders
+from mmtuna.objectives.data.split import CLASS_LIST
+from mmtuna.objectives.predict import BadImageError
+from mmtuna.search.proposals.proposal import Proposal
+from mmtuna.spaces.errors import InputError
+
+_READ = 2000
+"""Masks that are read at most, evenly spread."""
+_LISTS = (CLASS_LIST, "labels.txt")
+_ADE = ("ADE_train_", "ADE_val_")
+_BLACK = "#000000"
+
+
+def propose_classes(
+    root: Path, masks: Sequence[str], named: Sequence[str], given: Mapping[str, Any], proposal: Proposal
+) -> dict[str, Any]:
+    """Fields of `[data]` that say what the masks hold: classes, and values or reduce_zero_label where these are needed.
+
+    Args:
+        masks: the masks' files, relative to `root`.
+        named: names of the classes, where a person gave them; else those of classes.txt or labels.txt in `root`.
+        given: fields of `[data]` that a person has settled.
+
+    Raises InputError where it is ambiguous, with the options that decide.
+    """
+    listed = next((name for name in _LISTS if (root / name).is_file()), None)
+    if not named and listed is not None:
+        named = _lines(root / listed)
+        proposal.said.append(f"classes: their names are those in {listed}")
+    held = _held(root, masks)
+    if {"values", "reduce_zero_label", "ignore_index"} & set(given):
+        return {"classes": list(named) or _settled_names(held, given)}
+    codes = sorted({code for found in held.values() for code in found}, key=str)
+    if any(isinstance(code, str) for code in codes):
+        return _of_colours(root, [str(code) for code in codes], named, proposal)
+    return _of_values(root, held, sorted(int(code) for code in codes), named, proposal)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except (OSError, UnicodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); give a class a line, or --classes a,b,...") from None
+
+
+def _held(root: Path, masks: Sequence[str]) -> dict[str, dict[Code, int]]:
+    """What each mask holds, of `_READ` at most; InputError for one that is no mask."""
+    chosen = masks[:: -(-len(masks) // _READ)]
+
+    def look(file: str) -> dict[Code, int]:
+        try:
+            return held_codes((root / file).read_bytes())
+        except (BadImageError, OSError) as error:
+            raise InputError(f"{root / file}: {error}") from None
+        except Exception as error:  # decoders raise nearly anything on damaged bytes
+            raise InputError(f"{root / file}: cannot be decoded ({error}); copy or export the file again") from None
+
+    with strict_decoders(), ThreadPoolExecutor(max(4, os.cpu_count() or 4)) as pool:
+        return dict(zip(chosen, pool.map(look, chosen), strict=True))
+
+
+def _settled_names(held: Mapping[str, Mapping[Code, int]], given: Mapping[str, Any]) -> list[str]:
+    """Names for the classes that a person's own fields make."""
+    if given.get("values") is not None:
+        return _names(list(range(len(given["values"]))))
+    first, ignored = (1 if given.get("reduce_zero_label") else 0), given.get("ignore_index", 255)
+    values = [int(code) for found in held.values() for code in found if isinstance(code, int) and code != ignored]
+    return _names(list(range(first, max(values, default=first) + 1)), background=not first)
+
+
+def _names(values: Sequence[int], *, background: bool = True) -> list[str]:
+    if background and len(values) == 2:
+        return ["background", "foreground"]
+    return [("background" if background and not place else f"class {value}") for place, value in enumerate(values)]
+
+
+def _of_colours(root: Path, colours: list[str], named: Sequence[str], proposal: Proposal) -> dict[str, Any]:
+    ordered = sorted(colours, key=lambda colour: (colour != _BLACK, colour))
+    if len(ordered) < 2:
+        raise InputError(f"{root}: all masks are of one colour, {ordered[0]}; there is nothing to tell apart")
+    names = list(named) or ["background" if colour == _BLACK else colour for colour in ordered]
+    if len(names) != len(ordered):
+        shown = ", ".join(ordered[:8])
+        raise InputError(
+            f"{root}: the masks hold {len(ordered)} colours ({shown}) and {len(names)} classes are named; say which is "
+            f"which with --set 'data.values=[\"{ordered[0]}\", ...]', in the order of the classes"
+        )
+    proposal.said.append(f"classes: {_told(names)}, by the colours of the masks, {', '.join(ordered[:8])}")
+    rgb = [[int(colour[at : at + 2], 16) for at in (1, 3, 5)] for colour in ordered]
+    return {"classes": names, "values": ordered, "palette": rgb}
+
+
+def _of_values(
+    root: Path, held: Mapping[str, Mapping[Code, int]], values: list[int], named: Sequence[str], proposal: Proposal
+) -> dict[str, Any]:
+    counted = [value for value in values if value != 255]
+    shown = ", ".join(map(str, values[:8])) + (f", ... ({len(values)} values)" if len(values) > 8 else "")
+    read = f"{len(held)} masks hold {shown}"
+    if values == [0, 255]:
+        names = list(named) or ["background", "foreground"]
+        proposal.said.append(f"classes: {_told(names)}; {read}, so 255 is the second class")
+        return _checked(root, names, [0, 255], read)
+    if len(counted) < 2:
+        raise InputError(f"{root}: {read}, so there are no two classes to tell apart; is this the folder of the masks?")
+    _refuse_two_codings(root, held, read)
+    ignored = ", 255 is ignored" if 255 in values else ""
+    if counted == list(range(len(counted))):
+        return _of_indices(root, held, len(counted), named, f"{read}{ignored}", proposal)
+    if counted == list(range(1, len(counted) + 1)) and len(named) in (0, len(counted)):
+        names = list(named) or _names(counted, background=False)
+        proposal.said.append(f"classes: {_told(names)}; {read}, so classes begin at 1 and 0 is ignored")
+        return {"classes": names, "reduce_zero_label": True}
+    if named and counted[-1] < len(named):
+        proposal.said.append(f"classes: {_told(named)}; {read}{ignored}")
+        return {"classes": list(named)}
+    if 255 in values and len(named) != len(counted):
+        raise InputError(
+            f"{root}: {read}, and 255 may be a class or ignored; say which with --set data.values={values} or "
+            f"--set data.values={counted}"
+        )
+    names = list(named) or _names(counted, background=0 in counted)
+    proposal.said.append(f"classes: {_told(names)}; {read}, one a class{ignored}")
+    return _checked(root, names, counted, read)
+
+
+def _of_indices(
+    root: Path,
+    held: Mapping[str, Mapping[Code, int]],
+    count: int,
+    named: Sequence[str],
+    read: str,
+    proposal: Proposal,
+) -> dict[str, Any]:
+    """Masks of 0, 1, ...: 0 is a class, unless names or files show that it means unlabelled."""
+    of_ade = all(Path(file).name.startswith(_ADE) for file in held)
+    if len(named) == count - 1 >= 2 or (of_ade and len(named) != count and count > 2):
+        names = list(named) or _names(list(range(1, count)), background=False)
+        why = "the files are ADE20K's" if of_ade else f"{len(names)} classes are named"
+        if len(names) < count - 1:
+            raise InputError(f"{root}: {read}, and {len(names)} classes are named; name {count - 1}")
+        proposal.said.append(f"classes: {_told(names)}; {read}, and {why}, so 0 is ignored (reduce_zero_label)")
+        return {"classes": names, "reduce_zero_label": True}
+    names = list(named) or _names(list(range(count)))
+    if len(names) < count:
+        raise InputError(
+            f"{root}: {read}, and {len(names)} classes are named; name {count}, or {count - 1} to ignore 0"
+        )
+    zero = "; 0 is taken as a class, where it means unlabelled: --set data.reduce_zero_label=true" if count > 2 else ""
+    proposal.said.append(f"classes: {_told(names)}; {read}{zero}")
+    return {"classes": names}
+
+
+def _refuse_two_codings(root: Path, held: Mapping[str, Mapping[Code, int]], read: str) -> None:
+    """Some masks of 0/255 among masks of 0/1: nothing tells whether 255 is the class or ignored there."""
+    coded = [file for file, found in held.items() if set(found) == {0, 255}]
+    plain = [file for file, found in held.items() if 1 in found]
+    if coded and plain and not any(255 in held[file] for file in plain) and all(set(held[f]) <= {0, 1} for f in plain):
+        raise InputError(
+            f"{root}: {read}, but {len(coded)} of them 0 and 255 alone ({coded[0]}); say what 255 is there with "
+            "--set 'data.values=[0, [1, 255]]' or, if it is ignored, --set data.ignore_index=255"
+        )
+
+
+def _checked(root: Path, names: list[str], values: list[int], read: str) -> dict[str, Any]:
+    if len(names) != len(values):
+        raise InputError(
+            f"{root}: {read}, and {len(names)} classes are named; name {len(values)}, or say what each holds with "
+            "--set data.values=[...]"
+        )
+    return {"classes": names, "values": values}
+
+
+def _told(names: Sequence[str]) -> str:
+    more = f", ... ({len(names)})" if len(names) > 4 else ""
+    return ", ".join(names[:4]) + more

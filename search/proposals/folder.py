@@ -1,0 +1,136 @@
+"""A spec's tables from a folder of images and masks: what lies where, which side it is on, what the masks hold."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmtuna.objectives import predict
+from mmtuna.objectives.data.dataset import some, walk
+from mmtuna.objectives.data.reading import strict_decoders
+from mmtuna.search.proposals.classes import propose_classes
+from mmtuna.search.proposals.pairing import Pairing, find_pairing
+from mmtuna.search.proposals.proposal import Proposal
+from mmtuna.spaces.errors import InputError
+
+_TRAIN = ("train", "training")
+_VAL = ("val", "valid", "validation", "dev")
+_SUBJECTS = "subjects.csv"
+_SAMPLED = 20
+_WAYS = "--set data.split=folders --set data.train=TRAIN --set data.val=VAL, or --set data.split=random"
+
+
+def propose_from_folder(
+    root: Path, *, classes: Sequence[str] = (), preset: str = "paper", given: Mapping[str, Any] | None = None
+) -> Proposal:
+    """The tables for the data in `root`, by what lies there.
+
+    Args:
+        classes: names, where they are known.
+        given: fields of `[data]` that a person has settled; nothing else is proposed for them.
+
+    Raises InputError, in one line, where no masks are found or several readings are equally good, with the options
+    that decide.
+    """
+    given, proposal = given or {}, Proposal()
+    pairing = find_pairing(root, given)
+    data: dict[str, Any] = {"root": str(root.resolve()), **pairing.fields()}
+    proposal.said.append(
+        f"data: {len(pairing.names)} pairs of one name, images in {pairing.images} (*{pairing.image_suffix}), masks in "
+        f"{pairing.masks} (*{pairing.mask_suffix})"
+    )
+    data |= _split(root, pairing, given, proposal)
+    masks = [pairing.mask(name) for name in _on_a_side(pairing, data | dict(given))]
+    data |= propose_classes(root, masks, classes, given, proposal)
+    data |= _rule(root, pairing, given, proposal)
+    proposal.tables |= {"data": data, "space": {"preset": preset}}
+    return proposal
+
+
+def _split(root: Path, pairing: Pairing, given: Mapping[str, Any], proposal: Proposal) -> dict[str, Any]:
+    """Subjects, and the sides: lists before folders before subjects before chance."""
+    found: dict[str, Any] = {"subjects": _SUBJECTS} if (root / _SUBJECTS).is_file() else {}
+    if {"split", "train", "val"} & set(given):
+        return found
+    lists = _lists(root, pairing)
+    if lists is not None:
+        proposal.said.append(f"split: lists {lists[0]} and {lists[1]}")
+        return {**found, "split": "lists", "train": lists[0], "val": lists[1]}
+    folders = _folders(root, pairing)
+    if folders is not None:
+        train, val = (sum(name.startswith(f"{folder}/") for name in pairing.names) for folder in folders)
+        proposal.said.append(f"split: folders {folders[0]} ({train} images) and {folders[1]} ({val})")
+        return {**found, "split": "folders", "train": folders[0], "val": folders[1]}
+    if found:
+        proposal.said.append(f"split: by subject, as {_SUBJECTS} names them; a fifth validates")
+        return {**found, "split": "subject"}
+    proposal.said.append(
+        "split: by chance, a fifth validates, since there are no lists, folders train and val, or subjects"
+    )
+    return {"split": "random"}
+
+
+def _lists(root: Path, pairing: Pairing) -> tuple[str, str] | None:
+    """The first folder with train.txt and val.txt whose lines are names of images; splits/ before others."""
+    names = set(pairing.names)
+    files = {file for file in walk(root) if os.path.basename(file) in ("train.txt", "val.txt")}
+    starts = {file.removesuffix("train.txt") for file in files if file.endswith("train.txt")}
+    for start in sorted(starts, key=lambda start: (start != "splits/", start)):
+        train, val = f"{start}train.txt", f"{start}val.txt"
+        if val in files and all(_is_list(root / file, names) for file in (train, val)):
+            return train, val
+    return None
+
+
+def _is_list(path: Path, names: set[str]) -> bool:
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except (OSError, UnicodeError):
+        return False
+    return bool(lines) and names.issuperset(lines)
+
+
+def _folders(root: Path, pairing: Pairing) -> tuple[str, str] | None:
+    """The folders of the two sides; InputError where there is one for training and none, or several, to validate."""
+    first = sorted({name.partition("/")[0] for name in pairing.names if "/" in name})
+    train = [folder for folder in first if folder.lower() in _TRAIN]
+    val = [folder for folder in first if folder.lower() in _VAL]
+    if not train and not val:
+        return None
+    if len(train) == len(val) == 1:
+        return train[0], val[0]
+    raise InputError(f"{root}: folders {some(first)}, of which one must train and one validate; say which with {_WAYS}")
+
+
+def _on_a_side(pairing: Pairing, data: Mapping[str, Any]) -> Sequence[str]:
+    """The names that the study will use: of folders, those of its two sides."""
+    if data.get("split") != "folders":
+        return pairing.names
+    sides = tuple(f"{data.get(side)}/" for side in ("train", "val"))
+    return [name for name in pairing.names if name.startswith(sides)] or pairing.names
+
+
+def _rule(root: Path, pairing: Pairing, given: Mapping[str, Any], proposal: Proposal) -> dict[str, Any]:
+    """A range for images of more than 8 bits; InputError for channels that nothing says which to take of."""
+    if {"range", "channels"} & set(given):
+        return {}
+    for name in pairing.names[:: -(-len(pairing.names) // _SAMPLED)]:
+        path = root / pairing.image(name)
+        try:
+            with strict_decoders():
+                predict.decode(path.read_bytes())
+        except predict.TooDeepError as error:
+            proposal.said.append(
+                f"range: the images hold {error.what}, {error.lowest} to {error.highest} in {path.name}; the training "
+                "images' percentiles 0.5 and 99.5 become 0 and 255"
+            )
+            return {"range": "p0.5-p99.5"}
+        except predict.ChannelsError as error:
+            raise InputError(
+                f"{path}: {error.what}; say which one or three to take with --set 'data.channels=[0, 1, 2]'"
+            ) from None
+        except (predict.BadImageError, OSError):
+            continue  # of which check has a line for every file
+    return {}

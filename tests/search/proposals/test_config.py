@@ -1,0 +1,182 @@
+"""What init takes from an MMSegmentation config: layouts, lists, classes, and what it refuses in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mmtuna.search.proposals.config import propose_from_config
+from mmtuna.search.proposals.proposal import Proposal
+from mmtuna.search.work.data import Data, read_data
+from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.files import write_whole
+from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.spec.template import write_commented
+from tests.search.proposals.test_layouts import blocks, noise, save, write_config
+
+APART = {side: (f"images/{side}", f"masks/{side}") for side in ("train", "val")}
+SHARED = dict.fromkeys(("train", "val"), ("JPEGImages", "Labels"))
+SUFFIXES = ", img_suffix='.png', seg_map_suffix='.png'"
+FIVE = ", metainfo=dict(classes=('a', 'b', 'c', 'd', 'e'))"
+
+
+@dataclass
+class Layout:
+    """A data set of four training and three validation images of five classes, and its config; fields may change."""
+
+    folder: Path
+    folders: dict[str, tuple[str, str]] = field(default_factory=lambda: dict(APART))
+    kind: str = "BaseSegDataset"
+    values: Any = range(5)
+    more: str = SUFFIXES + FIVE
+    filled: dict[str, Any] = field(default_factory=dict)
+    edit: Callable[[str], str] = lambda text: text
+
+    def propose(self, **options: Any) -> tuple[Proposal, Data]:
+        """The proposal, and the data as the spec that is written of it reads them."""
+        for side, count in (("train", 4), ("val", 3)):
+            images, masks = self.folders[side]
+            for i in range(count):
+                save(self.folder / f"set/{images}/{side}{i}.png", noise(i))
+                save(self.folder / f"set/{masks}/{side}{i}.png", blocks(i, self.values))
+            write_whole(self.folder / f"set/{side}.txt", "".join(f"{side}{i}\n" for i in range(count)))
+        settings = {"classes": 5, "more": self.more} | self.filled
+        config = write_config(self.folder, self.kind, "set", self.folders.values(), **settings)
+        config.write_text(self.edit(config.read_text()))
+        proposal = propose_from_config(config, self.folder / "study", **options)
+        tables = {name: dict(table) for name, table in proposal.tables.items()}
+        path = self.folder / "study" / "study.toml"
+        data = tables["data"]
+        write_commented(path, data_root=data.pop("root"), classes=data.pop("classes"), preset=None, values=tables)
+        for file, names in proposal.lists.items():
+            write_whole(file, "".join(f"{name}\n" for name in names))
+        spec = StudySpec.load(path)
+        return proposal, read_data(spec.data, metric="mIoU", known=self.folder / "none.json")
+
+
+def per_side(text: str, key: str) -> str:
+    """The config with {side} in `key` filled in, first for training, then for validation."""
+    for side in ("train", "val"):
+        text = text.replace(key, key.replace("SIDE", side), 1)
+    return text
+
+
+@pytest.fixture
+def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
+    monkeypatch.chdir(tmp_path)
+    return Layout(tmp_path)
+
+
+def sizes(found: Data) -> tuple[int, int]:
+    assert found.problems == []
+    assert found.split is not None
+    return len(found.split.train), len(found.split.val)
+
+
+def test_lists_of_names_in_one_folder(layout: Layout) -> None:
+    layout.folders = SHARED
+    layout.more += ", ann_file='SIDE.txt'"
+    layout.edit = lambda text: per_side(text, "SIDE.txt")
+    proposal, found = layout.propose()
+    assert sizes(found) == (4, 3)
+    assert {key: proposal.tables["data"][key] for key in ("split", "train", "val")} == {
+        "split": "lists",
+        "train": "train.txt",
+        "val": "val.txt",
+    }
+    assert proposal.lists == {}
+
+
+def test_a_folder_a_side_with_images_and_masks_in_it(layout: Layout) -> None:
+    layout.folders = {side: (f"{side}/images", f"{side}/masks") for side in ("train", "val")}
+    proposal, found = layout.propose()
+    assert sizes(found) == (4, 3)
+    assert (proposal.tables["data"]["images"], proposal.tables["data"]["masks"]) == ("*/images", "*/masks")
+    assert found.dataset is not None
+    assert found.dataset.names[0] == "train/images/train0"
+    assert found.dataset.mask_path("val/images/val1") == layout.folder / "set/val/masks/val1.png"
+
+
+def test_a_list_within_the_folder_of_its_side_is_written_anew(layout: Layout) -> None:
+    layout.more += ", ann_file='SIDE.txt'"
+
+    def shorten(text: str) -> str:
+        (layout.folder / "set/train.txt").write_text("train2\ntrain0\ntrain1\n")
+        return per_side(text, "SIDE.txt")
+
+    layout.edit = shorten
+    proposal, found = layout.propose()
+    assert sizes(found) == (3, 3)
+    assert list(proposal.lists) == [layout.folder / f"study/splits/{side}.txt" for side in ("train", "val")]
+    assert found.split is not None
+    assert found.split.train == ("train/train2", "train/train0", "train/train1")
+
+
+def test_some_classes_of_a_data_set_class(layout: Layout) -> None:
+    """The class's own indices become those of the config's classes, the others count nowhere: BaseSegDataset's map."""
+    layout.kind, layout.values = "CityscapesDataset", [0, 8, 13, 255]
+    layout.more = SUFFIXES + ", metainfo=dict(classes=('car', 'road'))"
+    proposal, found = layout.propose()
+    assert sizes(found) == (4, 3)
+    data = proposal.tables["data"]
+    assert (data["classes"], data["values"]) == (["car", "road"], [[13], [0]])
+    assert set(data["ignored"]) == set(range(19)) - {0, 13}
+    assert data["palette"] == [[0, 0, 142], [128, 64, 128]]
+    assert found.manifest.records["masks/val/val0.png"].values == {0: 1024, 1: 1024, 255: 2048}
+
+
+def test_an_ignore_value_of_a_head_is_said_and_not_kept(layout: Layout) -> None:
+    layout.edit = lambda text: text.replace('type="FCNHead",', 'type="FCNHead", ignore_index=0,')
+    proposal, found = layout.propose()
+    assert sizes(found) == (4, 3)
+    (said,) = [line for line in proposal.said if line.startswith("note")]
+    assert said.startswith("note: the config's FCNHead ignores 0 (a), and the study 255 everywhere")
+
+
+@pytest.mark.parametrize(
+    ("edit", "refused"),
+    [
+        ({"folders": SHARED}, "7 images stand in training and in validation; give the two sides lists (ann_file)"),
+        (
+            {"folders": {"train": ("train", "train_labels"), "val": ("val", "val_labels")}},
+            "a study cannot say the folders of its two sides, train, train_labels, val, val_labels",
+        ),
+        ({"more": SUFFIXES}, "neither its metainfo nor BaseSegDataset names classes; add metainfo"),
+        ({"more": FIVE}, "set/images/train ends in .jpg; mend data_prefix or img_suffix"),
+        (
+            {"more": SUFFIXES + FIVE + ", ann_file='gone.txt'"},
+            "train_dataloader: BaseSegDataset cannot read its data: Failed to load `ann_file`",
+        ),
+        ({"kind": "MyDataset"}, "is no class that mmengine, mmcv, mmseg registers"),
+        ({"edit": lambda text: "import os\n" + text}, "holds code (Import); write plain values, or set [model] trust"),
+        (
+            {"edit": lambda text: text.replace('data_root = "set"', 'data_root = "elsewhere"')},
+            "data_root = 'elsewhere' is no folder, seen from here, from the config's folder or one above; name it with",
+        ),
+        (
+            {"edit": lambda text: text.replace("dataset=dict(\n", "dataset=dict(datasets=[1, 2]),\n    x=dict(\n")},
+            "train_dataloader joins 2 data sets, and a study has one",
+        ),
+    ],
+)
+def test_what_a_spec_cannot_say_is_refused_in_one_line(layout: Layout, edit: dict[str, Any], refused: str) -> None:
+    for key, value in edit.items():
+        setattr(layout, key, value)
+    with pytest.raises(InputError) as error:
+        layout.propose()
+    assert refused in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_data_elsewhere_and_classes_by_hand(layout: Layout, tmp_path: Path) -> None:
+    layout.more = SUFFIXES
+    layout.edit = lambda text: text.replace('data_root = "set"', 'data_root = "elsewhere"')
+    proposal, found = layout.propose(root=tmp_path / "set", classes=tuple("vwxyz"))
+    assert sizes(found) == (4, 3)
+    assert proposal.tables["data"]["classes"] == list("vwxyz")
+    assert np.isclose(proposal.tables["space"]["params"]["lr_sgd"]["low"], 0.001)

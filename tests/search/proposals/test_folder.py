@@ -1,0 +1,228 @@
+"""What init takes from a folder of images and masks, and what it refuses to guess."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmtuna.search.proposals.folder import propose_from_folder
+from mmtuna.search.work.data import Data, read_data
+from mmtuna.spaces.errors import InputError
+from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.spec.template import write_commented
+from tests.search.proposals.test_layouts import blocks, noise, save
+
+Array = np.ndarray[Any, Any]
+
+
+def write(root: Path, image: str, mask: str, of: Callable[[int], Array] | None = None, count: int = 6) -> None:
+    """Pairs of files by patterns with {i} and {side}: four to train, the others to validate."""
+    for i in range(count):
+        side = "train" if i < 4 else "val"
+        save(root / image.format(i=i, side=side), noise(i))
+        save(root / mask.format(i=i, side=side), (of or two_classes)(i))
+
+
+def two_classes(i: int) -> Array:
+    return blocks(i, [0, 1])
+
+
+def coded(*values: int) -> Callable[[int], Array]:
+    return lambda i: blocks(i, values)
+
+
+def in_colours(i: int) -> Array:
+    colours: Array = np.array([[0, 0, 0], [230, 159, 0], [0, 114, 178]], np.uint8)
+    return np.asarray(colours[blocks(i, [0, 1, 2])])
+
+
+def propose(folder: Path, given: Mapping[str, Any] | None = None, **options: Any) -> tuple[dict[str, Any], str, Data]:
+    """[data] as proposed for folder/set, what was said, and the data as a spec with it reads them."""
+    proposal = propose_from_folder(folder / "set", given=given, **options)
+    data = proposal.tables["data"] | dict(given or {})
+    path = folder / "study.toml"
+    rest = {key: value for key, value in data.items() if key not in ("root", "classes")}
+    write_commented(path, data_root=data["root"], classes=data["classes"], values={"data": rest})
+    found = read_data(StudySpec.load(path).data, metric="mIoU", known=folder / "none.json")
+    assert found.problems == []
+    return data, "\n".join(proposal.said), found
+
+
+PLACES: list[tuple[str, str, dict[str, str]]] = [
+    ("images/{i}.png", "masks/{i}.png", {"images": "images", "masks": "masks", "split": "random"}),
+    ("photos/{i}.jpg", "truth/{i}.png", {"images": "photos", "masks": "truth", "image_suffix": ".jpg"}),
+    ("b/{i}.png", "a/{i}.png", {"images": "b", "masks": "a"}),
+    ("all/{i}.png", "all/{i}_mask.png", {"images": "all", "masks": "all", "mask_suffix": "_mask.png"}),
+    ("{i}.jpg", "{i}.png", {"images": ".", "masks": ".", "image_suffix": ".jpg", "mask_suffix": ".png"}),
+    ("x/{i}_image.png", "x/{i}_label.png", {"image_suffix": "_image.png", "mask_suffix": "_label.png"}),
+    ("images/{side}/{i}.png", "masks/{side}/{i}.png", {"images": "images", "split": "folders", "val": "val"}),
+    ("{side}/images/{i}.png", "{side}/masks/{i}.png", {"images": "*/images", "masks": "*/masks", "split": "folders"}),
+    ("raw/{side}/img/{i}.png", "raw/{side}/gt/{i}.png", {"images": "raw/*/img", "masks": "raw/*/gt"}),
+    ("deep/data/images/{i}.png", "deep/data/masks/{i}.png", {"images": "deep/data/images"}),
+    ("scans/p{i}/ct/s.png", "scans/p{i}/seg/s.png", {"images": "scans/*/ct", "masks": "scans/*/seg"}),
+]
+
+
+@pytest.mark.parametrize(("image", "mask", "fields"), PLACES)
+def test_images_and_masks_are_found_by_pairing_names(
+    tmp_path: Path, image: str, mask: str, fields: dict[str, str]
+) -> None:
+    write(tmp_path / "set", image, mask)
+    data, said, found = propose(tmp_path)
+    assert {key: data[key] for key in fields} == fields
+    assert found.split is not None
+    assert len(found.split.train) + len(found.split.val) == 6
+    assert data["split"] != "folders" or (len(found.split.train), len(found.split.val)) == (4, 2)
+    assert said.startswith("data: 6 pairs of one name, images in ")
+
+
+CODES: list[tuple[Callable[[int], Array], dict[str, Any], set[int]]] = [
+    (coded(0, 1), {"classes": ["background", "foreground"]}, {0, 1}),
+    (coded(0, 255), {"classes": ["background", "foreground"], "values": [0, 255]}, {0, 1}),
+    (coded(0, 1, 2, 255), {"classes": ["background", "class 1", "class 2"]}, {0, 1, 2, 255}),
+    (coded(1, 2, 3), {"classes": ["class 1", "class 2", "class 3"], "reduce_zero_label": True}, {0, 1, 2}),
+    (coded(0, 128), {"classes": ["background", "foreground"], "values": [0, 128]}, {0, 1}),
+    (coded(10, 20, 30), {"classes": ["class 10", "class 20", "class 30"], "values": [10, 20, 30]}, {0, 1, 2}),
+    (
+        in_colours,
+        {"classes": ["background", "#0072b2", "#e69f00"], "palette": [[0, 0, 0], [0, 114, 178], [230, 159, 0]]},
+        {0, 1, 2},
+    ),
+]
+
+
+@pytest.mark.parametrize(("of", "fields", "values"), CODES)
+def test_classes_are_what_the_masks_hold(
+    tmp_path: Path, of: Callable[[int], Array], fields: dict[str, Any], values: set[int]
+) -> None:
+    write(tmp_path / "set", "images/{i}.png", "masks/{i}.png", of)
+    data, _, found = propose(tmp_path)
+    assert {key: data[key] for key in fields} == fields
+    assert set(found.manifest.records["masks/0.png"].values or {}) == values
+
+
+def test_masks_with_a_palette_are_read_by_their_indices(tmp_path: Path) -> None:
+    write(tmp_path / "set", "images/{i}.png", "masks/{i}.png")
+    for i in range(6):
+        image = Image.fromarray(blocks(i, [0, 1, 2])).convert("P")
+        image.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
+        image.save(tmp_path / f"set/masks/{i}.png")
+    data, _, found = propose(tmp_path)
+    assert data["classes"] == ["background", "class 1", "class 2"]
+    assert set(found.manifest.records["masks/0.png"].values or {}) == {0, 1, 2}
+
+
+def test_names_of_classes_come_from_a_person_or_a_file(tmp_path: Path) -> None:
+    write(tmp_path / "set", "images/{i}.png", "masks/{i}.png", coded(0, 1, 2, 3))
+    assert propose(tmp_path, classes=["a", "b", "c"])[0]["reduce_zero_label"] is True
+    (tmp_path / "study.toml").unlink()
+    (tmp_path / "set/classes.txt").write_text("sky\nroad\ncar\nman\n")
+    data, said, _ = propose(tmp_path)
+    assert data["classes"] == ["sky", "road", "car", "man"]
+    assert "classes: their names are those in classes.txt" in said
+    assert "0 is taken as a class, where it means unlabelled: --set data.reduce_zero_label=true" in said
+
+
+def test_what_a_person_settled_stays(tmp_path: Path) -> None:
+    write(tmp_path / "set", "images/{side}/{i}.png", "masks/{side}/{i}.png", coded(0, 1, 2))
+    given = {"reduce_zero_label": True, "split": "random"}
+    data, said, _ = propose(tmp_path, given)
+    assert (data["classes"], data["split"]) == (["class 1", "class 2"], "random")
+    assert "split" not in said
+
+
+def test_lists_come_before_folders_and_subjects(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    write(root, "JPEGImages/{i}.jpg", "SegmentationClass/{i}.png")
+    save(root / "JPEGImages/7.jpg", noise(7))  # without a mask, as most of VOC's
+    for side, names in (("train", "012"), ("val", "345")):
+        path = root / f"ImageSets/Segmentation/{side}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n".join(names))
+    (root / "subjects.csv").write_text("image,subject\n" + "".join(f"{i},{i}\n" for i in (0, 1, 2, 3, 4, 5, 7)))
+    data, _, found = propose(tmp_path)
+    assert (data["split"], data["train"]) == ("lists", "ImageSets/Segmentation/train.txt")
+    assert data["subjects"] == "subjects.csv"
+    assert "1 of 7 images have no mask and stand in no list: left out" in found.notes
+
+
+def test_deep_images_get_a_range(tmp_path: Path) -> None:
+    write(tmp_path / "set", "images/{i}.png", "masks/{i}.png")
+    for i in range(6):
+        values = np.random.default_rng(i).integers(0, 4096, (64, 64)).astype(np.uint16)
+        save(tmp_path / f"set/images/{i}.png", values)
+    data, said, _ = propose(tmp_path)
+    assert data["range"] == "p0.5-p99.5"
+    assert "range: the images hold 16 bits a channel, " in said
+
+
+def test_pictures_of_masks_are_passed_by(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    write(root, "leftImg8bit/{side}/{i}_leftImg8bit.png", "gtFine/{side}/{i}_gtFine_labelTrainIds.png", coded(0, 1, 2))
+    write(root, "leftImg8bit/{side}/{i}_leftImg8bit.png", "gtFine/{side}/{i}_gtFine_labelIds.png", coded(7, 8, 9))
+    write(root, "leftImg8bit/{side}/{i}_leftImg8bit.png", "gtFine/{side}/{i}_gtFine_color.png", in_colours)
+    data, _, _ = propose(tmp_path)
+    assert data["mask_suffix"] == "_gtFine_labelTrainIds.png"
+
+
+def two_mask_folders(root: Path) -> None:
+    write(root, "images/{i}.png", "reader_a/{i}.png")
+    write(root, "images/{i}.png", "reader_b/{i}.png")
+
+
+def both_codings(root: Path) -> None:
+    write(root, "images/{i}.png", "masks/{i}.png")
+    save(root / "masks/0.png", blocks(0, [0, 255]))
+
+
+REFUSED: list[tuple[Callable[[Path], object], dict[str, Any], str]] = [
+    (
+        two_mask_folders,
+        {},
+        "6 images have several masks each; say which with --set data.masks=reader_a, or --set data.masks=reader_b",
+    ),
+    (
+        lambda root: write(root, "images/{i}.png", "masks/m{i}.png"),
+        {},
+        "none of its 12 image files has a mask of the same name beside it or in another folder; name both the same",
+    ),
+    (both_codings, {}, "1 of them 0 and 255 alone (masks/0.png); say what 255 is there with --set 'data.values=[0, [1"),
+    (
+        lambda root: write(root, "images/{i}.png", "masks/{i}.png", coded(0, 128, 255)),
+        {},
+        "255 may be a class or ignored; say which with --set data.values=[0, 128, 255] or --set data.values=[0, 128]",
+    ),
+    (
+        lambda root: write(root, "images/{i}.png", "masks/{i}.png", coded(0, 1, 2)),
+        {"classes": ["one"]},
+        "6 masks hold 0, 1, 2, and 1 classes are named; name 3, or 2 to ignore 0",
+    ),
+    (
+        lambda root: write(root, "images/{side}/{i}.png", "masks/{side}/{i}.png", count=4),
+        {},
+        "folders train, of which one must train and one validate; say which with --set data.split=folders",
+    ),
+    (
+        lambda root: write(root, "images/{i}.png", "masks/{i}.jpg"),
+        {},
+        "masks/0.jpg: is JPEG, whose compression changes values; save masks as PNG",
+    ),
+    (lambda root: write(root, "a/{i}.png", "b/{i}.png", coded(0)), {}, "there are no two classes to tell apart"),
+    (lambda root: None, {}, "set: no such folder; give the data set's root folder"),
+]
+
+
+@pytest.mark.parametrize(("build", "options", "refused"), REFUSED)
+def test_what_is_ambiguous_is_refused_with_the_options_that_decide(
+    tmp_path: Path, build: Callable[[Path], object], options: dict[str, Any], refused: str
+) -> None:
+    build(tmp_path / "set")
+    with pytest.raises(InputError) as error:
+        propose(tmp_path, **options)
+    assert refused in str(error.value)
+    assert "\n" not in str(error.value)
