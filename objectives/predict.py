@@ -4,8 +4,9 @@
 
 Needs onnxruntime, Pillow and numpy, nothing else. For every image under IMAGES_FOLDER an 8-bit PNG of the same name
 and size is written under OUT_FOLDER; a pixel's value is the index of its class in bundle.json. Images are read and
-prepared as they were for the training: bundle.json says how, and this file does it, or says that it cannot. Not a
-medical device.
+prepared as they were for the training: bundle.json says how, and this file does it, or says that it cannot. An image of
+a shape that the training's had not is padded to the input of a model, or made smaller, which is said. Not a medical
+device.
 
 Exit status 0: all done; 1: some images could not be used (named on stderr); 2: wrong call.
 """
@@ -85,9 +86,9 @@ class Predictor:
         return np.asarray(self.logits(image).argmax(axis=0), np.uint8)
 
     def logits(self, image: Pixels) -> Logits:
-        """Logits at the image's own size; BadImageError where no model has the size that this image needs."""
+        """Logits at the image's own size; where no model has the size that it needs, by the nearest (`change`)."""
         height, width = image.shape[:2]
-        resized = resize_like_opencv(image, *resized_size(self.input, height, width))
+        resized = resize_like_opencv(image, *self._fitting(*resized_size(self.input, height, width)))
         padded = pad(self.input, resized.astype(np.float32))
         batch = np.ascontiguousarray(padded.transpose(2, 0, 1)[None])
         found = self._slide(batch) if self.input["mode"] == "slide" else self.forward(batch)
@@ -95,12 +96,38 @@ class Predictor:
         found = found[:, : resized.shape[0], : resized.shape[1]]
         return resize_logits(found, height, width, bool(self.output["align_corners"]))
 
+    def change(self, height: int, width: int) -> str:
+        """What is done to an image of this size that was to none of the training's: "", "padded" or "made smaller"."""
+        resized = resized_size(self.input, height, width)
+        if self._fitting(*resized) != resized:
+            return "made smaller"
+        return "" if input_size(self.input, *resized) in self.files else "padded"
+
     def forward(self, batch: NDArray[np.float32]) -> Logits:
-        """Logits of one prepared input, 1 x 3 x height x width."""
-        session = self._session(batch.shape[2], batch.shape[3])
-        found: NDArray[np.float32] = session.run([self.output["name"]], {self.input["name"]: batch})[0]
-        first: Logits = found[0]
+        """Logits of one prepared input, 1 x 3 x height x width, by the smallest model that it fits into."""
+        height, width = batch.shape[2:]
+        size = min((s for s in self.files if s[0] >= height and s[1] >= width), key=lambda s: (s[0] * s[1], s))
+        if size != (height, width):
+            whole = np.empty((1, 3, *size), np.float32)
+            whole[:] = np.asarray(self.input["pad_pixel"], np.float32)[:, None, None]
+            whole[:, :, :height, :width] = batch
+            batch = whole
+        found: NDArray[np.float32] = self._session(size).run([self.output["name"]], {self.input["name"]: batch})[0]
+        first: Logits = found[0, :, :height, :width]
         return first
+
+    def _fitting(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) to resize to: those of the contract, or less where no model is large enough for them."""
+        needed = input_size(self.input, height, width)
+        if any(size[0] >= needed[0] and size[1] >= needed[1] for size in self.files):
+            return height, width
+        window = self.input["window"] if self.input["mode"] == "slide" else (np.inf, np.inf)
+        # A model as large as the window takes any length, window by window.
+        rooms = (
+            [np.inf if side >= most else side for side, most in zip(size, window, strict=True)] for size in self.files
+        )
+        share = max(min(down / height, across / width) for down, across in rooms)
+        return max(1, int(height * share)), max(1, int(width * share))
 
     def _slide(self, batch: NDArray[np.float32]) -> Logits:
         """Mean over overlapping windows, the last ones moved back inside: EncoderDecoder.slide_inference of mmseg."""
@@ -117,23 +144,16 @@ class Predictor:
         assert total is not None
         return total / count
 
-    def _session(self, height: int, width: int) -> Any:
-        if (height, width) not in self._sessions:
-            if (height, width) not in self.files:
-                known = ", ".join(f"{h} x {w}" for h, w in sorted(self.files))
-                raise BadImageError(
-                    f"needs a model of {height} x {width} pixels, this bundle has {known}",
-                    "crop it to a shape the training data had",
-                )
+    def _session(self, size: tuple[int, int]) -> Any:
+        if size not in self._sessions:
             import onnxruntime
 
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = self.threads
             options.log_severity_level = 3
-            path = str(self.bundle / self.files[height, width])
-            session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-            self._sessions[height, width] = session
-        return self._sessions[height, width]
+            path = str(self.bundle / self.files[size])
+            self._sessions[size] = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        return self._sessions[size]
 
 
 def read_image(path: Path, rule: Rule | None = None) -> Pixels:
@@ -339,7 +359,12 @@ def padded_size(contract: dict[str, Any], height: int, width: int) -> tuple[int,
 
 def model_size(contract: dict[str, Any], height: int, width: int) -> tuple[int, int]:
     """(height, width) of the model's input for an image of this size; a window is cut to the image."""
-    height, width = padded_size(contract, *resized_size(contract, height, width))
+    return input_size(contract, *resized_size(contract, height, width))
+
+
+def input_size(contract: dict[str, Any], height: int, width: int) -> tuple[int, int]:
+    """`model_size` of an image that has been resized."""
+    height, width = padded_size(contract, height, width)
     if contract["mode"] == "slide":
         return min(height, contract["window"][0]), min(width, contract["window"][1])
     return height, width
@@ -463,12 +488,19 @@ def main(arguments: list[str]) -> int:
     Image.MAX_IMAGE_PIXELS = None  # read_image refuses large images itself, in one line
     warnings.filterwarnings("ignore", module="PIL")  # of metadata, which is not read
     predictor, failed = Predictor(Path(__file__).resolve().parent), 0
+    changed: dict[str, list[Path]] = {}
     for name, path in images.items():
         try:
-            save_mask(predictor.mask(read_image(path, predictor.rule)), out / name)
+            image = read_image(path, predictor.rule)
+            save_mask(predictor.mask(image), out / name)
+            changed.setdefault(predictor.change(*image.shape[:2]), []).append(path)
         except (BadImageError, OSError) as error:
             failed += 1
             print(f"predict.py: {path}: {error}", file=sys.stderr)
+    for change in sorted(filter(None, changed)):
+        paths = changed[change]
+        said = f"{len(paths)} of {len(images)} images have a shape that none of the training's had, such as {paths[0]}"
+        print(f"predict.py: note: {said}: {change} to fit a model, expect less of their masks", file=sys.stderr)
     print(f"{len(images) - failed} masks in {out}")
     return 1 if failed else 0
 

@@ -238,7 +238,7 @@ def mask_name(name: str, images: str, masks: str) -> str:
     """The mask of image `name`, relative to the data set's root, without its suffix."""
     if "*" not in masks:
         return f"{masks}/{name}"
-    return _moved(name, images, masks, before_star(masks) + "/")
+    return _moved(name, images, masks, "" if masks.startswith("*") else f"{before_star(masks)}/")
 
 
 def image_name(name: str, images: str, masks: str) -> str:

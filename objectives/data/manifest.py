@@ -188,7 +188,8 @@ def _mixed_depths(dataset: Dataset, images: Mapping[str, FileRecord]) -> list[Pr
 
 def image_file(dataset: Dataset, name: str) -> str:
     """The image's key in a manifest."""
-    return f"{dataset.image_folder}/{name}{dataset.image_suffix}"
+    folder = "" if dataset.images.startswith("*") else f"{dataset.image_folder}/"
+    return f"{folder}{name}{dataset.image_suffix}"
 
 
 def mask_file(dataset: Dataset, name: str) -> str:

@@ -94,7 +94,8 @@ def _limits(document: dict[str, Any]) -> str:
     return f"""## Limits
 
 - Other scanners, other diseases, other image shapes or preprocessing: unknown, expect worse.
-- Input sizes of the models: {sizes} (height x width); predict.py says so where an image does not fit.
+- Input sizes of the models: {sizes} (height x width); images of other shapes are padded to fit one, or made smaller
+  where none is large enough, and predict.py says so.
 - Every pixel gets a class; nothing says how sure the model is, nor that an image is unlike its training data.
 - One training with seed {document["seed"]}; another seed gives other figures."""
 

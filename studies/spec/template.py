@@ -36,7 +36,7 @@ _SHOWN = {
     "image_suffix": '".png"',
     "mask_suffix": '".png"',
     "palette": "[[0, 0, 0], [230, 159, 0]]",
-    "values": "[0, 255]",
+    "values": "[0, [1, 255]]",
     "channels": "[0]",
     "range": '"p0.5-p99.5"',
     "subjects": '"subjects.csv"',

@@ -229,7 +229,7 @@ def test_predict_py_needs_only_onnxruntime_and_agrees_with_mmsegmentation(made: 
     assert set(onnx) == set(torch)
     assert all((mask == torch[name]).all() for name, mask in onnx.items())
     entries = contract.labelled_images(made.trial.read_config())
-    counts = [verify.count(tmp_path / "onnx" / f"{Path(e.name).stem}.png", e.mask, 2, 255) for e in entries]
+    counts = [verify.count(tmp_path / "onnx" / f"{Path(e.name).stem}.png", e.truth(), 2, 255) for e in entries]
     assert metrics(total(counts), ("background", "fluid")) == made.metrics
 
 
@@ -470,6 +470,53 @@ def test_the_last_window_is_moved_back_inside() -> None:
     assert predict.windows(30, 48, 20) == [(0, 30)]
 
 
+# --- images of other shapes than those trained on ---
+
+
+def test_a_flat_image_is_padded_to_a_model_and_cut_back(make: Callable[[str], Made]) -> None:
+    made = make("fcn-whole")
+    predictor = predict.Predictor(made.bundle)
+    image = predict.read_image(made.dataset.image_path(made.dataset.names[-1]))[:20]
+    padded = np.empty((64, 64, 3), np.float32)
+    padded[:] = predictor.input["pad_pixel"]
+    padded[:20] = image
+    wanted = predictor.forward(padded.transpose(2, 0, 1)[None])[:, :20]
+    assert predictor.change(20, 64) == "padded"
+    assert predictor.change(64, 64) == ""
+    assert predictor.change(128, 128) == ""  # as validation resizes it
+    assert (predictor.logits(image) == wanted).all()
+
+
+@pytest.mark.parametrize(("case", "shape"), [("deeplabv3-whole-oblong", (96, 96)), ("pspnet-slide", (30, 90))])
+def test_an_image_that_no_model_is_large_enough_for_is_still_segmented(
+    make: Callable[[str], Made], case: str, shape: tuple[int, int]
+) -> None:
+    """The brighter half, which the training's images taught, is found at about the same places."""
+    made = make(case)
+    predictor = predict.Predictor(made.bundle)
+    phantom = made.dataset.root.with_name("phantom")
+    with Image.open(phantom / f"images/{made.dataset.names[-1]}.png") as scan:
+        image = np.asarray(scan.convert("RGB"))[: shape[0], : shape[1]]
+    grey = image[..., 0]
+    found = predictor.mask(image)
+    assert found.shape == shape
+    assert predictor.change(*shape) == ("made smaller" if case.endswith("oblong") else "padded")
+    assert ((grey > np.median(grey)) == found).mean() > 0.6
+
+
+def test_how_much_smaller_an_image_is_made() -> None:
+    """By the model that leaves most of it; a model as high as the window takes images of any height."""
+    predictor = predict.Predictor.__new__(predict.Predictor)
+    whole = {"resize": {"scale": [64, 64], "keep_ratio": True}, "pad": {"size_divisor": 16}, "mode": "whole"}
+    predictor.input, predictor.files = {**whole, "window": None}, {(48, 64): "a", (64, 32): "b"}
+    assert predictor._fitting(64, 64) == (48, 48)
+    assert predictor._fitting(64, 30) == (64, 30)
+    assert predictor._fitting(20, 64) == (20, 64)
+    predictor.input, predictor.files = {**whole, "mode": "slide", "window": [48, 48]}, {(48, 32): "a"}
+    assert predictor._fitting(64, 32) == (64, 32)
+    assert predictor._fitting(64, 64) == (32, 32)
+
+
 # --- predict.py called wrongly ---
 
 
@@ -498,10 +545,12 @@ def test_predict_py_says_what_is_wrong(
     Image.new("I;16", (64, 64)).save(images / "deep.png")
     out = tmp_path / "out"
     said = refused(images, out, status=1)
-    assert "flat.png: needs a model of 20 x 64 pixels, this bundle has 64 x 64" in said
+    assert "note: 1 of 4 images have a shape that none of the training's had, such as " in said
+    assert "flat.png: padded to fit a model, expect less" in said
     assert "broken.png: not an image file; export it as 8-bit PNG or JPEG" in said
     assert "deep.png: 16 bits a channel; save it with the 8 bits that the training's images had" in said
-    assert os.listdir(out) == ["a.png"]
+    assert sorted(os.listdir(out)) == ["a.png", "flat.png"]
+    assert read(out / "flat.png").shape == (20, 64)
     Image.new("1", (9600, 9600)).save(images / "large.png", compress_level=1)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

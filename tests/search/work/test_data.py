@@ -71,11 +71,13 @@ def test_a_config_of_another_machine_names_the_copies_of_this_one(write_spec: Wr
     prefix = {"img_path": "/x/images", "seg_map_path": "masks"}
     loader = {"dataset": {"data_root": "/x", "ann_file": "/x/train.txt", "data_prefix": prefix}}
     cfg = {f"{side}_dataloader": loader for side in ("train", "val", "test")}
-    write_config({**cfg, "image_source": {"img_path": "images", "img_suffix": ".tif"}}, tmp_path / "config.py")
+    sources = {"image_source": {"img_path": "images", "img_suffix": ".tif"}, "mask_source": {"masks": "masks"}}
+    write_config({**cfg, **sources}, tmp_path / "config.py")
     StudyFiles(spec.study, spec.data.root, optuna.create_study())._relocate(tmp_path)
     for side in ("train", "val", "test"):
         found = read_config(tmp_path / "config.py")[f"{side}_dataloader"]["dataset"]
-        assert found["data_prefix"] == {"img_path": str(spec.study.folder / "images"), "seg_map_path": "masks"}
+        copies = {"img_path": str(spec.study.folder / "images"), "seg_map_path": str(spec.study.folder / "masks")}
+        assert found["data_prefix"] == copies
         assert found["ann_file"] == str(spec.study.folder / "splits/train.txt")
 
 
