@@ -104,7 +104,7 @@ def init(
     classes: Annotated[
         str | None, typer.Option(help="Names of the classes by comma; what masks hold tells how many.")
     ] = None,
-    preset: Annotated[str | None, typer.Option(help="paper or extended; for --config a space of its own.")] = None,
+    preset: Annotated[str | None, typer.Option(help="paper (the default) or extended, with --data.")] = None,
     trust_code: Annotated[bool, typer.Option("--trust-code", help="Run the config and its bases as Python.")] = False,
     changes: Annotated[
         list[str] | None,

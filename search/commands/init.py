@@ -35,8 +35,12 @@ def init(
     if path.exists():
         raise InputError(f"{path}: exists already; remove it, or give another folder")
     own = _changes(changes)
+    if config is not None and preset is not None:
+        raise InputError(
+            "--preset is for --data: a config's space is written around its own values; edit [space] there"
+        )
     if config is not None:
-        proposal = propose_from_config(config, folder, root=root, classes=classes, preset=preset, trust_code=trust_code)
+        proposal = propose_from_config(config, folder, root=root, classes=classes, trust_code=trust_code)
     elif root is not None:
         proposal = propose_from_folder(root, classes=classes, preset=preset or "paper", given=own.get("data", {}))
     else:

@@ -9,6 +9,7 @@ from typing import Any
 
 from mmtuna.objectives.config import BaseConfig, load_base
 from mmtuna.objectives.config.classes import heads
+from mmtuna.objectives.config.inheritance import SUFFIXES
 from mmtuna.objectives.config.initial import initial_files
 from mmtuna.objectives.declared import SIDES, Declared, read_declared
 from mmtuna.objectives.weights import BACKBONE
@@ -27,34 +28,38 @@ def propose_from_config(
     *,
     root: Path | None = None,
     classes: Sequence[str] = (),
-    preset: str | None = None,
     trust_code: bool = False,
 ) -> Proposal:
-    """The tables for a study whose base is `config`, on the data that it declares.
+    """The tables for a study whose base is `config`, a file or a name of the model zoo, on the data that it declares.
 
     Args:
         folder: where the spec will lie; lists of names that no file of the data holds are written there.
         root: of the data, in the place of the config's data_root.
         classes: names, where neither the config nor its data set class names any.
-        preset: a space, in the place of the learning rate and the weight decay around the config's own.
         trust_code: whether the config may be run as Python.
 
     Raises InputError, in one line, for a config or data that a spec cannot say, with the way out.
     """
-    base = load_base(str(config.resolve()), trust_code=trust_code)
+    named = str(config) if _is_name(config) else str(config.resolve())
+    base = load_base(named, trust_code=trust_code)
     sides = read_declared(base, config, root)
     proposal = Proposal()
     data = {**_places(config, sides, folder, proposal), **_classes(config, sides["train"], classes, proposal)}
     _say_other_ignored(base, sides["train"], data["classes"], proposal)
     tables = proposal.tables
     tables["data"] = data
-    tables["model"] = {"base": str(config.resolve()), "pretrained": _start(base)}
+    tables["model"] = {"base": named, "pretrained": _start(base)}
     tables["model"] |= {"trust_code": True} if trust_code else {}
     tables["train"] = _iterations(base, len(sides["train"].pairs), proposal)
-    tables["space"] = {"preset": preset, "drop": ["decoder"]} if preset else _space(config, base, proposal)
+    tables["space"] = _space(config, base, proposal)
     if _metric(base) is not None:
         tables["study"] = {"metric": _metric(base)}
     return proposal
+
+
+def _is_name(config: Path) -> bool:
+    """Whether this is no file, but the name of a config of the model zoo."""
+    return len(config.parts) == 1 and config.suffix not in SUFFIXES
 
 
 def _places(config: Path, sides: Mapping[str, Declared], folder: Path, proposal: Proposal) -> dict[str, Any]:
@@ -221,7 +226,7 @@ def _space(config: Path, base: BaseConfig, proposal: Proposal) -> dict[str, Any]
     optimizer = base.cfg["optim_wrapper"].get("optimizer") or {}
     rate, decay, kind = optimizer.get("lr"), optimizer.get("weight_decay"), optimizer.get("type")
     if not isinstance(rate, int | float) or rate <= 0:
-        raise InputError(f"{config}: its optimizer names no learning rate (lr); name one, or give --preset")
+        raise InputError(f"{config}: its optimizer names no learning rate (lr); name one")
     name = "optim_wrapper.optimizer.lr"
     if kind in OPTIMIZERS:
         name = "lr_sgd" if kind == "SGD" else "lr_adam"

@@ -18,6 +18,8 @@ from mmtuna.spaces.errors import InputError
 
 _DEPTH = 4
 """Folders below the root that may be an image folder or a mask folder."""
+_PLACES = 100
+"""Of these the ones with the most files: one with few cannot hold the most pairs."""
 _SAMPLED = 40
 """Names by which two folders are compared, before the best are compared by all."""
 _LOOKED_AT = 3
@@ -100,7 +102,8 @@ def _places(files: Iterable[str]) -> dict[str, Files]:
                 stars[pattern].add(above[at])
                 found[pattern]["/".join((above[at], *above[depth:]))].append(name)
     kept = {place: folders for place, folders in found.items() if "*" not in place or len(stars[place]) > 1}
-    return {place: {folder: sorted(names) for folder, names in folders.items()} for place, folders in kept.items()}
+    largest = sorted(kept, key=lambda place: -sum(map(len, kept[place].values())))[:_PLACES]
+    return {place: {folder: sorted(names) for folder, names in kept[place].items()} for place in largest}
 
 
 def _candidates(places: Mapping[str, Files]) -> Iterator[Pairing]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mmtuna.search.commands.init import init
 from mmtuna.search.proposals.config import propose_from_config
 from mmtuna.search.proposals.proposal import Proposal
 from mmtuna.search.work.data import Data, read_data
@@ -171,6 +172,52 @@ def test_what_a_spec_cannot_say_is_refused_in_one_line(layout: Layout, edit: dic
         layout.propose()
     assert refused in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_config_of_the_model_zoo_by_name(tmp_path: Path) -> None:
+    for i, (side, tag) in enumerate((("training", "train"), ("validation", "val"))):
+        save(tmp_path / f"ade/images/{side}/ADE_{tag}_0.jpg", noise(i))
+        save(tmp_path / f"ade/annotations/{side}/ADE_{tag}_0.png", blocks(i, range(151)))
+    name = "pspnet_r50-d8_4xb4-80k_ade20k-512x512"
+    proposal = propose_from_config(Path(name), tmp_path / "study", root=tmp_path / "ade")
+    assert proposal.tables["model"] == {"base": name, "pretrained": "auto"}
+    data = proposal.tables["data"]
+    assert (data["train"], data["val"], data["reduce_zero_label"]) == ("training", "validation", True)
+    assert (len(data["classes"]), data["image_suffix"]) == (150, ".jpg")
+    assert proposal.tables["space"]["params"]["weight_decay"] == {"low": 5e-5, "high": 5e-3, "log": True}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "refused"),
+    [
+        ({}, "init: give --data ROOT, the folder of the data, or --config CONFIG, an MMSegmentation config"),
+        ({"config": Path("c.py"), "preset": "paper"}, "--preset is for --data: a config's space is written around"),
+        ({"config": Path("c.py")}, "c.py: no such file; give a path, a model-zoo name, or 'unet'"),
+        ({"config": Path("pspnet_r50")}, "[model] base = 'pspnet_r50' is no model-zoo config; did you mean pspnet_"),
+        ({"changes": ["iterations=4"]}, "--set iterations=4: give TABLE.FIELD=VALUE, such as train.iterations=400"),
+        ({"changes": ["trian.iterations=4"]}, "--set trian.iterations=4: there is no table [trian]; use train"),
+    ],
+)
+def test_wrong_calls_of_init_are_refused(tmp_path: Path, arguments: dict[str, Any], refused: str) -> None:
+    options: dict[str, Any] = {"root": None, "classes": [], "preset": None, "config": None} | arguments
+    with pytest.raises(InputError) as error:
+        init(tmp_path / "study", **options)
+    assert refused in str(error.value)
+    assert not (tmp_path / "study").exists()
+
+
+def test_fields_that_a_person_sets_are_checked_before_anything_is_written(layout: Layout) -> None:
+    layout.propose()
+    target = layout.folder / "other"
+    for change, refused in (
+        ("data.imags=x", "[data] imags is unknown; known: root, images"),
+        ("train.iterations=many", "[train]: iterations = 'many' is not allowed"),
+        ("study.metric=IoU.z", '[study] metric = "IoU.z" is unknown'),
+    ):
+        with pytest.raises(InputError) as error:
+            init(target, layout.folder / "set", [], None, changes=[change, "data.split=random", "data.masks=masks"])
+        assert refused in str(error.value)
+        assert not target.exists()
 
 
 def test_data_elsewhere_and_classes_by_hand(layout: Layout, tmp_path: Path) -> None:
