@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -87,6 +88,10 @@ def _options(
 ) -> None:
     global _debugging
     _debugging = debug
+    try:
+        os.getcwd()
+    except OSError:
+        raise InputError("the working directory is gone; change to one that is there and run again") from None
     if debug:
         import logging
 

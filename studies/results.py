@@ -134,6 +134,7 @@ def row(trial: FrozenTrial, shared: Params | None = None) -> TrialRow:
     if value is None and trial.state == TrialState.COMPLETE:
         damaged = ["value"]
     params: Params = sound("params", params_of(trial), _params)
+    sound("reports", trial.intermediate_values, _reports)
     cost = attr(COST, _cost)
     return TrialRow(
         number=trial.number,
@@ -185,6 +186,10 @@ def _cost(found: object) -> dict[str, Any]:
     return {name: value for name, value in amounts.items() if value is not None and value >= 0}
 
 
+def _reports(found: object) -> dict[Any, Any]:
+    return {step: value for step, value in _entries(found) if isinstance(value, int | float)}
+
+
 def _params(found: object) -> Params:
     # None may be a choice of a study that was not begun by mmtuna.
     return {name: value for name, value in _entries(found) if not isinstance(value, float) or abs(value) < math.inf}
@@ -204,6 +209,22 @@ def rows(study: optuna.Study) -> list[TrialRow]:
         )
     shared = shared_settings(study.user_attrs)
     return [row(trial, shared) for trial in trials]
+
+
+def sound_rows(study: optuna.Study) -> list[TrialRow]:
+    """`rows`; InputError also where something of one is not as mmtuna writes it, and would be left out."""
+    entries = rows(study)
+    for entry in entries:
+        _refuse_damaged(study.study_name, entry)
+    return entries
+
+
+def _refuse_damaged(name: str, entry: TrialRow) -> None:
+    if entry.damaged:
+        raise InputError(
+            f"study {name}: of trial {entry.number} the database does not hold what mmtuna wrote there "
+            f"({', '.join(entry.damaged)}); restore a copy of the database, or see what is left with `mmtuna report`"
+        )
 
 
 def named_trials(numbers: Sequence[int]) -> str:
@@ -250,7 +271,7 @@ def complete(study: optuna.Study, number: int | None = None) -> TrialRow:
     """The complete trial `number`, or the best one; InputError where there is none."""
     name = study.study_name
     if number is None:
-        found = best(study)
+        found = next(iter(ranked(sound_rows(study))), None)
         if found is None:
             raise InputError(f"study {name}: no trial is complete yet; `mmtuna run SPEC` goes on until one is")
         return found
@@ -259,6 +280,7 @@ def complete(study: optuna.Study, number: int | None = None) -> TrialRow:
         known = f"0 to {len(entries) - 1}" if entries else "none"
         raise InputError(f"trial {number}: study {name} has no such trial; it has {known}, see `mmtuna status SPEC`")
     entry = entries[number]
+    _refuse_damaged(name, entry)
     if entry.state != "COMPLETE" or entry.value is None:
         raise InputError(f"trial {number} of study {name} is {entry.state.lower()}; take a complete trial, or the best")
     return entry

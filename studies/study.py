@@ -19,12 +19,20 @@ from mmtuna.studies.begun import moved_preset, refuse_change, space_of
 from mmtuna.studies.fingerprints import merged
 from mmtuna.studies.identity import give_id
 from mmtuna.studies.leases import Lease, Leases
-from mmtuna.studies.results import UNREADABLE, rows
+from mmtuna.studies.results import UNREADABLE, sound_rows
 from mmtuna.studies.sampling import params_key, params_of
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.spec.space import said
 from mmtuna.studies.spec.tables import SQLITE, StudyTable
-from mmtuna.studies.storage.opening import StudyLock, database_of, open_storage, sqlite_file, study_lock
+from mmtuna.studies.storage.opening import (
+    StudyLock,
+    check_tables_and_lock,
+    database_of,
+    engine_of,
+    open_storage,
+    sqlite_file,
+    study_lock,
+)
 from mmtuna.studies.storage.optuna_insides import enqueued_params, storage_of, trial_id
 from mmtuna.studies.storage.outages import StorageAwayError, is_disk_full, is_outage
 
@@ -106,11 +114,19 @@ def adopt(study: optuna.Study, spec: StudySpec, fingerprints: Mapping[str, Mappi
 
 def check_opening(spec: StudySpec, fingerprints: Mapping[str, Mapping[str, Any]]) -> optuna.Study | None:
     """Raises what `create_or_open` would, and changes nothing; the study, or None where it does not exist yet."""
-    study = _find(spec.study)
+    study = find_sound(spec.study)
+    if study is not None:
+        refuse_change(study, spec, fingerprints)
+    return study
+
+
+def find_sound(table: StudyTable) -> optuna.Study | None:
+    """The study, or None where it does not exist yet; InputError where it is not mmtuna's, or was damaged."""
+    study = _find(table)
     if study is not None:
         _require_ours(study)
-        rows(study)  # InputError where some cannot be read: nobody shall search beside them
-        refuse_change(study, spec, fingerprints)
+        check_tables_and_lock(table.storage, table.name, engine_of(study))
+        sound_rows(study)  # nobody shall search beside trials that cannot be read whole
     return study
 
 

@@ -16,7 +16,7 @@ from mmtuna.spaces.parameter import Params
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.table2 import TABLE2, Row
 from mmtuna.studies.attributes import SPEC
-from mmtuna.studies.results import TrialRow, rows
+from mmtuna.studies.results import TrialRow, sound_rows
 from mmtuna.studies.sampling import params_key
 
 
@@ -58,7 +58,7 @@ def table2(study: optuna.Study, space: SearchSpace, class_name: str | None = Non
     if class_name is None:
         classes = study.user_attrs.get(SPEC, {}).get("data", {}).get("classes", ["background", "fluid"])
         class_name = classes[1]
-    return lines(rows(study), space, class_name)
+    return lines(sound_rows(study), space, class_name)
 
 
 def lines(trials: Sequence[TrialRow], space: SearchSpace, class_name: str) -> list[Table2Line]:

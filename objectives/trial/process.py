@@ -66,7 +66,8 @@ def call_in_child(
         except (EOFError, OSError):
             child.ended(5.0)
             lines = [line for line in _lines(log) if line.strip()]
-            answer = {"error": f"{function.__name__} failed: {lines[-1] if lines else child.status}"}
+            said = lines[-1] if lines else f"its process ended with status {child.status}; see stderr"
+            answer = {"error": f"{function.__name__} failed: {said}"}
         finally:
             child.close()
     if "error" in answer:

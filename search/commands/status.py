@@ -10,6 +10,7 @@ from typing import Any
 
 from mmtuna.search.outputs.summary import standing
 from mmtuna.spaces.errors import InputError
+from mmtuna.studies.results import named_trials
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.study import open_existing
 
@@ -43,6 +44,9 @@ def print_status(document: dict[str, Any]) -> None:
     """The document of `status` for a person."""
     states = ", ".join(f"{count} {state.lower()}" for state, count in document["states"].items()) or "no trials"
     print(f"study {document['study']}: {document['finished']} of {document['asked']} finished ({states})")
+    if document["damaged"]:
+        left = "the database does not hold what mmtuna wrote there; `mmtuna report` says what is left"
+        print(f"  {named_trials(document['damaged'])}: {left}")
     for cause, count in document["causes"].items():
         print(f"  {count} ended by: {cause}")
     for worker in document["workers"]:

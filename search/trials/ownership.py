@@ -39,7 +39,7 @@ def owner_of(folder: Path) -> Owner | None:
         return Owner(str(found["id"]), str(found["name"]))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, TypeError, KeyError):
+    except (IsADirectoryError, PermissionError, ValueError, TypeError, KeyError):
         raise InputError(
             f"{folder / OWNER}: cannot be read, and it says whose the folder is; put it back, or set [study] folder to "
             "another place"

@@ -112,6 +112,10 @@ def check_study(spec: StudySpec, console: Console, *, probe: bool = True) -> Pre
 def _checked(
     spec: StudySpec, console: Console, slots: int, *, probe: bool, replicates: int | None = None
 ) -> Preparation:
+    try:  # before data are read, which may take minutes
+        check_folder(StudyFolder(spec.study.folder), spec.study.name, study_room.find_sound(spec.study))
+    except InputError as error:
+        return Preparation(spec=spec, space=spec.search_space(), problems=[str(error)])
     ready = watched_preparation(spec, console, slots, probe=probe)
     if not ready.problems:
         ready.problems += _beginning_problems(spec, ready, replicates)

@@ -38,6 +38,7 @@ from mmtuna.studies.storage.postgres import (
 )
 
 BUSY_SECONDS = 60.0
+_FILES = 4  # of an SQLite database: itself, its log, the log's index, and a folder for a moment
 _HOPELESS = ("password", "authentication", "does not exist", "pg_hba.conf", "resolve host")
 
 # One storage a process and Postgres server, so that all that a worker does shares its few connections.
@@ -195,6 +196,7 @@ def _connect(url: str, options: dict[str, Any]) -> RDBStorage:
             raise InputError(
                 f"[study] storage {hide_password(url)} does not open: its disk is full; free some"
             ) from None
+        _require_open_files()
         reason = first_line(cause, url) if isinstance(cause, sqlalchemy.exc.DBAPIError) else "it does not answer"
         raise _kind(error, reason)(
             f"[study] storage {hide_password(url)} does not open: {reason}; it must be a database of Optuna, or empty"
@@ -206,15 +208,38 @@ def _connect(url: str, options: dict[str, Any]) -> RDBStorage:
     return storage
 
 
+def _require_open_files() -> None:
+    """The system's own error where this process may not open what a database needs; SQLite does not tell why."""
+    with contextlib.ExitStack() as held:
+        for _ in range(_FILES):
+            held.enter_context(open(os.devnull))
+
+
 def _kind(error: Exception, reason: str) -> type[InputError]:
     """Whether to wait for a server that says `reason`: no time helps against a wrong name or password."""
     hopeless = any(words in reason for words in _HOPELESS)
     return StorageAwayError if is_outage(error) and not hopeless else InputError
 
 
+def check_tables_and_lock(url: str, name: str, engine: sqlalchemy.Engine) -> None:
+    """Whether a worker could do its work on the study `name`; InputError, or what the database says of our tables."""
+    if url.startswith(SQLITE):
+        _lock_file(sqlite_file(url), name)
+    with engine.connect() as connection:
+        for table in lease_tables.METADATA.sorted_tables:
+            connection.execute(sqlalchemy.select(table).limit(0))
+
+
+def _lock_file(database: Path, name: str) -> Path:
+    path = database.with_name(f".{database.name}.{name}.lock")
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder in the place of a lock's file; move it away")
+    return path
+
+
 @contextmanager
 def _file_lock(database: Path, name: str) -> Iterator[None]:
-    path = database.with_name(f".{database.name}.{name}.lock")
+    path = _lock_file(database, name)
     lock = filelock.FileLock(path, thread_local=False)
     try:
         lock.acquire(timeout=2 * BUSY_SECONDS, poll_interval=0.01)

@@ -92,7 +92,7 @@ def failure_line(error: BaseException) -> str | None:
 
 def _os_line(error: OSError) -> str | None:
     name = "a file" if error.filename is None else os.fsdecode(error.filename)
-    place = name if len(name) <= 100 else f"{name[:97]}..."
+    place = name if len(name) <= 100 else f"...{name[-97:]}"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"disk full: {place} cannot be written; free some room and run again"
     if error.errno in (errno.EMFILE, errno.ENFILE):
