@@ -115,7 +115,7 @@ def _checked(
     try:  # before data are read, which may take minutes
         check_folder(StudyFolder(spec.study.folder), spec.study.name, study_room.find_sound(spec.study))
     except InputError as error:
-        return Preparation(spec=spec, space=spec.search_space(), problems=[str(error)])
+        return Preparation(spec=spec, space=study_room.space_for(spec)[0], problems=[str(error)])
     ready = watched_preparation(spec, console, slots, probe=probe)
     if not ready.problems:
         ready.problems += _beginning_problems(spec, ready, replicates)
