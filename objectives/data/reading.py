@@ -225,19 +225,23 @@ def read_classes(data: bytes, rule: MaskRule) -> NDArray[np.uint8]:
         return _classes_of(values, rule) if rule.values is not None else reduced(values, rule.reduce_zero_label)
 
 
-def held_codes(data: bytes) -> dict[Code, int]:
-    """What a mask's pixels hold, values or, of an RGB file, colours; and the number of pixels of each.
+def held_codes(data: bytes) -> tuple[dict[Code, int], dict[int, str]]:
+    """What a mask's pixels hold, values or, of an RGB file, colours, with the number of pixels of each; and the colours
+    of the values where the file has a palette.
 
     Raises BadImageError as `read_classes` does.
     """
     with Image.open(io.BytesIO(data)) as image:
         in_colour = image.format in _MASK_FORMATS and image.mode in ("RGB", "RGBA")
         found: NDArray[Any] = _colours(image) if in_colour else read_classes(data, MaskRule())
+        palette = image.getpalette("RGB") or [] if image.mode == "P" else []
     held, counts = np.unique(found, return_counts=True)
     if len(held) > _MOST_CODES:
         raise BadImageError(f"holds {len(held)} {'colours' if in_colour else 'values'}", _SMOOTHED)
     codes: list[Code] = [f"#{value:06x}" if in_colour else int(value) for value in held]
-    return dict(zip(codes, map(int, counts), strict=True))
+    shown = {int(value): bytes(palette[3 * value : 3 * value + 3]).hex() for value in held if palette}
+    colours = {value: f"#{colour}" for value, colour in shown.items() if colour}
+    return dict(zip(codes, map(int, counts), strict=True)), colours
 
 
 def reduced(values: NDArray[np.uint8], reduce_zero_label: bool) -> NDArray[np.uint8]:

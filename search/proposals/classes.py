@@ -22,13 +22,16 @@ _ADE = ("ADE_train_", "ADE_val_")
 _BLACK = "#000000"
 
 
+Held = Mapping[str, Mapping[Code, int]]
+"""Mask file, relative to the root -> the pixels of each value or colour that it holds."""
+
+
 def propose_classes(
-    root: Path, masks: Sequence[str], named: Sequence[str], given: Mapping[str, Any], proposal: Proposal
+    root: Path, held: Held, named: Sequence[str], given: Mapping[str, Any], proposal: Proposal
 ) -> dict[str, Any]:
     """Fields of `[data]` that say what the masks hold: classes, and values or reduce_zero_label where these are needed.
 
     Args:
-        masks: the masks' files, relative to `root`.
         named: names of the classes, where a person gave them; else those of classes.txt or labels.txt in `root`.
         given: fields of `[data]` that a person has settled.
 
@@ -38,7 +41,6 @@ def propose_classes(
     if not named and listed is not None:
         named = _lines(root / listed)
         proposal.said.append(f"classes: their names are those in {listed}")
-    held = _held(root, masks)
     if {"values", "reduce_zero_label", "ignore_index"} & set(given):
         return {"classes": list(named) or _settled_names(held, given)}
     codes = sorted({code for found in held.values() for code in found}, key=str)
@@ -54,11 +56,14 @@ def _lines(path: Path) -> list[str]:
         raise InputError(f"{path}: cannot be read ({error}); give a class a line, or --classes a,b,...") from None
 
 
-def _held(root: Path, masks: Sequence[str]) -> dict[str, dict[Code, int]]:
-    """What each mask holds, of `_READ` at most; InputError for one that is no mask."""
+def read_held(root: Path, masks: Sequence[str], proposal: Proposal) -> Held:
+    """What each of these files, relative to `root`, holds, of `_READ` at most; InputError for one that is no mask.
+
+    Masks with palettes hold the values, unless one value has several colours: then they hold the colours.
+    """
     chosen = masks[:: -(-len(masks) // _READ)]
 
-    def look(file: str) -> dict[Code, int]:
+    def look(file: str) -> tuple[dict[Code, int], dict[int, str]]:
         try:
             return held_codes((root / file).read_bytes())
         except (BadImageError, OSError) as error:
@@ -67,10 +72,19 @@ def _held(root: Path, masks: Sequence[str]) -> dict[str, dict[Code, int]]:
             raise InputError(f"{root / file}: cannot be decoded ({error}); copy or export the file again") from None
 
     with strict_decoders(), ThreadPoolExecutor(max(4, os.cpu_count() or 4)) as pool:
-        return dict(zip(chosen, pool.map(look, chosen), strict=True))
+        found = dict(zip(chosen, pool.map(look, chosen), strict=True))
+    colours = {pair for _, palette in found.values() for pair in palette.items()}
+    if len(colours) == len({value for value, _ in colours}):
+        return {file: codes for file, (codes, _) in found.items()}
+    if not all(set(codes) <= set(palette) for codes, palette in found.values()):
+        raise InputError(f"{root}: the masks' palettes give one value several colours, and some masks have no palette")
+    proposal.said.append("classes: the masks' palettes differ from file to file, so their colours count")
+    return {
+        file: {palette[int(code)]: count for code, count in codes.items()} for file, (codes, palette) in found.items()
+    }
 
 
-def _settled_names(held: Mapping[str, Mapping[Code, int]], given: Mapping[str, Any]) -> list[str]:
+def _settled_names(held: Held, given: Mapping[str, Any]) -> list[str]:
     """Names for the classes that a person's own fields make."""
     if given.get("values") is not None:
         return _names(list(range(len(given["values"]))))
@@ -101,9 +115,7 @@ def _of_colours(root: Path, colours: list[str], named: Sequence[str], proposal: 
     return {"classes": names, "values": ordered, "palette": rgb}
 
 
-def _of_values(
-    root: Path, held: Mapping[str, Mapping[Code, int]], values: list[int], named: Sequence[str], proposal: Proposal
-) -> dict[str, Any]:
+def _of_values(root: Path, held: Held, values: list[int], named: Sequence[str], proposal: Proposal) -> dict[str, Any]:
     counted = [value for value in values if value != 255]
     shown = ", ".join(map(str, values[:8])) + (f", ... ({len(values)} values)" if len(values) > 8 else "")
     read = f"{len(held)} masks hold {shown}"
@@ -136,7 +148,7 @@ def _of_values(
 
 def _of_indices(
     root: Path,
-    held: Mapping[str, Mapping[Code, int]],
+    held: Held,
     count: int,
     named: Sequence[str],
     read: str,
@@ -161,7 +173,7 @@ def _of_indices(
     return {"classes": names}
 
 
-def _refuse_two_codings(root: Path, held: Mapping[str, Mapping[Code, int]], read: str) -> None:
+def _refuse_two_codings(root: Path, held: Held, read: str) -> None:
     """Some masks of 0/255 among masks of 0/1: nothing tells whether 255 is the class or ignored there."""
     coded = [file for file, found in held.items() if set(found) == {0, 255}]
     plain = [file for file, found in held.items() if 1 in found]

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from mmtuna.objectives import predict
-from mmtuna.objectives.data.dataset import some, walk
+from mmtuna.objectives.data.dataset import Dataset, some, walk
 from mmtuna.objectives.data.reading import strict_decoders
-from mmtuna.search.proposals.classes import propose_classes
+from mmtuna.objectives.data.split import by_image, by_subject
+from mmtuna.search.proposals.classes import Held, propose_classes, read_held
 from mmtuna.search.proposals.pairing import Pairing, find_pairing
 from mmtuna.search.proposals.proposal import Proposal
 from mmtuna.spaces.errors import InputError
@@ -19,6 +20,7 @@ _TRAIN = ("train", "training")
 _VAL = ("val", "valid", "validation", "dev")
 _SUBJECTS = "subjects.csv"
 _SAMPLED = 20
+_SEEDS = 50
 _WAYS = "--set data.split=folders --set data.train=TRAIN --set data.val=VAL, or --set data.split=random"
 
 
@@ -43,8 +45,10 @@ def propose_from_folder(
     )
     data |= _split(root, pairing, given, proposal)
     masks = [pairing.mask(name) for name in _on_a_side(pairing, data | dict(given))]
-    data |= propose_classes(root, masks, classes, given, proposal)
+    held = read_held(root, masks, proposal)
+    data |= propose_classes(root, held, classes, given, proposal)
     data |= _rule(root, pairing, given, proposal)
+    data |= _split_seed(root, pairing, held, data | dict(given), proposal)
     proposal.tables |= {"data": data, "space": {"preset": preset}}
     return proposal
 
@@ -110,6 +114,35 @@ def _on_a_side(pairing: Pairing, data: Mapping[str, Any]) -> Sequence[str]:
         return pairing.names
     sides = tuple(f"{data.get(side)}/" for side in ("train", "val"))
     return [name for name in pairing.names if name.startswith(sides)] or pairing.names
+
+
+def _split_seed(
+    root: Path, pairing: Pairing, held: Held, data: Mapping[str, Any], proposal: Proposal
+) -> dict[str, Any]:
+    """A seed by which both sides hold every class, or else the training, where chance splits and seed 0 does not."""
+    split = data.get("split")
+    if split not in ("random", "subject") or "split_seed" in data:
+        return {}
+    fields = {**pairing.fields(), "subjects": data.get("subjects"), "ignore_index": data.get("ignore_index", 255)}
+    dataset = Dataset.open(root, classes=data["classes"], **fields)
+    by, share = (by_subject if split == "subject" else by_image), data.get("val_share", 0.2)
+    everything = {code for found in held.values() for code in found}
+    best, most = 0, (False, False)
+    for seed in range(_SEEDS):
+        sides = by(dataset, val_share=share, seed=seed)
+        full = [
+            everything == {code for name in names for code in held.get(pairing.mask(name), ())}
+            for names in (sides.train, sides.val)
+        ]
+        if (full[0], full[0] and full[1]) > most:
+            best, most = seed, (full[0], full[1])
+        if all(full):
+            break
+    if not best:
+        return {}
+    who = "both sides hold" if all(most) else "training holds"
+    proposal.said.append(f"split: split_seed = {best}, by which {who} every class")
+    return {"split_seed": best}
 
 
 def _rule(root: Path, pairing: Pairing, given: Mapping[str, Any], proposal: Proposal) -> dict[str, Any]:

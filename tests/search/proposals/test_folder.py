@@ -117,6 +117,22 @@ def test_masks_with_a_palette_are_read_by_their_indices(tmp_path: Path) -> None:
     assert set(found.manifest.records["masks/0.png"].values or {}) == {0, 1, 2}
 
 
+def test_masks_whose_palettes_differ_are_read_by_their_colours(tmp_path: Path) -> None:
+    """As writers of pictures make them, who give the first colour that they meet the first index."""
+    write(tmp_path / "set", "images/{i}.png", "masks/{i}.png")
+    for i in range(6):
+        image = Image.fromarray(blocks(i, [0, 1]) ^ (i % 2)).convert("P")
+        image.putpalette([0, 0, 0, 255, 0, 0] if i % 2 == 0 else [255, 0, 0, 0, 0, 0])
+        image.save(tmp_path / f"set/masks/{i}.png")
+    data, said, found = propose(tmp_path)
+    assert (data["classes"], data["values"]) == (["background", "#ff0000"], ["#000000", "#ff0000"])
+    assert "the masks' palettes differ from file to file, so their colours count" in said
+    assert all(
+        found.manifest.records[f"masks/{i}.png"].values == {0: int((blocks(i, [0, 1]) == 0).sum()), 1: 2048}
+        for i in range(6)
+    )
+
+
 def test_names_of_classes_come_from_a_person_or_a_file(tmp_path: Path) -> None:
     write(tmp_path / "set", "images/{i}.png", "masks/{i}.png", coded(0, 1, 2, 3))
     assert propose(tmp_path, classes=["a", "b", "c"])[0]["reduce_zero_label"] is True
@@ -149,6 +165,27 @@ def test_lists_come_before_folders_and_subjects(tmp_path: Path) -> None:
     assert (data["split"], data["train"]) == ("lists", "ImageSets/Segmentation/train.txt")
     assert data["subjects"] == "subjects.csv"
     assert "1 of 7 images have no mask and stand in no list: left out" in found.notes
+
+
+@pytest.mark.parametrize("subjects", [False, True])
+def test_chance_splits_so_that_both_sides_hold_every_class(tmp_path: Path, subjects: bool) -> None:
+    """Two of ten masks hold class 2, and by seed 0 both train."""
+    root = tmp_path / "set"
+    root.mkdir()
+    if subjects:
+        (root / "subjects.csv").write_text("image,subject\n" + "".join(f"{i},{i}\n" for i in range(10)))
+    write(root, "images/{i}.png", "masks/{i}.png", count=10)
+    data, _, found = propose(tmp_path)
+    assert "split_seed" not in data
+    assert found.split is not None
+    rare = [int(name) for name in found.split.train[:2]]
+
+    write(root, "images/{i}.png", "masks/{i}.png", lambda i: blocks(i, range(3 if i in rare else 2)), count=10)
+    (tmp_path / "study.toml").unlink()
+    data, said, found = propose(tmp_path)
+    assert found.split is not None
+    assert len(set(map(str, rare)) & set(found.split.train)) == 1
+    assert f"split: split_seed = {data['split_seed']}, by which both sides hold every class" in said
 
 
 def test_deep_images_get_a_range(tmp_path: Path) -> None:
