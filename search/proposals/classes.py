@@ -104,6 +104,8 @@ def _of_colours(root: Path, colours: list[str], named: Sequence[str], proposal: 
     if len(ordered) < 2:
         raise InputError(f"{root}: all masks are of one colour, {ordered[0]}; there is nothing to tell apart")
     names = list(named) or ["background" if colour == _BLACK else colour for colour in ordered]
+    if not named and len(names) == 2 and ordered[0] == _BLACK:
+        names[1] = "foreground"
     if len(names) != len(ordered):
         shown = ", ".join(ordered[:8])
         raise InputError(
@@ -138,8 +140,8 @@ def _of_values(root: Path, held: Held, values: list[int], named: Sequence[str], 
         return {"classes": list(named)}
     if 255 in values and len(named) != len(counted):
         raise InputError(
-            f"{root}: {read}, and 255 may be a class or ignored; say which with --set data.values={values} or "
-            f"--set data.values={counted}"
+            f"{root}: {read}, and 255 may be a class or ignored; say which with --set 'data.values={values}' or "
+            f"--set 'data.values={counted}'"
         )
     names = list(named) or _names(counted, background=0 in counted)
     proposal.said.append(f"classes: {_told(names)}; {read}, one a class{ignored}")
@@ -180,7 +182,7 @@ def _refuse_two_codings(root: Path, held: Held, read: str) -> None:
     if coded and plain and not any(255 in held[file] for file in plain) and all(set(held[f]) <= {0, 1} for f in plain):
         raise InputError(
             f"{root}: {read}, but {len(coded)} of them 0 and 255 alone ({coded[0]}); say what 255 is there with "
-            "--set 'data.values=[0, [1, 255]]' or, if it is ignored, --set data.ignore_index=255"
+            "--set 'data.values=[0, [1, 255]]' or, if it is ignored, --set 'data.values=[0, 1]'"
         )
 
 

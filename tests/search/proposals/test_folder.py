@@ -125,7 +125,7 @@ def test_masks_whose_palettes_differ_are_read_by_their_colours(tmp_path: Path) -
         image.putpalette([0, 0, 0, 255, 0, 0] if i % 2 == 0 else [255, 0, 0, 0, 0, 0])
         image.save(tmp_path / f"set/masks/{i}.png")
     data, said, found = propose(tmp_path)
-    assert (data["classes"], data["values"]) == (["background", "#ff0000"], ["#000000", "#ff0000"])
+    assert (data["classes"], data["values"]) == (["background", "foreground"], ["#000000", "#ff0000"])
     assert "the masks' palettes differ from file to file, so their colours count" in said
     assert all(
         found.manifest.records[f"masks/{i}.png"].values == {0: int((blocks(i, [0, 1]) == 0).sum()), 1: 2048}
@@ -232,7 +232,7 @@ REFUSED: list[tuple[Callable[[Path], object], dict[str, Any], str]] = [
     (
         lambda root: write(root, "images/{i}.png", "masks/{i}.png", coded(0, 128, 255)),
         {},
-        "255 may be a class or ignored; say which with --set data.values=[0, 128, 255] or --set data.values=[0, 128]",
+        "a class or ignored; say which with --set 'data.values=[0, 128, 255]' or --set 'data.values=[0, 128]'",
     ),
     (
         lambda root: write(root, "images/{i}.png", "masks/{i}.png", coded(0, 1, 2)),
@@ -252,6 +252,24 @@ REFUSED: list[tuple[Callable[[Path], object], dict[str, Any], str]] = [
     (lambda root: write(root, "a/{i}.png", "b/{i}.png", coded(0)), {}, "there are no two classes to tell apart"),
     (lambda root: None, {}, "set: no such folder; give the data set's root folder"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("build", "values", "held"),
+    [
+        (both_codings, [0, [1, 255]], {0: 2048, 1: 2048}),
+        (both_codings, [0, 1], {0: 2048, 255: 2048}),
+        (lambda root: write(root, "images/{i}.png", "masks/{i}.png", coded(0, 255, 128)), [0, 128], {0: 1376, 1: 1360}),
+    ],
+)
+def test_the_options_that_are_named_decide(
+    tmp_path: Path, build: Callable[[Path], object], values: list[Any], held: dict[int, int]
+) -> None:
+    build(tmp_path / "set")
+    data, _, found = propose(tmp_path, {"values": values})
+    assert data["values"] == values
+    record = found.manifest.records["masks/0.png"].values or {}
+    assert held.items() <= record.items()
 
 
 @pytest.mark.parametrize(("build", "options", "refused"), REFUSED)
