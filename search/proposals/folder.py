@@ -44,6 +44,7 @@ def propose_from_folder(
         f"{pairing.masks} (*{pairing.mask_suffix})"
     )
     data |= _split(root, pairing, given, proposal)
+    _leave_out_subjects(root, pairing, data, given, proposal)
     masks = [pairing.mask(name) for name in _on_a_side(pairing, data | dict(given))]
     held = read_held(root, masks, proposal)
     data |= propose_classes(root, held, classes, given, proposal)
@@ -74,6 +75,22 @@ def _split(root: Path, pairing: Pairing, given: Mapping[str, Any], proposal: Pro
         "split: by chance, a fifth validates, since there are no lists, folders train and val, or subjects"
     )
     return {"split": "random"}
+
+
+def _leave_out_subjects(
+    root: Path, pairing: Pairing, data: dict[str, Any], given: Mapping[str, Any], proposal: Proposal
+) -> None:
+    """Where the sides are settled without them, a file of subjects that does not fit the images is left out."""
+    if "subjects" not in data:
+        return
+    try:
+        fields: dict[str, Any] = {**pairing.fields(), "subjects": _SUBJECTS}
+        Dataset.open(root, classes=("a", "b"), **fields)
+    except InputError as error:
+        if given.get("split", data.get("split")) == "subject":
+            raise
+        del data["subjects"]
+        proposal.said.append(f"subjects: left out, {error}")
 
 
 def _lists(root: Path, pairing: Pairing) -> tuple[str, str] | None:

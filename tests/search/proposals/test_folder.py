@@ -188,6 +188,17 @@ def test_chance_splits_so_that_both_sides_hold_every_class(tmp_path: Path, subje
     assert f"split: split_seed = {data['split_seed']}, by which both sides hold every class" in said
 
 
+def test_subjects_that_do_not_fit_are_left_out_where_the_sides_are_settled(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    write(root, "images/{side}/{i}.png", "masks/{side}/{i}.png")
+    (root / "subjects.csv").write_text("image,subject\n" + "".join(f"{i},{i}\n" for i in range(6)))
+    data, said, _ = propose(tmp_path)
+    assert "subjects" not in data
+    assert f"subjects: left out, {root}/subjects.csv: no subject for 6 of 6 images (train/0, train/1, train/2)" in said
+    with pytest.raises(InputError, match="no subject for 6 of 6 images"):
+        propose_from_folder(root, given={"split": "subject"})
+
+
 def test_deep_images_get_a_range(tmp_path: Path) -> None:
     write(tmp_path / "set", "images/{i}.png", "masks/{i}.png")
     for i in range(6):
