@@ -96,7 +96,10 @@ def _read(asked: dict[str, Cfg], custom: Cfg, where: str) -> dict[str, Any]:
 
     close_process()
     loaders = {f"{side}_dataloader": {"dataset": cfg} for side, cfg in asked.items()}
-    admit({**loaders, **custom}, where, imported(custom))
+    try:
+        admit({**loaders, **custom}, where, imported(custom))
+    except ImportError as error:
+        raise InputError(f"{where}: custom_imports: {error}; put their folder on PYTHONPATH") from None
     found = {}
     for side, cfg in asked.items():
         try:

@@ -41,7 +41,10 @@ def propose_from_config(
     Raises InputError, in one line, for a config or data that a spec cannot say, with the way out.
     """
     named = str(config) if _is_name(config) else str(config.resolve())
-    base = load_base(named, trust_code=trust_code)
+    try:
+        base = load_base(named, trust_code=trust_code)
+    except InputError as error:  # which names the spec's way, and there is no spec yet
+        raise InputError(str(error).replace("set [model] trust_code = true", "give --trust-code")) from None
     sides = read_declared(base, config, root)
     proposal = Proposal()
     data = {**_places(config, sides, folder, proposal), **_classes(config, sides["train"], classes, proposal)}

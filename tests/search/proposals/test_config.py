@@ -154,7 +154,7 @@ def test_an_ignore_value_of_a_head_is_said_and_not_kept(layout: Layout) -> None:
             "train_dataloader: BaseSegDataset cannot read its data: Failed to load `ann_file`",
         ),
         ({"kind": "MyDataset"}, "is no class that mmengine, mmcv, mmseg registers"),
-        ({"edit": lambda text: "import os\n" + text}, "holds code (Import); write plain values, or set [model] trust"),
+        ({"edit": lambda text: "import os\n" + text}, "holds code (Import); write plain values, or give --trust-code"),
         (
             {"edit": lambda text: text.replace('data_root = "set"', 'data_root = "elsewhere"')},
             "data_root = 'elsewhere' is no folder, seen from here, from the config's folder or one above; name it with",
@@ -185,6 +185,30 @@ def test_a_config_of_the_model_zoo_by_name(tmp_path: Path) -> None:
     assert (data["train"], data["val"], data["reduce_zero_label"]) == ("training", "validation", True)
     assert (len(data["classes"]), data["image_suffix"]) == (150, ".jpg")
     assert proposal.tables["space"]["params"]["weight_decay"] == {"low": 5e-5, "high": 5e-3, "log": True}
+
+
+def test_a_data_set_class_of_ones_own(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    (layout.folder / "my_sets.py").write_text(
+        "from mmseg.datasets import BaseSegDataset\n"
+        "from mmseg.registry import DATASETS\n"
+        "@DATASETS.register_module()\n"
+        "class MySet(BaseSegDataset):\n"
+        "    METAINFO = dict(classes=tuple('vwxyz'))\n"
+        "    def __init__(self, **options):\n"
+        "        super().__init__(img_suffix='.png', seg_map_suffix='.png', **options)\n"
+    )
+    layout.kind, layout.more = "MySet", ""
+    layout.edit = lambda text: 'custom_imports = dict(imports=["my_sets"])\n' + text
+    with pytest.raises(InputError, match=r"imports code \(custom_imports\); give --trust-code to allow it"):
+        layout.propose()
+    with pytest.raises(InputError, match="custom_imports: Failed to import my_sets; put their folder on PYTHONPATH"):
+        layout.propose(trust_code=True)
+    monkeypatch.syspath_prepend(layout.folder)
+    proposal, found = layout.propose(trust_code=True)
+    assert sizes(found) == (4, 3)
+    assert proposal.tables["data"]["classes"] == list("vwxyz")
+    assert "palette" not in proposal.tables["data"]
+    assert proposal.tables["model"]["trust_code"] is True
 
 
 @pytest.mark.parametrize(
