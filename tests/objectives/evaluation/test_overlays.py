@@ -177,7 +177,7 @@ def test_predicted_masks_have_the_evaluations_counts(trial: TrialFolder) -> None
     masks = predict_names(trial, names, trial.last)
     assert list(masks) == names
     assert sorted(path.name for path in trial.predictions.iterdir()) == sorted(names)
-    truths = {entry.name: entry.mask for entry in labelled_images(trial.read_config())}
+    truths = {entry.name: entry.truth() for entry in labelled_images(trial.read_config())}
     for name, path in masks.items():
         with Image.open(path) as mask:
             assert mask.mode == "L"
