@@ -137,6 +137,8 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "a database cut off": cut,
 }
 CHANGED_BY = ("replay", "copy")
+UNTOLD = ("no trials", "no attributes", "another version", "the study's system attributes")
+"""What the database then holds might as well have been written so, or is what mmtuna has no use for."""
 
 
 @pytest.mark.parametrize("name", DAMAGES)
@@ -154,8 +156,22 @@ def test_no_command_ends_in_a_traceback(
         assert len(told) == (status != 0), (command, said)
         assert all(len(line) < 500 for line in told)
         assert not any("--debug" in line for line in told), (command, told)
+        if command in ("check", "run", "worker") and name not in UNTOLD:
+            assert "data: no such folder" not in told[0], command  # the study comes before its data are read
         if command.split()[0] not in CHANGED_BY:
             assert rows_of(database) == before, command
+
+
+def test_status_names_the_trials_of_which_something_is_left_out(
+    damaged: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    attribute("trial_user_attributes", "5", "trial_id IN (2, 3)")(damaged)
+    monkeypatch.setattr(sys, "argv", ["mmtuna", "status", str(damaged / "study.toml")])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert not ended.value.code
+    left = "the database does not hold what mmtuna wrote there; `mmtuna report` says what is left"
+    assert f"  trials 1, 2: {left}\n" in capsys.readouterr().out
 
 
 def spec_with(tmp_path: Path, folder: str) -> Path:
@@ -201,8 +217,8 @@ def test_a_working_directory_that_is_gone_is_named(tmp_path: Path, command: str)
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("limit", [9, 12, 16])
-@pytest.mark.parametrize("command", ["status", "report", "replay", "check"])
+@pytest.mark.parametrize("limit", [9, 16])
+@pytest.mark.parametrize("command", ["status", "replay", "check"])
 def test_too_few_open_files_are_named(damaged: Path, limit: int, command: str) -> None:
     spec = damaged / ("training.toml" if command == "check" else "study.toml")
     done = mmtuna(command, spec, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit)))

@@ -111,6 +111,15 @@ def test_the_trial_of_a_living_worker_is_left_alone(write_spec: WriteSpec) -> No
     assert status(spec)["states"] == {"WAITING": 2}
 
 
+def test_ctrl_c_leaves_nothing_half_written(tmp_path: Path) -> None:
+    process = start("data", "phantom", tmp_path / "eyes", "--subjects", "200")
+    wait_for(lambda: any(tmp_path.glob(".eyes.*/images/*")), 60, "images are written")
+    interrupt(process)
+    assert process.communicate(timeout=15)[0].splitlines() == ["mmtuna: stopped by Ctrl-C"]
+    assert process.returncode == 130
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_ctrl_c_in_check_ends_in_one_line(write_spec: WriteSpec) -> None:
     process = start("check", write_spec())
     wait_for(lambda: len(alive_in_group(process.pid)) > 1, 60, "a child looks at the models")
