@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from PIL import Image
 
 from mmtuna.objectives.config import read_config
 from mmtuna.studies.spec import StudySpec
-from tests.search.conftest import mmtuna
+from tests.search.conftest import ENVIRONMENT
 
 # The config of an MMSegmentation user, with a net of 4 channels.
 CONFIG = """\
@@ -102,15 +104,27 @@ def blocks(seed: int, values: Iterable[int]) -> np.ndarray[Any, Any]:
     return np.kron(np.random.default_rng(seed).permutation(listed).reshape(16, 16), np.ones((4, 4), np.uint8))
 
 
-def search(folder: Path, *init: object) -> tuple[StudySpec, dict[str, Any], dict[str, Any], str]:
-    """init, check and run --trials 1: the spec, the trial's config and evaluation, and what init said."""
-    done = mmtuna("init", folder / "study", *init, cwd=folder)
-    assert done.returncode == 0, done.stderr
+# As a shell runs them one after the other, but torch is loaded once.
+COMMANDS = """\
+import json, sys
+from mmtuna.search.cli import main
+for words in json.loads(sys.argv[1]):
+    sys.argv = ["mmtuna", *words]
+    try:
+        main()
+    except SystemExit as end:
+        if end.code:
+            raise
+"""
+
+
+def search(folder: Path, *init: str) -> tuple[StudySpec, dict[str, Any], dict[str, Any], str]:
+    """init, check and run --trials 1: the spec, the trial's config and evaluation, and what the commands said."""
     path = folder / "study" / "study.toml"
-    checked = mmtuna("check", path, "--json", cwd=folder)
-    assert json.loads(checked.stdout)["ready"], checked.stdout
-    ran = mmtuna("run", path, "--trials", 1, cwd=folder)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
+    commands = [["init", str(path.parent), *init], ["check", str(path)], ["run", str(path), "--trials", "1"]]
+    call = [sys.executable, "-c", COMMANDS, json.dumps(commands)]
+    done = subprocess.run(call, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
     trial = path.parent / "runs" / "study" / "trials" / "00000"
     evaluation = json.loads((trial / "evaluation.json").read_text())
     return StudySpec.load(path), read_config(trial / "config.py"), evaluation, done.stdout
@@ -139,8 +153,9 @@ def test_ade20k_as_mmsegmentation_lays_it_out(tmp_path: Path) -> None:
         classes=150,
         loading=", reduce_zero_label=True",
     )
-    spec, cfg, evaluation, said = search(tmp_path, "--config", config)
+    spec, cfg, evaluation, said = search(tmp_path, "--config", str(config))
     assert "data: 4 training and 2 validation images of ADE20KDataset" in said
+    assert "ready: 4 + 2 images, 2 parameters" in said
     assert spec.data.reduce_zero_label
     assert (spec.data.split, spec.data.train, spec.data.val) == ("folders", "training", "validation")
     assert (len(spec.data.classes), spec.data.classes[0], spec.data.classes[149]) == (150, "wall", "flag")
@@ -182,8 +197,9 @@ def test_cityscapes_as_mmsegmentation_lays_it_out(tmp_path: Path) -> None:
         length="max_epochs",
         iters=2,
     )
-    spec, cfg, evaluation, said = search(tmp_path, "--config", config, "--set", "train.evaluations=1")
+    spec, cfg, evaluation, said = search(tmp_path, "--config", str(config), "--set", "train.evaluations=1")
     assert "data: 4 training and 2 validation images of CityscapesDataset" in said
+    assert "ready: 4 + 2 images, 2 parameters" in said
     assert "train: 2 epochs of 4 images, 2 a batch, are 4 iterations" in said
     assert spec.data.classes[:3] == ("road", "sidewalk", "building")
     assert not spec.data.reduce_zero_label
@@ -202,7 +218,8 @@ def test_cityscapes_as_mmsegmentation_lays_it_out(tmp_path: Path) -> None:
 
 SMALL = [
     *("model.pretrained=none", "train.base_channels=2", "train.size_scale=0.125", "train.iteration_scale=0.02"),
-    'space.drop=["decoder", "crop", "loss"]',
+    'space.drop=["decoder", "crop", "loss", "flip", "optimizer"]',
+    "train.evaluations=1",
 ]
 
 
@@ -222,6 +239,7 @@ def test_a_plain_folder_of_images_of_several_sizes(tmp_path: Path) -> None:
     spec, cfg, evaluation, said = search(tmp_path, "--data", "eyes", *options)
     assert "images in img_dir (*_scan.png), masks in ann_dir (*_seg.png)" in said
     assert "split: folders train (5 images) and val (3)" in said
+    assert "ready: 5 + 3 images, 2 parameters" in said
     assert "8 masks hold 0, 255, so 255 is the second class" in said
     assert spec.data.classes == ("background", "foreground")
     assert spec.data.values == ((0,), (255,))
