@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial
 
 from mmtuna.objectives.outcome import Outcome
 from mmtuna.objectives.trial_files import TrialFolder
@@ -22,11 +21,12 @@ from mmtuna.search.trials.pictures import Pictures
 from mmtuna.search.trials.retention import Retention
 from mmtuna.search.trials.showing import Showing
 from mmtuna.spaces.errors import InputError
-from mmtuna.studies import results
+from mmtuna.spaces.parameter import Params
 from mmtuna.studies.begun import space_of
 from mmtuna.studies.leases import Lease, Leases
 from mmtuna.studies.leases.leases import keeps_leases
 from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.standing import standing_of
 from mmtuna.studies.study import adopt, lies_in
 
 FOLDER = "mmtuna:folder"
@@ -48,6 +48,7 @@ class Home:
     _files: StudyFiles | None = None
 
     def __post_init__(self) -> None:
+        self._retention = Retention(self.spec.resources.keep_checkpoints)
         # A study of one's own was perhaps begun when the spec's preset held something else.
         self.space = self.spec.search_space() if self.study is None else space_of(self.study, self.spec)
         if self.leases is not None:
@@ -60,9 +61,13 @@ class Home:
             # Calls of this process choose the images one after another; those of another one may choose for their own.
             self._showing = Showing(Pictures(self.study, threading.Lock(), data), content, _warn)
 
-    def others(self) -> list[FrozenTrial]:
-        """The study's trials."""
-        return [] if self.study is None else self.study.get_trials(deepcopy=False)
+    def free_replicate(self, params: Params, number: int) -> int:
+        """The lowest replicate of `params` that no other trial of the study than trial `number` has."""
+        if self.study is None:
+            return 0
+        standing = standing_of(self.study)
+        standing.look(anew=True)
+        return standing.free_replicate(params, number)
 
     @contextmanager
     def holding(self, trial: optuna.Trial) -> Iterator[Callable[[], bool]]:
@@ -99,7 +104,9 @@ class Home:
     def retain(self) -> None:
         """Deletes the checkpoints of ended trials that are not among the best; the running one's stay."""
         if self.study is not None and self._files is not None:
-            Retention(self.spec.resources.keep_checkpoints).apply(results.rows(self.study), self._files)
+            standing = standing_of(self.study)
+            standing.look()
+            self._retention.apply(standing, self._files)
 
 
 def _warn(text: str) -> None:

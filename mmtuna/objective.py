@@ -23,7 +23,6 @@ from mmtuna.spaces.settings import check_settings
 from mmtuna.spaces.trials import LAST_STEP
 from mmtuna.studies.attributes import HISTORY, REPLICATE, SEED
 from mmtuna.studies.spec import StudySpec
-from mmtuna.studies.study import free_replicate
 
 Suggest = Callable[[optuna.Trial], Mapping[str, Value]]
 """From a trial to settings and dotted config keys, by whatever the trial suggests."""
@@ -114,7 +113,7 @@ class Objective:
 
     def _order(self, trial: optuna.Trial, params: Params, home: Home) -> TrialOrder:
         known = trial.user_attrs
-        replicate = int(known.get(REPLICATE, free_replicate(params, home.others(), trial.number)))
+        replicate = int(known.get(REPLICATE, home.free_replicate(params, trial.number)))
         seed = int(known.get(SEED, self.spec.study.seed + replicate))
         for name, value in ((REPLICATE, replicate), (SEED, seed)):
             trial.set_user_attr(name, value)

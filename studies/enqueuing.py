@@ -13,7 +13,8 @@ from mmtuna.spaces.parameter import Params, Value
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.table2 import TABLE2
 from mmtuna.studies import attributes
-from mmtuna.studies.sampling import grid_cells, params_key, params_of
+from mmtuna.studies.sampling import grid_cells
+from mmtuna.studies.standing import params_key, params_of
 
 _OF_A_ROW = ("decoder", "iterations", "crop", "flip", "loss", "optimizer", "weight_decay")
 

@@ -6,7 +6,6 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC
 from typing import Any, cast
 
 import optuna
@@ -24,7 +23,6 @@ from mmtuna.studies.attributes import (
     COST,
     CURVE,
     FOLDER,
-    HISTORY,
     MESSAGE,
     METRICS,
     REPLICATE,
@@ -33,7 +31,7 @@ from mmtuna.studies.attributes import (
     TABLE2,
 )
 from mmtuna.studies.leases import End
-from mmtuna.studies.sampling import params_of
+from mmtuna.studies.standing import params_of
 from mmtuna.studies.storage.optuna_insides import TRIALS, backend_of, study_id
 
 Metrics = Mapping[str, float]
@@ -291,26 +289,3 @@ def causes(study: optuna.Study) -> Counter[str]:
     return Counter(
         entry.cause or "unknown" for entry in rows(study) if entry.cause is not None or entry.state == "FAIL"
     )
-
-
-def repeated_cause(study: optuna.Study, limit: int = 3) -> str | None:
-    """The cause that the last `limit` ended trials share when all of them failed by it; None otherwise.
-
-    Something that fails every trial alike is no matter of params: a search should stop and say so.
-    """
-    ended = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
-    ended.sort(key=lambda trial: (_ended_at(trial), trial.number))
-    last = ended[-limit:]
-    found = {str(trial.user_attrs.get(CAUSE, "unknown")) for trial in last}
-    if len(last) < limit or len(found) > 1 or any(trial.state != TrialState.FAIL for trial in last):
-        return None
-    return found.pop()
-
-
-def _ended_at(trial: FrozenTrial) -> float:
-    """By the database's clock where that is known: those of the workers may differ."""
-    history = trial.user_attrs.get(HISTORY) or [{}]
-    if "at" in history[-1]:
-        return float(history[-1]["at"])
-    own = trial.datetime_complete
-    return (own if own.tzinfo else own.replace(tzinfo=UTC)).timestamp() if own else 0.0

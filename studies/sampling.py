@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import warnings
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Params, Value
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.studies.spec.tables import StudyTable
+from mmtuna.studies.standing import standing_of
 from mmtuna.studies.storage.optuna_insides import enqueued_params, whole_study
 
 REDRAWS = 20
@@ -73,19 +73,6 @@ def _base(name: str, seed: int) -> BaseSampler:
     return RandomSampler(seed=seed)
 
 
-def params_key(params: Mapping[str, Value]) -> str:
-    """Equal for equal params, whatever their order; 1 and 1.0 are the same number, true is none."""
-    plain = {name: float(value) if type(value) is int else value for name, value in params.items()}
-    return json.dumps(plain, sort_keys=True)
-
-
-def params_of(trial: FrozenTrial) -> Params:
-    """The params of `trial`, those of a waiting one included."""
-    enqueued = enqueued_params(trial)
-    params: Params = {**(enqueued if isinstance(enqueued, Mapping) else {}), **trial.params}
-    return params
-
-
 class SpaceSampler(BaseSampler):
     """Draws a complete set of params of `space` at once, proposed by `base`.
 
@@ -124,14 +111,15 @@ class SpaceSampler(BaseSampler):
         params = self._draw(study, trial, fixed)
         if not self._redraw or fixed:
             return params
-        seen = _seen(study, trial)
+        standing = standing_of(whole_study(study))
+        standing.look()
         for _ in range(REDRAWS):
-            if params_key(params) not in seen:
+            if not standing.takes(params, trial.number):
                 return params
             params = self._draw(study, trial, fixed)
-        if params_key(params) not in seen or self._space.count() is None:
+        if not standing.takes(params, trial.number) or self._space.count() is None:
             return params
-        unseen = [cell for cell in self._space.cells() or [] if params_key(cell) not in seen]
+        unseen = [cell for cell in self._space.cells() or [] if not standing.takes(cell, trial.number)]
         return self._random.choice(unseen) if unseen else params
 
     def sample_independent(
@@ -159,11 +147,3 @@ class SpaceSampler(BaseSampler):
             else:
                 params[name] = self.base.sample_independent(study, trial, name, parameter.distribution)
         return params
-
-
-def _seen(study: Study, trial: FrozenTrial) -> set[str]:
-    return {
-        params_key(params_of(other))
-        for other in whole_study(study).get_trials(deepcopy=False)
-        if other.number != trial.number and other.state != TrialState.FAIL
-    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,12 +19,12 @@ from mmtuna.studies.attributes import FINGERPRINTS, REPLICATE, SAID, SEED, SPEC,
 from mmtuna.studies.begun import moved_preset, refuse_change, space_of
 from mmtuna.studies.fingerprints import merged
 from mmtuna.studies.identity import give_id
-from mmtuna.studies.leases import Lease, Leases
+from mmtuna.studies.leases import Lease, Leases, transactions
 from mmtuna.studies.results import UNREADABLE, sound_rows
-from mmtuna.studies.sampling import params_key, params_of
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.spec.space import said
 from mmtuna.studies.spec.tables import SQLITE, StudyTable
+from mmtuna.studies.standing import Standing, standing_of
 from mmtuna.studies.storage.opening import (
     StudyLock,
     check_tables_and_lock,
@@ -33,10 +34,17 @@ from mmtuna.studies.storage.opening import (
     sqlite_file,
     study_lock,
 )
-from mmtuna.studies.storage.optuna_insides import enqueued_params, storage_of, trial_id
+from mmtuna.studies.storage.optuna_insides import (
+    as_read,
+    enqueued_params,
+    give_place,
+    read_trials_again,
+    storage_of,
+    study_id,
+    trial_id,
+)
 from mmtuna.studies.storage.outages import StorageAwayError, is_disk_full, is_outage
-
-FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+from mmtuna.studies.storage.worker_storage import DRAFT, Look, WorkerStorage, worker_storage
 
 
 class DamagedError(InputError):
@@ -52,7 +60,7 @@ class Budget(enum.Enum):
     """The trials that are running would fill the study, or may come back; ask again when one has ended."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Claim:
     """A trial that is this caller's to train: all params suggested, `seed` the training's, `lease` the right to it."""
 
@@ -69,7 +77,7 @@ def create_or_open(spec: StudySpec, fingerprints: Mapping[str, Mapping[str, Any]
     `fingerprints`, and what `spec.describe()` adds to them, must be the ones it was created with; InputError names the
     first that differs. Sampler and pruner are Optuna's defaults: set `study.sampler` and `study.pruner`.
     """
-    storage = open_storage(spec.study.storage)
+    storage = WorkerStorage(open_storage(spec.study.storage))
     with study_lock(spec.study.storage, spec.study.name):
         study = optuna.create_study(
             study_name=spec.study.name, storage=storage, direction="maximize", load_if_exists=True
@@ -157,7 +165,7 @@ def _find(table: StudyTable, *, check_version: bool = True) -> optuna.Study | No
     if table.storage.startswith(SQLITE) and not sqlite_file(table.storage).exists():
         return None
     try:
-        storage = open_storage(table.storage, check_version=check_version)
+        storage = WorkerStorage(open_storage(table.storage, check_version=check_version))
         return optuna.load_study(study_name=table.name, storage=storage)
     except KeyError:
         return None
@@ -178,7 +186,9 @@ def next_worker(study: optuna.Study) -> int:
 
 def finished(study: optuna.Study) -> int:
     """How many trials are complete or pruned: those that count."""
-    return len(study.get_trials(deepcopy=False, states=FINISHED))
+    standing = standing_of(study)
+    standing.look()
+    return standing.finished
 
 
 def left(study: optuna.Study, trials: int | None) -> int:
@@ -220,18 +230,36 @@ def ask(
             found = _ask(study, space, seed, trials, leases)
             if isinstance(found, Budget):
                 return found
-            if leases is not None:
-                _require_stored(study, found.trial)
-                attrs = {REPLICATE: found.replicate, SEED: found.seed}
-                lease = leases.claim(found.trial, attrs, held.connection)
+            lease = _store(study, found, leases, held.connection)
     except BaseException:
-        if leases is not None and lease is not None:
-            leases.drop(lease)
+        if leases is not None:
+            leases.look_around_next()  # the trial may be running all the same
+            if lease is not None:
+                leases.drop(lease)
         raise
+    worker_storage(study).note_claim(study_id(study), as_read(found.trial))
     if leases is None or lease is None:
         return found
     leases.hold(lease)
     return replace(found, lease=lease)
+
+
+def _store(
+    study: optuna.Study, claim: Claim, leases: Leases | None, connection: sqlalchemy.Connection | None
+) -> Lease | None:
+    """Stores what is new of the trial, and its lease, in one transaction: that of the lock where it has one."""
+    trial, attrs = claim.trial, {REPLICATE: claim.replicate, SEED: claim.seed}
+    drafted = trial_id(trial) == DRAFT
+    if not drafted:
+        _require_stored(study, trial)
+    as_read(trial).user_attrs.update(attrs)
+    with nullcontext(connection) if connection is not None else engine_of(study).begin() as own:
+        if drafted:
+            newest = worker_storage(study).newest(study_id(study))
+            give_place(trial, *transactions.begin(own, study_id(study), as_read(trial), newest))
+        else:
+            transactions.write_attrs(own, trial_id(trial), attrs)
+        return None if leases is None else leases.claim(trial, {}, own)
 
 
 def _require_stored(study: optuna.Study, trial: optuna.Trial) -> None:
@@ -247,54 +275,61 @@ def _require_stored(study: optuna.Study, trial: optuna.Trial) -> None:
 def _ask(
     study: optuna.Study, space: SearchSpace, first_seed: int, trials: int | None, leases: Leases | None
 ) -> Claim | Budget:
-    before = study.get_trials(deepcopy=False)
-    if leases is not None:
-        running_ids = {trial_id(trial) for trial in before if trial.state == TrialState.RUNNING}
-        reaped = leases.reap()
-        if leases.put_back_unclaimed(running_ids) or reaped:
-            before = study.get_trials(deepcopy=False)
-    budget = _queue_budget(before) if trials is None else _budget(before, trials)
+    standing = standing_of(study)
+    look = standing.look(begun=True)
+    budget = _budget(study, standing, look, trials)
+    if leases is not None and leases.look_around(look.running, at_once=budget is not None):
+        look = standing.look(begun=True)
+        budget = _budget(study, standing, look, trials)
     if budget is not None:
         return budget
-    trial = study.ask()
+    trial = _take_waiting(study, look)
+    if trial is not None:
+        return _suggested(study, trial, space, first_seed, leases)
+    with worker_storage(study).drafting(study_id(study)):
+        return _suggested(study, study.ask(), space, first_seed, leases)
+
+
+def _take_waiting(study: optuna.Study, look: Look) -> optuna.Trial | None:
+    """The first trial that waits, made running; None where none does."""
+    storage = storage_of(study)
+    while look.waiting is not None:
+        read_trials_again(study)
+        if storage.set_trial_state_values(look.waiting, TrialState.RUNNING):
+            return optuna.Trial(study, look.waiting)
+        look = standing_of(study).look(begun=True)  # somebody took it without the lock
+    return None
+
+
+def _suggested(
+    study: optuna.Study, trial: optuna.Trial, space: SearchSpace, first_seed: int, leases: Leases | None
+) -> Claim:
     try:
         params = space.suggest(trial)
         known = trial.user_attrs
-        replicate = int(known.get(REPLICATE, free_replicate(params, before, trial.number)))
-        seed = int(known.get(SEED, first_seed + replicate))
-        if leases is None:
-            trial.set_user_attr(REPLICATE, replicate)
-            trial.set_user_attr(SEED, seed)
+        free = standing_of(study).free_replicate(params, trial.number)
+        replicate = int(known.get(REPLICATE, free))
+        return Claim(trial, params, int(known.get(SEED, first_seed + replicate)), replicate)
     except Exception as error:
         # Left running, it would be counted against the budget for ever; where the database is away, nothing can be
-        # said now, and the next to ask finds it without a lease.
-        if leases is None or not (is_outage(error) or is_disk_full(error)):
+        # said now, and the next to ask finds it without a lease. Of a draft nobody knows.
+        away = leases is not None and (is_outage(error) or is_disk_full(error))
+        if trial_id(trial) != DRAFT and not away:
             study.tell(trial, state=TrialState.FAIL)
         raise
-    return Claim(trial=trial, params=params, seed=seed, replicate=replicate)
 
 
-def _budget(before: list[FrozenTrial], trials: int) -> Budget | None:
-    ended = sum(trial.state in FINISHED for trial in before)
-    if ended >= trials:
+def _budget(study: optuna.Study, standing: Standing, look: Look, trials: int | None) -> Budget | None:
+    if trials is None:
+        return _queue_budget(study)
+    if standing.finished >= trials:
         return Budget.DONE
-    full = ended + sum(trial.state == TrialState.RUNNING for trial in before) >= trials
-    return Budget.WAIT if full else None
+    return Budget.WAIT if standing.finished + len(look.running) >= trials else None
 
 
-def _queue_budget(before: list[FrozenTrial]) -> Budget | None:
-    states = {trial.state for trial in before if _was_enqueued(trial)}
+def _queue_budget(study: optuna.Study) -> Budget | None:
+    begun = study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING))
+    states = {trial.state for trial in begun if _was_enqueued(trial)}
     if TrialState.WAITING in states:
         return None
     return Budget.WAIT if TrialState.RUNNING in states else Budget.DONE
-
-
-def free_replicate(params: Params, before: list[FrozenTrial], number: int) -> int:
-    """The lowest replicate of `params` that no trial of `before` but trial `number` has, failed ones aside."""
-    key = params_key(params)
-    taken = {
-        int(other.user_attrs.get(REPLICATE, 0))
-        for other in before
-        if other.number != number and other.state != TrialState.FAIL and params_key(params_of(other)) == key
-    }
-    return next(replicate for replicate in range(len(taken) + 1) if replicate not in taken)

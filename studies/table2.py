@@ -17,7 +17,7 @@ from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.table2 import TABLE2, Row
 from mmtuna.studies.attributes import SPEC
 from mmtuna.studies.results import TrialRow, sound_rows
-from mmtuna.studies.sampling import params_key
+from mmtuna.studies.standing import params_key
 
 
 @dataclass(frozen=True, kw_only=True)

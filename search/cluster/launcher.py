@@ -26,10 +26,10 @@ from mmtuna.search.errors import NotReadyError, StoppedError
 from mmtuna.search.quiet import quiet_optuna
 from mmtuna.search.work.signals import on_signals
 from mmtuna.spaces.errors import InputError
-from mmtuna.studies import results
 from mmtuna.studies import study as study_room
 from mmtuna.studies.spec.study_spec import StudySpec, read_text
 from mmtuna.studies.spec.tables import SQLITE
+from mmtuna.studies.standing import repeated_cause
 from mmtuna.studies.storage.outages import DiskFullError, StorageLostError, through_outages
 from mmtuna.studies.storage.postgres import holds_password, without_password
 
@@ -203,7 +203,7 @@ class Launch:
         self._say(f"a task was lost and is sent anew: {error}")
         if self._lost >= _LOST_TASKS:
             raise StoppedError(f"{_LOST_TASKS} tasks in a row were lost, the last by {error}")
-        cause = through_outages(lambda: results.repeated_cause(study), stop=self._stop, say=self._say)
+        cause = through_outages(lambda: repeated_cause(study), stop=self._stop, say=self._say)
         if cause:
             raise StoppedError(f"the last three trials all failed by the same cause, {cause}")
 

@@ -25,7 +25,7 @@ from mmtuna.studies.report import dashboard_plots, notes
 from mmtuna.studies.report.facts import Reading, ReportFacts
 from mmtuna.studies.results import TrialRow
 from mmtuna.studies.spec.tables import DataTable, StudyTable
-from mmtuna.studies.storage.optuna_insides import trial_id
+from mmtuna.studies.storage.optuna_insides import trial_id, trial_of_number
 
 CURVE = "learning_curve"
 
@@ -57,7 +57,7 @@ class Content:
         """
         trials = self.study.get_trials(deepcopy=False)
         ended = [trial for trial in trials if trial.state.is_finished()]
-        attachments = self._attachments(trials)
+        attachments = Attachments(self.study, artifact_files(self.table), trials)
         files = sum(self._attach_all(attachments, trial) for trial in ended if not stop())
         name_metric(self.study, self.table.metric)
         reading = Reading(self.study, self.space, ReportFacts(asked=self.table.trials))
@@ -81,17 +81,17 @@ class Content:
             return Refreshed()
 
     def _refresh_trial(self, number: int) -> Refreshed:
-        trials = self.study.get_trials(deepcopy=False)
-        trial = trials[number]
-        attachments = self._attachments(trials)
+        trial = trial_of_number(self.study, number)
+        row = results.row(trial)
+        folder = self.files.here(row.folder) if row.folder else None
+        pictures = [picture.name for picture in folder.pictures()] if folder else []
+        names = (*pictures, f"{CURVE}.png", f"{CURVE}.json", CONFIG)
+        attachments = Attachments(self.study, artifact_files(self.table), [trial], names)
         files = self._attach_all(attachments, trial)
         if not trial.state.is_finished():
             return Refreshed(files=files)
         body = self._note(trial, attachments.pictures(number))
         return Refreshed(notes.save_notes(self.study, {trial_id(trial): body}), files=files)
-
-    def _attachments(self, trials: list[FrozenTrial]) -> Attachments:
-        return Attachments(self.study, artifact_files(self.table), trials)
 
     def _note(self, trial: FrozenTrial, pictures: dict[str, str]) -> str:
         row = results.row(trial)

@@ -13,8 +13,8 @@ from mmtuna.search.trials.files import StudyFiles
 from mmtuna.search.trials.retention import Retention
 from mmtuna.search.trials.showing import Showing
 from mmtuna.search.trials.uploads import Uploads
-from mmtuna.studies import results
 from mmtuna.studies.leases import Lease, Leases
+from mmtuna.studies.standing import standing_of
 from mmtuna.studies.storage.outages import through_outages
 
 
@@ -54,6 +54,9 @@ class Recording:
         self.uploads.forget(number)
 
     def retain(self) -> None:
-        """Deletes the checkpoints on this machine of trials that are not among the best."""
-        entries = through_outages(lambda: results.rows(self.study), stop=self.leases.stop, say=self.leases.say)
-        self.retention.apply(entries, self.files)
+        """Deletes the checkpoints on this machine of trials that were not among the best at the last look."""
+        self.retention.apply(standing_of(self.study), self.files)
+
+    def left(self, lease: Lease) -> None:
+        """Takes note that a trial which became another's was trained here until now, and wrote into its folder."""
+        self.retention.look_again(lease.number)

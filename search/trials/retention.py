@@ -2,50 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-
-from optuna.trial import TrialState
+import threading
+from dataclasses import dataclass, field
 
 from mmtuna.search.trials.files import StudyFiles
-from mmtuna.spaces.trials import Cause
-from mmtuna.studies.results import TrialRow, ranked
+from mmtuna.studies.standing import Ended, Standing
 
 _PUSHED_OUT = 16
 
 
-@dataclass(frozen=True)
+@dataclass
 class Retention:
-    """The best `keep` complete trials keep theirs, of equals the earlier."""
+    """The best `keep` complete trials keep theirs, of equals the earlier. One for all that a process does to a study.
+
+    Each ended trial is looked at when its end becomes known, and once more when others push it out of the best.
+    """
 
     keep: int
+    _seen: int = 0
+    _keeping: dict[int, Ended] = field(default_factory=dict)
+    _again: set[int] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def keeps(self, entries: Sequence[TrialRow], number: int) -> bool:
+    def keeps(self, standing: Standing, number: int) -> bool:
         """Whether trial `number` keeps its checkpoints."""
-        return number in self._kept(entries)
+        return number in standing.ranks(0, self.keep)
 
-    def would_keep(self, entries: Sequence[TrialRow], number: int, value: float) -> bool:
+    def would_keep(self, standing: Standing, number: int, value: float) -> bool:
         """Whether trial `number` would keep them if it ended complete now, with `value`."""
-        complete = TrialState.COMPLETE.name
-        ended = [replace(e, state=complete, value=value) if e.number == number else e for e in entries]
-        return self.keeps(ended, number)
+        return standing.rank(number, value, self.keep) < self.keep
 
-    def superfluous(self, entries: Sequence[TrialRow], number: int) -> list[int]:
+    def superfluous(self, standing: Standing, number: int) -> list[int]:
         """Trials that may hold checkpoints without keeping them, now that trial `number` has ended.
 
         Itself, those that it and others that end at the same time push out of the best, and those lost with their
         workers: few, since S3 is asked about each.
         """
-        best = [entry.number for entry in ranked(entries)]
-        lost = (entry.number for entry in entries if entry.state == TrialState.FAIL.name and entry.cause == Cause.LOST)
-        return sorted({number, *best[self.keep : self.keep + _PUSHED_OUT], *lost} - set(best[: self.keep]))
+        pushed_out = standing.ranks(self.keep, self.keep + _PUSHED_OUT)
+        return sorted({number, *pushed_out, *standing.lost()} - set(standing.ranks(0, self.keep)))
 
-    def apply(self, entries: Sequence[TrialRow], files: StudyFiles) -> None:
+    def look_again(self, number: int) -> None:
+        """Has the trial's folder looked at once more, when it has ended: something was written there since."""
+        with self._lock:
+            self._again.add(number)
+
+    def apply(self, standing: Standing, files: StudyFiles) -> None:
         """Deletes the checkpoints on this machine of all ended trials that do not keep them."""
-        kept = self._kept(entries)
-        for entry in entries:
-            if TrialState[entry.state].is_finished() and entry.folder and entry.number not in kept:
-                files.trial(entry.folder).delete_checkpoints()
-
-    def _kept(self, entries: Sequence[TrialRow]) -> set[int]:
-        return {entry.number for entry in ranked(entries)[: self.keep]}
+        with self._lock:
+            fresh = standing.ended(self._seen)
+            again = [entry for number in self._again if (entry := standing.end_of(number))]
+            looked_at = self._keeping | {entry.number: entry for entry in (*fresh, *again) if entry.folder}
+            kept = set(standing.ranks(0, self.keep))
+            for number, entry in looked_at.items():
+                if number not in kept:
+                    assert entry.folder is not None
+                    files.trial(entry.folder).delete_checkpoints()
+            # Only now: what raised is tried again.
+            self._seen += len(fresh)
+            self._again -= {entry.number for entry in again}
+            self._keeping = {number: entry for number, entry in looked_at.items() if number in kept}

@@ -11,16 +11,15 @@ from collections.abc import Callable, Collection
 from types import TracebackType
 
 import optuna
-from optuna.trial import TrialState
 
 from mmtuna.objectives.outcome import Ending, Outcome
 from mmtuna.objectives.trial_files import CHECKPOINTS, trial_name
 from mmtuna.search.trials.conclude import Scoring
 from mmtuna.search.trials.files import StudyFiles
 from mmtuna.search.trials.retention import Retention
-from mmtuna.studies import results
 from mmtuna.studies.files.bucket import S3Error, patiently
 from mmtuna.studies.files.trial_store import TrialFiles
+from mmtuna.studies.standing import Standing, standing_of
 from mmtuna.studies.storage.outages import through_outages
 
 PATIENCE = 120.0
@@ -129,13 +128,16 @@ class Uploads:
             self._put(f"checkpoints {number}", lambda: self._forget(number))
 
     def _is_kept(self, number: int, value: float) -> bool:
-        entries = through_outages(lambda: results.rows(self._study), stop=self._stop, say=self._say)
-        return self._retention.would_keep(entries, number, value)
+        return self._retention.would_keep(self._standing(self._say), number, value)
+
+    def _standing(self, say: Callable[[str], None] | None = None) -> Standing:
+        standing = standing_of(self._study)
+        through_outages(standing.look, stop=self._stop, say=say)
+        return standing
 
     def _forget(self, number: int) -> None:
         assert self._store is not None
-        entries = through_outages(lambda: results.rows(self._study), stop=self._stop)
-        for other in self._retention.superfluous(entries, number):
+        for other in self._retention.superfluous(self._standing(), number):
             if other not in self._forgotten:
                 self._store.forget(trial_name(other), CHECKPOINTS)
                 self._forgotten.add(other)
@@ -159,11 +161,11 @@ class Uploads:
         unsent = self._store.unsent()
         if not unsent:
             return
-        entries = through_outages(lambda: results.rows(self._study), stop=self._stop)
-        for entry in entries:
+        standing = self._standing()
+        for entry in standing.ended(0):
             attempt = unsent.get(trial_name(entry.number))
-            if attempt is not None and TrialState[entry.state].is_finished():
-                kept = self._retention.keeps(entries, entry.number)
+            if attempt is not None:
+                kept = self._retention.keeps(standing, entry.number)
                 self.schedule(entry.number, attempt, () if kept else CHECKPOINTS)
                 if not kept:  # the set may hold those that it sent while it trained
                     self.forget(entry.number)

@@ -214,7 +214,7 @@ def work(
     full = study_room.finished(study) + study_room.left(study, trials)
     board = Board(console, [slot.device for slot in slots], spec.study.metric, full)
     worker = make_worker(spec, study, objective, slots, board)
-    board.counted(worker.queue.finished(), worker.queue.best())
+    board.counted(*worker.queue.counted())
     signals = on_signals(worker.stop.set, board.say) if heed_signals else nullcontext()
     with board, signals:
         worker.work(trials)

@@ -9,9 +9,9 @@ from typing import TypeVar
 import optuna
 
 from mmtuna.spaces.search_space import SearchSpace
-from mmtuna.studies import results
 from mmtuna.studies import study as study_room
 from mmtuna.studies.leases import Leases
+from mmtuna.studies.standing import repeated_cause, standing_of
 from mmtuna.studies.storage.opening import StudyLock
 from mmtuna.studies.storage.outages import through_outages
 from mmtuna.studies.study import Budget, Claim
@@ -47,22 +47,19 @@ class StudyQueue:
 
         return self.patiently(ask)
 
-    def finished(self) -> int:
-        """How many trials count."""
-        return self.patiently(lambda: study_room.finished(self.study))
+    def counted(self) -> tuple[int, tuple[float, int] | None]:
+        """How many trials count; value and number of the best complete one."""
+        standing = standing_of(self.study)
+        self.patiently(standing.look)
+        return standing.finished, standing.best()
 
     def left(self, trials: int | None) -> int:
         """How many trials the study lacks of `trials` finished ones; None: how many of its queue have not ended."""
         return self.patiently(lambda: study_room.left(self.study, trials))
 
-    def best(self) -> tuple[float, int] | None:
-        """Value and number of the best complete trial."""
-        best = self.patiently(lambda: results.best(self.study))
-        return (best.value, best.number) if best is not None and best.value is not None else None
-
     def repeated_cause(self) -> str | None:
         """The cause by which the last trials all failed."""
-        return self.patiently(lambda: results.repeated_cause(self.study))
+        return self.patiently(lambda: repeated_cause(self.study))
 
     def patiently(self, call: Callable[[], Result]) -> Result:
         """`call()`, a reading or claiming of the study, through a database that is away for a while."""

@@ -150,9 +150,10 @@ class Worker:
         if outcome.ending is Ending.FAILED:
             self.queue.patiently(self.queue.leases.check)  # else its folder being gone would be the cause
         kept = self.recording.end(claim.lease, outcome)
-        self.board.counted(self.queue.finished(), self.queue.best())
+        self.board.counted(*self.queue.counted())
         self.board.ended(slot.index, ending_text(outcome, self.recording.scoring) if kept else _DROPPED)
         if not kept:
+            self.recording.left(claim.lease)
             return
         self.recording.show(claim.lease, outcome)
         if outcome.ending is Ending.FAILED:

@@ -7,6 +7,7 @@ import io
 import json
 import re
 import uuid
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 
@@ -58,11 +59,19 @@ class Attachments:
     or never will be; and it fails on an ended trial. Here the bytes are complete before the metadata exists.
     """
 
-    def __init__(self, study: optuna.Study, store: ArtifactFiles, trials: list[FrozenTrial] | None = None) -> None:
+    def __init__(
+        self, study: optuna.Study, store: ArtifactFiles, trials: Collection[FrozenTrial], names: Collection[str] = ()
+    ) -> None:
+        """Of `trials` alone; of one trial where `names` says which of its files are meant."""
         self._study, self._store = study, store
-        self._trials = study.get_trials(deepcopy=False) if trials is None else trials
+        self._trials = {trial.number: trial for trial in trials}
         self._known: dict[int, dict[str, str]] = {}
-        for key, value in study_system_attrs(study).items():
+        keys = [
+            ARTIFACT_OF_ENDED_TRIAL.format(trial_id=trial_id(trial)) + self._id(trial.number, name)
+            for trial in (trials if names else ())
+            for name in names
+        ]
+        for key, value in study_system_attrs(study, keys or None).items():
             if found := artifact_of_ended_trial(key):
                 self._known.setdefault(found[0], {})[found[1]] = value
 
@@ -124,7 +133,9 @@ def attach(
     study: optuna.Study, store: ArtifactFiles, number: int, content: Path | bytes, *, name: str, mimetype: str
 ) -> bool:
     """Attaches one file (or its bytes) to trial `number`, running or ended; see `Attachments.attach`."""
-    return Attachments(study, store).attach(number, content, name=name, mimetype=mimetype)
+    return Attachments(study, store, study.get_trials(deepcopy=False)).attach(
+        number, content, name=name, mimetype=mimetype
+    )
 
 
 def _checked(content: Path | bytes, name: str, mimetype: str) -> bytes:

@@ -7,8 +7,10 @@ all the same was given to somebody else, and its result is dropped.
 
 from __future__ import annotations
 
+import copy
 import secrets
 import threading
+import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +28,7 @@ from mmtuna.studies.leases.transactions import End, Lease, Reaped
 from mmtuna.studies.storage.opening import database_of, engine_of
 from mmtuna.studies.storage.optuna_insides import (
     TRIALS,
+    as_read,
     note_report,
     read_trials_again,
     storage_of,
@@ -34,8 +37,19 @@ from mmtuna.studies.storage.optuna_insides import (
     view_of_sampler,
 )
 from mmtuna.studies.storage.outages import OUTAGE_SECONDS, through_outages
-from mmtuna.studies.storage.tables import CONTACT, LEASES, WORKERS, has_expired, has_had_its_chance, keep_contact, now
+from mmtuna.studies.storage.tables import (
+    CONTACT,
+    LEASES,
+    WORKERS,
+    has_expired,
+    has_had_its_chance,
+    keep_contact,
+    now,
+    single,
+)
 
+_LOOK_AROUND = 1 / 12
+"""Share of a lease's time between two looks at other workers while there is work."""
 _REMEMBERED_SECONDS = 3600.0  # a worker that was lost is shown as lost for so long
 
 
@@ -74,6 +88,8 @@ class Leases:
         self._claimed: set[str] = set()
         self._renewed: dict[str, Lease] = {}
         self._lost: set[str] = set()
+        self._trials: dict[str, optuna.Trial] = {}
+        self._look_around_at = 0.0
         # What this worker noted as the end of its time, which nobody else writes: both, where an answer was lost.
         self._ends: set[float] = set()
         self._noting = threading.Lock()
@@ -118,6 +134,7 @@ class Leases:
         lease = Lease(trial_id(trial), trial.number, secrets.token_hex(8), self.worker, len(history) + 1)
         with self._mutex:
             self._claimed.add(lease.token)
+            self._trials[lease.token] = trial
         if connection is not None:
             self._write_claim(connection, lease, attrs)
         else:
@@ -137,10 +154,15 @@ class Leases:
             self._renewed[lease.token] = lease
 
     def drop(self, lease: Lease) -> None:
-        """Forgets `lease`: it has ended, or its claim came to nothing."""
+        """Forgets `lease`: its claim came to nothing, or is known to have; what stands of it is put back."""
+        self._let_go(lease)
+        self.look_around_next()
+
+    def _let_go(self, lease: Lease) -> None:
         with self._mutex:
             self._claimed.discard(lease.token)
             self._renewed.pop(lease.token, None)
+            self._trials.pop(lease.token, None)
 
     def forget(self, told: Collection[Lease]) -> None:
         """Deletes leases on trials whose end Optuna itself was told."""
@@ -154,7 +176,12 @@ class Leases:
 
     def report(self, trial: optuna.Trial, lease: Lease, step: int, value: float) -> bool:
         """Reports an intermediate value; False where the lease is lost and nothing was stored."""
-        if not self._through(lambda connection: transactions.report(connection, lease, step, value)):
+
+        def once() -> bool:
+            with single(self.engine) as connection:
+                return transactions.report(connection, lease, step, value)
+
+        if not through_outages(once, stop=self.stop, say=self.say):
             self._lost.add(lease.token)
             return False
         note_report(trial, step, value)
@@ -164,19 +191,20 @@ class Leases:
         """Ends the trial with all that it leaves, in one transaction; False, and nothing stored, where it was lost."""
         through_outages(lambda: self._tell_sampler(lease, how), stop=self.stop)
         kept = self._through(lambda connection: transactions.end(connection, lease, how))
-        self.drop(lease)
+        self._let_go(lease)
         return kept
 
     def put_back(self, lease: Lease) -> bool:
         """Lets the trial wait again without spending a retry; False where the lease is lost."""
         kept = self._through(lambda connection: transactions.put_back(connection, lease))
-        self.drop(lease)
+        self._let_go(lease)
         return kept
 
     def _tell_sampler(self, lease: Lease, how: End) -> None:
         # As Study.tell does. It may compute what a sampler stores with the trial, and so it comes before the end.
         read_trials_again(self.study)
-        frozen = storage_of(self.study).get_trial(lease.trial_id)
+        own = self._trials.get(lease.token)
+        frozen = storage_of(self.study).get_trial(lease.trial_id) if own is None else copy.copy(as_read(own))
         values = None if how.value is None else [how.value]
         if how.state == TrialState.PRUNED and (how.report or frozen.intermediate_values):
             values = [how.report[1] if how.report else frozen.intermediate_values[frozen.last_step or 0]]
@@ -197,7 +225,22 @@ class Leases:
             self.say(_reaped_text(reaped))
         return found
 
-    def put_back_unclaimed(self, running: set[int]) -> bool:
+    def look_around(self, running: Collection[int], *, at_once: bool = False) -> bool:
+        """Puts back the trials of dead workers, and those of `running` (ids) that nobody claimed; whether one was.
+
+        The caller holds the study's lock. As long as there is other work this is done now and then only, since it looks
+        at every lease and at every worker of this machine: `at_once` says that there is none.
+        """
+        if not at_once and time.monotonic() < self._look_around_at:
+            return False
+        self._look_around_at = time.monotonic() + self.seconds * _LOOK_AROUND
+        return bool(self.reap()) | self.put_back_unclaimed(running)
+
+    def look_around_next(self) -> None:
+        """Lets the next `look_around` look: a claim of this worker came to nothing, or its answer was lost."""
+        self._look_around_at = 0.0
+
+    def put_back_unclaimed(self, running: Collection[int]) -> bool:
         """Puts back those of the trials (ids) that run without a lease; whether there was one.
 
         The caller holds the study's lock, under which every claim is made: such a trial's claimer died, or lost the
@@ -208,7 +251,7 @@ class Leases:
             unknown = [row for row in leases if row.worker == self.worker and row.token not in self._claimed]
             for row in unknown:
                 connection.execute(delete(LEASES).where(LEASES.c.token == row.token))
-            free = running - {row.trial_id for row in leases} | {row.trial_id for row in unknown}
+            free = set(running) - {row.trial_id for row in leases} | {row.trial_id for row in unknown}
             for unclaimed in free:
                 transactions.put_back_unclaimed(connection, unclaimed)
         return bool(free)

@@ -14,21 +14,25 @@ from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy
-from optuna.trial import TrialState
-from sqlalchemy import delete, func, insert, select, update
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import delete, func, insert, literal, select, update
 
 from mmtuna.spaces.trials import Cause
 from mmtuna.studies.attributes import CAUSE, HISTORY, MESSAGE
 from mmtuna.studies.storage.optuna_insides import (
+    PARAMS,
     REPORTS,
+    STUDIES,
+    SYSTEM_ATTRS,
     TRIALS,
     USER_ATTRS,
     VALUES,
     finite_report,
+    stored_param,
     stored_report,
     stored_value,
 )
-from mmtuna.studies.storage.tables import LEASES, has_expired, now
+from mmtuna.studies.storage.tables import LEASES, has_expired, now, upsert
 
 INTERRUPTED = "interrupted"
 
@@ -67,20 +71,55 @@ class Reaped:
     failed: bool
 
 
+def begin(connection: sqlalchemy.Connection, study_id: int, draft: FrozenTrial, newest: int) -> tuple[int, int]:
+    """Stores a trial that was drafted in memory as a running one, whole; its id and number.
+
+    Args:
+        newest: id of a trial of the study, as high as is known; 0 where none is.
+    """
+    # As Optuna does it: who makes a trial holds the study's row, so that numbers have no gaps and are given once.
+    connection.execute(select(STUDIES.c.study_id).where(STUDIES.c.study_id == study_id).with_for_update())
+    later = (TRIALS.c.study_id == study_id) & (TRIALS.c.trial_id >= newest)
+    last = connection.scalar(select(TRIALS.c.number).where(later).order_by(TRIALS.c.trial_id.desc()).limit(1))
+    number = 0 if last is None else last + 1
+    row = {"study_id": study_id, "number": number, "state": TrialState.RUNNING}
+    started = datetime.now(UTC).replace(tzinfo=None)
+    made = insert(TRIALS).values(**row, datetime_start=started).returning(TRIALS.c.trial_id)
+    trial_id = int(connection.execute(made).scalar_one())
+    params = [stored_param(name, value, draft.distributions[name]) for name, value in draft.params.items()]
+    if params:
+        connection.execute(insert(PARAMS), [{"trial_id": trial_id, **param} for param in params])
+    for table, attrs in ((USER_ATTRS, draft.user_attrs), (SYSTEM_ATTRS, draft.system_attrs)):
+        if attrs:
+            connection.execute(insert(table), _attr_rows(trial_id, attrs))
+    return trial_id, number
+
+
 def claim(connection: sqlalchemy.Connection, lease: Lease, study_id: int, seconds: float, expires: Any) -> None:
     """Writes `lease`; the caller holds the study's lock and has made the trial running."""
-    row = {"trial_id": lease.trial_id, "study_id": study_id, "token": lease.token, "worker": lease.worker}
+    row = {"study_id": study_id, "token": lease.token, "worker": lease.worker, "attempt": lease.attempt}
+    row |= {"seconds": seconds, "expires": expires}
     # SQLite gives the numbers of a deleted study again, and Optuna's deletion leaves our rows.
-    connection.execute(delete(LEASES).where(LEASES.c.trial_id == lease.trial_id))
-    connection.execute(insert(LEASES).values(**row, attempt=lease.attempt, seconds=seconds, expires=expires))
+    write = upsert(connection.engine, LEASES).values(trial_id=lease.trial_id, **row)
+    connection.execute(write.on_conflict_do_update(index_elements=[LEASES.c.trial_id], set_=row))
 
 
 def report(connection: sqlalchemy.Connection, lease: Lease, step: int, value: float) -> bool:
     """Stores an intermediate value; False, and nothing stored, where the trial is not the lease's any more."""
-    if not _lock_held(connection, lease):
-        return False
-    _write_report(connection, lease.trial_id, step, value)
-    return True
+    # One statement, which locks the lease and stores nothing where it is gone: whoever takes the trial deletes it.
+    columns = ("trial_id", "step", "intermediate_value", "intermediate_value_type")
+    stored, kind = stored_report(value)
+    values = [literal(held, REPORTS.c[name].type) for name, held in zip(columns[1:], (step, stored, kind), strict=True)]
+    running = (TRIALS.c.trial_id == LEASES.c.trial_id) & (TRIALS.c.state == TrialState.RUNNING)
+    held = select(LEASES.c.trial_id, *values).join(TRIALS, running).where(_of(lease))
+    store = upsert(connection.engine, REPORTS).from_select(columns, held.with_for_update(read=True, of=LEASES))
+    new = {name: store.excluded[name] for name in columns[2:]}
+    store = store.on_conflict_do_update(index_elements=[REPORTS.c.trial_id, REPORTS.c.step], set_=new)
+    return connection.scalar(store.returning(REPORTS.c.trial_id)) is not None
+
+
+def _of(lease: Lease) -> sqlalchemy.ColumnElement[bool]:
+    return (LEASES.c.trial_id == lease.trial_id) & (LEASES.c.token == lease.token)
 
 
 def end(connection: sqlalchemy.Connection, lease: Lease, how: End) -> bool:
@@ -154,9 +193,15 @@ def reap(connection: sqlalchemy.Connection, lease: Lease, retries: int, *, dead:
 
 def write_attrs(connection: sqlalchemy.Connection, trial_id: int, attrs: Mapping[str, Any]) -> None:
     """Sets user attributes of a trial."""
-    connection.execute(delete(USER_ATTRS).where(USER_ATTRS.c.trial_id == trial_id, USER_ATTRS.c.key.in_(list(attrs))))
-    rows = [{"trial_id": trial_id, "key": key, "value_json": json.dumps(value)} for key, value in attrs.items()]
-    connection.execute(insert(USER_ATTRS), rows)
+    write = upsert(connection.engine, USER_ATTRS)
+    write = write.on_conflict_do_update(
+        index_elements=[USER_ATTRS.c.trial_id, USER_ATTRS.c.key], set_={"value_json": write.excluded.value_json}
+    )
+    connection.execute(write, _attr_rows(trial_id, attrs))
+
+
+def _attr_rows(trial_id: int, attrs: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [{"trial_id": trial_id, "key": key, "value_json": json.dumps(value)} for key, value in attrs.items()]
 
 
 def _lock_held(connection: sqlalchemy.Connection, lease: Lease, *, skip: bool = False) -> bool:
@@ -164,8 +209,7 @@ def _lock_held(connection: sqlalchemy.Connection, lease: Lease, *, skip: bool = 
     row = select(TRIALS.c.state).where(TRIALS.c.trial_id == lease.trial_id)
     # NO KEY UPDATE: Optuna's inserts of params and attributes refer to the trial and need not wait.
     state = connection.scalar(row.with_for_update(key_share=True, skip_locked=skip))
-    ours = (LEASES.c.trial_id == lease.trial_id) & (LEASES.c.token == lease.token)
-    return state == TrialState.RUNNING and connection.scalar(select(LEASES.c.token).where(ours)) is not None
+    return state == TrialState.RUNNING and connection.scalar(select(LEASES.c.token).where(_of(lease))) is not None
 
 
 def _ended_by(connection: sqlalchemy.Connection, lease: Lease) -> bool:
@@ -198,9 +242,8 @@ def _set_state(connection: sqlalchemy.Connection, trial_id: int, state: TrialSta
 def _write_report(connection: sqlalchemy.Connection, trial_id: int, step: int, value: float) -> None:
     stored, kind = stored_report(value)
     values = {"intermediate_value": stored, "intermediate_value_type": kind}
-    here = (REPORTS.c.trial_id == trial_id) & (REPORTS.c.step == step)
-    if connection.execute(update(REPORTS).where(here).values(**values)).rowcount == 0:
-        connection.execute(insert(REPORTS).values(trial_id=trial_id, step=step, **values))
+    row = upsert(connection.engine, REPORTS).values(trial_id=trial_id, step=step, **values)
+    connection.execute(row.on_conflict_do_update(index_elements=[REPORTS.c.trial_id, REPORTS.c.step], set_=values))
 
 
 def _pruned_value(connection: sqlalchemy.Connection, trial_id: int) -> float | None:

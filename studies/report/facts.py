@@ -15,7 +15,7 @@ from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.studies.attributes import FINGERPRINTS, SPEC
 from mmtuna.studies.ledger import Ledger, ending, ledger
 from mmtuna.studies.results import UNREADABLE, TrialRow, named_trials, ranked, read_trials, row, shared_settings
-from mmtuna.studies.sampling import params_key
+from mmtuna.studies.standing import params_key
 from mmtuna.studies.table2 import Table2Line, lines
 
 Overlay = tuple[str, str, bytes]

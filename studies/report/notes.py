@@ -15,7 +15,7 @@ from mmtuna.studies.ledger import ending
 from mmtuna.studies.report.facts import Reading, value_of
 from mmtuna.studies.report.wording import duration, hours, only_where, range_text, size_of, value_text
 from mmtuna.studies.results import TrialRow
-from mmtuna.studies.sampling import params_key
+from mmtuna.studies.standing import params_key
 from mmtuna.studies.storage.optuna_insides import note_keys, set_study_system_attr, study_system_attrs
 from mmtuna.studies.table2 import to_markdown
 
@@ -220,7 +220,9 @@ def save_notes(study: optuna.Study, notes: Mapping[int | None, str], stop: Calla
     trials, and writes a note in one transaction, so that no page shows half of one. Once `stop` says so, it leaves the
     rest for another time.
     """
-    stored = study_system_attrs(study)
+    stored = study_system_attrs(
+        study, [key for about in notes for key in note_keys(about)] if len(notes) == 1 else None
+    )
     saved = 0
     for trial_id, body in notes.items():
         text_key, version_key = note_keys(trial_id)

@@ -130,14 +130,15 @@ def _refuse_other_files(file: Path) -> None:
 
 
 def _make_sqlite_safe(engine: sqlalchemy.Engine) -> None:
-    """Takes the write lock at the start of every transaction.
+    """Takes the write lock at the start of every transaction but those that say that they only read.
 
     By default a transaction reads first and asks for the lock when it writes; two that have both read cannot both go
     on, and Optuna reads "is this trial waiting?" before it writes "running" (optuna#4621): trials ran twice.
     """
 
     def on_begin(connection: sqlalchemy.Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        reads = connection.get_execution_options().get(lease_tables.READS, False)
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
     sqlalchemy.event.listen(engine, "begin", on_begin)
 

@@ -6,14 +6,20 @@ the installed Optuna. What belongs to Optuna's interface is used where it is nee
 
 from __future__ import annotations
 
+import functools
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import optuna
+import sqlalchemy
 from optuna import pruners
-from optuna.storages import BaseStorage
+from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages._cached_storage import _CachedStorage
 from optuna.storages._rdb import models
 from optuna.storages._rdb import storage as rdb
 from optuna.trial import FrozenTrial
@@ -28,6 +34,18 @@ VALUES = models.TrialValueModel.__table__
 """optuna.storages._rdb.models: trial_id, objective (0, 1, ...), value, value_type as `stored_value` gives them."""
 REPORTS = models.TrialIntermediateValueModel.__table__
 """optuna.storages._rdb.models: trial_id, step, intermediate_value, intermediate_value_type as of `stored_report`."""
+PARAMS = models.TrialParamModel.__table__
+"""optuna.storages._rdb.models: trial_id, and what `stored_param` gives."""
+SYSTEM_ATTRS = models.TrialSystemAttributeModel.__table__
+"""optuna.storages._rdb.models: trial_id, key, value_json."""
+STUDY_SYSTEM_ATTRS = models.StudySystemAttributeModel.__table__
+"""optuna.storages._rdb.models: study_id, key, value_json."""
+CachedStorage = _CachedStorage
+"""The cache that Optuna puts in front of a database, and takes as it is where a study is given one.
+
+A class made from it relies on `_lock`, `_backend`, `_studies` (by study id: `trials` by number, `param_distribution` by
+name), `_trial_id_to_study_id_and_number` and `_add_trials_to_cache`.
+"""
 
 
 def stored_value(value: float) -> tuple[float | None, Any]:
@@ -44,6 +62,66 @@ def finite_report(stored: float | None, kind: Any) -> float | None:
     """The report in a row of REPORTS; None for NaN and infinity (`TrialIntermediateValueType`)."""
     finite = models.TrialIntermediateValueModel.TrialIntermediateValueType.FINITE
     return float(stored) if kind == finite and stored is not None else None
+
+
+def stored_param(name: str, value: Any, distribution: BaseDistribution) -> dict[str, Any]:
+    """What a row of PARAMS holds beside the trial's id (`RDBStorage._set_trial_param_without_commit`)."""
+    written = distribution_to_json(distribution)
+    return {"param_name": name, "param_value": distribution.to_internal_repr(value), "distribution_json": written}
+
+
+def read_trials(connection: sqlalchemy.Connection, ids: Collection[int]) -> list[FrozenTrial]:
+    """These trials, as Optuna reads them, by id: `RDBStorage._get_trials` looks at all of a study to find a few.
+
+    What a person may have made of a row raises what Optuna raises.
+    """
+    ids = list(ids)
+    rows = connection.execute(sqlalchemy.select(TRIALS).where(TRIALS.c.trial_id.in_(ids)).order_by(TRIALS.c.trial_id))
+    trials = {row.trial_id: _bare(row) for row in rows}
+
+    def of(table: sqlalchemy.Table, order: sqlalchemy.Column[Any]) -> sqlalchemy.CursorResult[Any]:
+        return connection.execute(sqlalchemy.select(table).where(table.c.trial_id.in_(ids)).order_by(order))
+
+    for row in of(PARAMS, PARAMS.c.param_id):
+        distribution = _distribution(row.distribution_json)
+        trials[row.trial_id].distributions[row.param_name] = distribution
+        trials[row.trial_id].params[row.param_name] = distribution.to_external_repr(row.param_value)
+    for row in of(VALUES, VALUES.c.objective):
+        value = models.TrialValueModel.stored_repr_to_value(row.value, row.value_type)
+        trials[row.trial_id].values = [*(trials[row.trial_id].values or ()), value]
+    for row in of(REPORTS, REPORTS.c.trial_intermediate_value_id):
+        value = models.TrialIntermediateValueModel.stored_repr_to_intermediate_value(
+            row.intermediate_value, row.intermediate_value_type
+        )
+        trials[row.trial_id].intermediate_values[row.step] = value
+    for row in of(USER_ATTRS, USER_ATTRS.c.trial_user_attribute_id):
+        trials[row.trial_id].user_attrs[row.key] = json.loads(row.value_json)
+    for row in of(SYSTEM_ATTRS, SYSTEM_ATTRS.c.trial_system_attribute_id):
+        trials[row.trial_id].system_attrs[row.key] = json.loads(row.value_json)
+    return list(trials.values())
+
+
+_distribution = functools.lru_cache(maxsize=1024)(json_to_distribution)
+
+
+def _bare(row: Any) -> FrozenTrial:
+    return FrozenTrial(
+        number=row.number,
+        trial_id=row.trial_id,
+        state=row.state,
+        value=None,
+        datetime_start=_local(row.datetime_start),
+        datetime_complete=_local(row.datetime_complete),
+        params={},
+        distributions={},
+        user_attrs={},
+        system_attrs={},
+        intermediate_values={},
+    )
+
+
+def _local(stored: datetime | None) -> datetime | None:
+    return None if stored is None else stored.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)
 
 
 @contextmanager
@@ -91,9 +169,27 @@ def trial_id(trial: optuna.Trial | FrozenTrial) -> int:
     return int(trial._trial_id)
 
 
+def trial_of_number(study: optuna.Study, number: int) -> FrozenTrial:
+    """Trial `number` as it is now (`BaseStorage.get_trial_id_from_study_id_trial_number`); IndexError for none."""
+    try:
+        found = study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
+    except KeyError:
+        raise IndexError(number) from None
+    return study._storage.get_trial(found)
+
+
 def as_read(trial: optuna.Trial) -> FrozenTrial:
     """The running trial as it was when it was asked for, and since changed by it (`Trial._cached_frozen_trial`)."""
     return trial._cached_frozen_trial
+
+
+def give_place(trial: FrozenTrial | optuna.Trial, trial_id: int, number: int) -> None:
+    """Tells a trial that was made in memory where it stands in the database (`_trial_id`, `FrozenTrial.number`)."""
+    trial._trial_id = trial_id
+    if isinstance(trial, FrozenTrial):
+        trial.number = number
+    else:
+        give_place(trial._cached_frozen_trial, trial_id, number)
 
 
 def note_report(trial: optuna.Trial, step: int, value: float) -> None:
@@ -128,9 +224,19 @@ def enqueued_params(trial: FrozenTrial) -> dict[str, Any] | None:
     return trial.system_attrs.get("fixed_params")
 
 
-def study_system_attrs(study: optuna.Study) -> dict[str, Any]:
-    """The system attributes of a study (`BaseStorage.get_study_system_attrs`), where Optuna keeps its own."""
-    return study._storage.get_study_system_attrs(study._study_id)
+def study_system_attrs(study: optuna.Study, keys: Collection[str] | None = None) -> dict[str, Any]:
+    """The system attributes of a study (`BaseStorage.get_study_system_attrs`), where Optuna keeps its own.
+
+    Where `keys` are given those alone are read of a database: notes and files of all trials stand among them.
+    """
+    backend = backend_of(study)
+    if keys is None or not isinstance(backend, RDBStorage):
+        return study._storage.get_study_system_attrs(study._study_id)
+    table = STUDY_SYSTEM_ATTRS
+    wanted = (table.c.study_id == study._study_id) & table.c.key.in_(list(keys))
+    with backend.engine.begin() as connection:
+        rows = connection.execute(sqlalchemy.select(table.c.key, table.c.value_json).where(wanted)).all()
+    return {row.key: json.loads(row.value_json) for row in rows}
 
 
 def set_study_system_attr(study: optuna.Study, key: str, value: Any) -> None:

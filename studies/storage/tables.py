@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy
@@ -57,20 +59,46 @@ def has_expired(engine: sqlalchemy.Engine, table: Table) -> sqlalchemy.ColumnEle
     return table.c.expires < now(engine)
 
 
+@contextmanager
+def single(engine: sqlalchemy.Engine) -> Iterator[sqlalchemy.Connection]:
+    """A connection for statements each of which is a transaction: on Postgres the server ends it by itself."""
+    options = {"isolation_level": "AUTOCOMMIT"} if engine.dialect.name == "postgresql" else {}
+    with engine.connect().execution_options(**options) as connection, connection.begin():
+        yield connection
+
+
+@contextmanager
+def reading(engine: sqlalchemy.Engine) -> Iterator[sqlalchemy.Connection]:
+    """A connection that only reads. On SQLite it keeps nobody from writing, and waits for nobody."""
+    if engine.dialect.name == "postgresql":
+        with single(engine) as connection:
+            yield connection
+    else:
+        with engine.connect().execution_options(**{READS: True}) as connection, connection.begin():
+            yield connection
+
+
+READS = "mmtuna_reads"
+"""The execution option of a connection that only reads."""
+
+
 def keep_contact(engine: sqlalchemy.Engine, study_id: int, seconds: float) -> None:
     """Notes that a worker, whose leases last `seconds`, has reached the database."""
     at = now(engine)
     # Every worker renews each third of a lease: after half of one nobody did, and then all must have missed theirs.
     resumed = case((at - CONTACT.c.last > seconds / 2, at), else_=CONTACT.c.since)
-    postgres = engine.dialect.name == "postgresql"
-    dialect: Any = postgresql if postgres else sqlite
-    note = dialect.insert(CONTACT).values(study_id=study_id, since=at, last=at)
+    note = upsert(engine, CONTACT).values(study_id=study_id, since=at, last=at)
     note = note.on_conflict_do_update(index_elements=[CONTACT.c.study_id], set_={"since": resumed, "last": at})
-    # All workers write this one row. On Postgres in a single statement that the server ends by itself: whoever is
-    # stopped within a transaction would hold up the others, or keep them from noting theirs.
-    options = {"isolation_level": "AUTOCOMMIT"} if postgres else {}
-    with engine.connect().execution_options(**options) as connection, connection.begin():
+    # All workers write this one row: whoever is stopped within a transaction would hold up the others, or keep them
+    # from noting theirs.
+    with single(engine) as connection:
         connection.execute(note)
+
+
+def upsert(engine: sqlalchemy.Engine, table: Table) -> Any:
+    """An INSERT that takes `on_conflict_do_update`."""
+    dialect: Any = postgresql if engine.dialect.name == "postgresql" else sqlite
+    return dialect.insert(table)
 
 
 def has_had_its_chance(engine: sqlalchemy.Engine, patience: float | None) -> sqlalchemy.ColumnElement[bool]:

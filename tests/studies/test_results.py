@@ -21,10 +21,10 @@ from mmtuna.studies.results import (
     diverged,
     evaluation_attrs,
     folder_attrs,
-    repeated_cause,
     rows,
 )
 from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.standing import repeated_cause
 from mmtuna.studies.storage.opening import engine_of
 from mmtuna.studies.study import create_or_open
 from mmtuna.studies.table2 import Spread, table2, to_csv, to_latex, to_markdown

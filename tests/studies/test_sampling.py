@@ -11,8 +11,9 @@ from mmtuna.spaces.parameter import Categorical, Float
 from mmtuna.spaces.presets import extended
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.studies.results import diverged
-from mmtuna.studies.sampling import SpaceSampler, build_sampler, params_key, sampler_name
+from mmtuna.studies.sampling import SpaceSampler, build_sampler, sampler_name
 from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.standing import params_key
 
 Make = Callable[..., StudySpec]
 SIX = SearchSpace([Categorical(name="crop", choices=(1, 2, 3)), Categorical(name="flip", choices=("a", "b"))])

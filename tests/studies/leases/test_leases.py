@@ -477,6 +477,7 @@ def test_params_that_another_process_stored_are_not_trained_as_others(
         return params
 
     monkeypatch.setattr(SearchSpace, "suggest", suggest_after_another)
+    study.enqueue_trial({})  # one that waits is suggested for in the database's sight
     with worker(study, tmp_path) as leases:
         with pytest.raises(StorageAwayError, match="trial 0: another process suggests its params as well; ask again"):
             claim(study, stored_spec, leases)

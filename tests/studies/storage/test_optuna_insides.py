@@ -100,6 +100,89 @@ def test_rows_written_by_hand_are_read_by_optuna(study: optuna.Study) -> None:
     assert (trial.user_attrs, trial.datetime_complete) == ({"a": [1]}, datetime(2026, 1, 2)), MOVED
 
 
+def full_trial(study: optuna.Study) -> int:
+    """The id of an ended trial that has some of everything."""
+    study.enqueue_trial({"x": 0.25}, user_attrs={"a": [1]})
+    trial = study.ask()
+    trial.suggest_float("x", 0.1, 1.0, log=True)
+    trial.suggest_categorical("c", ("none", 3, 0.5))
+    trial.suggest_int("n", 2, 8, step=2)
+    trial.report(0.25, 50)
+    trial.report(math.nan, 20)
+    trial.set_user_attr("b", {"c": None})
+    study.tell(trial, math.inf)
+    return insides.trial_id(trial)
+
+
+def backend(study: optuna.Study) -> RDBStorage:
+    storage = insides.backend_of(study)
+    assert isinstance(storage, RDBStorage)
+    return storage
+
+
+def test_trials_are_read_as_optuna_reads_them(study: optuna.Study) -> None:
+    ids = [full_trial(study), full_trial(study), insides.trial_id(study.ask())]
+    study.enqueue_trial({"x": 0.5})
+    ids.append(insides.trial_id(study.get_trials()[-1]))
+    with backend(study).engine.connect() as connection:
+        found = insides.read_trials(connection, ids[1:])
+    for trial, optunas in zip(found, study.get_trials()[1:], strict=True):
+        mine, theirs = dict(vars(trial)), dict(vars(optunas))
+        nan = [values.pop("intermediate_values").items() for values in (mine, theirs)]
+        assert mine == theirs, MOVED
+        assert repr(sorted(nan[0])) == repr(sorted(nan[1])), MOVED
+        assert list(trial.params) == list(optunas.params), MOVED
+
+
+def test_a_trial_that_was_drafted_is_read_by_optuna(study: optuna.Study) -> None:
+    before, template = full_trial(study), study.get_trials()[0]
+    params = [
+        insides.stored_param(name, value, template.distributions[name]) for name, value in template.params.items()
+    ]
+    trial = {"number": 1, "study_id": insides.study_id(study), "state": TrialState.RUNNING}
+    with backend(study).engine.begin() as connection:
+        made = connection.scalar(sqlalchemy.insert(insides.TRIALS).values(**trial).returning(insides.TRIALS.c.trial_id))
+        connection.execute(sqlalchemy.insert(insides.PARAMS), [{"trial_id": made, **param} for param in params])
+        attr = {"trial_id": made, "key": "k", "value_json": "[2]"}
+        connection.execute(sqlalchemy.insert(insides.SYSTEM_ATTRS).values(**attr))
+    read = study.get_trials()[1]
+    assert made == before + 1
+    assert (read.params, read.distributions) == (template.params, template.distributions), MOVED
+    assert read.system_attrs == {"k": [2]}, MOVED
+
+
+def test_a_trial_learns_its_place(study: optuna.Study) -> None:
+    made, drafted = study.ask(), study.ask()
+    insides.give_place(drafted, insides.trial_id(made), 7)
+    assert (insides.trial_id(drafted), drafted.number) == (insides.trial_id(made), 7), MOVED
+    assert insides.trial_id(insides.as_read(drafted)) == insides.trial_id(made), MOVED
+    drafted.report(0.5, 1)
+    assert study.get_trials()[0].intermediate_values == {1: 0.5}, MOVED
+
+
+def test_a_study_takes_a_cache_of_ones_own(study: optuna.Study) -> None:
+    own = type("Own", (insides.CachedStorage,), {})(backend(study))
+    again = optuna.load_study(study_name="s", storage=own)
+    assert insides.storage_of(again) is own, MOVED
+    assert insides.backend_of(again) is backend(study), MOVED
+    trial = again.ask({"x": FloatDistribution(0, 1)})
+    cache = own._studies[insides.study_id(again)]
+    assert list(cache.trials) == [trial.number], MOVED
+    assert cache.param_distribution == {"x": FloatDistribution(0, 1)}, MOVED
+    place = own._trial_id_to_study_id_and_number[insides.trial_id(trial)]
+    assert place == (insides.study_id(again), trial.number), MOVED
+    own._add_trials_to_cache(insides.study_id(again), again.get_trials())
+    with own._lock:
+        assert cache.trials[0].params == trial.params, MOVED
+
+
+def test_a_trial_is_found_by_its_number(study: optuna.Study) -> None:
+    full_trial(study)
+    assert insides.trial_of_number(study, 0).user_attrs["a"] == [1], MOVED
+    with pytest.raises(IndexError):
+        insides.trial_of_number(study, 1)
+
+
 def test_the_version_check_is_left_out_and_alembic_with_it(
     study: optuna.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,7 +254,11 @@ def test_system_attributes_are_written_and_read(study: optuna.Study) -> None:
     trial = study.ask()
     insides.set_study_system_attr(study, "k", [1])
     insides.set_trial_system_attr(study, study.get_trials()[0], "k", [2])
+    insides.set_study_system_attr(study, "other", 1)
     assert insides.study_system_attrs(study)["k"] == [1], MOVED
+    assert insides.study_system_attrs(study, ["k", "none"]) == {"k": [1]}, MOVED
+    (first, _) = rows(study, insides.STUDY_SYSTEM_ATTRS)
+    assert (first["study_id"], first["key"], first["value_json"]) == (insides.study_id(study), "k", "[1]"), MOVED
     assert study.get_trials()[0].system_attrs["k"] == [2], MOVED
     study.tell(trial, 0.5)
     with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):

@@ -1,0 +1,213 @@
+"""Where a study stands, for who asks often: its ended trials counted and ranked, and the params that are taken.
+
+Kept in the process and brought up to date by what changed, so that asking costs the same in a study of ten thousand
+trials as in one of a hundred.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+import weakref
+from bisect import insort
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from mmtuna.spaces.parameter import Params, Value
+from mmtuna.spaces.trials import Cause
+from mmtuna.studies.attributes import CAUSE, FOLDER, HISTORY, REPLICATE
+from mmtuna.studies.storage.optuna_insides import enqueued_params, storage_of, study_id
+from mmtuna.studies.storage.worker_storage import Look, WorkerStorage
+
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+def params_key(params: Mapping[str, Value]) -> str:
+    """Equal for equal params, whatever their order; 1 and 1.0 are the same number, true is none."""
+    plain = {name: float(value) if type(value) is int else value for name, value in params.items()}
+    return json.dumps(plain, sort_keys=True)
+
+
+def params_of(trial: FrozenTrial) -> Params:
+    """The params of `trial`, those of a waiting one included."""
+    enqueued = enqueued_params(trial)
+    params: Params = {**(enqueued if isinstance(enqueued, Mapping) else {}), **trial.params}
+    return params
+
+
+@dataclass(frozen=True)
+class Ended:
+    """An ended trial. `folder` is that of its files, relative to the study's; `at` Unix time."""
+
+    number: int
+    state: TrialState
+    folder: str | None
+    cause: str | None
+    at: float
+
+
+class Standing:
+    """What one process knows of a study's trials; safe to use from several threads. `standing_of` makes them.
+
+    On a storage that is not a `WorkerStorage` all trials are looked at each time.
+    """
+
+    def __init__(self, study: optuna.Study) -> None:
+        # Weak: `standing_of` keeps this as long as the storage.
+        self._storage, self._study_id = weakref.ref(storage_of(study)), study_id(study)
+        self._lock = threading.RLock()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._read = 0
+        self._finished = 0
+        self._ended: list[Ended] = []
+        self._ends: dict[int, Ended] = {}
+        self._by_time: list[tuple[float, int, Ended]] = []
+        self._ranked: list[tuple[float, int]] = []  # minus the value, number
+        self._keys: dict[int, str] = {}
+        self._replicates: defaultdict[str, dict[int, int]] = defaultdict(dict)
+        self._lost: list[int] = []
+
+    def look(self, *, begun: bool = False, anew: bool = False) -> Look:
+        """Takes note of trials that ended; `begun` and `anew`, as for `WorkerStorage.look`: of others as well."""
+        storage = self._storage()
+        with self._lock:
+            if isinstance(storage, WorkerStorage):
+                look = storage.look(self._study_id, begun=begun, anew=anew)
+                changes = storage.changes(self._study_id, self._read)
+            else:
+                assert storage is not None  # the study has it
+                self._forget()
+                look, changes = Look(), storage.get_all_trials(self._study_id, deepcopy=False)
+            for trial in changes:
+                self._note(trial)
+            self._read += len(changes)
+            return look
+
+    def _note(self, trial: FrozenTrial) -> None:
+        number, key = trial.number, params_key(params_of(trial))
+        if number in self._keys:
+            self._replicates[self._keys.pop(number)].pop(number, None)
+        if trial.state != TrialState.FAIL:  # one that failed gave no result with its seed
+            self._keys[number] = key
+            self._replicates[key][number] = _replicate(trial)
+        if not trial.state.is_finished():
+            return
+        attrs = trial.user_attrs
+        folder = attrs.get(FOLDER)
+        entry = Ended(
+            number,
+            trial.state,
+            folder if isinstance(folder, str) else None,
+            None if attrs.get(CAUSE) is None else str(attrs[CAUSE]),
+            _ended_at(trial),
+        )
+        self._ended.append(entry)
+        self._ends[number] = entry
+        insort(self._by_time, (entry.at, number, entry))
+        self._finished += trial.state in FINISHED
+        value = trial.values[0] if trial.values else None
+        if trial.state == TrialState.COMPLETE and value is not None and math.isfinite(value):
+            insort(self._ranked, (-value, number))
+        if trial.state == TrialState.FAIL and entry.cause == Cause.LOST:
+            self._lost.append(number)
+
+    @property
+    def finished(self) -> int:
+        """How many trials are complete or pruned: those that count."""
+        return self._finished
+
+    def best(self) -> tuple[float, int] | None:
+        """Value and number of the best complete trial, the earliest of equals; None where none is complete."""
+        with self._lock:
+            return (-self._ranked[0][0], self._ranked[0][1]) if self._ranked else None
+
+    def ranks(self, first: int, beyond: int) -> list[int]:
+        """Numbers of the complete trials from place `first` (0: the best) up to `beyond`."""
+        with self._lock:
+            return [number for _, number in self._ranked[first:beyond]]
+
+    def rank(self, number: int, value: float, limit: int) -> int:
+        """The place that trial `number` has, or would have, with `value`; `limit` where it is that or a later one."""
+        with self._lock:
+            ahead = [other for other in self._ranked[: limit + 1] if other[1] != number and other < (-value, number)]
+        return min(len(ahead), limit)
+
+    def ended(self, since: int) -> list[Ended]:
+        """The ended trials, as it became known, but the first `since`."""
+        with self._lock:
+            return self._ended[since:]
+
+    def end_of(self, number: int) -> Ended | None:
+        """How trial `number` ended; None where that is not known to have happened."""
+        return self._ends.get(number)
+
+    def last(self, count: int) -> list[Ended]:
+        """The `count` trials that ended last."""
+        with self._lock:
+            return [entry for _, _, entry in self._by_time[-count:]]
+
+    def lost(self) -> list[int]:
+        """Numbers of the trials that were given up, lost with their workers."""
+        with self._lock:
+            return list(self._lost)
+
+    def takes(self, params: Params, number: int) -> bool:
+        """Whether another trial than `number` has these params, failed ones aside."""
+        with self._lock:
+            return bool(self._replicates.get(params_key(params), {}).keys() - {number})
+
+    def free_replicate(self, params: Params, number: int) -> int:
+        """The lowest replicate of `params` that no trial but trial `number` has, failed ones aside."""
+        with self._lock:
+            of_these = self._replicates.get(params_key(params), {})
+            taken = {replicate for other, replicate in of_these.items() if other != number}
+        return next(replicate for replicate in range(len(taken) + 1) if replicate not in taken)
+
+
+_standings: weakref.WeakKeyDictionary[BaseStorage, dict[int, Standing]] = weakref.WeakKeyDictionary()
+_making = threading.Lock()
+
+
+def standing_of(study: optuna.Study) -> Standing:
+    """What this process knows of `study`, as it last looked."""
+    with _making:
+        of_storage = _standings.setdefault(storage_of(study), {})
+        if study_id(study) not in of_storage:
+            of_storage[study_id(study)] = Standing(study)
+        return of_storage[study_id(study)]
+
+
+def repeated_cause(study: optuna.Study, limit: int = 3) -> str | None:
+    """The cause that the last `limit` ended trials share when all of them failed by it; None otherwise.
+
+    Something that fails every trial alike is no matter of params: a search should stop and say so.
+    """
+    standing = standing_of(study)
+    standing.look()
+    last = standing.last(limit)
+    found = {entry.cause or "unknown" for entry in last}
+    if len(last) < limit or len(found) > 1 or any(entry.state != TrialState.FAIL for entry in last):
+        return None
+    return found.pop()
+
+
+def _replicate(trial: FrozenTrial) -> int:
+    return int(trial.user_attrs.get(REPLICATE, 0))
+
+
+def _ended_at(trial: FrozenTrial) -> float:
+    """By the database's clock where that is known: those of the workers may differ."""
+    history = trial.user_attrs.get(HISTORY) or [{}]
+    if "at" in history[-1]:
+        return float(history[-1]["at"])
+    own = trial.datetime_complete
+    return (own if own.tzinfo else own.replace(tzinfo=UTC)).timestamp() if own else 0.0

@@ -1,0 +1,261 @@
+"""Optuna's storage as a worker uses it: reads what changed since it last looked, and keeps a new trial to itself until
+it is claimed whole.
+
+Optuna's own cache reads every trial that has not ended, with all that it holds, whenever anybody looks at the trials,
+and stores each param of a new one in a transaction of its own.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections import defaultdict
+from collections.abc import Container, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, check_distribution_compatibility
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import bindparam, func, or_, select
+
+from mmtuna.studies.storage.optuna_insides import TRIALS, CachedStorage, read_trials, storage_of, trial_id
+from mmtuna.studies.storage.tables import reading
+
+DRAFT = -1
+"""The id of a trial that no database holds yet."""
+_OPEN = (TrialState.RUNNING, TrialState.WAITING)
+_AT_ONCE = 500  # trials; databases limit what a list of ids may hold
+
+# Of the trials beyond the settled ones, as of one moment: those that were begun, those that are new, and the first that
+# waits. A queue may be long, and is not read anew each time.
+_BEYOND = (TRIALS.c.study_id == bindparam("study")) & (TRIALS.c.trial_id > bindparam("settled"))
+_FIRST = select(func.min(TRIALS.c.trial_id)).where(_BEYOND, TRIALS.c.state == TrialState.WAITING).scalar_subquery()
+_ALL = select(TRIALS.c.trial_id, TRIALS.c.state).where(_BEYOND)
+_MOVED = _ALL.where(
+    or_(TRIALS.c.state != TrialState.WAITING, TRIALS.c.trial_id > bindparam("newest"), TRIALS.c.trial_id == _FIRST)
+)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a look at a study found: the ids of the trials that run, and that of the first one that waits."""
+
+    running: frozenset[int] = frozenset()
+    waiting: int | None = None
+
+
+@dataclass
+class _Known:
+    settled: int = 0
+    """Every trial up to this id has ended, and is in the cache as it ended."""
+    newest: int = 0
+    """The highest id that was read by who holds the study's lock, or as it was enqueued."""
+    count: int = 0
+    """One more than the highest number that was read."""
+    unsure: set[int] = field(default_factory=set)
+    """Trials that were read as running without the study's lock: only some of their params may have been there."""
+    changes: list[FrozenTrial] = field(default_factory=list)
+    look: Look = field(default_factory=Look)
+
+
+class WorkerStorage(CachedStorage):
+    """Optuna's cache over `backend`, for `optuna.create_study(storage=...)`; safe to use from several threads.
+
+    A trial's params are fixed from its claim on and an ended trial never changes: each is read when it has begun and
+    when it has ended. Running ones are read anew only for who asks Optuna for them.
+    """
+
+    def __init__(self, backend: RDBStorage) -> None:
+        super().__init__(backend)
+        self.database = backend
+        self._known: defaultdict[int, _Known] = defaultdict(_Known)
+        self._thread = threading.local()
+
+    def look(self, study_id: int, *, begun: bool = False, anew: bool = False) -> Look:
+        """Brings the ended trials of a study up to date.
+
+        Args:
+            begun: also those that run or wait and were not read yet. The caller holds the study's lock.
+            anew: also those that were.
+        """
+        if self._draft is not None:  # its maker holds the study's lock and has looked
+            return self._known[study_id].look
+        self.get_study_directions(study_id)  # makes the cache's entry
+        with self._lock:
+            return self._look(study_id, begun, anew)
+
+    def _look(self, study_id: int, begun: bool, anew: bool) -> Look:
+        known = self._known[study_id]
+        values = {"study": study_id, "settled": known.settled, "newest": known.newest}
+        with reading(self.database.engine) as connection:
+            rows = connection.execute(_ALL if anew else _MOVED, values).all()
+        if not rows:
+            self.database.get_study_name_from_id(study_id)  # KeyError where the study is gone
+        if stale := [row.trial_id for row in rows if self._is_stale(study_id, row.trial_id, row.state, begun, anew)]:
+            self._read(study_id, stale, sure=begun)
+        if begun or anew:
+            known.newest = max([known.newest, *(row.trial_id for row in rows)])
+        opened = [row for row in rows if row.state in _OPEN]
+        last = max((row.trial_id for row in rows), default=0)
+        known.settled = max(known.settled, min((row.trial_id - 1 for row in opened), default=last))
+        waiting = [row.trial_id for row in opened if row.state == TrialState.WAITING]
+        running = frozenset(row.trial_id for row in opened if row.state == TrialState.RUNNING)
+        known.look = Look(running, min(waiting, default=None))
+        return known.look
+
+    def _is_stale(self, study_id: int, number: int, state: TrialState, begun: bool, anew: bool) -> bool:
+        cached = self._cached(study_id, number)
+        if cached is not None and cached.state.is_finished():
+            return False
+        if state.is_finished() or anew:
+            return True
+        if not begun:
+            return False
+        moved = cached is None or (cached.state == TrialState.WAITING and state == TrialState.RUNNING)
+        return moved or number in self._known[study_id].unsure
+
+    def _cached(self, study_id: int, trial: int) -> FrozenTrial | None:
+        place = self._trial_id_to_study_id_and_number.get(trial)
+        # SQLite gives the ids of a deleted study again.
+        return self._studies[study_id].trials.get(place[1]) if place is not None and place[0] == study_id else None
+
+    def _read(self, study_id: int, ids: Sequence[int], *, sure: bool) -> None:
+        with reading(self.database.engine) as connection:
+            for place in range(0, len(ids), _AT_ONCE):
+                for trial in read_trials(connection, ids[place : place + _AT_ONCE]):
+                    self._keep(study_id, trial, sure=sure)
+
+    def _keep(self, study_id: int, trial: FrozenTrial, *, sure: bool) -> None:
+        known, number = self._known[study_id], trial_id(trial)
+        before = self._cached(study_id, number)
+        if before is not None and before.state.is_finished():
+            return
+        self._add_trials_to_cache(study_id, [trial])
+        known.count = max(known.count, trial.number + 1)
+        if before is None or _told(before) != _told(trial):
+            known.changes.append(trial)
+        known.unsure.discard(number)
+        if not sure and trial.state == TrialState.RUNNING:
+            known.unsure.add(number)
+
+    def changes(self, study_id: int, since: int) -> list[FrozenTrial]:
+        """What looks have found, in their order, but the first `since`: trials as they were read."""
+        return self._known[study_id].changes[since:]
+
+    def newest(self, study_id: int) -> int:
+        """The highest id that was read of the study's trials, 0 where there was none."""
+        return self._known[study_id].newest
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        """As Optuna's; who makes a draft gets what the last look has found, and nothing that waits."""
+        drafted = self._draft is not None
+        if drafted and states is not None and all(state in states for state in _OPEN[1:]):
+            return []
+        self.look(study_id, anew=states is None or any(state in states for state in _OPEN))
+        with self._lock:
+            cached = self._studies[study_id].trials
+            trials = [cached[number] for number in sorted(cached) if states is None or cached[number].state in states]
+        return copy.deepcopy(trials) if deepcopy else trials
+
+    @property
+    def _draft(self) -> FrozenTrial | None:
+        draft: FrozenTrial | None = getattr(self._thread, "draft", None)
+        return draft
+
+    @contextmanager
+    def drafting(self, study_id: int) -> Iterator[None]:
+        """Within it the trial that this thread asks the study for is a draft, with the number that it is to have.
+
+        Its params and attributes stay in memory until `transactions.begin` stores them all at once. The caller holds
+        the study's lock, has looked at what has begun, and found nothing that waits.
+        """
+        self._thread.study_id = study_id
+        self._thread.draft = FrozenTrial(
+            number=self._known[study_id].count,
+            trial_id=DRAFT,
+            state=TrialState.RUNNING,
+            value=None,
+            datetime_start=datetime.now(),
+            datetime_complete=None,
+            params={},
+            distributions={},
+            user_attrs={},
+            system_attrs={},
+            intermediate_values={},
+        )
+        try:
+            yield
+        finally:
+            self._thread.draft = None
+
+    def note_claim(self, study_id: int, trial: FrozenTrial) -> None:
+        """Takes note of a trial that the database holds now as its maker has it, so that it need not be read."""
+        with self._lock:
+            self._keep(study_id, copy.copy(trial), sure=True)
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        """As Optuna's."""
+        if self._draft is not None and template_trial is None:
+            return DRAFT
+        made = super().create_new_trial(study_id, template_trial)
+        with self._lock:
+            self._known[study_id].unsure.add(made)  # Optuna's cache has it as it was made
+        return made
+
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        """As Optuna's; a draft is the one object, which its `optuna.Trial` changes."""
+        draft = self._draft
+        return draft if draft is not None and trial_id == DRAFT else super().get_trial(trial_id)
+
+    def set_trial_param(
+        self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
+    ) -> None:
+        """As Optuna's; the params of a draft are noted by its `optuna.Trial`."""
+        draft = self._draft
+        if draft is None or trial_id != DRAFT:
+            super().set_trial_param(trial_id, param_name, param_value_internal, distribution)
+            return
+        with self._lock:
+            study = self._studies[self._thread.study_id]
+            if param_name not in study.param_distribution:
+                with_it = (trial.distributions for trial in study.trials.values() if param_name in trial.distributions)
+                study.param_distribution[param_name] = next(with_it, {param_name: distribution})[param_name]
+            first = study.param_distribution[param_name]
+        check_distribution_compatibility(first, distribution)
+
+    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
+        """As Optuna's."""
+        if self._draft is not None and trial_id == DRAFT:
+            self._draft.user_attrs[key] = value
+        else:
+            super().set_trial_user_attr(trial_id, key, value)
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        """As Optuna's."""
+        if self._draft is not None and trial_id == DRAFT:
+            self._draft.system_attrs[key] = value
+        else:
+            super().set_trial_system_attr(trial_id, key, value)
+
+    def delete_study(self, study_id: int) -> None:
+        """As Optuna's."""
+        super().delete_study(study_id)
+        with self._lock:
+            self._known.pop(study_id, None)
+
+
+def _told(trial: FrozenTrial) -> tuple[object, ...]:
+    return trial.state, trial.params, trial.user_attrs
+
+
+def worker_storage(study: optuna.Study) -> WorkerStorage:
+    """The storage of a study that this package has opened."""
+    storage = storage_of(study)
+    assert isinstance(storage, WorkerStorage)
+    return storage
