@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import copy
 import threading
+from bisect import insort
 from collections import defaultdict
 from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 import optuna
@@ -58,7 +60,11 @@ class _Known:
     """One more than the highest number that was read."""
     unsure: set[int] = field(default_factory=set)
     """Trials that were read as running without the study's lock: only some of their params may have been there."""
+    made: set[int] = field(default_factory=set)
+    """Trials that Optuna's own ways have made here, of which `changes` tell nothing yet."""
     changes: list[FrozenTrial] = field(default_factory=list)
+    ended: defaultdict[TrialState, list[FrozenTrial]] = field(default_factory=lambda: defaultdict(list))
+    """By number."""
     look: Look = field(default_factory=Look)
 
 
@@ -109,14 +115,15 @@ class WorkerStorage(CachedStorage):
 
     def _is_stale(self, study_id: int, number: int, state: TrialState, begun: bool, anew: bool) -> bool:
         cached = self._cached(study_id, number)
-        if cached is not None and cached.state.is_finished():
+        unsure = number in self._known[study_id].unsure
+        if cached is not None and cached.state.is_finished() and not unsure:
             return False
         if state.is_finished() or anew:
             return True
         if not begun:
             return False
         moved = cached is None or (cached.state == TrialState.WAITING and state == TrialState.RUNNING)
-        return moved or number in self._known[study_id].unsure
+        return moved or unsure
 
     def _cached(self, study_id: int, trial: int) -> FrozenTrial | None:
         place = self._trial_id_to_study_id_and_number.get(trial)
@@ -132,12 +139,15 @@ class WorkerStorage(CachedStorage):
     def _keep(self, study_id: int, trial: FrozenTrial, *, sure: bool) -> None:
         known, number = self._known[study_id], trial_id(trial)
         before = self._cached(study_id, number)
-        if before is not None and before.state.is_finished():
+        if before is not None and before.state.is_finished() and number not in known.unsure:
             return
         self._add_trials_to_cache(study_id, [trial])
         known.count = max(known.count, trial.number + 1)
-        if before is None or _told(before) != _told(trial):
+        if trial.state.is_finished():
+            insort(known.ended[trial.state], trial, key=_number)
+        if before is None or number in known.made or _told(before) != _told(trial):
             known.changes.append(trial)
+        known.made.discard(number)
         known.unsure.discard(number)
         if not sure and trial.state == TrialState.RUNNING:
             known.unsure.add(number)
@@ -157,11 +167,21 @@ class WorkerStorage(CachedStorage):
         drafted = self._draft is not None
         if drafted and states is not None and all(state in states for state in _OPEN[1:]):
             return []
-        self.look(study_id, anew=states is None or any(state in states for state in _OPEN))
+        ended_only = states is not None and not any(state in states for state in _OPEN)
+        self.look(study_id, anew=not ended_only)
         with self._lock:
-            cached = self._studies[study_id].trials
-            trials = [cached[number] for number in sorted(cached) if states is None or cached[number].state in states]
+            if ended_only:
+                trials = self._ended(study_id, states)
+            else:
+                cached = self._studies[study_id].trials
+                trials = sorted(cached.values(), key=_number)
+                trials = [trial for trial in trials if states is None or trial.state in states]
         return copy.deepcopy(trials) if deepcopy else trials
+
+    def _ended(self, study_id: int, states: Container[TrialState] | None) -> list[FrozenTrial]:
+        parts = [of_state for state, of_state in self._known[study_id].ended.items() if states and state in states]
+        together = [trial for part in parts for trial in part]
+        return sorted(together, key=_number) if len(parts) > 1 else together
 
     @property
     def _draft(self) -> FrozenTrial | None:
@@ -205,7 +225,9 @@ class WorkerStorage(CachedStorage):
             return DRAFT
         made = super().create_new_trial(study_id, template_trial)
         with self._lock:
-            self._known[study_id].unsure.add(made)  # Optuna's cache has it as it was made
+            known = self._known[study_id]
+            known.unsure.add(made)  # Optuna's cache has it as it was made
+            known.made.add(made)
         return made
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
@@ -248,6 +270,9 @@ class WorkerStorage(CachedStorage):
         super().delete_study(study_id)
         with self._lock:
             self._known.pop(study_id, None)
+
+
+_number = attrgetter("number")
 
 
 def _told(trial: FrozenTrial) -> tuple[object, ...]:
