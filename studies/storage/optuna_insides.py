@@ -79,8 +79,8 @@ def read_trials(connection: sqlalchemy.Connection, ids: Collection[int]) -> list
     rows = connection.execute(sqlalchemy.select(TRIALS).where(TRIALS.c.trial_id.in_(ids)).order_by(TRIALS.c.trial_id))
     trials = {row.trial_id: _bare(row) for row in rows}
 
-    def of(table: sqlalchemy.Table, order: sqlalchemy.Column[Any]) -> sqlalchemy.CursorResult[Any]:
-        return connection.execute(sqlalchemy.select(table).where(table.c.trial_id.in_(ids)).order_by(order))
+    def of(table: sqlalchemy.Table, *order: sqlalchemy.Column[Any]) -> sqlalchemy.CursorResult[Any]:
+        return connection.execute(sqlalchemy.select(table).where(table.c.trial_id.in_(ids)).order_by(*order))
 
     for row in of(PARAMS, PARAMS.c.param_id):
         distribution = _distribution(row.distribution_json)
@@ -89,14 +89,14 @@ def read_trials(connection: sqlalchemy.Connection, ids: Collection[int]) -> list
     for row in of(VALUES, VALUES.c.objective):
         value = models.TrialValueModel.stored_repr_to_value(row.value, row.value_type)
         trials[row.trial_id].values = [*(trials[row.trial_id].values or ()), value]
-    for row in of(REPORTS, REPORTS.c.trial_intermediate_value_id):
+    for row in of(REPORTS):
         value = models.TrialIntermediateValueModel.stored_repr_to_intermediate_value(
             row.intermediate_value, row.intermediate_value_type
         )
         trials[row.trial_id].intermediate_values[row.step] = value
-    for row in of(USER_ATTRS, USER_ATTRS.c.trial_user_attribute_id):
+    for row in of(USER_ATTRS):
         trials[row.trial_id].user_attrs[row.key] = json.loads(row.value_json)
-    for row in of(SYSTEM_ATTRS, SYSTEM_ATTRS.c.trial_system_attribute_id):
+    for row in of(SYSTEM_ATTRS):
         trials[row.trial_id].system_attrs[row.key] = json.loads(row.value_json)
     return list(trials.values())
 
