@@ -26,6 +26,7 @@ from mmtuna.studies.report.facts import Reading, ReportFacts
 from mmtuna.studies.results import TrialRow
 from mmtuna.studies.spec.tables import DataTable, StudyTable
 from mmtuna.studies.storage.optuna_insides import trial_id, trial_of_number
+from mmtuna.studies.storage.outages import database_error
 
 CURVE = "learning_curve"
 
@@ -77,7 +78,9 @@ class Content:
         """
         try:
             return self._refresh_trial(number)
-        except optuna.exceptions.StorageInternalError:
+        except Exception as error:
+            if database_error(error) is None:
+                raise
             return Refreshed()
 
     def _refresh_trial(self, number: int) -> Refreshed:

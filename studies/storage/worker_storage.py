@@ -165,7 +165,7 @@ class WorkerStorage(CachedStorage):
     ) -> list[FrozenTrial]:
         """As Optuna's; who makes a draft gets what the last look has found, and nothing that waits."""
         drafted = self._draft is not None
-        if drafted and states is not None and all(state in states for state in _OPEN[1:]):
+        if drafted and states is not None and TrialState.WAITING in states and TrialState.RUNNING not in states:
             return []
         ended_only = states is not None and not any(state in states for state in _OPEN)
         self.look(study_id, anew=not ended_only)
