@@ -41,6 +41,8 @@ def name_cause(error: BaseException) -> tuple[Cause, str]:
         return Cause.OUT_OF_MEMORY, message
     if any(is_disk_full(link) or any(words in str(link) for words in _NO_DISK) for link in _chain(error)):
         return Cause.DISK_FULL, message
+    if any(isinstance(link, OSError) and link.errno == errno.EMFILE for link in _chain(error)):
+        return Cause.ERROR, f"{message}; raise the limit (ulimit -Hn), or set [train] loader_workers = 0"
     # torch tells of the death of a process that loads images in words alone.
     return (Cause.CRASHED if _LOADER_KILLED in message else Cause.ERROR), message
 

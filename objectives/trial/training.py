@@ -50,6 +50,7 @@ from mmtuna.objectives.trial.closing import close_process
 from mmtuna.objectives.trial.closing import load_strictly as load_strictly  # others take it from here
 from mmtuna.objectives.trial.focal import repair_focal_loss
 from mmtuna.objectives.trial.loader_deaths import error_of
+from mmtuna.objectives.trial.open_files import allow_all_open_files
 from mmtuna.objectives.trial.plan import TrialPlan
 from mmtuna.objectives.trial.readback import check_readback
 from mmtuna.objectives.trial.registered import admit
@@ -197,6 +198,7 @@ def prepare_process(threads: int, visible: str | None = None) -> None:
     if visible is not None:
         os.environ[VARIABLE] = visible
     choose_device()
+    allow_all_open_files()
     _keep_freed_memory()
     torch.set_num_threads(threads)
     cv2.setNumThreads(0)

@@ -13,6 +13,7 @@ import optuna
 
 from mmtuna.objectives.config.base import UNET
 from mmtuna.objectives.config.effective import UNET_STRIDE, effective
+from mmtuna.objectives.trial.open_files import most_open_files
 from mmtuna.objectives.trial.process import call_in_child
 from mmtuna.search.quiet import quiet_optuna
 from mmtuna.spaces.errors import InputError
@@ -25,6 +26,8 @@ from mmtuna.studies.spec.tables import SQLITE, StudyTable
 from mmtuna.studies.storage.opening import open_storage, sqlite_file
 
 _DRAWS = 16
+_LOADERS = "loader_workers"
+_OPEN_FILES = 256
 _SEED = 0
 
 
@@ -105,6 +108,22 @@ def check_artifacts(table: StudyTable) -> None:
     """Whether the place in S3 that the spec names can be written, read, listed and cleared; leaves nothing there."""
     if table.artifacts is not None:
         prove(parse_location(table.artifacts), table.name)
+
+
+def check_open_files(space: SearchSpace, train: Mapping[str, Any]) -> None:
+    """Whether a trial may open what it needs where processes load its images: each image comes by a file of its own.
+
+    torch says of too few only some of the time; else the batch that was on its way is waited for until the trial is
+    taken for hung.
+    """
+    sampled = [int(value) for value in ends(space.parameter(_LOADERS))] if _LOADERS in space else []
+    loaders = max(sampled, default=int(train.get(_LOADERS, DEFAULTS[_LOADERS])))
+    most = most_open_files()
+    if loaders and most < _OPEN_FILES:
+        raise InputError(
+            f"loader_workers = {loaders}: processes that load images need some {_OPEN_FILES} open files, and "
+            f"{most:.0f} are allowed; raise the limit (ulimit -Hn), or set loader_workers = 0"
+        )
 
 
 def check_mixed_precision(cfgs: Iterable[Mapping[str, Any]], devices: Sequence[str], said_by: str) -> None:

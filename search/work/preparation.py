@@ -165,6 +165,7 @@ def prepare(
         lambda: checks.check_storage(spec.study.storage, spec.study.folder),
         lambda: checks.check_artifacts(spec.study),
         lambda: check_sampler(spec.study, ready.space),
+        lambda: checks.check_open_files(ready.space, spec.train),
     ]
     for step in steps:
         _gather(ready, step)

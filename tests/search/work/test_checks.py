@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import resource
+import subprocess
+import sys
+
 import pytest
 
 from mmtuna.search.work.checks import check_sizes
@@ -22,3 +26,28 @@ def test_crops_larger_than_an_image_are_padded_and_told() -> None:
 def test_sides_that_the_unet_cannot_halve_are_refused() -> None:
     with pytest.raises(InputError, match=r"input_size = 72: the UNet halves its input four times .* take 64 or 80"):
         check_sizes(CROPS, {"input_size": 72}, "unet", {(96, 96)})
+
+
+FEW_FILES = """
+from mmtuna.search.work.checks import check_open_files
+from mmtuna.spaces.search_space import SearchSpace
+check_open_files(SearchSpace([]), {})
+check_open_files(SearchSpace([]), {"loader_workers": 2})
+"""
+
+
+def test_too_few_open_files_for_processes_that_load_images_are_refused() -> None:
+    """With them a training waits for a batch that never comes."""
+    command = [sys.executable, "-c", FEW_FILES]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100)),
+    )
+    assert done.stderr.splitlines()[-1] == (
+        "mmtuna.spaces.errors.InputError: loader_workers = 2: processes that load images need some 256 open files, and "
+        "100 are allowed; raise the limit (ulimit -Hn), or set loader_workers = 0"
+    )
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
