@@ -34,13 +34,18 @@ def begin_to_load(torch: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Iterato
     from torch.utils.data import DataLoader
     from torch.utils.data._utils import signal_handling
 
+    begun: list[Any] = []
+
     def begin() -> Any:
         monkeypatch.setattr(signal_handling, "_SIGCHLD_handler_set", False)  # in a process of its own it is the first
-        return iter(DataLoader(Dying(), num_workers=1, batch_size=1))  # type: ignore[arg-type, var-annotated]
+        begun.append(iter(DataLoader(Dying(), num_workers=1, batch_size=1)))  # type: ignore[arg-type, var-annotated]
+        return begun[-1]
 
     before = signal.getsignal(signal.SIGCHLD)
     yield begin
     signal.signal(signal.SIGCHLD, before)
+    for loading in begun:  # torch would go on telling of these deaths, to other tests
+        loading._shutdown_workers()
 
 
 def is_named(error: Exception | None) -> bool:
