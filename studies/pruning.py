@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import nullcontext
 from typing import Any
 
 from optuna.exceptions import ExperimentalWarning
@@ -12,9 +13,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mmtuna.spaces.trials import LAST_STEP
 from mmtuna.studies.spec.tables import StudyTable
+from mmtuna.studies.storage.optuna_insides import storage_of
+from mmtuna.studies.storage.worker_storage import WorkerStorage
 
 COMPARED = 4
 """A median of fewer trials than this stops nothing."""
+_OLD = 1.0
+"""Seconds for which a pruner may not know of a trial that another worker has ended."""
 
 
 def build_pruner(table: StudyTable) -> BasePruner:
@@ -23,7 +28,7 @@ def build_pruner(table: StudyTable) -> BasePruner:
     warmup = round(LAST_STEP * table.pruner_warmup)
     match table.pruner:
         case "median":
-            return MedianPruner(n_startup_trials=startup, n_warmup_steps=warmup, n_min_trials=COMPARED)
+            return _Median(n_startup_trials=startup, n_warmup_steps=warmup, n_min_trials=COMPARED)
         case "hyperband":
             return _LateHyperband(startup, warmup, min_resource=max(1, warmup), max_resource=LAST_STEP)
         case "wilcoxon":
@@ -32,6 +37,16 @@ def build_pruner(table: StudyTable) -> BasePruner:
                 return _LateWilcoxon(startup, warmup)
         case "none":
             return NopPruner()
+
+
+class _Median(MedianPruner):
+    """Reads nothing anew that was read a moment ago: a crowd's trials are asked about many times a second."""
+
+    def prune(self, study: Study, trial: FrozenTrial) -> bool:
+        storage = storage_of(study)
+        with storage.not_older(_OLD) if isinstance(storage, WorkerStorage) else nullcontext():
+            pruned: bool = super().prune(study, trial)
+        return pruned
 
 
 class _StartsLate(BasePruner):

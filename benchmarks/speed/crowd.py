@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import sys
 import tempfile
@@ -65,14 +64,14 @@ def crowd(url: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]
     for process in processes:
         process.start()
     barrier.wait()
-    began, server_cpu = time.monotonic(), time.process_time()
-    slots = [slot for _ in processes for slot in told.get(timeout=600 + 10 * options.rounds * options.seconds)]
+    began = time.monotonic()
+    machines = [told.get(timeout=600 + 10 * options.rounds * options.seconds) for _ in processes]
+    slots = [slot for _, of_machine in machines for slot in of_machine]
     for process in processes:
         process.join()
     idle = [wait for slot in slots for wait in slot["idle"]]
     shares = [len(slot["idle"]) * options.seconds / (slot["ended"] - began) for slot in slots]
     later = [slot["later"] for slot in slots]
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
     states = [trial.state for trial in study.get_trials(deepcopy=False)]
     return {
         "workers": count,
@@ -87,7 +86,7 @@ def crowd(url: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]
             "median": round(statistics.median(idle), 3),
             "highest": round(max(idle), 3),
         },
-        "cpu_seconds": round(used.ru_utime + used.ru_stime + time.process_time() - server_cpu, 1),
+        "cpu_ms_a_trial": round(1000 * sum(cpu for cpu, _ in machines) / len(idle), 1),
         "finished": sum(state == TrialState.COMPLETE for state in states) - options.before,
         "left_running": sum(state == TrialState.RUNNING for state in states),
     }
@@ -100,6 +99,7 @@ def _machine(url: str, folder: Path, place: int, options: argparse.Namespace, ba
         own = folder / str(place)
         one = stack.enter_context(ours(url, own, place + 1, pause=options.seconds / len(REPORTS)))
         barrier.wait()
+        before = time.process_time()
 
         def serve() -> None:
             idle: list[float] = []
@@ -118,7 +118,7 @@ def _machine(url: str, folder: Path, place: int, options: argparse.Namespace, ba
             thread.start()
         for thread in threads:
             thread.join()
-    told.put(found)
+        told.put((time.process_time() - before, found))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from mmtuna.spaces.parameter import Float
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.studies.identity import Joined
 from mmtuna.studies.leases import End, Leases
+from mmtuna.studies.pruning import build_pruner
 from mmtuna.studies.sampling import SpaceSampler
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.standing import standing_of
@@ -42,6 +43,7 @@ SPEC = """\
 name = "cost"
 trials = 100000
 sampler = "random"
+pruner_startup = 1000000000
 [data]
 root = "."
 [space]
@@ -71,7 +73,7 @@ Trial = Callable[[], Took | None]
 
 
 def pruner() -> BasePruner:
-    """One that reads the trials at every report, and stops none."""
+    """Optuna's as the spec above has it: it asks for the trials at every report, and stops none."""
     return MedianPruner(n_startup_trials=10**9)
 
 
@@ -82,7 +84,7 @@ def ours(url: str, folder: Path, seed: int, *, trials: int = 10**9, pause: float
     lock = study_lock(url, spec.study.name)
     with lock:
         joined = Joined(study, url, next_worker(study))
-    study.sampler, study.pruner = SpaceSampler(RandomSampler(seed=seed), SPACE, seed=seed), pruner()
+    study.sampler, study.pruner = SpaceSampler(RandomSampler(seed=seed), SPACE, seed=seed), build_pruner(spec.study)
     files, retention = StudyFiles(spec.study, folder, study), Retention(5)
     with Leases(study=study, folder=folder, still_there=joined.check) as leases:
         queue = StudyQueue(study=study, space=SPACE, seed=0, lock=lock, leases=leases)

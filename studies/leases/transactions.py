@@ -7,6 +7,7 @@ touches the lease second, so that no two wait for each other.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from typing import Any
 
 import sqlalchemy
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import delete, func, insert, literal, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from mmtuna.spaces.trials import Cause
 from mmtuna.studies.attributes import CAUSE, HISTORY, MESSAGE
@@ -100,22 +101,38 @@ def claim(connection: sqlalchemy.Connection, lease: Lease, study_id: int, second
     row = {"study_id": study_id, "token": lease.token, "worker": lease.worker, "attempt": lease.attempt}
     row |= {"seconds": seconds, "expires": expires}
     # SQLite gives the numbers of a deleted study again, and Optuna's deletion leaves our rows.
-    write = upsert(connection.engine, LEASES).values(trial_id=lease.trial_id, **row)
+    write = upsert(connection.dialect.name, LEASES).values(trial_id=lease.trial_id, **row)
     connection.execute(write.on_conflict_do_update(index_elements=[LEASES.c.trial_id], set_=row))
 
 
 def report(connection: sqlalchemy.Connection, lease: Lease, step: int, value: float) -> bool:
     """Stores an intermediate value; False, and nothing stored, where the trial is not the lease's any more."""
-    # One statement, which locks the lease and stores nothing where it is gone: whoever takes the trial deletes it.
-    columns = ("trial_id", "step", "intermediate_value", "intermediate_value_type")
     stored, kind = stored_report(value)
-    values = [literal(held, REPORTS.c[name].type) for name, held in zip(columns[1:], (step, stored, kind), strict=True)]
+    values = {"of": lease.trial_id, "token": lease.token, "step": step, "value": stored, "kind": kind}
+    return (
+        connection.scalar(_report(connection.dialect.name), {f"our_{name}": held for name, held in values.items()})
+        is not None
+    )
+
+
+@functools.cache
+def _report(dialect: str) -> Any:
+    """One statement, which locks the lease and stores nothing where it is gone: whoever takes the trial deletes it."""
+    columns = (REPORTS.c.step, REPORTS.c.intermediate_value, REPORTS.c.intermediate_value_type)
+    given = [
+        bindparam(name, type_=column.type)
+        for name, column in zip(("our_step", "our_value", "our_kind"), columns, strict=True)
+    ]
     running = (TRIALS.c.trial_id == LEASES.c.trial_id) & (TRIALS.c.state == TrialState.RUNNING)
-    held = select(LEASES.c.trial_id, *values).join(TRIALS, running).where(_of(lease))
-    store = upsert(connection.engine, REPORTS).from_select(columns, held.with_for_update(read=True, of=LEASES))
-    new = {name: store.excluded[name] for name in columns[2:]}
-    store = store.on_conflict_do_update(index_elements=[REPORTS.c.trial_id, REPORTS.c.step], set_=new)
-    return connection.scalar(store.returning(REPORTS.c.trial_id)) is not None
+    ours = (LEASES.c.trial_id == bindparam("our_of")) & (LEASES.c.token == bindparam("our_token"))
+    held = select(LEASES.c.trial_id, *given).join(TRIALS, running).where(ours)
+    store = upsert(dialect, REPORTS).from_select(
+        [REPORTS.c.trial_id, *columns], held.with_for_update(read=True, of=LEASES)
+    )
+    return store.on_conflict_do_update(
+        index_elements=[REPORTS.c.trial_id, REPORTS.c.step],
+        set_={column.name: store.excluded[column.name] for column in columns[1:]},
+    ).returning(REPORTS.c.trial_id)
 
 
 def _of(lease: Lease) -> sqlalchemy.ColumnElement[bool]:
@@ -193,7 +210,7 @@ def reap(connection: sqlalchemy.Connection, lease: Lease, retries: int, *, dead:
 
 def write_attrs(connection: sqlalchemy.Connection, trial_id: int, attrs: Mapping[str, Any]) -> None:
     """Sets user attributes of a trial."""
-    write = upsert(connection.engine, USER_ATTRS)
+    write = upsert(connection.dialect.name, USER_ATTRS)
     write = write.on_conflict_do_update(
         index_elements=[USER_ATTRS.c.trial_id, USER_ATTRS.c.key], set_={"value_json": write.excluded.value_json}
     )
@@ -242,7 +259,7 @@ def _set_state(connection: sqlalchemy.Connection, trial_id: int, state: TrialSta
 def _write_report(connection: sqlalchemy.Connection, trial_id: int, step: int, value: float) -> None:
     stored, kind = stored_report(value)
     values = {"intermediate_value": stored, "intermediate_value_type": kind}
-    row = upsert(connection.engine, REPORTS).values(trial_id=trial_id, step=step, **values)
+    row = upsert(connection.dialect.name, REPORTS).values(trial_id=trial_id, step=step, **values)
     connection.execute(row.on_conflict_do_update(index_elements=[REPORTS.c.trial_id, REPORTS.c.step], set_=values))
 
 

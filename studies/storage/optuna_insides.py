@@ -86,7 +86,7 @@ def read_trials(connection: sqlalchemy.Connection, ids: Collection[int]) -> list
         distribution = _distribution(row.distribution_json)
         trials[row.trial_id].distributions[row.param_name] = distribution
         trials[row.trial_id].params[row.param_name] = distribution.to_external_repr(row.param_value)
-    for row in of(VALUES, VALUES.c.objective):
+    for row in of(VALUES, VALUES.c.objective) if any(trial.state.is_finished() for trial in trials.values()) else ():
         value = models.TrialValueModel.stored_repr_to_value(row.value, row.value_type)
         trials[row.trial_id].values = [*(trials[row.trial_id].values or ()), value]
     for row in of(REPORTS):

@@ -87,7 +87,7 @@ def keep_contact(engine: sqlalchemy.Engine, study_id: int, seconds: float) -> No
     at = now(engine)
     # Every worker renews each third of a lease: after half of one nobody did, and then all must have missed theirs.
     resumed = case((at - CONTACT.c.last > seconds / 2, at), else_=CONTACT.c.since)
-    note = upsert(engine, CONTACT).values(study_id=study_id, since=at, last=at)
+    note = upsert(engine.dialect.name, CONTACT).values(study_id=study_id, since=at, last=at)
     note = note.on_conflict_do_update(index_elements=[CONTACT.c.study_id], set_={"since": resumed, "last": at})
     # All workers write this one row: whoever is stopped within a transaction would hold up the others, or keep them
     # from noting theirs.
@@ -95,10 +95,10 @@ def keep_contact(engine: sqlalchemy.Engine, study_id: int, seconds: float) -> No
         connection.execute(note)
 
 
-def upsert(engine: sqlalchemy.Engine, table: Table) -> Any:
+def upsert(dialect: str, table: Table) -> Any:
     """An INSERT that takes `on_conflict_do_update`."""
-    dialect: Any = postgresql if engine.dialect.name == "postgresql" else sqlite
-    return dialect.insert(table)
+    module: Any = postgresql if dialect == "postgresql" else sqlite
+    return module.insert(table)
 
 
 def has_had_its_chance(engine: sqlalchemy.Engine, patience: float | None) -> sqlalchemy.ColumnElement[bool]:

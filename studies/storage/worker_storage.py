@@ -8,7 +8,9 @@ and stores each param of a new one in a transaction of its own.
 from __future__ import annotations
 
 import copy
+import math
 import threading
+import time
 from bisect import insort
 from collections import defaultdict
 from collections.abc import Container, Iterator, Sequence
@@ -66,6 +68,7 @@ class _Known:
     ended: defaultdict[TrialState, list[FrozenTrial]] = field(default_factory=lambda: defaultdict(list))
     """By number."""
     look: Look = field(default_factory=Look)
+    looked_at: float = -math.inf
 
 
 class WorkerStorage(CachedStorage):
@@ -110,7 +113,7 @@ class WorkerStorage(CachedStorage):
         known.settled = max(known.settled, min((row.trial_id - 1 for row in opened), default=last))
         waiting = [row.trial_id for row in opened if row.state == TrialState.WAITING]
         running = frozenset(row.trial_id for row in opened if row.state == TrialState.RUNNING)
-        known.look = Look(running, min(waiting, default=None))
+        known.look, known.looked_at = Look(running, min(waiting, default=None)), time.monotonic()
         return known.look
 
     def _is_stale(self, study_id: int, number: int, state: TrialState, begun: bool, anew: bool) -> bool:
@@ -168,7 +171,9 @@ class WorkerStorage(CachedStorage):
         if drafted and states is not None and TrialState.WAITING in states and TrialState.RUNNING not in states:
             return []
         ended_only = states is not None and not any(state in states for state in _OPEN)
-        self.look(study_id, anew=not ended_only)
+        age = time.monotonic() - self._known[study_id].looked_at
+        if not ended_only or age > getattr(self._thread, "old", 0.0):
+            self.look(study_id, anew=not ended_only)
         with self._lock:
             if ended_only:
                 trials = self._ended(study_id, states)
@@ -187,6 +192,15 @@ class WorkerStorage(CachedStorage):
     def _draft(self) -> FrozenTrial | None:
         draft: FrozenTrial | None = getattr(self._thread, "draft", None)
         return draft
+
+    @contextmanager
+    def not_older(self, seconds: float) -> Iterator[None]:
+        """Within it this thread is content with ended trials as of a look that is no older."""
+        self._thread.old = seconds
+        try:
+            yield
+        finally:
+            self._thread.old = 0.0
 
     @contextmanager
     def drafting(self, study_id: int) -> Iterator[None]:
