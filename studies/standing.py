@@ -76,12 +76,12 @@ class Standing:
         self._replicates: defaultdict[str, dict[int, int]] = defaultdict(dict)
         self._lost: list[int] = []
 
-    def look(self, *, begun: bool = False, anew: bool = False) -> Look:
-        """Takes note of trials that ended; `begun` and `anew`, as for `WorkerStorage.look`: of others as well."""
+    def look(self, *, begun: bool = False, anew: bool = False, locked: bool = True) -> Look:
+        """Takes note of trials that ended, and of others as `WorkerStorage.look` does."""
         storage = self._storage()
         with self._lock:
             if isinstance(storage, WorkerStorage):
-                look = storage.look(self._study_id, begun=begun, anew=anew)
+                look = storage.look(self._study_id, begun=begun, anew=anew, locked=locked)
                 changes = storage.changes(self._study_id, self._read)
             else:
                 assert storage is not None  # the study has it

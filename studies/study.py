@@ -225,6 +225,8 @@ def ask(
     May be called again after a database error: what it had begun is then put back.
     """
     lease = None
+    # Before the lock, which many wait for: what has happened since is little.
+    standing_of(study).look(begun=True, locked=False)
     try:
         with lock as held:
             found = _ask(study, space, seed, trials, leases)

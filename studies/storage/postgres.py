@@ -74,8 +74,8 @@ def advisory_lock(engine: sqlalchemy.Engine, name: str) -> Iterator[sqlalchemy.C
     """
     key = int.from_bytes(hashlib.sha256(f"mmtuna {name}".encode()).digest()[:8], "big", signed=True)
     with engine.connect() as connection, connection.begin():
-        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_STUDY_LOCK_SECONDS}s'")
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({key})")
+        wait = f"SET LOCAL lock_timeout = '{_STUDY_LOCK_SECONDS}s'"
+        connection.exec_driver_sql(f"{wait}; SELECT pg_advisory_xact_lock({key})")
         yield connection
 
 

@@ -26,7 +26,15 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import bindparam, func, or_, select
 
-from mmtuna.studies.storage.optuna_insides import TRIALS, CachedStorage, read_trials, storage_of, trial_id
+from mmtuna.studies.attributes import SEED
+from mmtuna.studies.storage.optuna_insides import (
+    TRIALS,
+    CachedStorage,
+    enqueued_params,
+    read_trials,
+    storage_of,
+    trial_id,
+)
 from mmtuna.studies.storage.tables import reading
 
 DRAFT = -1
@@ -84,20 +92,21 @@ class WorkerStorage(CachedStorage):
         self._known: defaultdict[int, _Known] = defaultdict(_Known)
         self._thread = threading.local()
 
-    def look(self, study_id: int, *, begun: bool = False, anew: bool = False) -> Look:
+    def look(self, study_id: int, *, begun: bool = False, anew: bool = False, locked: bool = True) -> Look:
         """Brings the ended trials of a study up to date.
 
         Args:
-            begun: also those that run or wait and were not read yet. The caller holds the study's lock.
+            begun: also those that run or wait and were not read yet.
             anew: also those that were.
+            locked: whether who asks for those that have begun holds the study's lock; else some are read once more.
         """
         if self._draft is not None:  # its maker holds the study's lock and has looked
             return self._known[study_id].look
         self.get_study_directions(study_id)  # makes the cache's entry
         with self._lock:
-            return self._look(study_id, begun, anew)
+            return self._look(study_id, begun, anew, sure=begun and locked)
 
-    def _look(self, study_id: int, begun: bool, anew: bool) -> Look:
+    def _look(self, study_id: int, begun: bool, anew: bool, *, sure: bool) -> Look:
         known = self._known[study_id]
         values = {"study": study_id, "settled": known.settled, "newest": known.newest}
         with reading(self.database.engine) as connection:
@@ -105,7 +114,7 @@ class WorkerStorage(CachedStorage):
         if not rows:
             self.database.get_study_name_from_id(study_id)  # KeyError where the study is gone
         if stale := [row.trial_id for row in rows if self._is_stale(study_id, row.trial_id, row.state, begun, anew)]:
-            self._read(study_id, stale, sure=begun)
+            self._read(study_id, stale, sure=sure)
         if begun or anew:
             known.newest = max([known.newest, *(row.trial_id for row in rows)])
         opened = [row for row in rows if row.state in _OPEN]
@@ -152,7 +161,7 @@ class WorkerStorage(CachedStorage):
             known.changes.append(trial)
         known.made.discard(number)
         known.unsure.discard(number)
-        if not sure and trial.state == TrialState.RUNNING:
+        if trial.state == TrialState.RUNNING and not (sure or _is_whole(trial)):
             known.unsure.add(number)
 
     def changes(self, study_id: int, since: int) -> list[FrozenTrial]:
@@ -287,6 +296,11 @@ class WorkerStorage(CachedStorage):
 
 
 _number = attrgetter("number")
+
+
+def _is_whole(trial: FrozenTrial) -> bool:
+    """Whether the params of a running trial are all there: a draft is stored with its seed, in one transaction."""
+    return SEED in trial.user_attrs and enqueued_params(trial) is None
 
 
 def _told(trial: FrozenTrial) -> tuple[object, ...]:
