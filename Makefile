@@ -22,9 +22,10 @@ $(VENV)/.ready: $(LOCK)
 demo: $(VENV)/.demo
 	scripts/demo.sh $(BIN)
 
-# Most of a test's time it waits for processes that start: several at a time, those of a file by the same process.
+# Much of a test's time it waits for processes that start: one more at a time than there are cores, up to four, those of
+# a file by the same process.
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -n "$$($(BIN)/python -c 'import os; print(min(4, os.cpu_count() + 1))')" --dist loadfile
 
 test-slow: $(VENV)/.ready
 	$(BIN)/python -m pytest -m slow
