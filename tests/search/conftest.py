@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from mmtuna.objectives.data.phantom import write_phantom
+from tests.search import commands_loaded
 from tests.waiting import until
 
 SPEC = """\
@@ -89,10 +90,17 @@ def write_spec(tmp_path: Path, phantom: Path) -> Callable[..., Path]:
     return write
 
 
-def mmtuna(*arguments: object, timeout: float = 120, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Runs the command as a person does."""
-    command = [sys.executable, "-m", "mmtuna", *(str(argument) for argument in arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, **{"env": ENVIRONMENT} | options)
+def mmtuna(
+    *arguments: object, timeout: float = 120, env: dict[str, str] | None = None, cwd: Path | None = None, **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """Runs the command; with other `options` of subprocess.run in an interpreter of its own."""
+    words = [str(argument) for argument in arguments]
+    if not options and env is None:
+        return commands_loaded.run(words, ENVIRONMENT, cwd, timeout)
+    command = [sys.executable, "-m", "mmtuna", *words]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=timeout, cwd=cwd, env=env or ENVIRONMENT, **options
+    )
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:

@@ -255,7 +255,7 @@ def test_an_input_error_comes_back_as_it_is(tmp_path: Path) -> None:
     ("function", "arguments", "message"),
     [
         (operator.truediv, (1, 0), "^truediv failed: ZeroDivisionError: division by zero$"),
-        (os._exit, (3,), "^_exit failed: 3$"),
+        (os._exit, (3,), "^_exit failed: its process ended with status 3; see stderr$"),
         (os.abort, (), "^abort failed: "),
     ],
 )
