@@ -172,11 +172,13 @@ def prepare(
     if not ready.problems:
         _gather(ready, lambda: _check_models(ready, slots))
     if probe and not ready.problems:
-        _probe(ready)
+        try_combinations(ready)
     return ready
 
 
-def _probe(ready: Preparation) -> None:
+def try_combinations(ready: Preparation) -> None:
+    """Trains one iteration of each combination that matters, unless that is known to go well; for a preparation that
+    found no problem, which gets those that this finds."""
     assert ready.split is not None
     mark = probing.mark_of(ready.spec.describe(), ready.fingerprints(), ready.devices)
     found = probing.remembered(mark)

@@ -27,7 +27,7 @@ def is_live(console: Console) -> bool:
     return console.is_terminal and not console.quiet
 
 
-def watched_preparation(spec: StudySpec, console: Console, slots: int, *, probe: bool = False) -> Preparation:
+def watched_preparation(spec: StudySpec, console: Console, slots: int) -> Preparation:
     """`prepare` with progress bars for long reads and downloads."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
     bytes_columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
@@ -47,7 +47,6 @@ def watched_preparation(spec: StudySpec, console: Console, slots: int, *, probe:
         return prepare(
             spec,
             slots=slots,
-            probe=probe,
             on_file=lambda done, total: files.update(reading, completed=done, total=total),
             on_download=on_download,
         )

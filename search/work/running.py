@@ -26,7 +26,7 @@ from mmtuna.search.trials.recording import Recording
 from mmtuna.search.trials.retention import Retention
 from mmtuna.search.trials.showing import Showing
 from mmtuna.search.trials.uploads import Uploads
-from mmtuna.search.work.preparation import Preparation
+from mmtuna.search.work.preparation import Preparation, try_combinations
 from mmtuna.search.work.progress import Board, watched_preparation
 from mmtuna.search.work.signals import on_signals
 from mmtuna.search.work.study_queue import StudyQueue
@@ -116,9 +116,11 @@ def _checked(
         check_folder(StudyFolder(spec.study.folder), spec.study.name, study_room.find_sound(spec.study))
     except InputError as error:
         return Preparation(spec=spec, space=study_room.space_for(spec)[0], problems=[str(error)])
-    ready = watched_preparation(spec, console, slots, probe=probe)
+    ready = watched_preparation(spec, console, slots)
     if not ready.problems:
         ready.problems += _beginning_problems(spec, ready, replicates)
+    if probe and not ready.problems:
+        try_combinations(ready)
     return ready
 
 
