@@ -9,7 +9,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -141,13 +141,25 @@ UNTOLD = ("no trials", "no attributes", "another version", "the study's system a
 """What the database then holds might as well have been written so, or is what mmtuna has no use for."""
 
 
-@pytest.mark.parametrize("name", DAMAGES)
+@pytest.mark.parametrize(
+    ("name", "commands"),
+    [
+        *((name, COMMANDS[place % 3 :: 3]) for place, name in enumerate(DAMAGES)),
+        *(pytest.param(name, COMMANDS, marks=pytest.mark.slow) for name in DAMAGES),
+    ],
+    ids=[*DAMAGES, *(f"{name}, by all" for name in DAMAGES)],
+)
 def test_no_command_ends_in_a_traceback(
-    damaged: Path, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    damaged: Path,
+    name: str,
+    commands: Sequence[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    """Each command over a third of the damages; over all of them with the slow tests."""
     DAMAGES[name](damaged)
     database = damaged / "runs/shown/study.db"
-    for command in COMMANDS:
+    for command in commands:
         before = rows_of(database)
         status, said = call(command, damaged / "study.toml", monkeypatch, capsys)
         told = [line for line in said.splitlines() if line.startswith("mmtuna: ")]

@@ -51,9 +51,9 @@ def test_a_study_runs_goes_on_and_counts_exactly(write_spec: WriteSpec) -> None:
 def test_several_runs_may_begin_one_study_at_once(write_spec: WriteSpec) -> None:
     """As deploy/worker.sbatch and deploy/kubernetes.yaml do."""
     spec = write_spec()
-    runs = [start("run", spec, "--slots", "1") for _ in range(3)]
+    runs = [start("run", spec, "--slots", "1") for _ in range(2)]
     said = [run.communicate(timeout=240)[0] for run in runs]
-    assert [run.returncode for run in runs] == [0, 0, 0], said
+    assert [run.returncode for run in runs] == [0, 0], said
     assert all("best: trial" in text for text in said)
     assert [trial["state"] in ("COMPLETE", "PRUNED") for trial in status(spec)["trials"]] == [True] * 3
 

@@ -81,6 +81,7 @@ def test_sigterm_to_every_process_ends_the_worker_in_time_and_another_goes_on(si
     assert re.search(r"resumed epoch: 0, iter: [1-9]", (site.trial(0) / "train.log").read_text())
 
 
+@pytest.mark.slow  # a process that hangs is ended and named in tests/objectives/trial/test_trial_faults.py
 def test_a_trial_that_hangs_is_named_and_the_next_begins_in_seconds(site: TrainingSite) -> None:
     lay_out_faults(site, 0, [("hang", 2, "hung")], hung=20.0)  # what a busy machine may need to begin
     worker = site.launch("run")
