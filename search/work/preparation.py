@@ -120,14 +120,13 @@ class Preparation:
 
     def _weights_fingerprints(self) -> dict[str, str]:
         # Names alone do not tell: a training of one's own writes iter_400.pth again and again. One file may serve all.
-        sums = {path: file_sha256(path) for path in set(self.weights.values())}
+        named = [(decoder or "base", path) for decoder, path in self.weights.items()]
+        # No path of this machine.
+        named += [(source.rpartition("/")[2], path) for source, path in self.backbones.items()]
+        sums = {path: file_sha256(path) for path in {path for _, path in named}}
         found: dict[str, str] = {}
-        for decoder, path in self.weights.items():
-            name = decoder or "base"
+        for name, path in named:
             found |= {name: path.name, f"{name}.sha256": sums[path]}
-        for source, path in self.backbones.items():
-            name = source.rpartition("/")[2]  # no path of this machine
-            found |= {name: path.name, f"{name}.sha256": file_sha256(path)}
         return found
 
     def save(self) -> None:
