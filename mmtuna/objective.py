@@ -12,10 +12,10 @@ import optuna
 
 from mmtuna.homes import Home, find_home
 from mmtuna.objectives.outcome import Ending, Evaluation, Outcome, TrialOrder
+from mmtuna.objectives.trial.devices import cores
 from mmtuna.search.errors import NotReadyError
 from mmtuna.search.trials.conclude import Scoring, end_of
 from mmtuna.search.work.preparation import prepare
-from mmtuna.search.work.running import cores
 from mmtuna.search.work.worker import Slot, make_slots
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Params, Value

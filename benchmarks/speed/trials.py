@@ -23,6 +23,7 @@ from pathlib import Path
 
 import mmseg
 
+from mmtuna.objectives.trial.devices import cores
 from mmtuna.search.versions import machine, versions
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -134,8 +135,7 @@ def _stock(threads: int | None = None) -> None:
 def _bare() -> float:
     """Seconds of the same iterations and evaluations as loops over one batch, with nothing about them: as many side by
     side as ours trains."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    shares = [[str(_config(row)) for row in range(ROWS)][first::cores] for first in range(cores)]
+    shares = [[str(_config(row)) for row in range(ROWS)][first :: cores()] for first in range(cores())]
     running = [
         subprocess.Popen([sys.executable, "-W", "ignore", str(BARE), *share], stdout=subprocess.PIPE, text=True)
         for share in shares

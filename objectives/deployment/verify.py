@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import platform
 import statistics
 import subprocess
@@ -21,6 +20,7 @@ from PIL import Image
 from mmtuna.objectives.deployment.contract import LabelledImage
 from mmtuna.objectives.evaluation.metrics import Counts, metrics, total
 from mmtuna.objectives.predict import Predictor, read_image
+from mmtuna.objectives.trial.devices import cores
 from mmtuna.spaces.errors import InputError
 
 LOGITS_TOLERANCE = 1e-4
@@ -174,7 +174,7 @@ def measure_latency(bundle: Path, image: LabelledImage, runs: int = 20) -> dict[
         "image_size": list(pixels.shape[:2]),
         "provider": "CPUExecutionProvider",
         "processor": platform.machine(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
     }
 
 

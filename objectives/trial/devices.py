@@ -1,4 +1,4 @@
-"""Which device a process may use.
+"""Which device, and how many cores, a process may use.
 
 Our names of devices count the GPUs that this process may use, CUDA_VISIBLE_DEVICES those of the machine.
 """
@@ -25,6 +25,11 @@ def visible_to_child(device: str, environment: Mapping[str, str] = os.environ) -
     left = [name.strip() for name in environment.get(VARIABLE, "").split(",") if name.strip()]
     place = int(index or 0)
     return left[place] if place < len(left) else str(place)
+
+
+def cores() -> int:
+    """CPU cores that this process may use, which in a container are fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def choose_device() -> None:

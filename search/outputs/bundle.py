@@ -98,8 +98,8 @@ def gather(spec: StudySpec, study: optuna.Study, entry: TrialRow, *, retrained: 
 
 def _retrain(spec: StudySpec, entry: TrialRow, folder: Path, say: Callable[[str], None]) -> TrialFolder:
     """Trains the trial's params and seed on all images and returns the folder of the training."""
+    from mmtuna.objectives.trial.devices import cores
     from mmtuna.search.work.preparation import prepare
-    from mmtuna.search.work.running import cores
     from mmtuna.spaces.files import write_whole
     from mmtuna.studies.study import check_opening
 

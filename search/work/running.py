@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -14,6 +13,7 @@ from rich.console import Console
 
 from mmtuna.objectives.outcome import Objective
 from mmtuna.objectives.replay import ReplayObjective, load_recorded
+from mmtuna.objectives.trial.devices import cores
 from mmtuna.objectives.trial_files import StudyFolder
 from mmtuna.search.errors import NotReadyError, StoppedError
 from mmtuna.search.quiet import quiet_optuna
@@ -266,8 +266,3 @@ def make_worker(spec: StudySpec, study: optuna.Study, objective: Objective, slot
         showing=Showing(Pictures(study, lock, spec.data), content, board.say),
     )
     return Worker(queue=queue, objective=objective, recording=recording, slots=slots, board=board, stop=stop)
-
-
-def cores() -> int:
-    """CPU cores that this process may use, which in a container are fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
