@@ -13,6 +13,7 @@ import optuna
 from mmtuna.homes import Home, find_home
 from mmtuna.objectives.outcome import Ending, Evaluation, Outcome, TrialOrder
 from mmtuna.objectives.trial.devices import cores
+from mmtuna.objectives.trial.fork_server import SERVER
 from mmtuna.search.errors import NotReadyError
 from mmtuna.search.trials.conclude import Scoring, end_of
 from mmtuna.search.work.preparation import prepare
@@ -70,6 +71,7 @@ class Objective:
                 "[study] artifacts: an Objective keeps files in the study's folder alone; use mmtuna.run, or remove it"
             )
         resources = self.spec.resources
+        SERVER.begin()  # imports torch while the data are read
         ready = prepare(self.spec, slots=slots or resources.trials_per_device, own_params=suggest is not None)
         if ready.problems:
             raise NotReadyError(ready.problems)

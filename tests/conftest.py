@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from itertools import count
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,15 @@ from tests.s3 import S3Server
 
 _databases = count()
 _buckets = count()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where all tests keep what is fetched and found out, those that run beside them too: not a person's own cache."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "cache"
+    os.environ["MMTUNA_CACHE"] = str(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 from mmtuna.objectives.insides import settle_device
 
 VARIABLE = "CUDA_VISIBLE_DEVICES"
+# What the drivers of GPUs that torch trains on make: NVIDIA's, also in Jetsons and below Windows, and AMD's.
+_DEVICE_FILES = ("nvidia*", "nvhost*", "nvmap", "dxg", "kfd")
 
 
 def visible_to_child(device: str, environment: Mapping[str, str] = os.environ) -> str:
@@ -25,6 +28,11 @@ def visible_to_child(device: str, environment: Mapping[str, str] = os.environ) -
     left = [name.strip() for name in environment.get(VARIABLE, "").split(",") if name.strip()]
     place = int(index or 0)
     return left[place] if place < len(left) else str(place)
+
+
+def may_have_gpu(devices: Path = Path("/dev")) -> bool:
+    """Whether this machine may have a GPU of use, by its device files, without asking torch."""
+    return any(next(devices.glob(pattern), None) is not None for pattern in _DEVICE_FILES)
 
 
 def cores() -> int:

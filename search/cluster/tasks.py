@@ -22,6 +22,7 @@ import optuna
 from rich.console import Console
 
 from mmtuna.objectives.outcome import Objective
+from mmtuna.objectives.trial.fork_server import SERVER
 from mmtuna.search.errors import StoppedError
 from mmtuna.search.quiet import quiet_optuna
 from mmtuna.search.versions import versions
@@ -152,6 +153,7 @@ def prepare_study(order_text: str) -> str:
     """
     order = Order(**json.loads(order_text))
     spec = order.study_spec()
+    SERVER.begin()  # imports torch while the data are read
     ready = prepare(spec, slots=1, probe=True)
     problems = ready.problems
     if not problems:

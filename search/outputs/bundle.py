@@ -99,10 +99,12 @@ def gather(spec: StudySpec, study: optuna.Study, entry: TrialRow, *, retrained: 
 def _retrain(spec: StudySpec, entry: TrialRow, folder: Path, say: Callable[[str], None]) -> TrialFolder:
     """Trains the trial's params and seed on all images and returns the folder of the training."""
     from mmtuna.objectives.trial.devices import cores
+    from mmtuna.objectives.trial.fork_server import SERVER
     from mmtuna.search.work.preparation import prepare
     from mmtuna.spaces.files import write_whole
     from mmtuna.studies.study import check_opening
 
+    SERVER.begin()  # imports torch while the data are read
     ready = prepare(spec)
     if ready.problems:
         raise NotReadyError(ready.problems)

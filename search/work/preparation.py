@@ -17,11 +17,11 @@ from mmtuna.objectives.data.manifest import Manifest, data_fingerprint, mask_fil
 from mmtuna.objectives.data.split import Split, write_lists
 from mmtuna.objectives.objective import SegmentationObjective
 from mmtuna.objectives.prepared import copies_bytes, with_copies, write_copies
-from mmtuna.objectives.trial.fork_server import SERVER
+from mmtuna.objectives.trial.devices import may_have_gpu
 from mmtuna.objectives.trial_files import StudyFolder
 from mmtuna.objectives.weights import OnProgress, backbone_files, file_sha256, resolve_weights
 from mmtuna.search.versions import newer_than_tested
-from mmtuna.search.work import checks, probing
+from mmtuna.search.work import checks, memory, probing
 from mmtuna.search.work.data import OnFile, read_data
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Categorical
@@ -115,13 +115,13 @@ class Preparation:
             "data": {"sha256": data_fingerprint(self.manifest), "files": len(self.manifest.records)},
             "split": {"sha256": self.split.fingerprint(), "train": len(self.split.train), "val": len(self.split.val)},
             "base": {base.name: base.fingerprint() for base in self.bases.values()},
-            "weights": self._weights_fingerprints(),
+            "weights": self.weights_fingerprints(),
         }
 
-    def _weights_fingerprints(self) -> dict[str, str]:
+    def weights_fingerprints(self) -> dict[str, str]:
+        """File names and sha256 of the weights that trials start from; no path of this machine."""
         # Names alone do not tell: a training of one's own writes iter_400.pth again and again. One file may serve all.
         named = [(decoder or "base", path) for decoder, path in self.weights.items()]
-        # No path of this machine.
         named += [(source.rpartition("/")[2], path) for source, path in self.backbones.items()]
         sums = {path: file_sha256(path) for path in {path for _, path in named}}
         found: dict[str, str] = {}
@@ -151,7 +151,6 @@ def prepare(
     process; with `probe` trains one iteration of each combination that matters, unless that is known to go well.
     Writes nothing but into the cache: downloads, what many files held, and what a probe came to.
     """
-    SERVER.begin()  # imports torch while the data are read
     space, moved = space_for(spec)
     ready = Preparation(spec=spec, space=space, own_params=own_params, notes=newer_than_tested())
     ready.notes += [moved] if moved is not None else []
@@ -320,10 +319,8 @@ def _check_models(ready: Preparation, slots: int) -> None:
         cfgs.append(objective.config(params, seed=0))
         first.setdefault(objective.settings(params).decoder, cfgs[-1])
     models = {decoder: _model_of(cfg) for decoder, cfg in first.items()}
-    weights = {decoder: str(path) for decoder, path in ready.weights.items()}
-    backbones = {source: str(path) for source, path in ready.backbones.items()}
     start = next((_model_of(cfg) for cfg in cfgs if initial_files(cfg["model"])), {})
-    found = checks.look_with_torch(models, weights, ready.spec.resources.devices, backbones, start)
+    found = _look_with_torch(ready, models, start)
     ready.devices = tuple(found["devices"])
     checks.check_mixed_precision(cfgs, ready.devices, _amp_place(ready))
     for decoder, names in found["replaced"].items():
@@ -333,6 +330,21 @@ def _check_models(ready: Preparation, slots: int) -> None:
     assert ready.dataset is not None
     copies = copies_bytes(ready.dataset, ready.manifest)
     checks.check_disk(ready.spec.study.folder, found["bytes"], ready.spec.resources.keep_checkpoints, slots, copies)
+
+
+def _look_with_torch(ready: Preparation, models: Mapping[str, Any], start: Mapping[str, Any]) -> dict[str, Any]:
+    """What `checks.look_with_torch` finds, or found when all was the same: torch takes seconds to start."""
+    weights = {decoder: str(path) for decoder, path in ready.weights.items()}
+    backbones = {source: str(path) for source, path in ready.backbones.items()}
+    devices = ready.spec.resources.devices
+
+    def look() -> dict[str, Any]:
+        return checks.look_with_torch(models, weights, devices, backbones, start)
+
+    # GPUs come and go, and what a person's own modules do changes without the config.
+    if (may_have_gpu() and tuple(devices) != ("cpu",)) or any("custom_imports" in model for model in models.values()):
+        return look()
+    return memory.once("models", [models, start, devices, ready.weights_fingerprints(), weights, backbones], look)
 
 
 def _model_of(cfg: Mapping[str, Any]) -> dict[str, Any]:

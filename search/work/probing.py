@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,12 +15,10 @@ from mmtuna.objectives.data.split import Split, write_lists
 from mmtuna.objectives.objective import SegmentationObjective
 from mmtuna.objectives.trial.devices import visible_to_child
 from mmtuna.objectives.trial.probing import probe
-from mmtuna.objectives.weights import cache_folder
 from mmtuna.search.quiet import quiet_optuna
-from mmtuna.search.versions import versions
+from mmtuna.search.work import memory
 from mmtuna.search.work.checks import ends
 from mmtuna.spaces.errors import InputError
-from mmtuna.spaces.files import write_whole
 from mmtuna.spaces.parameter import Params, Value
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.traces import scratch_folder
@@ -182,22 +179,18 @@ def _written(values: Mapping[str, Value]) -> str:
 
 def mark_of(described: Mapping[str, Any], fingerprints: Mapping[str, Any], devices: Sequence[str]) -> Path:
     """The file in the cache that stands for a probe of such a study which found nothing wrong."""
-    content = json.dumps([described, fingerprints, list(devices), versions()], sort_keys=True, default=str)
-    return cache_folder() / "probed" / hashlib.sha256(content.encode()).hexdigest()
+    return memory.place_of("probed", described, fingerprints, list(devices))
 
 
 def remembered(mark: Path) -> Probed | None:
     """What the probe behind `mark` came to, None where there was none that found nothing wrong."""
     try:
-        tried, planned = json.loads(mark.read_text(encoding="utf-8"))
+        tried, planned = memory.recall(mark)
         return Probed(problems=(), tried=int(tried), planned=int(planned))
-    except (OSError, ValueError, TypeError):
+    except (ValueError, TypeError):
         return None
 
 
 def remember(mark: Path, probed: Probed) -> None:
     """Notes a probe that found nothing wrong; where the cache cannot be written, the next command probes again."""
-    try:
-        write_whole(mark, json.dumps([probed.tried, probed.planned]))
-    except OSError:
-        return
+    memory.keep(mark, [probed.tried, probed.planned])

@@ -14,6 +14,7 @@ from rich.console import Console
 from mmtuna.objectives.outcome import Objective
 from mmtuna.objectives.replay import ReplayObjective, load_recorded
 from mmtuna.objectives.trial.devices import cores
+from mmtuna.objectives.trial.fork_server import SERVER
 from mmtuna.objectives.trial_files import StudyFolder
 from mmtuna.search.errors import NotReadyError, StoppedError
 from mmtuna.search.quiet import quiet_optuna
@@ -26,6 +27,7 @@ from mmtuna.search.trials.recording import Recording
 from mmtuna.search.trials.retention import Retention
 from mmtuna.search.trials.showing import Showing
 from mmtuna.search.trials.uploads import Uploads
+from mmtuna.search.work import memory
 from mmtuna.search.work.preparation import Preparation, try_combinations
 from mmtuna.search.work.progress import Board, watched_preparation
 from mmtuna.search.work.signals import on_signals
@@ -73,6 +75,7 @@ def run_study(
         study_room.open_existing(spec.study)
     resources = spec.resources
     count = slots or resources.trials_per_device
+    SERVER.begin()  # imports torch while the data are read
     ready = _checked(spec, console, count, probe=not must_exist, replicates=replicates)
     if ready.problems:
         raise NotReadyError(ready.problems)
@@ -106,7 +109,13 @@ def check_study(spec: StudySpec, console: Console, *, probe: bool = True) -> Pre
 
     `probe`: train one iteration of each combination that matters, unless that is known to go well.
     """
-    return _checked(spec, console, spec.resources.trials_per_device, probe=probe)
+    found_ready = memory.place_of("ready", spec.describe(), probe)
+    if memory.recall(found_ready) is None:
+        SERVER.begin()  # imports torch while the data are read; it is hardly needed where all went well before
+    ready = _checked(spec, console, spec.resources.trials_per_device, probe=probe)
+    if not ready.problems:
+        memory.keep(found_ready, True)
+    return ready
 
 
 def _checked(

@@ -65,9 +65,8 @@ ENVIRONMENT = {
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Commands keep what they fetch, and what a probe came to, where no person's own cache is."""
-    ENVIRONMENT["MMTUNA_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+def _cache_of_the_tests(cache: Path) -> None:
+    ENVIRONMENT["MMTUNA_CACHE"] = str(cache)
 
 
 @pytest.fixture(scope="session")

@@ -79,8 +79,9 @@ def test_a_loader_that_hangs_is_named_and_nothing_of_it_is_left(
     with Family() as family:
         outcome = attempt("hang", loaders, hung=6.0)
     assert (outcome.ending, outcome.cause) == (Ending.FAILED, Cause.HUNG)
-    said = r"no sign of life for 6 s, last heard of at iteration [1-9]; the end of train.log shows where it stood"
-    assert re.fullmatch(said, outcome.message)
+    # On a busy machine its loaders hang before the first iteration is told.
+    heard = r"(last heard of at iteration [1-9]|before its first iteration)"
+    assert re.fullmatch(f"no sign of life for 6 s, {heard}; the end of train.log shows where it stood", outcome.message)
     assert outcome.seconds < 6 + 10
     assert len(family.seen) >= 1 + loaders  # the validation's loaders begin later
     assert until(lambda: all(gone(pid) for pid in family.seen), 5)
