@@ -23,9 +23,9 @@ demo: $(VENV)/.demo
 	scripts/demo.sh $(BIN)
 
 # Much of a test's time it waits for processes that start: one more at a time than there are cores, up to four, those of
-# a file by the same process.
+# a file by the same process. In the order of the folders: of files with few and long tests none is left to the end.
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest -n "$$($(BIN)/python -c 'import os; print(min(4, os.cpu_count() + 1))')" --dist loadfile
+	$(BIN)/python -m pytest -n "$$($(BIN)/python -c 'import os; print(min(4, os.cpu_count() + 1))')" --dist loadfile --no-loadscope-reorder
 
 test-slow: $(VENV)/.ready
 	$(BIN)/python -m pytest -m slow

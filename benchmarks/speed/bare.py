@@ -1,6 +1,8 @@
 """The least that trials of these configs could take: their net, loss and optimizer over one batch and one image.
 
-Prints a list of seconds, one a config: its iterations, and its evaluations over all images. Usage: bare.py CONFIG...
+Prints a list, one a config: `iteration`, `image` (one of an evaluation) and `seconds` of its iterations and
+evaluations over all images; on the GPU that this process may use, else on the CPU with one thread.
+Usage: bare.py CONFIG...
 """
 
 from __future__ import annotations
@@ -18,12 +20,13 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 import mmtuna.objectives.trial.training  # noqa: F401  imports mmseg with its warnings kept quiet
+from mmtuna.objectives.trial.devices import choose_device
 
 REPEATED = 8
 
 
-def seconds_of(path: str) -> float:
-    """Seconds of a config's iterations and evaluations at the speed of the bare loop, with one thread."""
+def bare(path: str) -> dict[str, float]:
+    """Seconds of a config's iteration, of one image and of all its iterations and evaluations."""
     cfg = Config.fromfile(path)
     with tempfile.TemporaryDirectory() as folder:
         cfg.work_dir = folder
@@ -38,17 +41,26 @@ def seconds_of(path: str) -> float:
         with torch.no_grad():
             evaluating = _once(lambda: runner.model.val_step(copy.deepcopy(image)))
     iterations, interval = cfg.train_cfg.max_iters, cfg.train_cfg.val_interval
-    return iterations * training + -(-iterations // interval) * len(images) * evaluating
+    seconds = iterations * training + -(-iterations // interval) * len(images) * evaluating
+    return {"iteration": training, "image": evaluating, "seconds": seconds}
 
 
 def _once(step: Callable[[], Any]) -> float:
     step()
+    _wait()
     began = time.monotonic()
     for _ in range(REPEATED):
         step()
+    _wait()
     return (time.monotonic() - began) / REPEATED
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()  # a GPU is asked, and answers later
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    print(json.dumps([seconds_of(path) for path in sys.argv[1:]]))
+    choose_device()
+    print(json.dumps([bare(path) for path in sys.argv[1:]]))

@@ -1,10 +1,12 @@
 """Trials an hour: `mmtuna run` beside stock MMSegmentation's tools/train.py, one process after another.
 
-Table 2's eleven rows on the paper's images, with a small net on a CPU. Stock trains the very config.py that the trials
-of the first round leave, with the same iterations and evaluations, once with all cores and in a first look with one
-thread, as a trial has: then the figures have to be equal. The sides take turns, A B B A.
+Table 2's eleven rows on the paper's images, with a small net on a CPU, three ways: stock, `speed = "exact"` and
+`speed = "auto"`, in turns (A B C C B A). Stock trains the very config.py that the first trials leave, with the same
+iterations and evaluations, once more with one thread, as a trial has: then the figures have to be equal.
 
     python benchmarks/speed/trials.py --data ../shared/data/duke-dme-256
+
+Writes benchmarks/results/speed-trials.json, and where the seconds go as speed-trials.svg beside it.
 """
 
 from __future__ import annotations
@@ -12,13 +14,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import resource
 import shutil
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import mmseg
@@ -32,6 +35,8 @@ RESULT = ROOT / "benchmarks" / "results" / "speed-trials.json"
 TRAIN = Path(mmseg.__file__).parent / ".mim" / "tools" / "train.py"
 BARE = Path(__file__).with_name("bare.py")
 ROWS = 11
+SIDES = ("stock", "exact", "auto")
+PARTS = ("iterations", "loading", "evaluations", "the rest")
 SPEC = """\
 [study]
 name = "speed"
@@ -51,25 +56,31 @@ base_channels = {channels}
 size_scale = 0.25
 iteration_scale = {share}
 evaluations = 4
+speed = "{speed}"
 [resources]
 devices = ["cpu"]
 """
+_TRAINED = re.compile(r"Iter\(train\) \[ *(\d+)/\d+\].* time: ([\d.]+)  data_time: ([\d.]+)")
+_EVALUATED = re.compile(r"Iter\(val\) \[(\d+)/\d+\] .*data_time: ([\d.]+)  time: ([\d.]+)")
 
 
 def main() -> None:
-    """Measures both sides in turn and writes the result."""
+    """Measures all sides in turn and writes the result."""
     options = _options()
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True)
-    rounds: dict[str, list[dict[str, float]]] = {"ours": [], "stock": []}
-    for number, side in enumerate(("ours", "stock", "stock", "ours")):
-        measured = _measured(lambda n=number: _ours(options, n)) if side == "ours" else _measured(_stock)
-        rounds[side].append(measured)
-        print(side, measured, flush=True)
-    alone = _measured(lambda: _stock(threads=1))
-    differences = [abs(ours - stock) for ours, stock in zip(_our_figures(0), _stock_figures(), strict=True)]
-    bare = _bare()
+    _ours(options, "exact", 0)  # leaves the configs; everything is read from the disk once
+    rounds: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
+    for number, side in enumerate((*SIDES, *reversed(SIDES)), start=1):
+        call = (lambda: _stock(None)) if side == "stock" else (lambda s=side, n=number: _ours(options, s, n))
+        rounds[side].append(_measured(call))
+        print(side, rounds[side][-1], flush=True)
+    logs = {"stock": _logs_of_stock(), "exact": _logs_of_ours(2), "auto": _logs_of_ours(3)}
     seconds = {side: statistics.median(found["seconds"] for found in measured) for side, measured in rounds.items()}
+    parts = {side: _parts(logs[side], seconds[side], 1 if side == "stock" else cores()) for side in SIDES}
+    alone = _measured(lambda: _stock(1))
+    figures = {"stock": _figures(_logs_of_stock()), "exact": _figures(logs["exact"]), "auto": _figures(logs["auto"])}
+    bare = _bare()
     document = {
         "what": f"Table 2's {ROWS} rows, {options.channels} channels, a quarter of every side, "
         f"{options.share:g} of the iterations, 4 evaluations each, on the paper's images",
@@ -78,13 +89,18 @@ def main() -> None:
         "versions": versions(),
         "rounds": rounds | {"stock with one thread": [alone]},
         "trials_an_hour": {side: round(ROWS * 3600 / found, 1) for side, found in seconds.items()},
-        "ours_to_stock": round(seconds["stock"] / seconds["ours"], 2),
-        "largest_difference_of_miou_in_percent": max(differences),
+        "to_stock": {side: round(seconds["stock"] / seconds[side], 2) for side in SIDES[1:]},
+        "last_miou_in_percent": figures,
+        "largest_difference_to_stock_with_one_thread": {
+            side: max(abs(a - b) for a, b in zip(figures[side], figures["stock"], strict=True)) for side in SIDES[1:]
+        },
         "bare_loop_seconds": round(bare, 1),
-        "ours_to_bare_loop": round(seconds["ours"] / bare, 2),
+        "to_bare_loop": {side: round(seconds[side] / bare, 2) for side in SIDES[1:]},
+        "seconds_of_the_machine_a_trial": parts,
     }
     RESULT.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps({key: document[key] for key in ("trials_an_hour", "ours_to_stock", "ours_to_bare_loop")}))
+    _draw(parts, bare / ROWS)
+    print(json.dumps({key: document[key] for key in ("trials_an_hour", "to_stock", "to_bare_loop")}))
 
 
 def _options() -> argparse.Namespace:
@@ -106,45 +122,23 @@ def _measured(call: Callable[[], None]) -> dict[str, float]:
     return {"seconds": round(seconds, 1), "cpu_seconds": round(cpu, 1)}
 
 
-def _ours(options: argparse.Namespace, number: int) -> None:
+def _ours(options: argparse.Namespace, speed: str, number: int) -> None:
     folder = OUT / f"ours{number}"
     spec = folder.with_suffix(".toml")
-    data = options.data.resolve()
-    spec.write_text(SPEC.format(folder=folder, rows=ROWS, data=data, channels=options.channels, share=options.share))
+    given = {"data": options.data.resolve(), "channels": options.channels, "share": options.share}
+    spec.write_text(SPEC.format(folder=folder, rows=ROWS, speed=speed, **given))
     # A cache of its own: what a probe came to is not remembered from the round before.
     environment = {**os.environ, "MMTUNA_CACHE": str(OUT / f"cache{number}")}
-    _run([sys.executable, "-m", "mmtuna", "run", str(spec)], environment)
+    _run([sys.executable, "-m", "mmtuna", "run", str(spec), "--slots", str(cores())], environment)
 
 
-def _stock(threads: int | None = None) -> None:
+def _stock(threads: int | None) -> None:
     shutil.rmtree(OUT / "stock", ignore_errors=True)
     environment = dict(os.environ) | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
     for row in range(ROWS):
-        command = [
-            sys.executable,
-            "-W",
-            "ignore",
-            str(TRAIN),
-            str(_config(row)),
-            "--work-dir",
-            str(OUT / "stock" / str(row)),
-        ]
-        _run(command, environment)
-
-
-def _bare() -> float:
-    """Seconds of the same iterations and evaluations as loops over one batch, with nothing about them: as many side by
-    side as ours trains."""
-    shares = [[str(_config(row)) for row in range(ROWS)][first :: cores()] for first in range(cores())]
-    running = [
-        subprocess.Popen([sys.executable, "-W", "ignore", str(BARE), *share], stdout=subprocess.PIPE, text=True)
-        for share in shares
-        if share
-    ]
-    said = [process.communicate()[0] for process in running]
-    if any(process.returncode for process in running):
-        sys.exit("trials.py: a bare loop failed")
-    return sum(sum(json.loads(text.splitlines()[-1])) for text in said) / len(running)
+        config = OUT / "ours0" / "trials" / f"{row:05d}" / "config.py"
+        folder = OUT / "stock" / str(row)
+        _run([sys.executable, "-W", "ignore", str(TRAIN), str(config), "--work-dir", str(folder)], environment)
 
 
 def _run(command: list[str], environment: dict[str, str]) -> None:
@@ -153,24 +147,74 @@ def _run(command: list[str], environment: dict[str, str]) -> None:
         sys.exit(f"{' '.join(command)}: status {done.returncode}\n{done.stdout[-3000:]}")
 
 
-def _config(row: int) -> Path:
-    return OUT / "ours0" / "trials" / f"{row:05d}" / "config.py"
+def _logs_of_ours(number: int) -> list[str]:
+    return [(OUT / f"ours{number}/trials/{row:05d}/train.log").read_text() for row in range(ROWS)]
 
 
-def _our_figures(number: int) -> list[float]:
-    """Last mIoU of each row in percent, rounded as MMSegmentation does."""
-    folder = OUT / f"ours{number}" / "trials"
-    found = [json.loads((folder / f"{row:05d}" / "evaluation.json").read_text()) for row in range(ROWS)]
-    return [round(100 * entry["metrics"]["mIoU"], 2) for entry in found]
+def _logs_of_stock() -> list[str]:
+    return [next((OUT / "stock" / str(row)).glob("*/*.log")).read_text() for row in range(ROWS)]
 
 
-def _stock_figures() -> list[float]:
-    found = []
-    for row in range(ROWS):
-        (scalars,) = (OUT / "stock" / str(row)).glob("*/vis_data/scalars.json")
-        lines = [json.loads(line) for line in scalars.read_text().splitlines()]
-        found.append([line["mIoU"] for line in lines if "mIoU" in line][-1])
-    return found
+def _figures(logs: Sequence[str]) -> list[float]:
+    """Last mIoU of each row in percent, as MMSegmentation rounds it."""
+    return [float(re.findall(r"Iter\(val\).* mIoU: ([\d.]+)", log)[-1]) for log in logs]
+
+
+def _parts(logs: Sequence[str], seconds: float, side_by_side: int) -> dict[str, float]:
+    """Where a trial's share of the machine's time goes, on average: what MMEngine logs, and all the rest.
+
+    It logs means of the last iterations, which a trial of several evaluations resets: a window is as long as it says.
+    """
+    training = loading = evaluating = 0.0
+    for log in logs:
+        before = 0
+        for done, whole, data in _TRAINED.findall(log):
+            training += (int(done) - before) * (float(whole) - float(data))
+            loading += (int(done) - before) * float(data)
+            before = int(done)
+        evaluating += sum(int(images) * float(whole) for images, _, whole in _EVALUATED.findall(log))
+    found = dict(zip(PARTS, (training, loading, evaluating), strict=False))
+    found = {part: value / side_by_side / ROWS for part, value in found.items()}
+    found["the rest"] = seconds / ROWS - sum(found.values())
+    return {part: round(value, 3) for part, value in found.items()}
+
+
+def _bare() -> float:
+    """Seconds of the same iterations and evaluations as loops over one batch, with nothing about them: as many side by
+    side as ours trains."""
+    configs = [str(OUT / "ours0" / "trials" / f"{row:05d}" / "config.py") for row in range(ROWS)]
+    running = [
+        subprocess.Popen([sys.executable, "-W", "ignore", str(BARE), *share], stdout=subprocess.PIPE, text=True)
+        for share in (configs[first :: cores()] for first in range(cores()))
+        if share
+    ]
+    said = [process.communicate()[0] for process in running]
+    if any(process.returncode for process in running):
+        sys.exit("trials.py: a bare loop failed")
+    found = [entry["seconds"] for text in said for entry in json.loads(text.splitlines()[-1])]
+    return sum(found) / len(running)
+
+
+def _draw(parts: Mapping[str, Mapping[str, float]], bare: float) -> None:
+    """A bar a side, stacked by part, with the bare loop as a line."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 2.6))
+    left = dict.fromkeys(parts, 0.0)
+    for part, colour in zip(PARTS, ("#2b6cb0", "#63b3ed", "#ed8936", "#a0aec0"), strict=True):
+        widths = [parts[side][part] for side in parts]
+        names = [side if side == "stock" else f'speed = "{side}"' for side in parts]
+        axes.barh(names, widths, left=list(left.values()), label=part, color=colour)
+        left = {side: left[side] + parts[side][part] for side in parts}
+    axes.axvline(bare, color="black", linewidth=1, linestyle="--", label="bare loop")
+    axes.invert_yaxis()
+    axes.set_xlabel("seconds of the machine a trial")
+    axes.legend(frameon=False, fontsize=8, ncols=5, loc="lower center", bbox_to_anchor=(0.45, 1.0))
+    figure.tight_layout()
+    figure.savefig(RESULT.with_suffix(".svg"))
 
 
 if __name__ == "__main__":
