@@ -19,6 +19,7 @@ LOSSES = ("cross_entropy", "dice", "focal", "ce_dice", "ce_tversky", "lovasz", "
 CLASS_WEIGHTED_LOSSES = ("cross_entropy", "ce_dice", "ce_tversky", "ce_lovasz")
 MIXED_LOSSES = ("ce_dice", "ce_tversky", "ce_lovasz")
 OPTIMIZERS = ("SGD", "Adam", "AdamW")
+PRECISIONS = ("fp32", "fp16", "bf16")
 NO_CROP = "none"
 
 
@@ -196,9 +197,9 @@ _ALL = (
         source="ours: 1.0 is the paper",
     ),
     Setting(
-        allowed=_choice("amp", False, True),
-        default=False,
-        meaning="mixed precision (AmpOptimWrapper); needs a GPU",
+        allowed=_choice("precision", *PRECISIONS),
+        default="fp32",
+        meaning="fp16 and bf16 are mixed precision (AmpOptimWrapper with that dtype) and need a GPU",
         source="notebooks: float32",
     ),
     Setting(
@@ -214,17 +215,53 @@ DEFAULTS: Mapping[str, Value] = {name: setting.default for name, setting in SETT
 UNET_ONLY = ("decoder", "base_channels")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Former:
+    """A name that a setting had before: studies that were begun with it go on.
+
+    `now` is its name today, and `values` maps each value that it took under the old one to today's.
+    """
+
+    allowed: Categorical
+    now: str
+    values: Mapping[Value, Value]
+
+
+FORMER: Mapping[str, Former] = {
+    "amp": Former(allowed=_choice("amp", False, True), now="precision", values={False: "fp32", True: "fp16"}),
+}
+"""What settings were called before, by that name."""
+
+
 def check_settings(values: Mapping[str, object], where: str) -> None:
     """Raises InputError for a name that is neither a setting nor a dotted config key, or a value it cannot take."""
+    check_one_name(values, where)
     for name, value in values.items():
         if "." in name:
             continue
-        if name not in SETTINGS:
+        if name not in SETTINGS and name not in FORMER:
             near = difflib.get_close_matches(name, SETTINGS, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(SETTINGS)}, or a dotted config key"
             raise InputError(f"{where}: {name} is no setting; {hint}")
-        if not SETTINGS[name].allowed.contains(value):
-            raise InputError(f"{where}: {name} = {value!r} is not allowed; it takes {_range(SETTINGS[name].allowed)}")
+        allowed = (SETTINGS.get(name) or FORMER[name]).allowed
+        if not allowed.contains(value):
+            raise InputError(f"{where}: {name} = {value!r} is not allowed; it takes {_range(allowed)}")
+
+
+def check_one_name(values: Mapping[str, object], where: str) -> None:
+    """Raises InputError for a setting that stands there under two of its names."""
+    for name, former in FORMER.items():
+        if name in values and former.now in values:
+            raise InputError(f"{where}: {name} and {former.now} are one setting; remove {name}")
+
+
+def by_present_names(values: Mapping[str, Value]) -> dict[str, Value]:
+    """`values`, which `check_settings` has passed, with every setting under the name that it has today."""
+    found: dict[str, Value] = {}
+    for name, value in values.items():
+        former = FORMER.get(name)
+        found |= {name: value} if former is None else {former.now: former.values[value]}
+    return found
 
 
 def _range(allowed: Parameter) -> str:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from mmtuna.spaces.settings import FORMER
 from mmtuna.studies.idle import idle_as_kept
 
 ABSENT = "absent"
@@ -29,12 +30,22 @@ def as_kept(was: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
     """`now` as it would have been kept when `was` was: less what was not kept then, with what no trial ever felt.
 
     Sums of start weights came later. Settings that change nothing could be written then and are refused now: whoever
-    removes them goes on with the same study.
+    removes them goes on with the same study, and so does who writes one under the name that it has now.
     """
+    now = _under_former_names(was, now)
     known, weights = was.get("weights", {}), now.get("weights", {})
     kept = {key: value for key, value in weights.items() if key in known or not key.endswith(".sha256")}
     same = {**now, "weights": kept} if "weights" in now else dict(now)
     return same | idle_as_kept(was, now)
+
+
+def _under_former_names(was: Mapping[str, Any], now: Mapping[str, Any]) -> Mapping[str, Any]:
+    before, train = was.get("train", {}), dict(now.get("train", {}))
+    for name, former in FORMER.items():
+        if name in before and name not in train and former.values.get(before[name]) == train.get(former.now):
+            train[name] = before[name]
+            del train[former.now]
+    return {**now, "train": train} if "train" in now else now
 
 
 def difference(was: Mapping[str, Any], now: Mapping[str, Any], place: str = "") -> str | None:

@@ -34,6 +34,7 @@ class Alone:
 def spec(name: str, root: Path, folder: Path, *, amp: bool, side: int | None = None) -> StudySpec:
     """The study of a person who names the config and nothing else; with `side`, images and crops of so many pixels."""
     sizes = "" if side is None else f"input_size = {side}\ncrop = {side}\n"
+    precision = 'precision = "fp32"' if amp else ""
     text = f"""
 [study]
 name = "zoo"
@@ -48,7 +49,7 @@ choices = [2]
 [train]
 iterations = 2
 evaluations = 1
-{sizes}{"amp = false" if amp else ""}
+{sizes}{precision}
 [resources]
 devices = ["cpu"]
 """

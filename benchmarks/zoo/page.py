@@ -17,7 +17,7 @@ ended.
 - *Trains*: the smallest config of each method that stock builds, two iterations and an evaluation on two images, at
   64 pixels, or the least of 128, 256 and 512 with which stock trains. What a person has to edit for stock is edited:
   SyncBN to BN, no weights that are downloaded, the data, the sizes, mixed precision off. On our side `input_size`,
-  `crop`, `iterations` and, where the config asks for mixed precision, `amp = false` are set.
+  `crop`, `iterations` and, where the config asks for mixed precision, `precision = "fp32"` are set.
 """
 
 

@@ -101,7 +101,8 @@ def _refuse_what_the_base_keeps(values: Mapping[str, Value], base: BaseConfig) -
 _SECOND_NAMES: Mapping[str, tuple[str, ...]] = {
     "model.backbone.base_channels": ("base_channels",),
     "model.test_cfg.mode": ("inference",),
-    "optim_wrapper.type": ("amp",),
+    "optim_wrapper.type": ("precision",),
+    "optim_wrapper.dtype": ("precision",),
     "optim_wrapper.optimizer.type": ("optimizer",),
     "optim_wrapper.optimizer.lr": ("lr_sgd", "lr_adam", "optimizer"),
     "optim_wrapper.optimizer.momentum": ("momentum", "optimizer"),
@@ -215,7 +216,7 @@ def _palette(dataset: Dataset) -> list[list[int]]:
 
 
 def _set_training(cfg: Cfg, values: Mapping[str, Value], base: BaseConfig) -> None:
-    if {"optimizer", "lr_sgd", "lr_adam", "weight_decay", "momentum", "amp"} & set(values):
+    if {"optimizer", "lr_sgd", "lr_adam", "weight_decay", "momentum", "precision"} & set(values):
         model.set_optimizer(cfg, values, base)
     iterations = int(values.get("iterations", 0)) or int(cfg["train_cfg"].get("max_iters") or 0)
     if not iterations:

@@ -116,11 +116,22 @@ def set_optimizer(cfg: Cfg, settings: Mapping[str, Value], base: BaseConfig) -> 
         if wanted is not None and wanted != own["type"]:
             wrapper["optimizer"] = _another_optimizer(str(wanted), own, settings, base)
         _edit_optimizer(wrapper["optimizer"], settings)
-    if settings.get("amp"):
-        wrapper.update(type="AmpOptimWrapper", loss_scale="dynamic")
-    elif "amp" in settings and wrapper.get("type") == "AmpOptimWrapper":
+    if "precision" in settings:
+        set_precision(wrapper, str(settings["precision"]))
+
+
+_DTYPES = {"fp16": "float16", "bf16": "bfloat16"}
+_OF_AMP = ("loss_scale", "dtype", "use_fp64")
+"""Keys of MMEngine's wrapper for mixed precision that the plain one does not have."""
+
+
+def set_precision(wrapper: Cfg, precision: str) -> None:
+    """The optimizer's wrapper for "fp32", "fp16" or "bf16", in place of the base's own."""
+    if precision in _DTYPES:
+        wrapper.update(type="AmpOptimWrapper", loss_scale="dynamic", dtype=_DTYPES[precision])
+    elif wrapper.get("type") == "AmpOptimWrapper":
         wrapper["type"] = "OptimWrapper"
-        for key in ("loss_scale", "dtype", "use_fp64"):
+        for key in _OF_AMP:
             wrapper.pop(key, None)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mmtuna.objectives.config.effective import effective
 from mmtuna.spaces.parameter import Value
-from mmtuna.spaces.settings import DEFAULTS, check_settings
+from mmtuna.spaces.settings import DEFAULTS, by_present_names, check_settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +15,7 @@ class TrialSettings:
     """Settings by name (spaces.settings) and dotted config keys; `merge_settings` makes them."""
 
     written: Mapping[str, Value]
-    """What a person and the sampler set, and for the UNet family the paper's value of everything else."""
+    """What a person and the sampler set, under today's names, and for the UNet family the paper's value of all else."""
     effective: Mapping[str, Value]
     """What the config is built from and the built Runner must show: `written` with the scale factors of a rehearsal
     applied (mmtuna.objectives.config.effective)."""
@@ -35,8 +35,9 @@ def merge_settings(
 
     Raises InputError for a name that is neither a setting nor a dotted key, and for a value that it cannot take.
     """
-    written = {**(DEFAULTS if is_unet else {}), **fixed, **params}
+    named = {**fixed, **params}
+    check_settings(named, "settings")
+    written = {**(DEFAULTS if is_unet else {}), **by_present_names(named)}
     if not has_weights:
         written["initial_weights"] = "none"
-    check_settings(written, "settings")
     return TrialSettings(written=written, effective=effective(written))

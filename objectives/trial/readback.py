@@ -27,6 +27,8 @@ _LOSSES = {
     ("CrossEntropyLoss", "TverskyLoss"): "ce_tversky",
     ("CrossEntropyLoss", "LovaszLoss"): "ce_lovasz",
 }
+_PRECISIONS = {"torch.float16": "fp16", "torch.bfloat16": "bf16", "None": "fp16"}
+"""By the dtype that MMEngine's wrapper casts to; without one it takes torch's own for GPUs."""
 
 
 class MismatchError(RuntimeError):
@@ -89,9 +91,16 @@ def observe(runner: Any) -> dict[str, Any]:
         "iterations": runner.train_loop.max_iters,
         "val_interval": runner.train_loop.val_interval,
         "initial_weights": "pretrained" if starting_checkpoint(runner) or _starts_from_files(model) else "none",
-        "amp": type(runner.optim_wrapper).__name__ == "AmpOptimWrapper",
+        "precision": _precision(runner.optim_wrapper),
     }
     return seen | _losses(model) | _optimizer(runner) | _transforms(runner) | _schedule(runner) | _inference(model)
+
+
+def _precision(wrapper: Any) -> str:
+    if type(wrapper).__name__ != "AmpOptimWrapper":
+        return "fp32"
+    dtype = str(wrapper.cast_dtype)
+    return _PRECISIONS.get(dtype, dtype)
 
 
 def _starts_from_files(model: Any) -> bool:

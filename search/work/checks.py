@@ -130,8 +130,8 @@ def check_mixed_precision(cfgs: Iterable[Mapping[str, Any]], devices: Sequence[s
     """Whether no config asks for mixed precision on the CPU; `said_by` is what a person wrote to ask for it."""
     if "cpu" in devices and any(cfg["optim_wrapper"].get("type") == "AmpOptimWrapper" for cfg in cfgs):
         raise InputError(
-            f"{said_by}: mixed precision needs a GPU and trials would train on the CPU; set [train] amp = false, or "
-            "[resources] devices to GPUs"
+            f"{said_by}: mixed precision needs a GPU and trials would train on the CPU; set [train] precision = "
+            '"fp32", or [resources] devices to GPUs'
         )
 
 

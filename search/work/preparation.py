@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from mmtuna.search.work.data import OnFile, read_data
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Categorical
 from mmtuna.spaces.search_space import SearchSpace
-from mmtuna.spaces.settings import DECODERS, DEFAULTS
+from mmtuna.spaces.settings import DECODERS, DEFAULTS, FORMER
 from mmtuna.spaces.traces import scratch_folder
 from mmtuna.studies.sampling import check_sampler
 from mmtuna.studies.spec import StudySpec
@@ -154,6 +155,7 @@ def prepare(
     space, moved = space_for(spec)
     ready = Preparation(spec=spec, space=space, own_params=own_params, notes=newer_than_tested())
     ready.notes += [moved] if moved is not None else []
+    ready.notes += _former_names(spec)
     steps: list[Callable[[], None]] = [
         lambda: _require_parameters(ready),
         lambda: _read_data(ready, on_file),
@@ -322,7 +324,7 @@ def _check_models(ready: Preparation, slots: int) -> None:
     start = next((_model_of(cfg) for cfg in cfgs if initial_files(cfg["model"])), {})
     found = _look_with_torch(ready, models, start)
     ready.devices = tuple(found["devices"])
-    checks.check_mixed_precision(cfgs, ready.devices, _amp_place(ready))
+    checks.check_mixed_precision(cfgs, ready.devices, _precision_place(ready))
     for decoder, names in found["replaced"].items():
         file, layers = ready.weights[decoder].name, ", ".join(names)
         ready.notes.append(f"weights {file}: made for other classes, the last layers start anew ({layers})")
@@ -370,7 +372,30 @@ def _start(ready: Preparation, taken: Mapping[str, tuple[int, int]]) -> str:
     return f"trials start from {said}" + (f"; the base's load_from, {', '.join(loads)}, is left out" if loads else "")
 
 
-def _amp_place(ready: Preparation) -> str:
-    if "amp" in ready.space:
-        return "[space.params.amp]"
-    return "[train] amp = true" if ready.spec.train.get("amp") else "[model] base has the AmpOptimWrapper"
+def _precision_place(ready: Preparation) -> str:
+    """What a person wrote to ask for mixed precision, as the spec has it."""
+    for name in ("precision", *FORMER):
+        if name in ready.space:
+            return f"[space.params.{name}]"
+        value = ready.spec.train.get(name)
+        if value not in (None, False, "fp32"):
+            return f"[train] {name} = {str(value).lower() if isinstance(value, bool) else json.dumps(value)}"
+    return "[model] base has the AmpOptimWrapper"
+
+
+def _former_names(spec: StudySpec) -> list[str]:
+    """A note for each setting that the spec calls by a name of before; both stay a setting's name for its study."""
+    notes = []
+    for name, former in FORMER.items():
+        if name in spec.train:
+            notes.append(
+                f"[train] {name}: is called {former.now} now; {former.now} = "
+                f"{json.dumps(former.values[spec.train[name]])} says the same"
+            )
+        elif name in spec.search_space():
+            choices = json.dumps(list(former.values.values()))
+            notes.append(
+                f"[space.params.{name}]: is called {former.now} now; this study goes on as it is, and a new one "
+                f"takes [space.params.{former.now}] choices = {choices}"
+            )
+    return notes

@@ -27,7 +27,7 @@ SECONDS = 60.0
 """How long a probe may take; what it has not come to by then is left out, and told."""
 SIZES = ("batch_size", "crop", "input_size", "window", "base_channels")
 """Settings whose smallest values together are most likely to be too small, and the largest too large."""
-CHOICES = ("loss", "optimizer", "inference", "schedule", "amp")
+CHOICES = ("loss", "optimizer", "inference", "schedule", "precision", "amp")
 """Settings of which each choice is tried by itself."""
 HARMLESS = ("flip", "rotation", "photometric")
 """Settings of which the last choice or the most is tried, all together."""

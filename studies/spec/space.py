@@ -12,7 +12,7 @@ from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Categorical, Float, Int, Parameter, Value, parameter
 from mmtuna.spaces.presets import preset
 from mmtuna.spaces.search_space import SearchSpace
-from mmtuna.spaces.settings import DEFAULTS, SETTINGS, UNET_ONLY, check_settings
+from mmtuna.spaces.settings import DEFAULTS, SETTINGS, UNET_ONLY, check_one_name, check_settings
 from mmtuna.studies.spec.tables import SpaceTable
 
 
@@ -24,6 +24,7 @@ def assemble(table: SpaceTable, train: Mapping[str, Any], base: str) -> SearchSp
         if name in train:
             drop = f'add drop = ["{name}"] to [space]' if name not in own else f"remove [space.params.{name}]"
             raise InputError(f"[train] {name} is fixed and [space] samples it too; {drop}, or remove it from [train]")
+    check_one_name({**parameters, **train}, "[train] and [space]")
     for name in UNET_ONLY:
         if base != "unet" and (name in parameters or name in train):
             raise InputError(

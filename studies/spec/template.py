@@ -62,7 +62,7 @@ _TRAIN = """\
 """
 _TRAIN_EXAMPLES = """\
 # evaluations = 5
-# amp = true  # needs a GPU
+# precision = "fp16"  # needs a GPU
 # "model.auxiliary_head.dropout_ratio" = 0.2
 """
 

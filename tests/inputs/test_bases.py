@@ -71,7 +71,7 @@ CASES = [
     Case(
         name="no backbone, and an operator that is not built",
         base="san-vit-b16_coco-stuff164k-640x640",
-        train="amp = false",
+        train="precision = 'fp32'",
         refused="the model does not build: it needs mmcv's compiled operator point_sample, and onedl-mmcv is installed",
     ),
     Case(
@@ -84,7 +84,7 @@ CASES = [
         base="fcn_r101-d8_4xb2-amp-80k_cityscapes-512x1024",
         refused="[model] base has the AmpOptimWrapper: mixed precision needs a GPU and trials would train on the CPU",
     ),
-    Case(name="the same turned off", base="fcn_r101-d8_4xb2-amp-80k_cityscapes-512x1024", train="amp = false"),
+    Case(name="the same turned off", base="fcn_r101-d8_4xb2-amp-80k_cityscapes-512x1024", train="precision = 'fp32'"),
     Case(name="the base's optimizer by name", base=SEGFORMER, train='optimizer = "AdamW"'),
     Case(
         name="another optimizer without its rate",

@@ -7,7 +7,7 @@ from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Categorical
 from mmtuna.spaces.presets import extended, paper
 from mmtuna.spaces.search_space import SearchSpace
-from mmtuna.spaces.settings import DEFAULTS, SETTINGS, check_settings
+from mmtuna.spaces.settings import DEFAULTS, FORMER, SETTINGS, by_present_names, check_settings
 from mmtuna.spaces.table2 import PUBLISHED_BEST, TABLE1, TABLE2, Row
 
 
@@ -78,6 +78,8 @@ def test_every_default_is_allowed_and_every_setting_explained() -> None:
         ({"zzzzzz": 64}, "[train]: zzzzzz is no setting; known: decoder,"),
         ({"crop": "all"}, "[train]: crop = 'all' is not allowed; it takes 'none' or a whole number from 16 to 8192"),
         ({"amp": 1}, "[train]: amp = 1 is not allowed; it takes false | true"),
+        ({"precision": "half"}, "[train]: precision = 'half' is not allowed; it takes fp32 | fp16 | bf16"),
+        ({"precision": "fp16", "amp": True}, "[train]: amp and precision are one setting; remove amp"),
         ({"flip": "up"}, "[train]: flip = 'up' is not allowed; it takes none | horizontal | vertical | both"),
         ({"size_scale": 2.0}, "[train]: size_scale = 2.0 is not allowed; it takes a number from 0.01 to 1"),
         ({"iterations": 0}, "[train]: iterations = 0 is not allowed; it takes a whole number from 1"),
@@ -86,3 +88,12 @@ def test_every_default_is_allowed_and_every_setting_explained() -> None:
 def test_wrong_settings(values: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=re.escape(message)):
         check_settings(values, "[train]")
+
+
+def test_settings_of_before_stand_under_todays_names() -> None:
+    assert by_present_names({"amp": True, "crop": 64, "a.b": 1}) == {"precision": "fp16", "crop": 64, "a.b": 1}
+    assert by_present_names({"amp": False}) == {"precision": "fp32"}
+    assert set(FORMER).isdisjoint(SETTINGS)
+    for former in FORMER.values():
+        assert set(former.values) == set(former.allowed.choices)
+        assert all(SETTINGS[former.now].allowed.contains(value) for value in former.values.values())

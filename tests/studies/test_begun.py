@@ -144,3 +144,25 @@ def test_commands_ask_the_study_for_its_space() -> None:
         if isinstance(node, ast.Attribute) and node.attr == "search_space"
     ]
     assert not found, "a spec's preset may have moved: take space_of(study, spec), or space_for(spec) before it"
+
+
+OLD = "[space.params.crop]\nchoices = [64, 96]\n"
+
+
+@pytest.mark.parametrize("train", ["amp = true", 'precision = "fp16"'])
+def test_a_study_that_was_begun_under_a_settings_former_name_goes_on(spec_of: Make, train: str) -> None:
+    create_or_open(spec_of(space=OLD, train="amp = true"), REPLAY)
+    for _ in range(2):
+        assert create_or_open(spec_of(space=OLD, train=train), REPLAY).study_name == "s"
+    for other in ("amp = false", 'precision = "fp32"', 'precision = "bf16"', ""):
+        with pytest.raises(InputError, match=r"study s: train\.amp was true and is (false|absent)"):
+            create_or_open(spec_of(space=OLD, train=other), REPLAY)
+
+
+def test_what_was_sampled_under_a_settings_former_name_is_sampled_on(spec_of: Make) -> None:
+    sampled = OLD + "[space.params.amp]\nchoices = [false, true]"
+    study = create_or_open(spec_of(space=sampled), REPLAY)
+    space = space_of(study, spec_of(space=sampled))
+    assert {space.suggest(study.ask())["amp"] for _ in range(12)} == {False, True}
+    with pytest.raises(InputError, match=re.escape("[train] and [space]: amp and precision are one setting; remove")):
+        spec_of(space=sampled, train='precision = "fp32"')

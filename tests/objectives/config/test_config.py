@@ -116,7 +116,10 @@ EDITS: list[tuple[dict[str, Value], dict[str, Any]]] = [
     ({"inference": "whole"}, {"model.test_cfg.mode": "whole"}),
     ({"window": 128}, {"model.test_cfg.crop_size": (128, 128)}),
     ({"stride": 85}, {"model.test_cfg.stride": (85, 85)}),
+    ({"precision": "fp16"}, {"optim_wrapper.type": "AmpOptimWrapper", "optim_wrapper.dtype": "float16"}),
+    ({"precision": "bf16"}, {"optim_wrapper.type": "AmpOptimWrapper", "optim_wrapper.dtype": "bfloat16"}),
     ({"amp": True}, {"optim_wrapper.type": "AmpOptimWrapper", "optim_wrapper.loss_scale": "dynamic"}),
+    ({"amp": False}, {"optim_wrapper.type": "OptimWrapper"}),
     ({"model.decode_head.dropout_ratio": 0.3}, {"model.decode_head.dropout_ratio": 0.3}),
     ({"env_cfg.cudnn_benchmark": False}, {"env_cfg.cudnn_benchmark": False}),
 ]

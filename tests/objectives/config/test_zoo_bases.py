@@ -178,7 +178,7 @@ def test_a_crop_reaches_a_net_of_one_image_size(phantom: Dataset, name: str) -> 
 
 def test_mixed_precision_of_a_base_can_be_turned_off(phantom: Dataset) -> None:
     assert of(AMP, phantom)["optim_wrapper"]["type"] == "AmpOptimWrapper"
-    wrapper = of(AMP, phantom, {"amp": False})["optim_wrapper"]
+    wrapper = of(AMP, phantom, {"precision": "fp32"})["optim_wrapper"]
     assert wrapper["type"] == "OptimWrapper"
     assert "loss_scale" not in wrapper
 

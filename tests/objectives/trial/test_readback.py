@@ -73,7 +73,7 @@ COMBINATIONS: dict[str, Params] = {
     "cross entropy and Lovasz": {"loss": "ce_lovasz", "mix_weight": 3.0, "foreground_weight": 0.5},
 }
 ELSEWHERE = {
-    "amp",  # needs a GPU
+    "precision",  # all but fp32 needs a GPU
     "initial_weights",  # "none" in all of these
     "base_channels",  # 4 in all of these
     "lr_sgd",  # 0.05 in those with SGD
@@ -96,7 +96,7 @@ def test_settings_reach_the_runner(train: Callable[..., Outcome], tmp_path: Path
 
 
 def test_mixed_precision_without_a_gpu_fails_by_name(train: Callable[..., Outcome], tmp_path: Path) -> None:
-    outcome = train(tmp_path, {"amp": True})
+    outcome = train(tmp_path, {"precision": "bf16"})
     assert (outcome.ending, outcome.cause) == (Ending.FAILED, Cause.ERROR)
     assert "AmpOptimizerWrapper" in outcome.message
 

@@ -172,7 +172,7 @@ def test_a_second_attempt_at_a_trial_begins_with_an_empty_folder(train: Train, t
     folder = tmp_path / "trials/00000"
     folder.mkdir(parents=True)
     (folder / "best.pth").write_text("of the attempt before")
-    assert train(tmp_path, {"amp": True}).ending is Ending.FAILED
+    assert train(tmp_path, {"precision": "fp16"}).ending is Ending.FAILED
     assert not (folder / "best.pth").exists()
 
 

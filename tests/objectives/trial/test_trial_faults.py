@@ -234,7 +234,9 @@ def test_a_failure_is_told_though_the_log_lies_on_a_full_disk(
     log = tmp_path / "trials/00000" / LOG
     log.parent.mkdir(parents=True)
     log.symlink_to("/dev/full")
-    outcome = objective(tmp_path).run(TrialOrder(number=0, params={"amp": True}, seed=0, resume=True), listening())
+    outcome = objective(tmp_path).run(
+        TrialOrder(number=0, params={"precision": "fp16"}, seed=0, resume=True), listening()
+    )
     assert (outcome.ending, outcome.cause) == (Ending.FAILED, Cause.ERROR)
     assert "amp" in outcome.message.lower() or "cuda" in outcome.message.lower(), outcome.message
 

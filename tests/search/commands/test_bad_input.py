@@ -145,6 +145,14 @@ def test_everything_wrong_is_listed_at_once(write_spec: WriteSpec, data: Path) -
             {"study": 'sampler = "grid"'},
             '[study] sampler = "grid": the space is continuous or beyond 100,000 cells; take',
         ),
+        (
+            {"train": 'precision = "fp16"'},
+            '[train] precision = "fp16": mixed precision needs a GPU and trials would train on the CPU; set [train]',
+        ),
+        (
+            {"space": '[space.params.precision]\nchoices = ["fp32", "bf16"]'},
+            "[space.params.precision]: mixed precision needs a GPU",
+        ),
         ({"train": "amp = true"}, "[train] amp = true: mixed precision needs a GPU and trials would train on the CPU"),
         ({"space": "[space.params.amp]\nchoices = [false, true]"}, "[space.params.amp]: mixed precision needs a GPU"),
         ({"resources": "deadline = 0.0"}, "[resources] deadline = 0.0"),

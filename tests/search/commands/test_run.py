@@ -48,6 +48,18 @@ def test_a_study_runs_goes_on_and_counts_exactly(write_spec: WriteSpec) -> None:
         assert trial["seconds"] > 0
 
 
+def test_a_study_that_was_begun_under_a_settings_former_name_trains_on(write_spec: WriteSpec) -> None:
+    spec = write_spec(train="amp = false")
+    first = mmtuna("run", spec, "--trials", "1")
+    assert first.returncode == 0, first.stderr
+    assert 'note: [train] amp: is called precision now; precision = "fp32" says the same' in first.stdout
+    write_spec(train='precision = "fp32"')
+    more = mmtuna("run", spec, "--trials", "2")
+    assert (more.returncode, more.stderr) == (0, "")
+    assert "amp" not in more.stdout
+    assert [trial["state"] for trial in status(spec)["trials"]] == ["COMPLETE"] * 2
+
+
 def test_several_runs_may_begin_one_study_at_once(write_spec: WriteSpec) -> None:
     """As deploy/worker.sbatch and deploy/kubernetes.yaml do."""
     spec = write_spec()

@@ -83,7 +83,7 @@ def test_what_changes_no_trial_is_refused(spec_of: Make, space: str, train: str,
         (BATCH, "size_scale = 0.5\niteration_scale = 0.5"),  # the UNet family has the paper's sizes
         (BATCH, "size_scale = 0.5\ninput_size = 256\n" + OWN_BASE),
         (BATCH, "lr_adam = 0.0004\n" + OWN_BASE),  # the base's own optimizer may be an Adam
-        (BATCH, "amp = false\n" + OWN_BASE),  # true of the training, whatever the base says
+        (BATCH, "precision = 'fp32'\n" + OWN_BASE),  # true of the training, whatever the base says
         ('preset = "extended"', ""),
     ],
 )
