@@ -21,6 +21,7 @@ from mmtuna.objectives.data.dataset import Dataset
 from mmtuna.objectives.outcome import Cause, Ending, Outcome, TrialOrder, Watch
 from mmtuna.objectives.trial.causes import name_os_error
 from mmtuna.objectives.trial.devices import visible_to_child
+from mmtuna.objectives.trial.heads import shared_folder
 from mmtuna.objectives.trial.plan import TrialPlan
 from mmtuna.objectives.trial.process import TrialProcess
 from mmtuna.objectives.trial_files import StudyFolder, TrialFolder
@@ -116,6 +117,7 @@ class SegmentationObjective:
             resume=order.resume,
             value=self.value,
             pictured=frozenset(self.pictured),
+            heads=shared_folder(),
             imports=tuple(self.base_config(settings).imports),
         )
         return TrialProcess(plan, watch, self.deadline, self.hung).run()

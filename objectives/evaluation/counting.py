@@ -27,36 +27,43 @@ class CountingIoUMetric(IoUMetric):  # type: ignore[misc]
     masks: dict[str, Any]
     pictured: frozenset[str] = frozenset()
     top: Path = Path()
+    _paths: list[str]
 
     @staticmethod
     def intersect_and_union(
         pred_label: torch.Tensor, label: torch.Tensor, num_classes: int, ignore_index: int
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Pixels by class: intersection, union, predicted, labelled; (num_classes,) int64 each, on the CPU.
+        """Pixels by class: intersection, union, predicted, labelled; (num_classes,) int64 each, on the masks' device.
 
         IoUMetric's own counts in float32, which ends at 2**24 pixels of a class.
         """
-        valid = label != ignore_index
-        predicted, labelled = pred_label[valid], label[valid]
-        both, ours, truth = (
-            torch.bincount(values.long(), minlength=num_classes)[:num_classes].cpu()
-            for values in (predicted[predicted == labelled], predicted, labelled)
-        )
+        # Values that are no class go to one beyond the last, and what does not count to a row of its own: to pick out
+        # the rest, a GPU would have to be waited for.
+        rows, columns = (mask.long().clamp(max=num_classes) for mask in (label, pred_label))
+        rows = torch.where(label == ignore_index, num_classes + 1, rows)
+        pairs = _count(rows * (num_classes + 1) + columns, (num_classes + 2) * (num_classes + 1))
+        pairs = pairs.view(num_classes + 2, num_classes + 1)[:-1]
+        both, ours, truth = pairs.diagonal()[:-1], pairs.sum(0)[:-1], pairs.sum(1)[:-1]
         return both, ours + truth - both, ours, truth
 
     def process(self, data_batch: dict[str, Any], data_samples: list[dict[str, Any]]) -> None:
+        if not self.results:  # the first batch of an evaluation
+            self.images, self.masks, self._paths = {}, {}, []
         super().process(data_batch, data_samples)
-        if len(self.results) == len(data_samples):  # the first batch of an evaluation
-            self.images, self.masks = {}, {}
-        for sample, (intersect, _, predicted, labelled) in zip(
-            data_samples, self.results[-len(data_samples) :], strict=True
-        ):
+        for sample in data_samples:
             path = str(sample["img_path"])
-            self.images[path] = Counts(
-                intersect=_integers(intersect), predicted=_integers(predicted), labelled=_integers(labelled)
-            )
+            self._paths.append(path)
             if self._name(path) in self.pictured:
                 self.masks[path] = sample["pred_sem_seg"]["data"].squeeze(0).cpu().numpy().astype("uint8")
+
+    def evaluate(self, size: int) -> dict[str, Any]:
+        # The counts of all images come from the device in one step, for which it is waited for once.
+        everything = torch.stack([torch.stack(counts) for counts in self.results]).cpu()
+        self.results = [tuple(counts) for counts in everything]
+        for path, (intersect, _, predicted, labelled) in zip(self._paths, everything.tolist(), strict=True):
+            self.images[path] = Counts(intersect=tuple(intersect), predicted=tuple(predicted), labelled=tuple(labelled))
+        found: dict[str, Any] = super().evaluate(size)
+        return found
 
     def figures(self) -> dict[str, float]:
         """Metrics of the last evaluation (mmtuna.objectives.evaluation.metrics.metrics)."""
@@ -88,5 +95,11 @@ def counting_metric(runner: Runner) -> CountingIoUMetric:
     return metric
 
 
-def _integers(histogram: torch.Tensor) -> tuple[int, ...]:
-    return tuple(int(count) for count in histogram.tolist())
+def _count(values: torch.Tensor, size: int) -> torch.Tensor:
+    """How often each of 0, 1, ... occurs in `values`, which are less than `size`; (size,) int64 on their device."""
+    values = values.flatten()
+    if values.is_cuda:  # torch.bincount asks a GPU for the largest value, and waits for the answer
+        return torch.zeros(size, dtype=torch.int64, device=values.device).scatter_add_(
+            0, values, torch.ones_like(values)
+        )
+    return torch.bincount(values, minlength=size)

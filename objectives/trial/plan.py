@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from mmtuna.objectives.config.settings import TrialSettings
 from mmtuna.objectives.trial_files import TrialFolder
@@ -28,5 +29,7 @@ class TrialPlan:
     """Which evaluation's masks are kept, "last" or "best"."""
     pictured: frozenset[str] = frozenset()
     """Validation images whose masks are kept, by name relative to the image folder, with suffix."""
+    heads: Path | None = None
+    """Folder in which the trials of this machine share what the heads of their data pipelines give; None for none."""
     imports: tuple[str, ...] = ()
     """Modules of the person's own that the config may import; only with a base that they trust."""

@@ -49,6 +49,7 @@ from mmtuna.objectives.trial.causes import TrainingFailure, name_cause
 from mmtuna.objectives.trial.closing import close_process
 from mmtuna.objectives.trial.closing import load_strictly as load_strictly  # others take it from here
 from mmtuna.objectives.trial.focal import repair_focal_loss
+from mmtuna.objectives.trial.heads import share_heads
 from mmtuna.objectives.trial.loader_deaths import error_of
 from mmtuna.objectives.trial.open_files import allow_all_open_files
 from mmtuna.objectives.trial.plan import TrialPlan
@@ -97,6 +98,8 @@ class TrialHook(Hook):  # type: ignore[misc]
         if self.before:
             restore_before_the_next_batch(runner, self.before["random"])
         check_readback(runner, self.plan.settings, resumed=self.before is not None)
+        if self.plan.heads is not None:
+            share_heads(runner, self.plan.heads)
         counting_metric(runner).pictured = self.plan.pictured
         self.started = time.monotonic() - (self.before["seconds"] if self.before else 0.0)
         self.channel.tell("started", iterations=runner.max_iters)
