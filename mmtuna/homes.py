@@ -22,6 +22,7 @@ from mmtuna.search.trials.retention import Retention
 from mmtuna.search.trials.showing import Showing
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Params
+from mmtuna.spaces.speed import Speed
 from mmtuna.studies.begun import space_of
 from mmtuna.studies.leases import Lease, Leases
 from mmtuna.studies.leases.leases import keeps_leases
@@ -43,6 +44,7 @@ class Home:
     study: optuna.Study | None
     folder: Path
     leases: Leases | None = None
+    speeds: dict[str, Speed] = field(default_factory=dict)
     _told: list[Lease] = field(default_factory=list)
     _showing: Showing | None = None
     _files: StudyFiles | None = None

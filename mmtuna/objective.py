@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,11 +16,13 @@ from mmtuna.objectives.trial.devices import cores
 from mmtuna.objectives.trial.fork_server import SERVER
 from mmtuna.search.errors import NotReadyError
 from mmtuna.search.trials.conclude import Scoring, end_of
+from mmtuna.search.work.pace import measured, speed_on
 from mmtuna.search.work.preparation import prepare
 from mmtuna.search.work.worker import Slot, make_slots
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Params, Value
-from mmtuna.spaces.settings import check_settings
+from mmtuna.spaces.settings import check_sampled, check_settings
+from mmtuna.spaces.speed import AUTOMATIC, Speed
 from mmtuna.spaces.trials import LAST_STEP
 from mmtuna.studies.attributes import HISTORY, REPLICATE, SEED
 from mmtuna.studies.spec import StudySpec
@@ -83,7 +85,7 @@ class Objective:
         self._fingerprints = ready.fingerprints()
         self._slots = make_slots(ready.devices, resources.trials_per_device, cores(), resources.threads, slots)
         self._taken = [0] * len(self._slots)
-        self._lock = threading.Lock()
+        self._lock, self._measuring = threading.Lock(), threading.Lock()
         self._homes: dict[object, Home] = {}
 
     def __call__(self, trial: optuna.Trial) -> float:
@@ -93,7 +95,7 @@ class Objective:
         order = self._order(trial, params, home)
         with home.holding(trial) as lost, self._slot() as slot:
             watch = _Watch(trial, self._scoring, lost)
-            training = replace(self._training, folder=home.folder)
+            training = replace(self._training, folder=home.folder, speeds=self._speeds(home, slot, params))
             outcome = training.run(replace(order, device=slot.device, threads=slot.threads), watch)
         return self._conclude(trial, home, outcome)
 
@@ -107,6 +109,7 @@ class Objective:
             return home.space.suggest(trial)
         params = dict(self._suggest(trial))
         check_settings(params, "suggest")
+        check_sampled(params, "suggest")
         for name in params:
             if name in self.spec.train:
                 raise InputError(f"suggest gives {name}, which [train] fixes; remove it from one of the two")
@@ -132,6 +135,20 @@ class Objective:
         finally:
             with self._lock:
                 self._taken[place] -= 1
+
+    def _speeds(self, home: Home, slot: Slot, params: Params) -> dict[str, Speed]:
+        """What is done for speed on the slot's device; the first call on a kind of device measures for all others."""
+        if self.spec.train.get("speed") != AUTOMATIC:
+            return {}
+        with self._measuring:
+            if slot.device not in home.speeds:
+                if home.study is None:
+                    found = measured(slot, self._training, params)
+                else:
+                    say = optuna.logging.get_logger("mmtuna").info
+                    found = speed_on(slot, self._training, params, home.study, nullcontext(), say)
+                home.speeds[slot.device] = found
+            return dict(home.speeds)
 
     def _conclude(self, trial: optuna.Trial, home: Home, outcome: Outcome) -> float:
         if outcome.ending is Ending.INTERRUPTED:

@@ -37,6 +37,17 @@ def settle_device(device: str) -> None:
     mmengine.device.utils.DEVICE = device
 
 
+def amp_without_a_gpu() -> None:
+    """Lets MMEngine's AmpOptimWrapper be built on a CPU, for which torch's autocast knows bfloat16.
+
+    Its constructor insists on `is_cuda_available`, as its module `mmengine.optim.optimizer.amp_optimizer_wrapper` has
+    it, and asks nothing else of a GPU; the scaling of gradients turns itself off.
+    """
+    import mmengine.optim.optimizer.amp_optimizer_wrapper as amp
+
+    amp.is_cuda_available = lambda: True
+
+
 def raise_death_of_a_loader() -> None:
     """RuntimeError, saying how, where a process that loads images for this one has died (torch._C)."""
     import torch

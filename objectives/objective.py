@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,15 @@ from mmtuna.objectives.outcome import Cause, Ending, Outcome, TrialOrder, Watch
 from mmtuna.objectives.trial.causes import name_os_error
 from mmtuna.objectives.trial.devices import visible_to_child
 from mmtuna.objectives.trial.heads import shared_folder
+from mmtuna.objectives.trial.pace import fitting
 from mmtuna.objectives.trial.plan import TrialPlan
 from mmtuna.objectives.trial.process import TrialProcess
 from mmtuna.objectives.trial_files import StudyFolder, TrialFolder
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import remove_unfinished
 from mmtuna.spaces.parameter import Value
+from mmtuna.spaces.settings import by_present_names
+from mmtuna.spaces.speed import AUTOMATIC, EXACT, Speed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +49,7 @@ class SegmentationObjective:
         deadline: seconds a trial may take, None for no limit.
         hung: seconds without a sign of life from the trial's process after which it is killed, None for no limit.
         value: which evaluation's masks are kept, "last" or "best".
+        speeds: what is done for speed on a device, by its name; nothing on those that are missing.
         pictured: validation images whose predicted masks every trial keeps, relative to the image folder, with suffix.
     """
 
@@ -63,6 +67,7 @@ class SegmentationObjective:
     hung: float | None = None
     value: str = "last"
     pictured: tuple[str, ...] = ()
+    speeds: Mapping[str, Speed] = field(default_factory=dict)
     _bases: dict[str, BaseConfig] = field(default_factory=dict, repr=False)
 
     def settings(self, params: Mapping[str, Value]) -> TrialSettings:
@@ -102,12 +107,14 @@ class SegmentationObjective:
         folder = self.trial_folder(order.number)
         try:
             settings = self.settings(order.params)
-            self._lay_out(order, settings, folder)
+            cfg = self._config(settings, order.seed)
+            _lay_out(order, cfg, folder)
         except InputError as error:
             return Outcome(ending=Ending.FAILED, cause=Cause.ERROR, message=str(error), folder=folder.path)
         except OSError as error:
             cause, message = name_os_error(error)
             return Outcome(ending=Ending.FAILED, cause=cause, message=message, folder=folder.path)
+        speed = fitting(self.speeds.get(order.device, EXACT), cfg, by_present_names({**self.fixed, **order.params}))
         plan = TrialPlan(
             folder=folder,
             settings=settings,
@@ -118,16 +125,19 @@ class SegmentationObjective:
             value=self.value,
             pictured=frozenset(self.pictured),
             heads=shared_folder(),
+            speed=speed,
             imports=tuple(self.base_config(settings).imports),
         )
-        return TrialProcess(plan, watch, self.deadline, self.hung).run()
+        outcome = TrialProcess(plan, watch, self.deadline, self.hung).run()
+        return replace(outcome, speed=speed) if settings.written.get("speed") == AUTOMATIC else outcome
 
-    def _lay_out(self, order: TrialOrder, settings: TrialSettings, folder: TrialFolder) -> None:
-        """The trial's folder with its config; what a killed process left half written goes."""
-        if order.resume:
-            remove_unfinished(folder.path)
-        else:
-            shutil.rmtree(folder.path, ignore_errors=True)
-        folder.path.mkdir(parents=True, exist_ok=True)
-        header = [f"trial {order.number}, seed {order.seed}", *(f"{k} = {v!r}" for k, v in order.params.items())]
-        write_config(self._config(settings, order.seed), folder.config, "\n".join(header))
+
+def _lay_out(order: TrialOrder, cfg: dict[str, Any], folder: TrialFolder) -> None:
+    """The trial's folder with its config; what a killed process left half written goes."""
+    if order.resume:
+        remove_unfinished(folder.path)
+    else:
+        shutil.rmtree(folder.path, ignore_errors=True)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    header = [f"trial {order.number}, seed {order.seed}", *(f"{k} = {v!r}" for k, v in order.params.items())]
+    write_config(cfg, folder.config, "\n".join(header))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mmtuna.spaces.parameter import Params
+from mmtuna.spaces.speed import Speed
 from mmtuna.spaces.trials import Cause as Cause
 
 
@@ -55,7 +56,10 @@ class TrialOrder:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """The end of one training. `cause` and `message` are set where it failed; `folder` holds its files."""
+    """The end of one training. `cause` and `message` are set where it failed; `folder` holds its files.
+
+    `speed` is what was done for speed, where the study lets that be chosen.
+    """
 
     ending: Ending
     curve: tuple[Evaluation, ...] = ()
@@ -64,6 +68,7 @@ class Outcome:
     cause: Cause | None = None
     message: str = ""
     folder: Path | None = None
+    speed: Speed | None = None
 
 
 class Watch(Protocol):

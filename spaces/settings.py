@@ -8,11 +8,12 @@ paper's. "notebooks" cites the authors' public notebooks and logs (github.com/no
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Categorical, Float, Int, Parameter, Value
+from mmtuna.spaces.speed import AUTOMATIC, EXACTLY
 
 DECODERS = ("fcn", "pspnet", "deeplabv3")
 LOSSES = ("cross_entropy", "dice", "focal", "ce_dice", "ce_tversky", "lovasz", "ce_lovasz")
@@ -203,6 +204,12 @@ _ALL = (
         source="notebooks: float32",
     ),
     Setting(
+        allowed=_choice("speed", EXACTLY, AUTOMATIC),
+        default=EXACTLY,
+        meaning="exact trains bit for bit as stock MMSegmentation; auto takes what is faster on this machine (below)",
+        source="ours: exact is the paper",
+    ),
+    Setting(
         allowed=Int(name="loader_workers", low=0, high=64),
         default=0,
         meaning="processes that load images beside the training; 0 loads in the training process",
@@ -213,6 +220,8 @@ _ALL = (
 SETTINGS: Mapping[str, Setting] = {setting.name: setting for setting in _ALL}
 DEFAULTS: Mapping[str, Value] = {name: setting.default for name, setting in SETTINGS.items()}
 UNET_ONLY = ("decoder", "base_channels")
+NEVER_SAMPLED = ("speed",)
+"""Settings that all trials of a study have in common."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,6 +255,13 @@ def check_settings(values: Mapping[str, object], where: str) -> None:
         allowed = (SETTINGS.get(name) or FORMER[name]).allowed
         if not allowed.contains(value):
             raise InputError(f"{where}: {name} = {value!r} is not allowed; it takes {_range(allowed)}")
+
+
+def check_sampled(names: Iterable[str], where: str) -> None:
+    """Raises InputError for a setting that trials of one study cannot differ in."""
+    for name in NEVER_SAMPLED:
+        if name in names:
+            raise InputError(f"{where}: {name} is the same in all trials of a study; set it in [train]")
 
 
 def check_one_name(values: Mapping[str, object], where: str) -> None:

@@ -16,6 +16,7 @@ from mmtuna.spaces.effects import without_idle
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Params
 from mmtuna.spaces.settings import DEFAULTS
+from mmtuna.spaces.speed import Speed
 from mmtuna.spaces.trials import Cause
 from mmtuna.studies.attributes import (
     BEST_METRICS,
@@ -28,6 +29,8 @@ from mmtuna.studies.attributes import (
     REPLICATE,
     SEED,
     SPEC,
+    SPEED,
+    SPEED_ON,
     TABLE2,
 )
 from mmtuna.studies.leases import End
@@ -52,6 +55,18 @@ def evaluation_attrs(*, metrics: Metrics, best_metrics: Metrics, curve: Sequence
 def cost_attrs(*, seconds: float, iterations: int) -> Attrs:
     """What the trial took: seconds of its device (its share of a shared one) and training iterations."""
     return {COST: {"seconds": seconds, "iterations": iterations}}
+
+
+def speed_attrs(speed: Speed) -> Attrs:
+    """What was done for speed in the trial."""
+    return {SPEED: speed.kept()}
+
+
+def speeds(study: optuna.Study) -> dict[str, str]:
+    """By kind of device, in words, what the study's trials do for speed; empty where they do nothing."""
+    attrs = study.user_attrs
+    kept = {name.removeprefix(SPEED_ON): _speed(value) for name, value in attrs.items() if name.startswith(SPEED_ON)}
+    return {kind: str(Speed.of(value)) for kind, value in sorted(kept.items()) if value is not None}
 
 
 def folder_attrs(folder: str) -> Attrs:
@@ -94,6 +109,8 @@ class TrialRow:
     seconds: float | None = None
     iterations: int | None = None
     folder: str | None = None
+    speed: dict[str, Any] | None = None
+    """What was done for speed, in a study that lets it be chosen (`mmtuna.spaces.speed.Speed`)."""
     started: str | None = None
     ended: str | None = None
     damaged: tuple[str, ...] = ()
@@ -150,6 +167,7 @@ def row(trial: FrozenTrial, shared: Params | None = None) -> TrialRow:
         seconds=cost.get("seconds"),
         iterations=cost.get("iterations"),
         folder=attr(FOLDER, _text),
+        speed=attr(SPEED, _speed),
         started=trial.datetime_start.isoformat() if trial.datetime_start else None,
         ended=trial.datetime_complete.isoformat() if trial.datetime_complete else None,
         damaged=tuple(damaged),
@@ -158,6 +176,13 @@ def row(trial: FrozenTrial, shared: Params | None = None) -> TrialRow:
 
 def _text(found: object) -> str | None:
     return found if isinstance(found, str) else None
+
+
+def _speed(found: object) -> dict[str, Any] | None:
+    try:
+        return Speed.of(dict(found)).kept() if isinstance(found, Mapping) else None
+    except InputError:
+        return None
 
 
 def _whole(found: object) -> int | None:

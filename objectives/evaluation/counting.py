@@ -27,6 +27,7 @@ class CountingIoUMetric(IoUMetric):  # type: ignore[misc]
     masks: dict[str, Any]
     pictured: frozenset[str] = frozenset()
     top: Path = Path()
+    results: list[Any]
     _paths: list[str]
 
     @staticmethod
@@ -98,8 +99,11 @@ def counting_metric(runner: Runner) -> CountingIoUMetric:
 def _count(values: torch.Tensor, size: int) -> torch.Tensor:
     """How often each of 0, 1, ... occurs in `values`, which are less than `size`; (size,) int64 on their device."""
     values = values.flatten()
-    if values.is_cuda:  # torch.bincount asks a GPU for the largest value, and waits for the answer
-        return torch.zeros(size, dtype=torch.int64, device=values.device).scatter_add_(
-            0, values, torch.ones_like(values)
-        )
-    return torch.bincount(values, minlength=size)
+    # torch.bincount asks a GPU for the largest value, and waits for the answer.
+    return count_by_scatter(values, size) if values.is_cuda else torch.bincount(values, minlength=size)
+
+
+def count_by_scatter(values: torch.Tensor, size: int) -> torch.Tensor:
+    """The same of one dimension, of which a GPU need not be waited for."""
+    counts = torch.zeros(size, dtype=torch.int64, device=values.device)
+    return counts.scatter_add_(0, values, torch.ones_like(values))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mmtuna.objectives.config.settings import TrialSettings
 from mmtuna.objectives.trial_files import TrialFolder
+from mmtuna.spaces.speed import EXACT, Speed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,5 +32,7 @@ class TrialPlan:
     """Validation images whose masks are kept, by name relative to the image folder, with suffix."""
     heads: Path | None = None
     """Folder in which the trials of this machine share what the heads of their data pipelines give; None for none."""
+    speed: Speed = EXACT
+    """What is done for speed beside what config.py says."""
     imports: tuple[str, ...] = ()
     """Modules of the person's own that the config may import; only with a base that they trust."""

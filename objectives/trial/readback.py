@@ -13,9 +13,11 @@ from typing import Any
 from mmtuna.objectives.config.dotted import get_key
 from mmtuna.objectives.config.settings import TrialSettings
 from mmtuna.objectives.insides import starting_checkpoint
+from mmtuna.objectives.trial import pace
 from mmtuna.spaces.effects import without_idle
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.settings import NO_CROP
+from mmtuna.spaces.speed import EXACT, Speed
 
 _HEADS = {"FCNHead": "fcn", "PSPHead": "pspnet", "ASPPHead": "deeplabv3"}
 _LOSSES = {
@@ -35,13 +37,17 @@ class MismatchError(RuntimeError):
     """A setting of the trial is not what the Runner was built with."""
 
 
-def check_readback(runner: Any, settings: TrialSettings, *, resumed: bool = False) -> None:
+def check_readback(runner: Any, settings: TrialSettings, speed: Speed = EXACT, *, resumed: bool = False) -> None:
     """Raises MismatchError naming every setting whose value in the built Runner is not the trial's.
 
-    `runner` is an mmengine Runner whose training has begun; one that is `resumed` starts from its own checkpoint.
+    `runner` is an mmengine Runner whose training has begun, built with `speed`, which is looked for likewise; one that
+    is `resumed` starts from its own checkpoint.
     """
     observed = observe(runner)
     wanted = _comparable(settings.effective, runner.train_loop.max_iters)
+    if speed != EXACT:
+        observed |= pace.observed(runner)
+        wanted |= speed.kept()
     if resumed:
         wanted.pop("initial_weights", None)
     wrong = []
@@ -66,7 +72,8 @@ def _comparable(settings: Mapping[str, Any], max_iters: int) -> dict[str, Any]:
     Where the settings name no optimizer, the one rate among them is that of the base's own.
     """
     wanted: dict[str, Any] = without_idle(settings)
-    wanted.pop("loader_workers", None)
+    for name in ("loader_workers", "speed"):  # these change no figure of a training
+        wanted.pop(name, None)
     for rate in ("lr_sgd", "lr_adam"):
         if rate in wanted:
             wanted["lr"] = wanted.pop(rate)

@@ -7,6 +7,7 @@ here talks to the worker through a `Channel` and knows neither Optuna nor a data
 from __future__ import annotations
 
 import contextlib
+import copy
 import ctypes
 import io
 import math
@@ -52,11 +53,13 @@ from mmtuna.objectives.trial.focal import repair_focal_loss
 from mmtuna.objectives.trial.heads import share_heads
 from mmtuna.objectives.trial.loader_deaths import error_of
 from mmtuna.objectives.trial.open_files import allow_all_open_files
+from mmtuna.objectives.trial.pace import set_in_config, set_in_model
 from mmtuna.objectives.trial.plan import TrialPlan
 from mmtuna.objectives.trial.readback import check_readback
 from mmtuna.objectives.trial.registered import admit
 from mmtuna.objectives.trial.resuming import KEY, random_state, remembered, restore_before_the_next_batch
 from mmtuna.spaces.files import whole_file
+from mmtuna.spaces.speed import EXACT, Speed
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
@@ -97,7 +100,7 @@ class TrialHook(Hook):  # type: ignore[misc]
     def before_train(self, runner: Runner) -> None:
         if self.before:
             restore_before_the_next_batch(runner, self.before["random"])
-        check_readback(runner, self.plan.settings, resumed=self.before is not None)
+        check_readback(runner, self.plan.settings, self.plan.speed, resumed=self.before is not None)
         if self.plan.heads is not None:
             share_heads(runner, self.plan.heads)
         counting_metric(runner).pictured = self.plan.pictured
@@ -257,23 +260,30 @@ def _require_gpu(visible: str) -> None:
         )
 
 
-def build_runner(cfg: Mapping[str, Any], imports: Sequence[str], where: str, **own: str) -> Runner:
+def build_runner(
+    cfg: Mapping[str, Any], imports: Sequence[str], where: str, speed: Speed = EXACT, **own: str
+) -> Runner:
     """The Runner of a stock config, evaluated by counts, with no hook that saves or draws.
 
     Args:
         imports: the modules of the person's own that the config may import.
         where: whose config it is, for messages.
+        speed: what is done for speed beside the config.
         own: what is no part of a trial's config: work_dir, experiment_name.
 
     Raises InputError for names that are not registered.
     """
     admit(cfg, where, imports)
+    built = copy.deepcopy({**cfg, **own})
+    set_in_config(built, speed)
     # MMEngine writes it out at every start and with every checkpoint; yapf's layout took a sixth of a short trial.
-    config = Config({**cfg, **own}, format_python_code=False)
+    config = Config(built, format_python_code=False)
     config.val_evaluator.type = "CountingIoUMetric"
     config.default_hooks.checkpoint = None  # TrialHook saves under fixed names, whole or not at all
     config.default_hooks.pop("visualization", None)
-    return Runner.from_cfg(config)
+    runner = Runner.from_cfg(config)
+    set_in_model(runner.model, speed)
+    return runner
 
 
 def _runner_of(plan: TrialPlan, *, resume: bool) -> Runner:
@@ -283,4 +293,4 @@ def _runner_of(plan: TrialPlan, *, resume: bool) -> Runner:
         cfg |= {"load_from": str(folder.last), "resume": True}
         take_out(cfg["model"])  # its own checkpoint holds all
     names = {"work_dir": str(folder.work), "experiment_name": folder.path.name}
-    return build_runner(cfg, plan.imports, str(folder.config), **names)
+    return build_runner(cfg, plan.imports, str(folder.config), plan.speed, **names)

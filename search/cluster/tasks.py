@@ -28,12 +28,15 @@ from mmtuna.search.quiet import quiet_optuna
 from mmtuna.search.versions import versions
 from mmtuna.search.work import checks
 from mmtuna.search.work.data import open_dataset
+from mmtuna.search.work.pace import at_speed
 from mmtuna.search.work.preparation import prepare, reopen
 from mmtuna.search.work.progress import Board
 from mmtuna.search.work.running import begin, make_worker, open_to_work
 from mmtuna.search.work.worker import Slot
 from mmtuna.spaces.errors import InputError
+from mmtuna.studies.begun import space_of
 from mmtuna.studies.spec.study_spec import STORAGE_VARIABLE, StudySpec
+from mmtuna.studies.storage.opening import study_lock
 from mmtuna.studies.storage.outages import DiskFullError, StorageLostError, through_outages
 from mmtuna.studies.storage.postgres import without_password
 
@@ -200,7 +203,10 @@ def _open(order_text: str) -> _Place:
     spec = order.study_spec()
     ready = reopen(spec)
     study = order.patiently(lambda: open_to_work(spec, ready.fingerprints()))
-    return _Place(order, spec, study, ready.objective())
+    slot = Slot(0, order.device, order.threads)
+    lock, space = study_lock(spec.study.storage, spec.study.name), space_of(study, spec)
+    objective = order.patiently(lambda: at_speed(ready.objective(), study, lock, space, [slot], lambda _: None))
+    return _Place(order, spec, study, objective)
 
 
 def _train_one(place: _Place, console: Console) -> dict[str, Any]:

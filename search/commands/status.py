@@ -49,6 +49,8 @@ def print_status(document: dict[str, Any]) -> None:
         print(f"  {named_trials(document['damaged'])}: {left}")
     for cause, count in document["causes"].items():
         print(f"  {count} ended by: {cause}")
+    for kind, speed in document["speeds"].items():
+        print(f"speed on {kind}: {speed}")
     for worker in document["workers"]:
         training = ", ".join(str(number) for number in worker["trials"][:_SHOWN_TRIALS])
         more = f" and {len(worker['trials']) - _SHOWN_TRIALS} more" if len(worker["trials"]) > _SHOWN_TRIALS else ""

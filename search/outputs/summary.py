@@ -65,6 +65,7 @@ def standing(spec: StudySpec, study: optuna.Study) -> dict[str, Any]:
     """`summary` with every trial, and what `progress` tells, as JSON data that `mmtuna replay` can play."""
     entries = results.rows(study)
     document = summary(spec, study) | progress(entries, crew_of(study), spec.study.trials)
+    document["speeds"] = results.speeds(study)
     document["damaged"] = [entry.number for entry in entries if entry.damaged]
     return document | {"trials": [asdict(entry) for entry in entries]}
 

@@ -58,6 +58,8 @@ def conclude(leases: Leases, lease: Lease, outcome: Outcome, scoring: Scoring, f
 def end_of(outcome: Outcome, scoring: Scoring, folder: Path) -> End:
     """The state, value and attributes that a trial gets from its outcome."""
     attrs = results.cost_attrs(seconds=outcome.seconds, iterations=outcome.iterations)
+    if outcome.speed is not None:
+        attrs |= results.speed_attrs(outcome.speed)
     if outcome.folder is not None:
         attrs |= results.folder_attrs(str(outcome.folder.relative_to(folder)))
     if outcome.curve:

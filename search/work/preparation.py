@@ -155,7 +155,7 @@ def prepare(
     space, moved = space_for(spec)
     ready = Preparation(spec=spec, space=space, own_params=own_params, notes=newer_than_tested())
     ready.notes += [moved] if moved is not None else []
-    ready.notes += _former_names(spec)
+    ready.notes += _former_names(spec, space)
     steps: list[Callable[[], None]] = [
         lambda: _require_parameters(ready),
         lambda: _read_data(ready, on_file),
@@ -383,7 +383,7 @@ def _precision_place(ready: Preparation) -> str:
     return "[model] base has the AmpOptimWrapper"
 
 
-def _former_names(spec: StudySpec) -> list[str]:
+def _former_names(spec: StudySpec, space: SearchSpace) -> list[str]:
     """A note for each setting that the spec calls by a name of before; both stay a setting's name for its study."""
     notes = []
     for name, former in FORMER.items():
@@ -392,7 +392,7 @@ def _former_names(spec: StudySpec) -> list[str]:
                 f"[train] {name}: is called {former.now} now; {former.now} = "
                 f"{json.dumps(former.values[spec.train[name]])} says the same"
             )
-        elif name in spec.search_space():
+        elif name in space:
             choices = json.dumps(list(former.values.values()))
             notes.append(
                 f"[space.params.{name}]: is called {former.now} now; this study goes on as it is, and a new one "

@@ -28,6 +28,7 @@ from mmtuna.search.trials.retention import Retention
 from mmtuna.search.trials.showing import Showing
 from mmtuna.search.trials.uploads import Uploads
 from mmtuna.search.work import memory
+from mmtuna.search.work.pace import at_speed
 from mmtuna.search.work.preparation import Preparation, try_combinations
 from mmtuna.search.work.progress import Board, watched_preparation
 from mmtuna.search.work.signals import on_signals
@@ -84,7 +85,15 @@ def run_study(
     study = begin(spec, ready, replicates)
     places = make_slots(ready.devices, resources.trials_per_device, cores(), resources.threads, slots)
     budget = trials or spec.study.trials if replicates is None else None
-    work(spec, study, ready.objective(), places, console, budget, heed_signals=heed_signals)
+    objective = at_speed(
+        ready.objective(),
+        study,
+        study_lock(spec.study.storage, spec.study.name),
+        space_of(study, spec),
+        places,
+        lambda text: _tell(text, console),
+    )
+    work(spec, study, objective, places, console, budget, heed_signals=heed_signals)
     if replicates is not None:
         _tell_failed_rows(spec, study, replicates)
     return study

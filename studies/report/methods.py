@@ -6,6 +6,7 @@ from collections import Counter
 
 import optuna
 
+from mmtuna.spaces.speed import Speed
 from mmtuna.studies.report.facts import Reading, value_of
 from mmtuna.studies.report.wording import count, hours, listed, size_of, value_text
 
@@ -17,6 +18,7 @@ def methods_paragraph(reading: Reading) -> str:
         _trials(reading),
         _damage(reading),
         _seeds(reading),
+        _speed(reading),
         _cost(reading),
         _data(reading),
         _metric(reading),
@@ -84,6 +86,11 @@ def _seeds(reading: Reading) -> str:
             else "No set of params completed with more than one seed, so the spread between seeds is unknown."
         )
     return " ".join(parts)
+
+
+def _speed(reading: Reading) -> str:
+    ways = dict.fromkeys(str(Speed.of(row.speed)) for row in reading.rows if row.speed)
+    return f"For speed, trainings differed from stock MMSegmentation in {'; or '.join(ways)}." if ways else ""
 
 
 def _cost(reading: Reading) -> str:

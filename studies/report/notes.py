@@ -10,6 +10,7 @@ import optuna
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Parameter
 from mmtuna.spaces.search_space import SearchSpace
+from mmtuna.spaces.speed import Speed
 from mmtuna.spaces.table2 import TABLE2, Row
 from mmtuna.studies.ledger import ending
 from mmtuna.studies.report.facts import Reading, value_of
@@ -105,6 +106,8 @@ def _headline(row: TrialRow, metric: str) -> str:
         figures.append(f"{duration(row.seconds)} of its device")
     if row.iterations is not None:
         figures.append(f"{row.iterations:,} iterations")
+    if row.speed is not None:
+        figures.append(f"speed: {plain(str(Speed.of(row.speed)))}")
     figures.append(f"seed {plain(row.seed if row.seed is not None else 'unknown')}")
     figures.append("first training of its params" if row.replicate == 0 else f"replicate {row.replicate} of its params")
     return f"**{how.capitalize()}**: {', '.join(figures)}."

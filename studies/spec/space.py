@@ -12,7 +12,7 @@ from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Categorical, Float, Int, Parameter, Value, parameter
 from mmtuna.spaces.presets import preset
 from mmtuna.spaces.search_space import SearchSpace
-from mmtuna.spaces.settings import DEFAULTS, SETTINGS, UNET_ONLY, check_one_name, check_settings
+from mmtuna.spaces.settings import DEFAULTS, SETTINGS, UNET_ONLY, check_one_name, check_sampled, check_settings
 from mmtuna.studies.spec.tables import SpaceTable
 
 
@@ -101,6 +101,7 @@ def _check_start(params: Mapping[str, Any], space: SearchSpace) -> None:
 
 def _own_parameter(name: str, fields: Mapping[str, Any]) -> Parameter:
     where = f"[space.params.{name}]"
+    check_sampled((name,), where)
     if "." not in name and fields and all(isinstance(value, dict) for value in fields.values()):
         raise InputError(f'{where} holds tables; write a dotted config key in quotes: [space.params."{name}.KEY"]')
     when = fields.get("when", {})

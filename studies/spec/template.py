@@ -63,6 +63,7 @@ _TRAIN = """\
 _TRAIN_EXAMPLES = """\
 # evaluations = 5
 # precision = "fp16"  # needs a GPU
+# speed = "auto"  # what is faster on this machine; "exact" trains bit for bit as stock MMSegmentation
 # "model.auxiliary_head.dropout_ratio" = 0.2
 """
 

@@ -71,6 +71,25 @@ def test_imports_within_it_do_not_look_for_a_gpu() -> None:
     assert done.stdout == "cpu\n", f"torch.cuda.is_available: {MOVED}\n{done.stderr}"
 
 
+def test_mixed_precision_can_be_built_on_a_cpu(torch: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    import mmengine.optim.optimizer.amp_optimizer_wrapper as amp
+    from mmengine.optim import AmpOptimWrapper
+
+    if torch.cuda.is_available():
+        pytest.skip("says what happens without a GPU")
+    weight = torch.nn.Parameter(torch.ones(1))
+    optimizer = torch.optim.SGD([weight], lr=0.5)
+    monkeypatch.setattr(amp, "is_cuda_available", amp.is_cuda_available)  # puts it back after the test
+    with pytest.raises(AssertionError, match="only available training"):
+        AmpOptimWrapper(optimizer=optimizer, dtype="bfloat16")
+    insides.amp_without_a_gpu()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "torch.cuda.amp.GradScaler is enabled|.*CUDA is not available", UserWarning)
+        wrapper = AmpOptimWrapper(optimizer=optimizer, dtype="bfloat16")
+    wrapper.update_params((2 * weight).sum())
+    assert weight.item() == 0.0, f"AmpOptimWrapper: {MOVED}"
+
+
 class Dying:
     def __len__(self) -> int:
         return 1

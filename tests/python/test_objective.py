@@ -18,7 +18,9 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
 import mmtuna
+from mmtuna.objectives.trial.choosing import device_name
 from mmtuna.objectives.trial_files import TrialFolder
+from mmtuna.studies.attributes import SPEED, SPEED_ON
 from mmtuna.studies.leases.crew import crew_of
 from tests.postgres import PostgresServer
 from tests.python.conftest import TRAIN
@@ -80,6 +82,17 @@ def test_what_it_trains_is_what_run_trains(make_spec: MakeSpec, tmp_path: Path) 
     assert configs[0].replace(str(spec.study.folder), "X") == configs[1].replace(str(other.study.folder), "X")
 
 
+def test_what_is_faster_is_measured_once_a_study(make_spec: MakeSpec) -> None:
+    study = new_study()
+    study.optimize(mmtuna.Objective(make_spec(train={"speed": "auto"}), slots=2), n_trials=2, n_jobs=2)
+    ((name, kept),) = [entry for entry in study.user_attrs.items() if entry[0].startswith(SPEED_ON)]
+    assert name == SPEED_ON + device_name("")
+    assert [trial.user_attrs[SPEED] for trial in study.trials] == [kept, kept]
+    study.set_user_attr(name, {"fused": True})  # as another process would have found it
+    study.optimize(mmtuna.Objective(make_spec(train={"speed": "auto"})), n_trials=1)
+    assert study.trials[-1].user_attrs[SPEED] == {"fused": True}
+
+
 def test_a_pruner_of_ones_own_prunes(make_spec: MakeSpec) -> None:
     study = new_study(pruner=StopsAt(50))
     study.optimize(mmtuna.Objective(make_spec()), n_trials=1)
@@ -122,6 +135,7 @@ def test_params_come_from_a_function_dotted_keys_included(make_spec: MakeSpec) -
     ("given", "words"),
     [
         ({"optimizer": "SGD"}, "suggest gives optimizer, which [train] fixes; remove it from one of the two"),
+        ({"speed": "auto"}, "suggest: speed is the same in all trials of a study; set it in [train]"),
         ({"los": "dice"}, "suggest: los is no setting; did you mean loss?"),
         ({"crop": 5}, "suggest: crop = 5 is not allowed; it takes 'none' or a whole number from 16 to 8192"),
     ],

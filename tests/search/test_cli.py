@@ -95,7 +95,12 @@ def test_every_example_of_a_new_spec_may_be_uncommented(tmp_path: Path, phantom:
     text = (tmp_path / "study.toml").read_text().replace('pretrained = "auto"', 'pretrained = "none"')
     examples = re.compile(r"^# (?=\[space\.params|[a-z_]+ = |\")", re.MULTILINE)
     spec = StudySpec.parse(examples.sub("", text), tmp_path / "study.toml")
-    assert spec.train == {"evaluations": 5, "precision": "fp16", "model.auxiliary_head.dropout_ratio": 0.2}
+    assert spec.train == {
+        "evaluations": 5,
+        "precision": "fp16",
+        "speed": "auto",
+        "model.auxiliary_head.dropout_ratio": 0.2,
+    }
     assert {"lr_sgd", "model.decode_head.dropout_ratio"} <= set(spec.search_space().names)
     assert spec.resources.deadline == 3600
     ready = reopen(spec)

@@ -11,7 +11,7 @@ import pytest
 from mmtuna.objectives.config.effective import effective
 from mmtuna.objectives.data.dataset import Dataset
 from mmtuna.spaces.parameter import Value
-from mmtuna.spaces.settings import DEFAULTS, SETTINGS
+from mmtuna.spaces.settings import DEFAULTS, FORMER, SETTINGS
 from tests.objectives.configs import AUX, BASES, CE, CROPPED, DICE, HEAD, LOVASZ, TRAIN, TVERSKY, at, build, kinds
 
 
@@ -49,6 +49,7 @@ def test_what_a_config_holds_twice_is_no_shared_object(phantom: Dataset) -> None
 
 
 # (settings beside CROPPED) -> {path: value}: these paths change, and no other.
+MIXED = {"optim_wrapper.type": "AmpOptimWrapper", "optim_wrapper.loss_scale": "dynamic"}
 EDITS: list[tuple[dict[str, Value], dict[str, Any]]] = [
     (
         {"base_channels": 32},
@@ -116,10 +117,11 @@ EDITS: list[tuple[dict[str, Value], dict[str, Any]]] = [
     ({"inference": "whole"}, {"model.test_cfg.mode": "whole"}),
     ({"window": 128}, {"model.test_cfg.crop_size": (128, 128)}),
     ({"stride": 85}, {"model.test_cfg.stride": (85, 85)}),
-    ({"precision": "fp16"}, {"optim_wrapper.type": "AmpOptimWrapper", "optim_wrapper.dtype": "float16"}),
-    ({"precision": "bf16"}, {"optim_wrapper.type": "AmpOptimWrapper", "optim_wrapper.dtype": "bfloat16"}),
-    ({"amp": True}, {"optim_wrapper.type": "AmpOptimWrapper", "optim_wrapper.loss_scale": "dynamic"}),
-    ({"amp": False}, {"optim_wrapper.type": "OptimWrapper"}),
+    ({"precision": "fp16"}, MIXED | {"optim_wrapper.dtype": "float16"}),
+    ({"precision": "bf16"}, MIXED | {"optim_wrapper.dtype": "bfloat16"}),
+    ({"speed": "auto"}, {}),  # stands in no config
+    ({"amp": True}, MIXED | {"optim_wrapper.dtype": "float16"}),
+    ({"amp": False}, {}),
     ({"model.decode_head.dropout_ratio": 0.3}, {"model.decode_head.dropout_ratio": 0.3}),
     ({"env_cfg.cudnn_benchmark": False}, {"env_cfg.cudnn_benchmark": False}),
 ]
@@ -141,7 +143,7 @@ def test_each_setting_edits_its_keys_and_no_other(
 def test_the_table_of_edits_names_every_setting() -> None:
     elsewhere = {"decoder", "optimizer", "rotation", "photometric", "size_scale", "iteration_scale", "loader_workers"}
     named = {name for settings, _ in EDITS for name in settings if "." not in name}
-    assert named | elsewhere == set(SETTINGS)
+    assert named | elsewhere == set(SETTINGS) | set(FORMER)
 
 
 @pytest.mark.parametrize(

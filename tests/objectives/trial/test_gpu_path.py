@@ -155,3 +155,11 @@ def test_counts_are_exact_beyond_what_float32_holds(torch: ModuleType) -> None:
     theirs = IoUMetric.intersect_and_union(predicted, labels, 4, 255)
     for ours, other in zip(CountingIoUMetric.intersect_and_union(predicted, labels, 4, 255), theirs, strict=True):
         assert ours.tolist() == other.tolist()
+
+
+def test_a_gpu_counts_as_a_cpu_does(torch: ModuleType) -> None:
+    from mmtuna.objectives.evaluation.counting import count_by_scatter
+
+    values = torch.randint(0, 7, (5000,), generator=torch.Generator().manual_seed(1))
+    assert count_by_scatter(values, 9).tolist() == torch.bincount(values, minlength=9).tolist()
+    assert count_by_scatter(values[:0], 2).tolist() == [0, 0]

@@ -60,6 +60,29 @@ def test_a_study_that_was_begun_under_a_settings_former_name_trains_on(write_spe
     assert [trial["state"] for trial in status(spec)["trials"]] == ["COMPLETE"] * 2
 
 
+def test_what_is_faster_is_measured_once_and_stays_the_studys(write_spec: WriteSpec) -> None:
+    spec = write_spec(train='speed = "auto"')
+    first = mmtuna("run", spec, "--trials", "1")
+    assert (first.returncode, first.stderr) == (0, "")
+    assert first.stdout.count("measures what is faster on") == 1
+    more = mmtuna("run", spec, "--trials", "2")
+    assert (more.returncode, more.stderr) == (0, "")
+    assert "measures" not in more.stdout
+    found = status(spec)
+    ((kind, speed),) = found["speeds"].items()
+    assert f"note: speed on {kind}: {speed}" in first.stdout
+    assert f"note: speed on {kind}: {speed}" in more.stdout
+    assert f"\nspeed on {kind}: {speed}\n" in mmtuna("status", spec).stdout
+    kept = [trial["speed"] for trial in found["trials"]]
+    assert kept[0] is not None
+    assert kept == [kept[0]] * 2
+
+    write_spec()
+    exact = mmtuna("run", spec, "--trials", "3")
+    assert exact.returncode == 2
+    assert "train.speed was auto and is absent; its trials would not compare" in exact.stderr
+
+
 def test_several_runs_may_begin_one_study_at_once(write_spec: WriteSpec) -> None:
     """As deploy/worker.sbatch and deploy/kubernetes.yaml do."""
     spec = write_spec()

@@ -167,6 +167,11 @@ def test_own_parameters_override_and_add(spec_of: Make) -> None:
     [
         ('preset = "papre"', "", "[space] preset = \"papre\" is wrong: Input should be 'paper' or 'extended'"),
         ('drop = ["crop"]', "", "[space] drop = ['crop'] without a preset"),
+        (
+            '[space.params.speed]\nchoices = ["exact", "auto"]',
+            "",
+            "[space.params.speed]: speed is the same in all trials of a study; set it in [train]",
+        ),
         ('preset = "paper"\ndrop = ["corp"]', "", "[space] drop: preset paper has no corp; did you mean crop?"),
         ('preset = "paper"', "crop = 192", '[train] crop is fixed and [space] samples it too; add drop = ["crop"]'),
         ("[space.params.crop]\nchoices = [64]", "crop = 64", "remove [space.params.crop], or remove it from [train]"),
