@@ -12,7 +12,7 @@ import threading
 import weakref
 from bisect import insort
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 
@@ -79,18 +79,22 @@ class Standing:
     def look(self, *, begun: bool = False, anew: bool = False, locked: bool = True) -> Look:
         """Takes note of trials that ended, and of others as `WorkerStorage.look` does."""
         storage = self._storage()
-        with self._lock:
-            if isinstance(storage, WorkerStorage):
-                look = storage.look(self._study_id, begun=begun, anew=anew, locked=locked)
-                changes = storage.changes(self._study_id, self._read)
-            else:
-                assert storage is not None  # the study has it
-                self._forget()
-                look, changes = Look(), storage.get_all_trials(self._study_id, deepcopy=False)
-            for trial in changes:
-                self._note(trial)
-            self._read += len(changes)
+        if isinstance(storage, WorkerStorage):
+            # Not under the lock, which who holds the study's wants as well: this may wait for a connection.
+            look = storage.look(self._study_id, begun=begun, anew=anew, locked=locked)
+            with self._lock:
+                self._take(storage.changes(self._study_id, self._read))
             return look
+        assert storage is not None  # the study has it
+        with self._lock:
+            self._forget()
+            self._take(storage.get_all_trials(self._study_id, deepcopy=False))
+        return Look()
+
+    def _take(self, changes: Sequence[FrozenTrial]) -> None:
+        for trial in changes:
+            self._note(trial)
+        self._read += len(changes)
 
     def _note(self, trial: FrozenTrial) -> None:
         number, key = trial.number, params_key(params_of(trial))

@@ -228,8 +228,8 @@ def ask(
     # Before the lock, which many wait for: what has happened since is little.
     standing_of(study).look(begun=True, locked=False)
     try:
-        with lock as held:
-            found = _ask(study, space, seed, trials, leases)
+        with lock as held, worker_storage(study).reads_on(held.connection):
+            found = _ask(study, space, seed, trials, leases, held.connection)
             if isinstance(found, Budget):
                 return found
             lease = _store(study, found, leases, held.connection)
@@ -275,12 +275,17 @@ def _require_stored(study: optuna.Study, trial: optuna.Trial) -> None:
 
 
 def _ask(
-    study: optuna.Study, space: SearchSpace, first_seed: int, trials: int | None, leases: Leases | None
+    study: optuna.Study,
+    space: SearchSpace,
+    first_seed: int,
+    trials: int | None,
+    leases: Leases | None,
+    connection: sqlalchemy.Connection | None,
 ) -> Claim | Budget:
     standing = standing_of(study)
     look = standing.look(begun=True)
     budget = _budget(study, standing, look, trials)
-    if leases is not None and leases.look_around(look.running, at_once=budget is not None):
+    if leases is not None and leases.look_around(look.running, at_once=budget is not None, connection=connection):
         look = standing.look(begun=True)
         budget = _budget(study, standing, look, trials)
     if budget is not None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import sys
 import tempfile
@@ -45,17 +46,19 @@ def main() -> None:
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with tempfile.TemporaryDirectory(prefix="crowd") as folder, PostgresServer(max_connections=600) as server:
-        found = crowd(server.create("crowd"), Path(folder), options)
+        found = crowd(server, Path(folder), options)
     command = " ".join(["python", *sys.argv])
     document = {"command": command, "machine": machine(), "versions": versions(), **found}
     options.out.write_text(json.dumps(document, indent=1) + "\n")
     print(json.dumps(document, indent=1))
 
 
-def crowd(url: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+def crowd(server: PostgresServer, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """What the crowd did: `utilisation` is the share of all slots' time, first claims included, that was training."""
+    url = server.create("crowd")
     study, _ = our_study(url, folder)
     fill(study, SPACE, options.before)
+    served = _cpu_seconds(server)
     count = options.machines * options.slots
     barrier, told = FORK.Barrier(options.machines + 1, timeout=300), FORK.Queue()
     processes = [
@@ -87,9 +90,17 @@ def crowd(url: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]
             "highest": round(max(idle), 3),
         },
         "cpu_ms_a_trial": round(1000 * sum(cpu for cpu, _ in machines) / len(idle), 1),
+        "server_cpu_ms_a_trial": round(1000 * (_cpu_seconds(server) - served) / len(idle), 1),
         "finished": sum(state == TrialState.COMPLETE for state in states) - options.before,
         "left_running": sum(state == TrialState.RUNNING for state in states),
     }
+
+
+def _cpu_seconds(server: PostgresServer) -> float:
+    """Of the server's main process and of those that it has seen end: one a connection."""
+    pid = (server.folder / "data" / "postmaster.pid").read_text().splitlines()[0]
+    times = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:15]
+    return sum(map(int, times)) / os.sysconf("SC_CLK_TCK")
 
 
 def _machine(url: str, folder: Path, place: int, options: argparse.Namespace, barrier: Any, told: Any) -> None:

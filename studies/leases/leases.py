@@ -12,6 +12,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ from mmtuna.studies.storage.tables import (
     has_had_its_chance,
     keep_contact,
     now,
+    reading,
     single,
 )
 
@@ -218,42 +220,52 @@ class Leases:
 
         return through_outages(once, stop=self.stop, say=self.say)
 
-    def reap(self) -> list[Reaped]:
+    def reap(self, connection: sqlalchemy.Connection | None = None) -> list[Reaped]:
         """Takes every trial from a worker that is gone, as `reap` of this module does, and says so."""
-        found = reap(self.study, self.folder, self.retries, but_not=self.worker, patience=None)
+        found = reap(self.study, self.folder, self.retries, but_not=self.worker, patience=None, connection=connection)
         for reaped in found:
             self.say(_reaped_text(reaped))
         return found
 
-    def look_around(self, running: Collection[int], *, at_once: bool = False) -> bool:
+    def look_around(
+        self, running: Collection[int], *, at_once: bool = False, connection: sqlalchemy.Connection | None = None
+    ) -> bool:
         """Puts back the trials of dead workers, and those of `running` (ids) that nobody claimed; whether one was.
 
-        The caller holds the study's lock. As long as there is other work this is done now and then only, since it looks
-        at every lease and at every worker of this machine: `at_once` says that there is none.
+        The caller holds the study's lock, by `connection` where that has one. As long as there is other work this is
+        done now and then only, since it looks at every lease and at every worker of this machine: `at_once` says that
+        there is none.
         """
         if not at_once and time.monotonic() < self._look_around_at:
             return False
         self._look_around_at = time.monotonic() + self.seconds * _LOOK_AROUND
-        return bool(self.reap()) | self.put_back_unclaimed(running)
+        return bool(self.reap(connection)) | self.put_back_unclaimed(running, connection)
 
     def look_around_next(self) -> None:
         """Lets the next `look_around` look: a claim of this worker came to nothing, or its answer was lost."""
         self._look_around_at = 0.0
 
-    def put_back_unclaimed(self, running: Collection[int]) -> bool:
+    def put_back_unclaimed(self, running: Collection[int], connection: sqlalchemy.Connection | None = None) -> bool:
         """Puts back those of the trials (ids) that run without a lease; whether there was one.
 
         The caller holds the study's lock, under which every claim is made: such a trial's claimer died, or lost the
         database, before the claim was whole. A lease in this worker's name that it does not know is one of these.
         """
-        with self.engine.begin() as connection:
-            leases = connection.execute(select(LEASES).where(LEASES.c.study_id == study_id(self.study))).all()
+        with nullcontext(connection) if connection is not None else reading(self.engine) as used:
+            leases = used.execute(select(LEASES).where(LEASES.c.study_id == study_id(self.study))).all()
             unknown = [row for row in leases if row.worker == self.worker and row.token not in self._claimed]
-            for row in unknown:
-                connection.execute(delete(LEASES).where(LEASES.c.token == row.token))
             free = set(running) - {row.trial_id for row in leases} | {row.trial_id for row in unknown}
+            # Most have ended since the caller looked.
+            still = select(TRIALS.c.trial_id).where(TRIALS.c.trial_id.in_(free), TRIALS.c.state == TrialState.RUNNING)
+            free = set(used.scalars(still)) if free else free
+        if not free and not unknown:
+            return False
+        # By itself: who goes on to claim one of them does so on another connection than the lock's.
+        with self.engine.begin() as writing:
+            for row in unknown:
+                writing.execute(delete(LEASES).where(LEASES.c.token == row.token))
             for unclaimed in free:
-                transactions.put_back_unclaimed(connection, unclaimed)
+                transactions.put_back_unclaimed(writing, unclaimed)
         return bool(free)
 
     def _keep(self) -> None:
@@ -328,27 +340,29 @@ def reap(
     *,
     but_not: str = "",
     patience: float | None = OUTAGE_SECONDS,
+    connection: sqlalchemy.Connection | None = None,
 ) -> list[Reaped]:
     """Takes every trial whose lease has expired, or whose worker died on this machine, from its worker.
 
     It waits to be trained again, or fails after `retries` times. Any number may do this at the same time: each trial is
     taken once. `but_not` is the caller's own name, whose leases it renews. `patience` seconds after its end a lease is
     taken for expired also where no worker reached the database meanwhile; None for a worker, which notes that it does.
+    `connection` is the one that the leases are read on, where the caller has one.
     """
     engine = engine_of(study)
     where = (LEASES.c.study_id == study_id(study)) & (LEASES.c.worker != but_not)
     over = sqlalchemy.and_(has_expired(engine, LEASES), has_had_its_chance(engine, patience))
     leased = select(LEASES, TRIALS.c.number, over.label("expired"))
-    with engine.begin() as connection:
-        rows = connection.execute(leased.join(TRIALS, TRIALS.c.trial_id == LEASES.c.trial_id).where(where)).all()
+    with nullcontext(connection) if connection is not None else reading(engine) as used:
+        rows = used.execute(leased.join(TRIALS, TRIALS.c.trial_id == LEASES.c.trial_id).where(where)).all()
     gone = {worker for worker in {row.worker for row in rows} if signs_of_life.is_gone(folder, worker)}
     found = []
     for row in rows:
         if not row.expired and row.worker not in gone:
             continue
         lease = Lease(row.trial_id, row.number, row.token, row.worker, row.attempt)
-        with engine.begin() as connection:
-            reaped = transactions.reap(connection, lease, retries, dead=row.worker in gone)
+        with engine.begin() as writing:
+            reaped = transactions.reap(writing, lease, retries, dead=row.worker in gone)
         if reaped is not None:
             found.append(reaped)
     for worker in gone:

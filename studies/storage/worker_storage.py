@@ -24,10 +24,11 @@ import optuna
 from optuna.distributions import BaseDistribution, check_distribution_compatibility
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import bindparam, func, or_, select
+from sqlalchemy import Connection, bindparam, func, or_, select
 
 from mmtuna.studies.attributes import SEED
 from mmtuna.studies.storage.optuna_insides import (
+    STUDIES,
     TRIALS,
     CachedStorage,
     enqueued_params,
@@ -103,18 +104,39 @@ class WorkerStorage(CachedStorage):
         if self._draft is not None:  # its maker holds the study's lock and has looked
             return self._known[study_id].look
         self.get_study_directions(study_id)  # makes the cache's entry
-        with self._lock:
-            return self._look(study_id, begun, anew, sure=begun and locked)
+        # The connection first: whoever waits for one, while all are in use, keeps nobody from the cache.
+        with self._reading() as connection, self._lock:
+            return self._look(connection, study_id, begun, anew, sure=begun and locked)
 
-    def _look(self, study_id: int, begun: bool, anew: bool, *, sure: bool) -> Look:
+    @contextmanager
+    def reads_on(self, connection: Connection | None) -> Iterator[None]:
+        """Within it this thread looks at trials on that connection, None for one of the pool's.
+
+        For who holds the study's lock by it: many wait for that, and it need not wait for another connection.
+        """
+        self._thread.connection = connection
+        try:
+            yield
+        finally:
+            self._thread.connection = None
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        own: Connection | None = getattr(self._thread, "connection", None)
+        if own is not None:
+            yield own
+        else:
+            with reading(self.database.engine) as connection:
+                yield connection
+
+    def _look(self, connection: Connection, study_id: int, begun: bool, anew: bool, *, sure: bool) -> Look:
         known = self._known[study_id]
         values = {"study": study_id, "settled": known.settled, "newest": known.newest}
-        with reading(self.database.engine) as connection:
-            rows = connection.execute(_ALL if anew else _MOVED, values).all()
-        if not rows:
-            self.database.get_study_name_from_id(study_id)  # KeyError where the study is gone
+        rows = connection.execute(_ALL if anew else _MOVED, values).all()
+        if not rows and connection.scalar(select(STUDIES.c.study_id).where(STUDIES.c.study_id == study_id)) is None:
+            raise KeyError(f"study {study_id} is gone from the database")
         if stale := [row.trial_id for row in rows if self._is_stale(study_id, row.trial_id, row.state, begun, anew)]:
-            self._read(study_id, stale, sure=sure)
+            self._read(connection, study_id, stale, sure=sure)
         if begun or anew:
             known.newest = max([known.newest, *(row.trial_id for row in rows)])
         opened = [row for row in rows if row.state in _OPEN]
@@ -142,11 +164,10 @@ class WorkerStorage(CachedStorage):
         # SQLite gives the ids of a deleted study again.
         return self._studies[study_id].trials.get(place[1]) if place is not None and place[0] == study_id else None
 
-    def _read(self, study_id: int, ids: Sequence[int], *, sure: bool) -> None:
-        with reading(self.database.engine) as connection:
-            for place in range(0, len(ids), _AT_ONCE):
-                for trial in read_trials(connection, ids[place : place + _AT_ONCE]):
-                    self._keep(study_id, trial, sure=sure)
+    def _read(self, connection: Connection, study_id: int, ids: Sequence[int], *, sure: bool) -> None:
+        for place in range(0, len(ids), _AT_ONCE):
+            for trial in read_trials(connection, ids[place : place + _AT_ONCE]):
+                self._keep(study_id, trial, sure=sure)
 
     def _keep(self, study_id: int, trial: FrozenTrial, *, sure: bool) -> None:
         known, number = self._known[study_id], trial_id(trial)

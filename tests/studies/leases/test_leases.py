@@ -29,6 +29,7 @@ from mmtuna.studies.leases.transactions import TRIALS, End
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.storage.opening import engine_of, study_lock
 from mmtuna.studies.storage.outages import StorageAwayError
+from mmtuna.studies.storage.postgres import CONNECTIONS
 from mmtuna.studies.storage.tables import CONTACT, LEASES, now
 from mmtuna.studies.study import Budget, Claim, ask, create_or_open
 
@@ -202,6 +203,18 @@ def test_a_claimer_that_died_before_its_lease(study: optuna.Study, stored_spec: 
     with worker(study, tmp_path) as leases:
         assert claim(study, stored_spec, leases).trial.number == 0
         assert only_trial(study).user_attrs["seed"] == 0
+
+
+def test_a_claim_needs_no_other_connection_than_its_locks(
+    study: optuna.Study, stored_spec: StudySpec, tmp_path: Path
+) -> None:
+    """Many wait for the study's lock; who has it must not wait for a connection that other slots use."""
+    with worker(study, tmp_path) as leases, ExitStack() as busy:
+        for _ in range(CONNECTIONS - 1):
+            busy.enter_context(engine_of(study).connect())
+        began = time.monotonic()
+        assert [claim(study, stored_spec, leases).trial.number for _ in range(2)] == [0, 1]
+        assert time.monotonic() - began < 5
 
 
 def test_a_claim_whose_answer_was_lost_is_not_kept(study: optuna.Study, stored_spec: StudySpec, tmp_path: Path) -> None:
