@@ -81,7 +81,7 @@ def open_study(spec: SpecOrPath) -> optuna.Study:
         ordinal = next_worker(study)
         so_far = len(study.get_trials(deepcopy=False))
         study.sampler = build_sampler(spec.study, ready.space, so_far, ordinal)
-    study.pruner = build_pruner(spec.study)
+    study.pruner = build_pruner(spec.study, spec.evaluations())
     return study
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
+from mmtuna.objectives.evaluation.metrics import Counts
 from mmtuna.spaces.parameter import Params
 from mmtuna.spaces.speed import Speed
 from mmtuna.spaces.trials import Cause as Cause
@@ -26,12 +28,27 @@ class Evaluation:
     """Metrics (fractions, 0 to 1) after `iteration` iterations and `seconds` of training.
 
     `step` is the percentage of the trial's iterations, 1 to 100: trials of different length are compared by it.
+    `counts` are summed over the validation images, `images` the same of each in the order of their list, where these
+    are few.
     """
 
     step: int
     iteration: int
     seconds: float
     metrics: dict[str, float]
+    counts: Counts | None = None
+    images: tuple[Counts, ...] = ()
+
+    @classmethod
+    def told(cls, message: Mapping[str, Any]) -> Evaluation:
+        """What a trial's process said; checkpoints of before there were counts go on without."""
+        counts, images = message.get("counts"), message.get("images", ())
+        said = {
+            **message,
+            "counts": None if counts is None else Counts.of(counts),
+            "images": tuple(map(Counts.of, images)),
+        }
+        return cls(**said)
 
     def as_point(self) -> dict[str, Any]:
         """One point of a learning curve, flat."""

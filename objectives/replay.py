@@ -7,27 +7,16 @@ can be searched again with another sampler or pruner.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 from mmtuna.objectives.outcome import Ending, Evaluation, Outcome, TrialOrder, Watch
-from mmtuna.spaces.errors import InputError
-from mmtuna.spaces.parameter import Params, Value
+from mmtuna.objectives.recorded import Recorded
+from mmtuna.spaces.parameter import Value
 
 STEPS = (20, 40, 60, 80, 100)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recorded:
-    """The params of a trial and its learning curve (fractions)."""
-
-    params: Params
-    curve: tuple[Evaluation, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +34,8 @@ class ReplayObjective:
     def run(self, order: TrialOrder, watch: Watch) -> Outcome:
         """Plays one trial to its end, or to a stop."""
         began = time.monotonic()
-        curve = nearest(self.recorded, order.params).curve if self.recorded else generate(order, self.metric)
+        found = nearest(self.recorded, order.params) if self.recorded else None
+        curve = generate(order, self.metric) if found is None else found.curve
         seen: list[Evaluation] = []
         ending = Ending.FINISHED
         for evaluation in curve:
@@ -59,12 +49,19 @@ class ReplayObjective:
             if watch.evaluated(evaluation):
                 ending = Ending.STOPPED
                 break
+        cause = found.cause if found is not None and ending is Ending.FINISHED else None
         self.played.append(order.number)
         return Outcome(
-            ending=ending,
+            ending=ending if cause is None else Ending.FAILED,
+            cause=cause,
+            message="" if cause is None else "its loss became NaN when it was recorded",
             curve=tuple(seen),
             seconds=max(time.monotonic() - began, seen[-1].seconds if seen else 0.0),
-            iterations=seen[-1].iteration if seen else 0,
+            iterations=found.iterations
+            if found is not None and cause is not None
+            else seen[-1].iteration
+            if seen
+            else 0,
         )
 
 
@@ -127,47 +124,3 @@ def _distance(one: Mapping[str, Value], other: Mapping[str, Value], recorded: Se
 
 def _is_number(value: Value | None) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def load_recorded(path: Path) -> tuple[Recorded, ...]:
-    """Trials of a JSON document with `trials` (as `mmtuna status --json` prints) or of JSON lines.
-
-    Only trials that reached their end are of use: a pruned one's curve is not known beyond its stop. InputError for a
-    file that holds none.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); give what `mmtuna status SPEC --json` prints") from None
-    try:
-        whole = json.loads(text)
-        rows: list[dict[str, Any]] = whole["trials"] if isinstance(whole, dict) and "trials" in whole else [whole]
-    except ValueError:
-        try:
-            rows = [json.loads(line) for line in text.splitlines() if line.strip()]
-        except ValueError as error:
-            raise InputError(f"{path}: is neither JSON nor JSON lines ({error})") from None
-    try:
-        found = [trial for row in rows if (trial := _recorded(row)) is not None]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: is not what `mmtuna status SPEC --json` prints ({error!r})") from None
-    if not found:
-        raise InputError(f"{path}: holds no finished trial with a curve; record some with `mmtuna status SPEC --json`")
-    return tuple(found)
-
-
-def _recorded(row: Mapping[str, Any]) -> Recorded | None:
-    points = row.get("curve") or []
-    if not points or points[-1].get("step") != 100:
-        return None
-    known = ("step", "iteration", "seconds")
-    curve = (
-        Evaluation(
-            step=int(point["step"]),
-            iteration=int(point["iteration"]),
-            seconds=float(point["seconds"]),
-            metrics={name: float(value) for name, value in point.items() if name not in known},
-        )
-        for point in points
-    )
-    return Recorded(params=dict(row["params"]), curve=tuple(curve))

@@ -47,6 +47,10 @@ Spec = Annotated[Path, typer.Argument(help="The study's TOML file.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else there.")]
 Trials = Annotated[int | None, typer.Option(min=1, help="Finished trials the study shall hold; the spec's by default.")]
 Slots = Annotated[int | None, typer.Option(min=1, help="Trials at the same time here; [resources] by default.")]
+Record = Annotated[
+    Path | None,
+    typer.Option("--record", metavar="FILE", help="Train every trial to its end and append its whole curve to FILE."),
+]
 Folder = Annotated[Path, typer.Argument(help="Folder to write, new or empty.")]
 
 
@@ -136,19 +140,21 @@ def check(
 
 
 @app.command()
-def run(spec: Spec, trials: Trials = None, slots: Slots = None, as_json: Json = False) -> None:
+def run(spec: Spec, trials: Trials = None, slots: Slots = None, record: Record = None, as_json: Json = False) -> None:
     """Search until the study holds the trials asked for; called again, it goes on."""
     from mmtuna.search.commands.run import run as search
 
-    search(spec, trials, slots, as_json)
+    search(spec, trials, slots, as_json, record=record)
 
 
 @app.command()
-def worker(spec: Spec, trials: Trials = None, slots: Slots = None, as_json: Json = False) -> None:
+def worker(
+    spec: Spec, trials: Trials = None, slots: Slots = None, record: Record = None, as_json: Json = False
+) -> None:
     """Add one more worker to a study that has begun."""
     from mmtuna.search.commands.run import run as search
 
-    search(spec, trials, slots, as_json, must_exist=True)
+    search(spec, trials, slots, as_json, must_exist=True, record=record)
 
 
 @app.command()

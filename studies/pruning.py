@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from contextlib import nullcontext
 from typing import Any
 
-from optuna.exceptions import ExperimentalWarning
-from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, WilcoxonPruner
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
@@ -22,19 +20,18 @@ _OLD = 1.0
 """Seconds for which a pruner may not know of a trial that another worker has ended."""
 
 
-def build_pruner(table: StudyTable) -> BasePruner:
-    """The pruner of a study; `pruner_startup` and `pruner_warmup` hold for every one of them."""
+def build_pruner(table: StudyTable, evaluations: int) -> BasePruner:
+    """The pruner of a study whose trainings are evaluated `evaluations` times.
+
+    `pruner_startup` and `pruner_warmup` hold for every one of them.
+    """
     startup = table.pruner_startup
     warmup = round(LAST_STEP * table.pruner_warmup)
     match table.pruner:
         case "median":
             return _Median(n_startup_trials=startup, n_warmup_steps=warmup, n_min_trials=COMPARED)
         case "hyperband":
-            return _LateHyperband(startup, warmup, min_resource=max(1, warmup), max_resource=LAST_STEP)
-        case "wilcoxon":
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ExperimentalWarning)
-                return _LateWilcoxon(startup, warmup)
+            return _hyperband(startup, warmup, evaluations)
         case "none":
             return NopPruner()
 
@@ -73,5 +70,17 @@ class _LateHyperband(_StartsLate, HyperbandPruner):
     pass
 
 
-class _LateWilcoxon(_StartsLate, WilcoxonPruner):
-    pass
+def _hyperband(startup: int, warmup: int, evaluations: int) -> BasePruner:
+    """Hyperband whose every bracket cuts at an evaluation that there is.
+
+    Its brackets begin at the resource min, min * factor, min * factor^2, ... up to max. Where max is the end itself, the
+    last of them begins beyond the last evaluation that can stop anything: of five evaluations with the factor 3, two
+    fifths of all trials stood in a bracket that never cut. So min and max are the first and the last evaluation of
+    those before the end, and the factor is 2 where there is no room for 3.
+    """
+    before_the_end = (LAST_STEP * place // evaluations for place in range(1, evaluations))
+    steps = [step for step in before_the_end if step >= max(1, warmup)]
+    if not steps:  # nothing is evaluated while there is anything left to save
+        return NopPruner()
+    factor = 3 if steps[-1] >= 3 * steps[0] else 2
+    return _LateHyperband(startup, warmup, min_resource=steps[0], max_resource=steps[-1], reduction_factor=factor)

@@ -84,7 +84,10 @@ def ours(url: str, folder: Path, seed: int, *, trials: int = 10**9, pause: float
     lock = study_lock(url, spec.study.name)
     with lock:
         joined = Joined(study, url, next_worker(study))
-    study.sampler, study.pruner = SpaceSampler(RandomSampler(seed=seed), SPACE, seed=seed), build_pruner(spec.study)
+    study.sampler, study.pruner = (
+        SpaceSampler(RandomSampler(seed=seed), SPACE, seed=seed),
+        build_pruner(spec.study, spec.evaluations()),
+    )
     files, retention = StudyFiles(spec.study, folder, study), Retention(5)
     with Leases(study=study, folder=folder, still_there=joined.check) as leases:
         queue = StudyQueue(study=study, space=SPACE, seed=0, lock=lock, leases=leases)

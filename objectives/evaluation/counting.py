@@ -14,6 +14,9 @@ from PIL import Image
 from mmtuna.objectives.evaluation.metrics import Counts, metrics, total
 from mmtuna.spaces.files import whole_folder, write_json_whole
 
+HANDED_ON = 1024
+"""Images times classes up to which an evaluation tells the counts of every image."""
+
 
 @METRICS.register_module()
 class CountingIoUMetric(IoUMetric):  # type: ignore[misc]
@@ -69,6 +72,15 @@ class CountingIoUMetric(IoUMetric):  # type: ignore[misc]
     def figures(self) -> dict[str, float]:
         """Metrics of the last evaluation (mmtuna.objectives.evaluation.metrics.metrics)."""
         return metrics(total(self.images.values()), self.dataset_meta["classes"])
+
+    def counted(self) -> dict[str, Any]:
+        """The last evaluation's counts as plain values, for `Evaluation.told`: summed, and where they are few by image.
+
+        A few thousand figures go with every message and checkpoint; a large validation set's stay in evaluation.json.
+        """
+        images = list(self.images.values())
+        few = len(images) * len(self.dataset_meta["classes"]) <= HANDED_ON
+        return {"counts": total(images).plain(), "images": [image.plain() for image in images] if few else []}
 
     def write_evaluation(self, path: Path, iteration: int) -> None:
         """Writes metrics and counts as JSON: iteration, metrics, images (by name relative to the image folder)."""

@@ -25,6 +25,21 @@ class Counts:
             labelled=tuple(a + b for a, b in zip(self.labelled, other.labelled, strict=True)),
         )
 
+    def plain(self) -> list[list[int]]:
+        """As lists: intersect, predicted, labelled."""
+        return [list(self.intersect), list(self.predicted), list(self.labelled)]
+
+    @classmethod
+    def of(cls, plain: Sequence[Sequence[int]]) -> Counts:
+        """What `plain` gave."""
+        intersect, predicted, labelled = (tuple(row) for row in plain)
+        return cls(intersect=intersect, predicted=predicted, labelled=labelled)
+
+    def unfound(self) -> tuple[int, ...]:
+        """The classes that the truth has and of which not one pixel was predicted."""
+        pairs = enumerate(zip(self.predicted, self.labelled, strict=True))
+        return tuple(index for index, (predicted, labelled) in pairs if labelled and not predicted)
+
 
 def total(counts: Iterable[Counts]) -> Counts:
     """The sum over images; ValueError where there is none."""

@@ -177,7 +177,7 @@ class TrialProcess:
                 self._iteration = message["iteration"]
                 self.watch.progressed(**message)
             case "evaluated":
-                evaluation = Evaluation(**message)
+                evaluation = Evaluation.told(message)
                 self._iteration = evaluation.iteration
                 self._curve.append(evaluation)
                 self._stopped = bool(self.watch.evaluated(evaluation))  # pruners answer with numpy booleans
@@ -185,7 +185,7 @@ class TrialProcess:
             case "resumed":
                 self._seconds_before = message["seconds"]
                 for point in message["curve"]:
-                    self._curve.append(Evaluation(**point))
+                    self._curve.append(Evaluation.told(point))
                     self._iteration = self._curve[-1].iteration
                     # The study knows them, but for one whose worker died before it could say so.
                     self._stopped = bool(self.watch.evaluated(self._curve[-1]))

@@ -148,7 +148,8 @@ class TrialHook(Hook):  # type: ignore[misc]
         figures = metric.figures()
         step = max(1, round(100 * runner.iter / runner.max_iters))
         seconds = time.monotonic() - self.started
-        self.curve.append({"step": step, "iteration": runner.iter, "seconds": seconds, "metrics": figures})
+        point = {"step": step, "iteration": runner.iter, "seconds": seconds, "metrics": figures}
+        self.curve.append(point | metric.counted())
         folder = self.plan.folder
         improved = figures.get(self.plan.metric, math.nan) > self.best
         metric.write_evaluation(folder.evaluation, runner.iter)

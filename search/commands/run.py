@@ -17,11 +17,25 @@ from mmtuna.search.work.running import replay_study, run_study
 from mmtuna.studies.spec import StudySpec
 
 
-def run(path: Path, trials: int | None, slots: int | None, as_json: bool, *, must_exist: bool = False) -> None:
+def run(
+    path: Path,
+    trials: int | None,
+    slots: int | None,
+    as_json: bool,
+    *,
+    must_exist: bool = False,
+    record: Path | None = None,
+) -> None:
     """Works on the study, then prints the best trial, Table 2 where the study holds it, and writes the report."""
     spec = StudySpec.load(path)
     study = run_study(
-        spec, Console(stderr=as_json), trials=trials, slots=slots, must_exist=must_exist, heed_signals=True
+        spec,
+        Console(stderr=as_json),
+        trials=trials,
+        slots=slots,
+        must_exist=must_exist,
+        record=record,
+        heed_signals=True,
     )
     _finish(spec, study, as_json, with_report=True)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import optuna
 
 from mmtuna.objectives.outcome import Ending, Outcome, TrialOrder
+from mmtuna.objectives.recorded import RecordFile
 from mmtuna.objectives.trial_files import TrialFolder
 from mmtuna.search.trials.conclude import Scoring, conclude
 from mmtuna.search.trials.files import StudyFiles
@@ -20,7 +21,10 @@ from mmtuna.studies.storage.outages import through_outages
 
 @dataclass(frozen=True, kw_only=True)
 class Recording:
-    """Keeps what the trials of one worker leave; safe to call from several threads."""
+    """Keeps what the trials of one worker leave; safe to call from several threads.
+
+    With `record` every trial is trained to its end, and its whole curve is appended there.
+    """
 
     study: optuna.Study
     leases: Leases
@@ -29,11 +33,18 @@ class Recording:
     files: StudyFiles
     uploads: Uploads
     showing: Showing
+    record: RecordFile | None = None
 
     def begin(self, order: TrialOrder) -> None:
         """Lays out what an earlier attempt at the trial left, from S3 where that is elsewhere."""
         if order.resume:
             self.uploads.fetch(order.number)
+
+    def note(self, order: TrialOrder, outcome: Outcome) -> None:
+        """Appends a trial that ended to the record, if there is one: before the study knows, or a kill between the two
+        would leave a trial that nobody trains again out of it. InputError where the file cannot be written."""
+        if self.record is not None and outcome.ending is not Ending.INTERRUPTED:
+            self.record.append(order, outcome)
 
     def end(self, lease: Lease, outcome: Outcome) -> bool:
         """Sends the trial's files and tells how it ended; False where the trial is another's, and nothing is kept."""

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.pruners import NopPruner
 from rich.console import Console
 
 from mmtuna.objectives.outcome import Objective
-from mmtuna.objectives.replay import ReplayObjective, load_recorded
+from mmtuna.objectives.recorded import RecordFile, load_recorded
+from mmtuna.objectives.replay import ReplayObjective
 from mmtuna.objectives.trial.devices import cores
 from mmtuna.objectives.trial.fork_server import SERVER
 from mmtuna.objectives.trial_files import StudyFolder
@@ -27,6 +29,7 @@ from mmtuna.search.trials.recording import Recording
 from mmtuna.search.trials.retention import Retention
 from mmtuna.search.trials.showing import Showing
 from mmtuna.search.trials.uploads import Uploads
+from mmtuna.search.versions import machine, versions
 from mmtuna.search.work import memory
 from mmtuna.search.work.pace import at_speed
 from mmtuna.search.work.preparation import Preparation, try_combinations
@@ -40,7 +43,7 @@ from mmtuna.studies import enqueuing
 from mmtuna.studies import study as study_room
 from mmtuna.studies.begun import space_of
 from mmtuna.studies.files.trial_store import begin as begin_files
-from mmtuna.studies.identity import Joined
+from mmtuna.studies.identity import Joined, id_of
 from mmtuna.studies.leases import Leases
 from mmtuna.studies.pruning import build_pruner
 from mmtuna.studies.sampling import build_sampler, check_sampler, sampler_name
@@ -58,6 +61,7 @@ def run_study(
     slots: int | None = None,
     must_exist: bool = False,
     replicates: int | None = None,
+    record: Path | None = None,
     heed_signals: bool = False,
 ) -> optuna.Study:
     """Prepares, opens the study and works on it until it holds `trials` finished trials (the spec's by default).
@@ -67,6 +71,7 @@ def run_study(
         slots: trials that train at the same time on this machine; from [resources] by default.
         must_exist: refuse to begin a new study.
         replicates: instead, train every row of Table 2 this many times.
+        record: train every trial to its end, whatever the pruner, and append its whole curve to this file.
         heed_signals: stop in order on the signals that end a process; only a command's main thread may.
 
     Raises NotReadyError with all problems, InputError for a study that cannot be continued, StoppedError. However it
@@ -85,6 +90,7 @@ def run_study(
     study = begin(spec, ready, replicates)
     places = make_slots(ready.devices, resources.trials_per_device, cores(), resources.threads, slots)
     budget = trials or spec.study.trials if replicates is None else None
+    kept = None if record is None else _record_file(record, spec, study, ready, console)
     objective = at_speed(
         ready.objective(),
         study,
@@ -93,7 +99,7 @@ def run_study(
         places,
         lambda text: _tell(text, console),
     )
-    work(spec, study, objective, places, console, budget, heed_signals=heed_signals)
+    work(spec, study, objective, places, console, budget, heed_signals=heed_signals, record=kept)
     if replicates is not None:
         _tell_failed_rows(spec, study, replicates)
     return study
@@ -101,6 +107,20 @@ def run_study(
 
 def _tell(note: str, console: Console) -> None:
     console.print(f"note: {note}", highlight=False, markup=False, style="dim", soft_wrap=True)
+
+
+def _record_file(path: Path, spec: StudySpec, study: optuna.Study, ready: Preparation, console: Console) -> RecordFile:
+    described, fingerprints = spec.describe(), ready.fingerprints()
+    about = {name: described[name] for name in ("metric", "train", "model", "data", "split")}
+    about["space"] = {"preset": spec.space.preset, "sha256": ready.space.fingerprint()}
+    about["sampler"] = sampler_name(spec.study, ready.space)
+    about |= {"fingerprints": {name: fingerprints[name] for name in ("data", "split")}}
+    found = RecordFile(path, str(id_of(study)), about | {"machine": machine(), "versions": versions()})
+    held, finished = found.begin(), study_room.finished(study)
+    _tell(f"every trial is trained to its end and appended to {path}, which holds {held} of this study", console)
+    if finished > held:
+        _tell(f"{finished - held} trials of the study ended without --record, and are not in {path}", console)
+    return found
 
 
 def _tell_failed_rows(spec: StudySpec, study: optuna.Study, replicates: int) -> None:
@@ -229,19 +249,30 @@ def work(
     trials: int | None,
     *,
     heed_signals: bool = False,
+    record: RecordFile | None = None,
 ) -> None:
     """Runs one worker until the study holds `trials` finished trials, or None: until its queue is empty."""
     full = study_room.finished(study) + study_room.left(study, trials)
     board = Board(console, [slot.device for slot in slots], spec.study.metric, full)
-    worker = make_worker(spec, study, objective, slots, board)
+    worker = make_worker(spec, study, objective, slots, board, record)
     board.counted(*worker.queue.counted())
     signals = on_signals(worker.stop.set, board.say) if heed_signals else nullcontext()
     with board, signals:
         worker.work(trials)
 
 
-def make_worker(spec: StudySpec, study: optuna.Study, objective: Objective, slots: list[Slot], board: Board) -> Worker:
-    """A worker of the study that has joined it, with all that it needs: sampler and pruner are the study's from now."""
+def make_worker(
+    spec: StudySpec,
+    study: optuna.Study,
+    objective: Objective,
+    slots: list[Slot],
+    board: Board,
+    record: RecordFile | None = None,
+) -> Worker:
+    """A worker of the study that has joined it, with all that it needs: sampler and pruner are the study's from now.
+
+    With `record` none is pruned, and each is appended there.
+    """
     table, resources, space = spec.study, spec.resources, space_of(study, spec)
     stop, lock = threading.Event(), study_lock(table.storage, table.name)
 
@@ -254,7 +285,7 @@ def make_worker(spec: StudySpec, study: optuna.Study, objective: Objective, slot
             return Joined(study, table.storage, ordinal)
 
     joined = through_outages(join, say=board.say)
-    study.pruner = build_pruner(table)
+    study.pruner = build_pruner(table, spec.evaluations()) if record is None else NopPruner()
 
     def still_there() -> None:
         check_still_own(table.folder, joined.id)
@@ -282,5 +313,6 @@ def make_worker(spec: StudySpec, study: optuna.Study, objective: Objective, slot
         files=files,
         uploads=Uploads(files, retention, study, joined.ordinal, board.say, stop),
         showing=Showing(Pictures(study, lock, spec.data), content, board.say),
+        record=record,
     )
     return Worker(queue=queue, objective=objective, recording=recording, slots=slots, board=board, stop=stop)

@@ -149,6 +149,7 @@ class Worker:
         outcome = self.objective.run(order, watch)
         if outcome.ending is Ending.FAILED:
             self.queue.patiently(self.queue.leases.check)  # else its folder being gone would be the cause
+        self.recording.note(order, outcome)
         kept = self.recording.end(claim.lease, outcome)
         self.board.counted(*self.queue.counted())
         self.board.ended(slot.index, ending_text(outcome, self.recording.scoring) if kept else _DROPPED)

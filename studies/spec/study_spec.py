@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.search_space import SearchSpace
+from mmtuna.spaces.settings import DEFAULTS
 from mmtuna.studies.spec.errors import one_line
 from mmtuna.studies.spec.space import assemble
 from mmtuna.studies.spec.tables import (
@@ -111,6 +112,12 @@ class StudySpec(Table):
         if data.values is not None:
             found["values"] = [list(codes) for codes in data.values]
         return found
+
+    def evaluations(self) -> int:
+        """How often each training is evaluated; where that is sampled, the fewest times."""
+        if "evaluations" in (space := self.search_space()):
+            return min(int(value) for value in space.parameter("evaluations").values() or ())
+        return int(self.train.get("evaluations", DEFAULTS["evaluations"]))
 
     def describe(self) -> dict[str, Any]:
         """What must not change within a study, as plain JSON data; free of machine paths and of passwords."""

@@ -75,8 +75,8 @@ class StudyTable(Table):
     """Seed of the sampler and of the first replicate of every training."""
     sampler: Literal["auto", "tpe", "random", "gp", "grid"] = "auto"
     """Who proposes: tpe, random, gp or grid; auto takes grid where the whole grid fits into trials, else tpe."""
-    pruner: Literal["median", "hyperband", "wilcoxon", "none"] = "median"
-    """Who stops hopeless trials early: median, hyperband, wilcoxon or none."""
+    pruner: Literal["median", "hyperband", "none"] = "median"
+    """Who stops hopeless trials early: median, hyperband or none."""
     pruner_startup: int = Field(default=8, ge=0)
     """Number of first trials that are never pruned."""
     pruner_warmup: float = Field(default=0.3, ge=0, le=1)
@@ -85,6 +85,16 @@ class StudyTable(Table):
     """Params proposed again: replicate trains them with the next seed, redraw proposes others."""
     enqueue: Annotated[tuple[Literal["table2"], ...], Field(strict=False)] = ()
     """Trials to begin with: ["table2"] is the eleven rows of the paper's Table 2."""
+
+    @field_validator("pruner", mode="before")
+    @classmethod
+    def _check_pruner(cls, name: object) -> object:
+        if name == "wilcoxon":
+            raise InputError(
+                "it is gone: it compares trials fold by fold, and was fed the steps of one curve; take median, with "
+                "which a study that has begun goes on too"
+            )
+        return name
 
     @field_validator("artifacts")
     @classmethod
