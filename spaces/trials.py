@@ -21,3 +21,12 @@ class Cause(StrEnum):
     ERROR = "error"
     LOST = "lost"
     """With its worker, more often than `[resources] retries`."""
+    COLLAPSED = "collapsed"
+    """It predicted none of a class that the truth has. A name alone: such a trial may be complete."""
+
+
+COLLAPSE_STOPS = LAST_STEP
+"""The step from which on a trial that has collapsed is stopped; 100, the end, stops none: they are named and counted.
+
+To be set to the first evaluation after which no recorded trial came back, by benchmarks/search/recorded.
+"""

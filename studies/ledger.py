@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from mmtuna.spaces.trials import LAST_STEP
+from mmtuna.spaces.trials import LAST_STEP, Cause
 from mmtuna.studies.results import TrialRow
 
 
@@ -41,7 +41,7 @@ class Ledger:
 def ending(row: TrialRow) -> str:
     """How a trial ended: complete, pruned, diverged or failed; or that it is running or waiting."""
     if row.state == "PRUNED":
-        return "pruned" if row.cause is None else "diverged"
+        return "diverged" if row.cause == Cause.DIVERGED else "pruned"
     return {"COMPLETE": "complete", "FAIL": "failed"}.get(row.state, row.state.lower())
 
 

@@ -73,8 +73,8 @@ class _LateHyperband(_StartsLate, HyperbandPruner):
 def _hyperband(startup: int, warmup: int, evaluations: int) -> BasePruner:
     """Hyperband whose every bracket cuts at an evaluation that there is.
 
-    Its brackets begin at the resource min, min * factor, min * factor^2, ... up to max. Where max is the end itself, the
-    last of them begins beyond the last evaluation that can stop anything: of five evaluations with the factor 3, two
+    Its brackets begin at the resource min, min * factor, min * factor^2, ... up to max. Where max is the end itself,
+    the last of them begins beyond the last evaluation that can stop anything: of five evaluations with factor 3, two
     fifths of all trials stood in a bracket that never cut. So min and max are the first and the last evaluation of
     those before the end, and the factor is 2 where there is no room for 3.
     """

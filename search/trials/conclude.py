@@ -33,12 +33,16 @@ class Scoring:
         """The evaluation of the highest metric, the first of equals; one without the metric comes last."""
         return max(curve, key=lambda evaluation: evaluation.metrics.get(self.metric, float("-inf")))
 
+    def counting(self, curve: Sequence[Evaluation]) -> Evaluation | None:
+        """The evaluation that counts; None where there is none."""
+        if not curve:
+            return None
+        return curve[-1] if self.value == "last" else self.best(curve)
+
     def value_of(self, outcome: Outcome) -> float | None:
         """The study's value of a training; None where it was never evaluated, or its class stood nowhere."""
-        if not outcome.curve:
-            return None
-        chosen = outcome.curve[-1] if self.value == "last" else self.best(outcome.curve)
-        return chosen.metrics.get(self.metric)
+        chosen = self.counting(outcome.curve)
+        return None if chosen is None else chosen.metrics.get(self.metric)
 
     def reported(self, value: float, before: float) -> float:
         """What is reported of an evaluation with the metric `value`, `before` being the highest until then."""
@@ -68,6 +72,10 @@ def end_of(outcome: Outcome, scoring: Scoring, folder: Path) -> End:
             best_metrics=scoring.best(outcome.curve).metrics,
             curve=[evaluation.as_point() for evaluation in outcome.curve],
         )
+    if outcome.ending in (Ending.STOPPED, Ending.FINISHED):
+        attrs |= _collapse_attrs(
+            outcome.curve[-1] if outcome.ending is Ending.STOPPED else scoring.counting(outcome.curve)
+        )
     if outcome.ending is Ending.STOPPED:
         return End(state=TrialState.PRUNED, attrs=attrs)
     if outcome.ending is Ending.FINISHED:
@@ -82,6 +90,19 @@ def end_of(outcome: Outcome, scoring: Scoring, folder: Path) -> End:
     return End(state=TrialState.FAIL, attrs=attrs | results.cause_attrs(str(outcome.cause), outcome.message))
 
 
+def has_collapsed(evaluation: Evaluation | None) -> bool:
+    """Whether it found none of a class that the truth has; False where nothing was counted."""
+    return evaluation is not None and evaluation.counts is not None and bool(evaluation.counts.unfound())
+
+
+def _collapse_attrs(evaluation: Evaluation | None) -> results.Attrs:
+    if evaluation is None or evaluation.counts is None or not has_collapsed(evaluation):
+        return {}
+    classes = ", ".join(map(str, evaluation.counts.unfound()))
+    message = f"at {evaluation.step} % not one pixel was predicted of class {classes}, which the truth has"
+    return results.cause_attrs(str(Cause.COLLAPSED), message)
+
+
 def ending_text(outcome: Outcome, scoring: Scoring) -> str:
     """How a trial ended, in a few words for the console."""
     metric, seconds = scoring.metric, f"{outcome.seconds:.0f} s"
@@ -92,5 +113,7 @@ def ending_text(outcome: Outcome, scoring: Scoring) -> str:
     value = scoring.value_of(outcome)
     figure = "-" if value is None else f"{value:.4f}"
     if outcome.ending is Ending.STOPPED:
+        seconds += ", collapsed" if has_collapsed(outcome.curve[-1]) else ""
         return f"pruned   {metric} {figure} at {outcome.curve[-1].step} % ({seconds})"
+    seconds += ", collapsed" if has_collapsed(scoring.counting(outcome.curve)) else ""
     return f"[bold]complete[/bold] {metric} {figure} ({seconds})"

@@ -212,7 +212,7 @@ def failures(reading: Reading) -> View:
     """What went wrong, by cause, the most frequent first."""
     wrong: dict[str, list[TrialRow]] = {}
     for row in reading.rows:
-        if row.state == "FAIL" or (row.cause is not None and row.state == "PRUNED"):
+        if row.state == "FAIL" or row.cause is not None:
             wrong.setdefault(row.cause or "unknown", []).append(row)
     found = []
     for cause, rows in sorted(wrong.items(), key=lambda item: (-len(item[1]), item[0])):

@@ -1,0 +1,84 @@
+"""Records random trials of the extended preset, trained to their end: which `mmtuna replay` searches.
+
+Three sets: the paper's images, the vessels of DRIVE, synthetic eyes. Leaves recorded/NAME.jsonl beside this file, a line
+a trial. Stop it at any time; the same command goes on where it stopped.
+
+    python benchmarks/search/record.py --data ../shared/data --only duke,drive,phantom --trials 120
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+SETS = ("duke", "drive", "phantom")
+ROUND = 20
+"""Trials of a set before it is the next one's turn: stopped half-way, all sets have about as many."""
+
+
+def main() -> None:
+    """Records in rounds until every set has its trials."""
+    options = _options()
+    options.out.mkdir(parents=True, exist_ok=True)
+    specs = {name: _spec(name, options) for name in options.only}
+    for trials in (*range(ROUND, options.trials, ROUND), options.trials):
+        for name, spec in specs.items():
+            command = [sys.executable, "-m", "mmtuna", "run", str(spec), "--record", str(_recorded(name))]
+            done = subprocess.run([*command, "--trials", str(trials), "--slots", str(options.slots)])
+            if done.returncode:
+                sys.exit(done.returncode)
+    for name in specs:
+        _tell(name)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--data", type=Path, required=True, help="holds duke-dme-256/ and drive/, see benchmarks/README"
+    )
+    parser.add_argument("--only", type=_names, default=SETS, help="names of the sets by comma; all by default")
+    parser.add_argument("--trials", type=int, default=120, help="of each set")
+    parser.add_argument("--slots", type=int, default=2, help="trials at the same time, a core each")
+    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "search", help="folder of the studies")
+    return parser.parse_args()
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(text.split(","))
+    strange = [name for name in names if name not in SETS]
+    if strange:
+        raise argparse.ArgumentTypeError(f"there is no set {strange[0]}; take {', '.join(SETS)}")
+    return names
+
+
+def _spec(name: str, options: argparse.Namespace) -> Path:
+    """The spec of a set with the place of its data in it; synthetic eyes are drawn where they are missing."""
+    spec: Path = options.out / f"{name}.toml"
+    text = (HERE / f"{name}.toml").read_text(encoding="utf-8")
+    spec.write_text(text.replace("DATA", options.data.resolve().as_posix()), encoding="utf-8")
+    eyes = options.out / "phantom-eyes"
+    if name == "phantom" and not eyes.exists():
+        subprocess.run([sys.executable, "-m", "mmtuna", "data", "phantom", str(eyes)], check=True)
+    return spec
+
+
+def _recorded(name: str) -> Path:
+    return HERE / "recorded" / f"{name}.jsonl"
+
+
+def _tell(name: str) -> None:
+    path = _recorded(name)
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    seconds = [row["seconds"] for row in rows]
+    took = f"median {statistics.median(seconds):.0f} s, mean {statistics.mean(seconds):.0f} s"
+    print(f"{name}: {len(rows)} trials, {took}, {path.stat().st_size / 2**20:.2f} MiB")
+
+
+if __name__ == "__main__":
+    main()
