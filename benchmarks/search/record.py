@@ -1,7 +1,7 @@
-"""Records random trials of the extended preset, trained to their end: which `mmtuna replay` searches.
+"""Records random trials of the extended preset, trained to their end, which `mmtuna replay` searches.
 
-Three sets: the paper's images, the vessels of DRIVE, synthetic eyes. Leaves recorded/NAME.jsonl beside this file, a line
-a trial. Stop it at any time; the same command goes on where it stopped.
+Three sets: the paper's images, the vessels of DRIVE, synthetic eyes. Leaves recorded/NAME.jsonl beside this file, a
+line a trial. Stop it at any time; the same command goes on where it stopped.
 
     python benchmarks/search/record.py --data ../shared/data --only duke,drive,phantom --trials 120
 """

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from mmtuna.objectives.outcome import Ending, Evaluation, TrialOrder
-from mmtuna.objectives.replay import STEPS, Recorded, ReplayObjective, generate, load_recorded, nearest
+from mmtuna.objectives.recorded import Recorded, load_recorded
+from mmtuna.objectives.replay import STEPS, ReplayObjective, generate, nearest
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Params
 

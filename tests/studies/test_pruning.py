@@ -37,7 +37,7 @@ def pruned_at(spec: StudySpec, *, trials: int, value: float) -> int | None:
     [("median", MedianPruner), ("hyperband", HyperbandPruner), ("none", NopPruner)],
 )
 def test_pruner_by_name(spec_of: Make, name: str, kind: type) -> None:
-    assert isinstance(build_pruner(spec_of(f'pruner = "{name}"').study), kind)
+    assert isinstance(build_pruner(spec_of(f'pruner = "{name}"').study, 5), kind)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,254 @@
+"""One study in simulated time: a queue of events over its workers, the very sampler and pruner of a real one."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.pruners import BasePruner, MedianPruner
+from optuna.samplers import BaseSampler, TPESampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from mmtuna.objectives.recorded import Recorded
+from mmtuna.search.simulation.pool import Answers, Pool
+from mmtuna.search.trials.conclude import has_collapsed
+from mmtuna.spaces.parameter import Params, Value
+from mmtuna.spaces.trials import COLLAPSE_STOPS, LAST_STEP
+from mmtuna.studies.pruning import build_pruner
+from mmtuna.studies.results import DIVERGED_VALUE
+from mmtuna.studies.sampling import SpaceSampler, build_sampler
+from mmtuna.studies.spec.tables import StudyTable
+
+PLAIN = "optuna"
+"""As sampler and pruner: what Optuna takes where nobody says anything, TPESampler() and MedianPruner()."""
+_REFUSALS = 20
+"""Proposals without an answer, for each trial of the budget, after which a study is given up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """How a study is searched: names as in `[study]`, or "optuna" for both; `evaluations` is what the pruner expects.
+
+    The budget is `trials` finished ones, or as many training `iterations` in all where these are given.
+    """
+
+    sampler: str
+    pruner: str
+    workers: int
+    trials: int
+    iterations: int | None = None
+    evaluations: int = 5
+
+    def __str__(self) -> str:
+        who = "plain Optuna" if self.sampler == PLAIN else f"{self.sampler} + {self.pruner}"
+        return f"{who}, {self.workers} worker{'s' * (self.workers > 1)}"
+
+
+@dataclass(kw_only=True)
+class Course:
+    """What became of a simulated study.
+
+    `found` holds, for each trial that was the best so far, (iterations, seconds) that the study had taken by then, and
+    its value. `ends` counts trials by how they ended, `unanswered` those among them that no recorded trial is near to,
+    `collapsed` those that ended so. `moved` are the distances from proposals to what was trained in their place.
+    """
+
+    found: list[tuple[int, float, float]] = field(default_factory=list)
+    ends: Counter[str] = field(default_factory=Counter)
+    collapsed: int = 0
+    iterations: int = 0
+    seconds: float = 0.0
+    moved: list[float] = field(default_factory=list)
+    starved: bool = False
+
+    @property
+    def final(self) -> float:
+        """The best value in the end, 0 where no trial was complete."""
+        return self.found[-1][2] if self.found else 0.0
+
+    def reached(self, value: float) -> tuple[float, float]:
+        """Iterations and seconds until the best was `value` or more; infinite where it never was."""
+        return next(((float(i), s) for i, s, best in self.found if best >= value), (float("inf"), float("inf")))
+
+
+class _Moved(BaseSampler):
+    """What `base` proposes, moved to the nearest recorded trial that no trial of the study was moved to yet."""
+
+    def __init__(self, base: BaseSampler, pool: Pool) -> None:
+        self._base, self._pool = base, pool
+        self.left = set(range(len(pool.trials)))
+        self.last: tuple[int, float] = (0, 0.0)
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return self._base.infer_relative_search_space(study, trial)
+
+    def sample_relative(self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> Params:
+        distances = self._pool.distances(self._base.sample_relative(study, trial, search_space))
+        place = min(self.left, key=lambda place: (distances[place], place))
+        self.left.discard(place)
+        self.last = (place, float(distances[place]))
+        return dict(self._pool.trials[place].params)
+
+    def sample_independent(self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: Any) -> Any:
+        return self._base.sample_independent(study, trial, param_name, param_distribution)
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        self._base.before_trial(study, trial)
+
+    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+        self._base.after_trial(study, trial, state, values)
+
+
+@dataclass
+class _Running:
+    trial: optuna.Trial
+    played: Recorded
+    done: int = 0
+    highest: float = float("-inf")
+
+    def cost(self) -> tuple[int, float]:
+        """Iterations and seconds from the last event to the next: an evaluation, or the end of its process."""
+        curve, before = self.played.curve, self.played.curve[self.done - 1] if self.done else None
+        now = (curve[self.done].iteration, curve[self.done].seconds) if self.done < len(curve) else self._whole()
+        iterations, seconds = (before.iteration, before.seconds) if before is not None else (0, 0.0)
+        return max(0, now[0] - iterations), max(0.0, now[1] - seconds)
+
+    def _whole(self) -> tuple[int, float]:
+        return self.played.iterations, self.played.seconds
+
+    def closing(self) -> float:
+        """Seconds of a trial beside its training: its process starts and ends, also that of one that is stopped."""
+        return max(0.0, self.played.seconds - self.played.curve[-1].seconds) if self.played.curve else 0.0
+
+
+class Simulation:
+    """One study; `run` it once.
+
+    Args:
+        answers: "recorded": proposals are moved to recorded trials, each of which is trained once; else what a proposal
+            is told is made of the recorded trials `within` that distance, and where there are none it fails.
+    """
+
+    def __init__(
+        self, pool: Pool, table: StudyTable, setting: Setting, seed: int, answers: Answers, within: float
+    ) -> None:
+        self._pool, self._setting, self._answers, self._within = pool, setting, answers, within
+        sampler, pruner = _searchers(pool, table, setting, seed)
+        self._moved = _Moved(sampler, pool) if answers == "recorded" else None
+        # The name chooses the trials of Hyperband's brackets.
+        self._study = optuna.create_study(
+            direction="maximize", sampler=self._moved or sampler, pruner=pruner, study_name=f"simulated-{seed}"
+        )
+        self._events: list[tuple[float, int, _Running | None]] = []
+        self._training = 0
+        self._order = count()
+        self._now = 0.0
+        self.course = Course()
+
+    def run(self) -> Course:
+        """Simulates the study until its budget is used, or no recorded trial is left."""
+        budget = self._setting.iterations
+        self._fill()
+        while self._events and (budget is None or self.course.iterations < budget):
+            self._now, _, running = heapq.heappop(self._events)
+            self.course.seconds = self._now
+            if running is not None:
+                self.course.iterations += running.cost()[0]
+                if self._goes_on(running):
+                    self._schedule(running)
+                    continue
+            self._fill()
+        return self.course
+
+    def _fill(self) -> None:
+        """Gives free workers trials, as `mmtuna.studies.study.ask` would."""
+        while len(self._events) < self._setting.workers and self._asks_for_more():
+            trial = self._study.ask()
+            params = self._pool.space.suggest(trial)
+            played = self._played(params)
+            if played is None:
+                self._study.tell(trial, state=TrialState.FAIL)
+                self.course.ends["unanswered"] += 1
+            else:
+                self._training += 1
+                self._schedule(_Running(trial, played))
+
+    def _asks_for_more(self) -> bool:
+        ends = self.course.ends
+        if self._moved is not None and not self._moved.left:
+            self.course.starved = True
+            return False
+        if ends["unanswered"] >= _REFUSALS * self._setting.trials:
+            self.course.starved = True
+            return False
+        finished = ends["complete"] + ends["pruned"] + ends["diverged"]
+        # A budget of iterations is looked at before every event.
+        return self._setting.iterations is not None or finished + self._training < self._setting.trials
+
+    def _played(self, params: dict[str, Value]) -> Recorded | None:
+        if self._moved is None:
+            return self._pool.answer(params, self._answers, self._within)
+        place, distance = self._moved.last
+        self.course.moved.append(distance)
+        return self._pool.trials[place]
+
+    def _schedule(self, running: _Running) -> None:
+        heapq.heappush(self._events, (self._now + running.cost()[1], next(self._order), running))
+
+    def _goes_on(self, running: _Running) -> bool:
+        """Takes a trial's next evaluation, or its end; whether it goes on from there."""
+        curve = running.played.curve
+        if running.done == len(curve):
+            self._end(running)
+            return False
+        evaluation, scoring = curve[running.done], self._pool.scoring
+        running.done += 1
+        value = evaluation.metrics.get(scoring.metric)
+        if value is None:
+            return True
+        running.trial.report(scoring.reported(value, running.highest), evaluation.step)
+        running.highest = max(running.highest, value)
+        if evaluation.step >= LAST_STEP:
+            return True
+        dead = evaluation.step >= COLLAPSE_STOPS and has_collapsed(evaluation)
+        if not dead and not running.trial.should_prune():
+            return True
+        self.course.ends["pruned"] += 1
+        self.course.collapsed += has_collapsed(evaluation)
+        self._study.tell(running.trial, state=TrialState.PRUNED)
+        self._training -= 1
+        # Its worker is free when its process has ended.
+        heapq.heappush(self._events, (self._now + running.closing(), next(self._order), None))
+        return False
+
+    def _end(self, running: _Running) -> None:
+        trial, played = running.trial, running.played
+        self._training -= 1
+        value = self._pool.value(played)
+        if value is None:
+            trial.report(DIVERGED_VALUE, min(LAST_STEP, played.curve[-1].step + 1) if played.curve else 1)
+            self._study.tell(trial, state=TrialState.PRUNED)
+            self.course.ends["diverged"] += 1
+            return
+        self._study.tell(trial, value)
+        self.course.ends["complete"] += 1
+        self.course.collapsed += has_collapsed(self._pool.scoring.counting(played.curve))
+        if not self.course.found or value > self.course.final:
+            self.course.found.append((self.course.iterations, self._now, value))
+
+
+def _searchers(pool: Pool, table: StudyTable, setting: Setting, seed: int) -> tuple[BaseSampler, BasePruner]:
+    if setting.sampler == PLAIN:
+        # It draws one parameter after the other, as `trial.suggest_*` does.
+        return SpaceSampler(TPESampler(seed=seed), pool.space, seed=seed), MedianPruner()
+    named = table.model_copy(
+        update={"sampler": setting.sampler, "pruner": setting.pruner, "seed": seed, "trials": setting.trials}
+    )
+    return build_sampler(named, pool.space, 0), build_pruner(named, setting.evaluations)

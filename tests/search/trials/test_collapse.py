@@ -1,0 +1,71 @@
+"""A trial that finds none of a class that is there: named, counted, its value kept; stopped only where that is asked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from mmtuna.objectives.evaluation.metrics import Counts
+from mmtuna.objectives.outcome import Ending, Evaluation, Outcome
+from mmtuna.search.trials.conclude import Scoring, end_of, ending_text, has_collapsed
+from mmtuna.studies import results
+from mmtuna.studies.ledger import ending
+
+NONE_FOUND = Counts(intersect=(90, 0), predicted=(100, 0), labelled=(90, 10))
+SOME_FOUND = Counts(intersect=(90, 1), predicted=(99, 1), labelled=(90, 10))
+NONE_THERE = Counts(intersect=(100, 0), predicted=(100, 0), labelled=(100, 0))
+
+
+def evaluation(step: int, counts: Counts | None, value: float = 0.4963) -> Evaluation:
+    return Evaluation(step=step, iteration=step, seconds=1.0, metrics={"mIoU": value}, counts=counts)
+
+
+def outcome(*curve: Evaluation, how: Ending = Ending.FINISHED) -> Outcome:
+    return Outcome(ending=how, curve=curve, seconds=3.0, iterations=100)
+
+
+@pytest.mark.parametrize(
+    ("counts", "collapsed"), [(NONE_FOUND, True), (SOME_FOUND, False), (NONE_THERE, False), (None, False)]
+)
+def test_only_a_class_that_the_truth_has_can_be_missed(counts: Counts | None, collapsed: bool) -> None:
+    assert has_collapsed(evaluation(50, counts)) is collapsed
+
+
+def test_a_collapse_is_a_name_beside_the_value() -> None:
+    end = end_of(outcome(evaluation(50, SOME_FOUND), evaluation(100, NONE_FOUND)), Scoring("mIoU"), Path())
+    assert (end.state, end.value) == (TrialState.COMPLETE, 0.4963)
+    assert end.attrs["cause"] == "collapsed"
+    assert end.attrs["message"] == "at 100 % not one pixel was predicted of class 1, which the truth has"
+    assert "counts" not in json.dumps(end.attrs)
+
+
+@pytest.mark.parametrize(
+    ("value", "curve", "collapsed"),
+    [
+        ("last", (evaluation(50, NONE_FOUND), evaluation(100, SOME_FOUND, 0.6)), False),
+        ("last", (evaluation(50, SOME_FOUND, 0.6), evaluation(100, NONE_FOUND)), True),
+        ("best", (evaluation(50, SOME_FOUND, 0.6), evaluation(100, NONE_FOUND)), False),
+        ("best", (evaluation(50, NONE_FOUND), evaluation(100, NONE_FOUND)), True),
+    ],
+)
+def test_the_evaluation_that_counts_says_it(value: str, curve: tuple[Evaluation, ...], collapsed: bool) -> None:
+    scoring = Scoring("mIoU", value)
+    assert ("cause" in end_of(outcome(*curve), scoring, Path()).attrs) is collapsed
+    assert ("collapsed" in ending_text(outcome(*curve), scoring)) is collapsed
+
+
+def test_collapsed_trials_are_counted_and_are_neither_diverged_nor_failed() -> None:
+    study = optuna.create_study(direction="maximize")
+    for how in (Ending.FINISHED, Ending.STOPPED):
+        end = end_of(outcome(evaluation(60, NONE_FOUND), how=how), Scoring("mIoU"), Path())
+        trial = study.ask()
+        trial.report(0.4963, 60)
+        for name, value in end.attrs.items():
+            trial.set_user_attr(name, value)
+        study.tell(trial, end.value, state=end.state)
+    assert results.causes(study) == {"collapsed": 2}
+    assert [ending(row) for row in results.rows(study)] == ["complete", "pruned"]
