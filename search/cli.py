@@ -171,11 +171,51 @@ def launch(
 
 
 @app.command()
-def replay(file: Spec, trials: Trials = None, slots: Slots = None, as_json: Json = False) -> None:
-    """Search over recorded or generated curves in place of training ([replay] in the spec)."""
-    from mmtuna.search.commands.run import replay as search
+def replay(
+    file: Spec,
+    trials: Trials = None,
+    slots: Slots = None,
+    studies: Annotated[
+        int | None, typer.Option(min=1, help="Simulate that many whole studies of each setting, in simulated time.")
+    ] = None,
+    recorded: Annotated[
+        Path | None, typer.Option(help="With --studies: what `run --record` wrote; [replay] curves by default.")
+    ] = None,
+    sampler: Annotated[str | None, typer.Option(help="With --studies: samplers by comma; the spec's.")] = None,
+    pruner: Annotated[str | None, typer.Option(help="With --studies: pruners by comma; the spec's.")] = None,
+    workers: Annotated[str, typer.Option(help="With --studies: numbers of workers by comma.")] = "1",
+    iterations: Annotated[
+        int | None, typer.Option(min=1, help="With --studies: a budget of training iterations in place of trials.")
+    ] = None,
+    answers: Annotated[str, typer.Option(help="With --studies: recorded, nearest or blend.")] = "recorded",
+    within: Annotated[
+        float, typer.Option(min=0, max=1, help="With --studies: the distance up to which a recorded trial is near.")
+    ] = 0.1,
+    picture: Annotated[Path | None, typer.Option("-o", help="With --studies: PNG of the regret to write.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Search over recorded or generated curves in place of training ([replay] in the spec), or simulate studies."""
+    if studies is None:
+        from mmtuna.search.commands.run import replay as search
 
-    search(file, trials, slots, as_json)
+        search(file, trials, slots, as_json)
+        return
+    from mmtuna.search.commands.replay import simulate
+
+    simulate(
+        file,
+        studies=studies,
+        recorded=recorded,
+        samplers=sampler,
+        pruners=pruner,
+        workers=workers,
+        trials=trials,
+        iterations=iterations,
+        answers=answers,
+        within=within,
+        picture=picture,
+        as_json=as_json,
+    )
 
 
 @app.command()

@@ -132,18 +132,26 @@ class Simulation:
     """One study; `run` it once.
 
     Args:
+        sampler, pruner: the study's, as `searchers` makes them.
+        seed: chooses the trials of Hyperband's brackets; the sampler has its own.
         answers: "recorded": proposals are moved to recorded trials, each of which is trained once; else what a proposal
             is told is made of the recorded trials `within` that distance, and where there are none it fails.
     """
 
     def __init__(
-        self, pool: Pool, table: StudyTable, setting: Setting, seed: int, answers: Answers, within: float
+        self,
+        pool: Pool,
+        setting: Setting,
+        sampler: BaseSampler,
+        pruner: BasePruner,
+        *,
+        seed: int = 0,
+        answers: Answers = "recorded",
+        within: float = 0.0,
     ) -> None:
         self._pool, self._setting, self._answers, self._within = pool, setting, answers, within
-        sampler, pruner = _searchers(pool, table, setting, seed)
         self._moved = _Moved(sampler, pool) if answers == "recorded" else None
-        # The name chooses the trials of Hyperband's brackets.
-        self._study = optuna.create_study(
+        self.study = optuna.create_study(
             direction="maximize", sampler=self._moved or sampler, pruner=pruner, study_name=f"simulated-{seed}"
         )
         self._events: list[tuple[float, int, _Running | None]] = []
@@ -170,11 +178,11 @@ class Simulation:
     def _fill(self) -> None:
         """Gives free workers trials, as `mmtuna.studies.study.ask` would."""
         while len(self._events) < self._setting.workers and self._asks_for_more():
-            trial = self._study.ask()
+            trial = self.study.ask()
             params = self._pool.space.suggest(trial)
             played = self._played(params)
             if played is None:
-                self._study.tell(trial, state=TrialState.FAIL)
+                self.study.tell(trial, state=TrialState.FAIL)
                 self.course.ends["unanswered"] += 1
             else:
                 self._training += 1
@@ -222,7 +230,7 @@ class Simulation:
             return True
         self.course.ends["pruned"] += 1
         self.course.collapsed += has_collapsed(evaluation)
-        self._study.tell(running.trial, state=TrialState.PRUNED)
+        self.study.tell(running.trial, state=TrialState.PRUNED)
         self._training -= 1
         # Its worker is free when its process has ended.
         heapq.heappush(self._events, (self._now + running.closing(), next(self._order), None))
@@ -234,17 +242,18 @@ class Simulation:
         value = self._pool.value(played)
         if value is None:
             trial.report(DIVERGED_VALUE, min(LAST_STEP, played.curve[-1].step + 1) if played.curve else 1)
-            self._study.tell(trial, state=TrialState.PRUNED)
+            self.study.tell(trial, state=TrialState.PRUNED)
             self.course.ends["diverged"] += 1
             return
-        self._study.tell(trial, value)
+        self.study.tell(trial, value)
         self.course.ends["complete"] += 1
         self.course.collapsed += has_collapsed(self._pool.scoring.counting(played.curve))
         if not self.course.found or value > self.course.final:
             self.course.found.append((self.course.iterations, self._now, value))
 
 
-def _searchers(pool: Pool, table: StudyTable, setting: Setting, seed: int) -> tuple[BaseSampler, BasePruner]:
+def searchers(pool: Pool, table: StudyTable, setting: Setting, seed: int) -> tuple[BaseSampler, BasePruner]:
+    """Sampler and pruner of a study of `table` searched so: those that `mmtuna run` takes, or plain Optuna's."""
     if setting.sampler == PLAIN:
         # It draws one parameter after the other, as `trial.suggest_*` does.
         return SpaceSampler(TPESampler(seed=seed), pool.space, seed=seed), MedianPruner()

@@ -50,7 +50,8 @@ class Pool:
 
     def __init__(self, space: SearchSpace, recorded: Sequence[Recorded], scoring: Scoring) -> None:
         self.space, self.scoring = space, scoring
-        self.trials = [trial for trial in recorded if space.contains(trial.params)]
+        # Without the counts of every image, which nobody asks for here: they would go to every process.
+        self.trials = [_without_images(trial) for trial in recorded if space.contains(trial.params)]
         self.left_out = len(recorded) - len(self.trials)
         values = [self.value(trial) for trial in self.trials]
         self.values: Figures = np.array([math.nan if value is None else value for value in values])
@@ -141,6 +142,10 @@ class Pool:
 
     def _point(self, params: Mapping[str, Value]) -> list[float]:
         return [_place(parameter, params.get(parameter.name)) for parameter in self.space]
+
+
+def _without_images(trial: Recorded) -> Recorded:
+    return replace(trial, curve=tuple(replace(evaluation, images=()) for evaluation in trial.curve))
 
 
 def _place(parameter: Parameter, value: Value | None) -> float:

@@ -1,4 +1,4 @@
-"""A trial that finds none of a class that is there: named, counted, its value kept; stopped only where that is asked."""
+"""A trial that finds none of a class that is there: named, counted, told as it is, stopped only where that is asked."""
 
 from __future__ import annotations
 

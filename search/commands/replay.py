@@ -1,0 +1,197 @@
+"""`mmtuna replay --studies N`: whole studies over recorded trials in simulated time, as a table and a picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, get_args
+
+from rich.console import Console
+from rich.table import Table
+
+from mmtuna.objectives.recorded import Recorded, load_recorded
+from mmtuna.objectives.trial.devices import cores
+from mmtuna.search.simulation.course import Setting
+from mmtuna.search.simulation.figures import Contest, Line
+from mmtuna.search.simulation.picture import regret_png
+from mmtuna.search.simulation.pool import Answers, Pool
+from mmtuna.search.trials.conclude import Scoring
+from mmtuna.search.versions import machine, versions
+from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.files import whole_file
+from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.spec.tables import StudyTable
+
+MODES = {
+    "recorded": "each proposal is moved to the nearest recorded trial that is left; nothing is made up",
+    "nearest": "each proposal is told the curve of the nearest recorded trial, and fails where none is near",
+    "blend": "each proposal is told a blend of the five nearest recorded trials, and fails where none is near",
+}
+"""What each mode of answers does, for people."""
+
+
+def simulate(
+    path: Path,
+    *,
+    studies: int,
+    recorded: Path | None,
+    samplers: str | None,
+    pruners: str | None,
+    workers: str,
+    trials: int | None,
+    iterations: int | None,
+    answers: str,
+    within: float,
+    picture: Path | None,
+    as_json: bool,
+) -> None:
+    """Simulates `studies` studies of each sampler, pruner and number of workers (lists by comma), and plain Optuna's.
+
+    `recorded` is a file of trials, [replay] curves by default; the rest is as in `Setting` and `Contest`.
+    """
+    spec = StudySpec.load(path)
+    modes: dict[str, Answers] = {mode: mode for mode in get_args(Answers)}
+    if answers not in modes:
+        raise InputError(f"--answers {answers} is unknown; use {', '.join(modes)}")
+    found = _load(spec, recorded)
+    pool = Pool(spec.search_space(), found, Scoring.of(spec.study))
+    settings = [
+        Setting(
+            sampler=sampler,
+            pruner=pruner,
+            workers=count,
+            trials=trials or spec.study.trials,
+            iterations=iterations,
+            evaluations=_evaluations(pool.trials),
+        )
+        for count in _numbers(workers)
+        for sampler in _names(samplers or spec.study.sampler, "sampler")
+        for pruner in _names(pruners or spec.study.pruner, "pruner")
+    ]
+    console = Console(stderr=as_json)
+    contest = Contest(pool, spec.study, modes[answers], within, studies)
+    lines = contest.lines(
+        settings, processes=cores(), said=lambda setting, left: console.print(f"{setting}; {left} left", style="dim")
+    )
+    about = _about(contest, spec)
+    if picture is not None:
+        title = f"{spec.study.name}: {studies} studies each, {len(pool.trials)} recorded trials"
+        with whole_file(picture) as part:
+            part.write_bytes(regret_png(lines, spec.study.metric, title))
+    if as_json:
+        print(json.dumps(about | {"lines": [line.plain() for line in lines]}, indent=1))
+        return
+    _print(lines, about, console)
+    if picture is not None:
+        console.print(f"picture: {picture}", highlight=False)
+
+
+def _load(spec: StudySpec, recorded: Path | None) -> tuple[Recorded, ...]:
+    if recorded is None and (spec.replay is None or spec.replay.curves == "generated"):
+        raise InputError(
+            "--studies needs recorded trials; give --recorded FILE, or [replay] curves, of `mmtuna run --record`"
+        )
+    return load_recorded(recorded or Path(spec.replay.curves if spec.replay else ""))
+
+
+def _evaluations(trials: Sequence[Recorded]) -> int:
+    """How often the recorded trials were evaluated, those that reached their end."""
+    return min(len(trial.curve) for trial in trials if trial.cause is None)
+
+
+def _names(text: str, field: str) -> list[str]:
+    known = [name for name in get_args(StudyTable.model_fields[field].annotation) if name != "grid"]
+    names = text.split(",")
+    for name in names:
+        if name not in known:
+            # The cells of a grid are in the queue, and not the sampler's to propose.
+            raise InputError(f"--{field} {name}: cannot be simulated; take {', '.join(known)}, several by comma")
+    return names
+
+
+def _numbers(text: str) -> list[int]:
+    if not all(number.isdecimal() and int(number) > 0 for number in text.split(",")):
+        raise InputError(f"--workers {text}: give whole numbers from 1 on, several by comma, such as 1,8")
+    return [int(number) for number in text.split(",")]
+
+
+def _about(contest: Contest, spec: StudySpec) -> dict[str, Any]:
+    pool, within = contest.pool, contest.within
+    # At any distance too: it says what answers would be worth that a wider `within` allows.
+    foretold = {
+        f"{mode}, within {limit:g}": asdict(pool.held_out(mode, limit))
+        for mode in get_args(Answers)
+        if mode != "recorded"
+        for limit in sorted({within, 1.0})
+    }
+    return {
+        "study": spec.study.name,
+        "metric": spec.study.metric,
+        "value": spec.study.value,
+        "recorded": len(pool.trials),
+        "left_out": pool.left_out,
+        "best_recorded": pool.best,
+        "answers": contest.answers,
+        "meaning": MODES[contest.answers],
+        "within": within,
+        "held_out": foretold,
+        "machine": machine(),
+        "versions": versions(),
+    }
+
+
+def _print(lines: Sequence[Line], about: dict[str, Any], console: Console) -> None:
+    table = Table(box=None)
+    table.add_column("setting")
+    heads = ("target", "iterations to it", "of plain", "reached", "seconds to it", "regret", "95 %", "iterations")
+    for head in (*heads, "seconds", "pruned", "collapsed", "no answer"):
+        table.add_column(head, justify="right")
+    for line in lines:
+        table.add_row(
+            str(line.setting),
+            f"{line.target:.4f}",
+            _count(line.iterations_to),
+            "-" if line.of_plain is None else f"{line.of_plain:.2f}",
+            f"{line.reached:.0%}",
+            _count(line.seconds_to),
+            f"{line.regret:.4f}",
+            f"{line.regret_95:.4f}",
+            _count(line.iterations),
+            _count(line.seconds),
+            f"{line.pruned:.0%}",
+            f"{line.collapsed:.0%}",
+            f"{line.unanswered:.0%}",
+        )
+    wide = Console(width=None if console.is_terminal else 180)
+    wide.print(table)
+    for text in _notes(lines, about):
+        wide.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _notes(lines: Sequence[Line], about: dict[str, Any]) -> list[str]:
+    best = f"{about['metric']} {about['best_recorded']:.4f}"
+    said = [f"{about['recorded']} recorded trials, the best {best}; {about['answers']}: {about['meaning']}"]
+    if about["left_out"]:
+        said.append(f"{about['left_out']} recorded trials lie outside [space] and were left out")
+    for mode, held in about["held_out"].items():
+        if held["answered"]:
+            said.append(
+                f"held out, {mode}: a recorded trial is foretold by the others with an error of {held['error']:.4f} "
+                f"on average (the mean of all for each: {held['guess']:.4f}), rank correlation {held['ranks']:.2f}; "
+                f"{held['answered']:.0%} have such another"
+            )
+        else:
+            said.append(f"held out, {mode}: no recorded trial has another so near")
+    moved = [line.moved for line in lines if line.moved is not None]
+    if moved:
+        said.append(f"proposals were moved by a distance of {max(moved):.2f} (median; 0 is none, 1 every parameter)")
+    starved = [f"{line.starved} of {line.setting}" for line in lines if line.starved]
+    if starved:
+        said.append(f"studies that ended early, with no recorded trial left or near: {', '.join(starved)}")
+    return said
+
+
+def _count(figure: float | None) -> str:
+    return "-" if figure is None else f"{figure:,.0f}"

@@ -1,0 +1,79 @@
+"""`mmtuna replay --studies`: a table, JSON and a picture of simulated studies, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from mmtuna.objectives.outcome import Ending, Outcome, TrialOrder
+from mmtuna.objectives.recorded import RecordFile
+from tests.search.conftest import mmtuna
+from tests.search.simulation.pools import random_pool
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("recorded") / "trials.jsonl"
+    file = RecordFile(path, "x", {})
+    for number, trial in enumerate(random_pool(40).trials):
+        outcome = Outcome(ending=Ending.FINISHED, curve=trial.curve, seconds=trial.seconds, iterations=trial.iterations)
+        file.append(TrialOrder(number=number, params=trial.params, seed=0), outcome)
+    return path
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> Path:
+    path = tmp_path / "study.toml"
+    path.write_text('[study]\nname = "r"\ntrials = 8\n[data]\nroot = "nowhere"\n[space]\npreset = "extended"\n')
+    return path
+
+
+def test_settings_are_held_against_plain_optuna(spec: Path, recorded: Path, tmp_path: Path) -> None:
+    common = ("replay", spec, "--recorded", recorded, "--studies", 4, "--sampler", "random", "--pruner", "median,none")
+    done = mmtuna(*common, "--workers", "1,4", "-o", tmp_path / "regret.png")
+    assert done.returncode == 0, done.stderr
+    for text in ("plain Optuna, 1 worker ", "random + median, 4 workers", "40 recorded trials", "nothing is made up"):
+        assert text in done.stdout
+    assert "held out, nearest, within 1: a recorded trial is foretold by the others with an error of 0." in done.stdout
+    with Image.open(tmp_path / "regret.png") as picture:
+        assert picture.width == 820
+    assert not (tmp_path / "runs").exists()
+    told = mmtuna(*common, "--json")
+    assert told.returncode == 0, told.stderr
+    document = json.loads(told.stdout)
+    assert [line["setting"]["pruner"] for line in document["lines"]] == ["optuna", "median", "none"]
+    assert document["answers"] == "recorded"
+    assert document["held_out"]["blend, within 1"]["answered"] == 1.0
+
+
+def test_the_share_without_an_answer_is_told(spec: Path, recorded: Path) -> None:
+    done = mmtuna(
+        *("replay", spec, "--recorded", recorded, "--studies", 2, "--sampler", "random", "--pruner", "none"),
+        *("--answers", "nearest", "--within", 0.01, "--json"),
+    )
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert [line["unanswered"] for line in document["lines"]] == [1.0, 1.0]
+    assert [line["starved"] for line in document["lines"]] == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ((), "--studies needs recorded trials; give --recorded FILE, or [replay] curves, of `mmtuna run --record`"),
+        (("--sampler", "grid"), "--sampler grid: cannot be simulated; take auto, tpe, random, gp, several by comma"),
+        (("--pruner", "median,wilcoxon"), "--pruner wilcoxon: cannot be simulated; take median, hyperband, none"),
+        (("--workers", "1,no"), "--workers 1,no: give whole numbers from 1 on, several by comma, such as 1,8"),
+        (("--answers", "dreams"), "--answers dreams is unknown; use recorded, nearest, blend"),
+        (("--recorded", "gone.jsonl"), "gone.jsonl: cannot be read"),
+    ],
+)
+def test_what_is_refused(spec: Path, recorded: Path, options: tuple[str, ...], line: str) -> None:
+    given = ("--recorded", recorded) if options and "--recorded" not in options else ()
+    done = mmtuna("replay", spec, "--studies", 2, *given, *options)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert line in done.stderr

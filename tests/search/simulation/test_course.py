@@ -1,0 +1,169 @@
+"""Studies in simulated time: the same as real ones, by the seed, in the time that their workers would need."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.pruners import BasePruner, NopPruner, ThresholdPruner
+from optuna.samplers import RandomSampler
+from rich.console import Console
+
+from mmtuna.objectives.outcome import Ending, Outcome, TrialOrder
+from mmtuna.objectives.recorded import RecordFile
+from mmtuna.search.quiet import quiet_optuna
+from mmtuna.search.simulation.course import PLAIN, Course, Setting, Simulation, searchers
+from mmtuna.search.simulation.figures import Contest
+from mmtuna.search.simulation.pool import Pool
+from mmtuna.search.trials.conclude import Scoring
+from mmtuna.search.work.running import replay_study
+from mmtuna.studies.sampling import SpaceSampler
+from mmtuna.studies.spec import StudySpec
+from tests.search.simulation.pools import CLOSING, diverged, random_pool, recorded
+
+TABLE = StudySpec(study={"name": "s"}, data={"root": "."}, space={"preset": "extended"}).study
+
+
+def setting(**how: object) -> Setting:
+    return Setting(**{"sampler": "random", "pruner": "none", "workers": 1, "trials": 20, **how})  # type: ignore[arg-type]
+
+
+def course(pool: Pool, how: Setting, seed: int = 0) -> Course:
+    with quiet_optuna():
+        return Simulation(pool, how, *searchers(pool, TABLE, how, seed), seed=seed).run()
+
+
+def with_pruner(pool: Pool, pruner: BasePruner, trials: int) -> Course:
+    with quiet_optuna():
+        sampler = SpaceSampler(RandomSampler(seed=0), pool.space, seed=0)
+        return Simulation(pool, setting(trials=trials), sampler, pruner).run()
+
+
+@pytest.mark.parametrize(("sampler", "pruner"), [("tpe", "median"), ("random", "hyperband"), (PLAIN, PLAIN)])
+def test_a_seed_gives_the_same_study_and_another_one_another(sampler: str, pruner: str) -> None:
+    pool, how = random_pool(), setting(sampler=sampler, pruner=pruner, workers=3)
+    once, again, other = course(pool, how, 1), course(pool, how, 1), course(pool, how, 2)
+    assert once == again
+    assert once != other
+    assert sum(once.ends.values()) == 20
+
+
+def test_one_worker_takes_what_its_trials_take() -> None:
+    pool = random_pool(20)
+    found = course(pool, setting())  # every recorded trial, each once
+    assert found.iterations == sum(trial.iterations for trial in pool.trials)
+    assert found.seconds == pytest.approx(sum(trial.seconds for trial in pool.trials))
+    assert found.final == pool.best
+    assert found.ends == {"complete": 20}
+
+
+def test_more_workers_end_sooner_at_the_same_cost() -> None:
+    pool = random_pool(20)
+    found = [course(pool, setting(workers=workers)) for workers in (1, 2, 8)]
+    assert len({one.iterations for one in found}) == 1
+    assert found[0].seconds > 1.7 * found[1].seconds > 3.4 * found[2].seconds
+    longest = max(trial.seconds for trial in pool.trials)
+    assert found[2].seconds <= found[0].seconds / 8 + longest
+
+
+def test_a_pruner_that_stops_all_saves_what_is_left_of_each() -> None:
+    pool = random_pool(20)
+    whole, cut = (with_pruner(pool, pruner, 20) for pruner in (NopPruner(), ThresholdPruner(lower=2.0)))
+    assert cut.ends == {"pruned": 20}
+    assert cut.iterations == pytest.approx(0.2 * whole.iterations)  # the first of five evaluations
+    assert cut.seconds == pytest.approx(0.2 * (whole.seconds - 20 * CLOSING) + 20 * CLOSING)
+    assert (cut.final, cut.found) == (0.0, [])
+
+
+def test_what_no_recorded_trial_is_near_to_is_said_and_not_made_up() -> None:
+    pool, how = random_pool(), setting(trials=5)
+    sampler, pruner = searchers(pool, TABLE, how, 0)
+    with quiet_optuna():
+        found = Simulation(pool, how, sampler, pruner, answers="nearest", within=0.05).run()
+    assert set(found.ends) == {"unanswered"}
+    assert found.starved
+    assert (found.iterations, found.final) == (0, 0.0)
+
+
+def test_a_diverged_trial_costs_what_it_took_and_teaches() -> None:
+    pool = random_pool(4)
+    bad = Pool(pool.space, [diverged(pool.trials[0], 2), diverged(pool.trials[1], 0), *pool.trials[2:]], pool.scoring)
+    how = setting(trials=4)
+    with quiet_optuna():
+        simulation = Simulation(bad, how, *searchers(bad, TABLE, how, 0))
+        found = simulation.run()
+    assert found.ends == {"diverged": 2, "complete": 2}
+    assert found.iterations == sum(trial.iterations for trial in bad.trials)
+    pruned = [trial for trial in simulation.study.trials if trial.state.name == "PRUNED"]
+    assert [trial.value for trial in pruned] == [0.0, 0.0]
+
+
+def test_a_budget_of_iterations_ends_the_study_and_a_pool_that_is_used_up_does() -> None:
+    pool = random_pool(30)
+    found = course(pool, setting(iterations=5000))
+    longest = max(trial.iterations for trial in pool.trials)
+    assert 5000 <= found.iterations < 5000 + longest
+    assert not found.starved
+    assert course(pool, setting(trials=31)).starved
+
+
+def test_a_simulated_study_is_the_real_one(tmp_path: Path) -> None:
+    """Where every params set is recorded, `mmtuna replay` and the simulation ask and tell the very same."""
+    space = {"crop": [64, 96, 128], "flip": ["none", "horizontal"], "rotation": [0, 10, 20], "iterations": [200, 400]}
+    text = "".join(f"[space.params.{name}]\nchoices = {choices}\n" for name, choices in space.items())
+    path = tmp_path / "study.toml"
+    path.write_text(
+        '[study]\nname = "r"\ntrials = 25\nsampler = "tpe"\npruner = "median"\npruner_startup = 4\nseed = 3\n'
+        f'[data]\nroot = "."\n[replay]\ncurves = "./all.jsonl"\n{text}'.replace("'", '"')
+    )
+    spec = StudySpec.load(path)
+    cells = [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]
+    trials = [recorded(cell) for cell in cells]
+    file = RecordFile(tmp_path / "all.jsonl", "r", {})
+    for number, one in enumerate(trials):
+        ended = Outcome(ending=Ending.FINISHED, curve=one.curve, seconds=one.seconds, iterations=one.iterations)
+        file.append(TrialOrder(number=number, params=one.params, seed=0), ended)
+    real = replay_study(spec, Console(quiet=True))
+    pool = Pool(spec.search_space(), trials, Scoring("mIoU"))
+    how = Setting(sampler="tpe", pruner="median", workers=1, trials=25)
+    with quiet_optuna():
+        simulation = Simulation(pool, how, *searchers(pool, spec.study, how, 3), answers="nearest")
+        simulation.run()
+    assert {trial.state.name for trial in real.trials} == {"COMPLETE", "PRUNED"}
+    assert [told(trial) for trial in simulation.study.trials] == [told(trial) for trial in real.trials]
+
+
+def told(trial: optuna.trial.FrozenTrial) -> tuple[object, ...]:
+    reports = {step: round(value, 6) for step, value in trial.intermediate_values.items()}
+    return trial.params, trial.state, None if trial.value is None else round(trial.value, 6), reports
+
+
+def test_hundreds_of_studies_within_seconds() -> None:
+    contest = Contest(random_pool(), TABLE, "recorded", 0.1, studies=200)
+    began = time.monotonic()
+    plain, line = contest.lines([setting(trials=10, pruner="median")])
+    assert time.monotonic() - began < 60  # some eight on an idle machine
+    assert (plain.studies, line.studies, plain.of_plain) == (200, 200, 1.0)
+
+
+def test_figures_are_the_same_over_several_processes() -> None:
+    contest = Contest(random_pool(), TABLE, "recorded", 0.1, studies=6)
+    settings = [setting(trials=8, workers=workers) for workers in (1, 2)]
+    lines = contest.lines(settings)
+    assert contest.lines(settings, processes=2) == lines
+    assert [str(line.setting) for line in lines] == [
+        "plain Optuna, 1 worker",
+        "random + none, 1 worker",
+        "plain Optuna, 2 workers",
+        "random + none, 2 workers",
+    ]
+    best = contest.pool.best
+    for line in lines:
+        assert line.regret == pytest.approx(best - line.final)
+        assert 0 <= line.regret <= line.regret_95
+        assert line.regrets[-1][1] == pytest.approx(line.regret)
+        assert (line.reached >= 0.5) == (line.iterations_to is not None)
+    assert all(line.reached >= 0.5 for line in lines[::2])  # plain Optuna is what it is held against

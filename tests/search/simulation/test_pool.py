@@ -1,0 +1,109 @@
+"""Which recorded trial is near, what is told where one is, and what that is worth."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from mmtuna.objectives.outcome import Evaluation
+from mmtuna.objectives.recorded import Recorded
+from mmtuna.search.simulation.pool import Pool
+from mmtuna.search.trials.conclude import Scoring
+from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.parameter import Categorical, Float, Int, Params
+from mmtuna.spaces.search_space import SearchSpace
+from tests.search.simulation.pools import diverged, random_pool
+
+SPACE = SearchSpace(
+    [
+        Categorical(name="optimizer", choices=("SGD", "AdamW")),
+        Float(name="lr_sgd", low=1e-4, high=1e-2, log=True, when={"optimizer": ("SGD",)}),
+        Int(name="rotation", low=0, high=20, step=5),
+    ]
+)
+LINE = SearchSpace([Float(name="lr_sgd", low=0.0, high=1.0), Int(name="iterations", low=100, high=400, step=100)])
+
+
+def trial(value: float, **params: float | str) -> Recorded:
+    curve = tuple(
+        Evaluation(step=step, iteration=2 * step, seconds=float(step), metrics={"mIoU": value * step / 100})
+        for step in (50, 100)
+    )
+    return Recorded(params=dict(params), curve=curve, seconds=110.0, iterations=200)
+
+
+@pytest.mark.parametrize(
+    ("params", "distance"),
+    [
+        ({"optimizer": "SGD", "lr_sgd": 1e-3, "rotation": 10}, 0.0),
+        ({"optimizer": "SGD", "lr_sgd": 1e-2, "rotation": 10}, 0.5 / 3),  # half of the range on its own scale
+        ({"optimizer": "SGD", "lr_sgd": 1e-3, "rotation": 20}, 0.5 / 3),
+        ({"optimizer": "AdamW", "rotation": 10}, 2 / 3),  # another optimizer, and no rate of that one
+    ],
+)
+def test_distances_follow_the_space(params: Params, distance: float) -> None:
+    pool = Pool(SPACE, [trial(0.5, optimizer="SGD", lr_sgd=1e-3, rotation=10)], Scoring("mIoU"))
+    assert pool.distances(params) == pytest.approx([distance])
+
+
+def test_what_exists_on_neither_side_counts_nothing() -> None:
+    pool = Pool(SPACE, [trial(0.5, optimizer="AdamW", rotation=0)], Scoring("mIoU"))
+    assert pool.distances({"optimizer": "AdamW", "rotation": 20}) == pytest.approx([0.5])
+
+
+def test_where_none_is_near_nothing_is_told() -> None:
+    pool = Pool(LINE, [trial(0.5, lr_sgd=0.2, iterations=200)], Scoring("mIoU"))
+    assert pool.answer({"lr_sgd": 0.7, "iterations": 200}, "nearest", 0.24) is None
+    told = pool.answer({"lr_sgd": 0.7, "iterations": 200}, "nearest", 0.26)
+    assert told == pool.trials[0]
+
+
+def test_the_cost_is_that_of_the_iterations_asked_for() -> None:
+    pool = Pool(LINE, [trial(0.5, lr_sgd=0.2, iterations=200)], Scoring("mIoU"))
+    told = pool.answer({"lr_sgd": 0.2, "iterations": 400}, "nearest", 1.0)
+    assert told is not None
+    assert (told.iterations, told.seconds) == (400, 220.0)
+    assert [(point.iteration, point.seconds) for point in told.curve] == [(200, 100.0), (400, 200.0)]
+
+
+def test_a_blend_lies_between_and_follows_the_nearer() -> None:
+    trials = [trial(0.2, lr_sgd=0.0, iterations=200), trial(0.8, lr_sgd=1.0, iterations=200)]
+    pool = Pool(LINE, trials, Scoring("mIoU"))
+    values = []
+    for rate in (0.1, 0.5, 0.9):
+        told = pool.answer({"lr_sgd": rate, "iterations": 200}, "blend", 1.0)
+        assert told is not None
+        values.append(told.curve[-1].metrics["mIoU"])
+    assert 0.2 < values[0] < values[1] < values[2] < 0.8
+    assert values[1] == pytest.approx(0.5)
+
+
+def test_held_out_trials_show_what_an_answer_is_worth() -> None:
+    smooth = [trial(place / 40, lr_sgd=place / 40, iterations=200) for place in range(41)]
+    pool = Pool(LINE, smooth, Scoring("mIoU"))
+    for answers in ("nearest", "blend"):
+        held = pool.held_out(answers, 0.05)
+        assert held.answered == 1.0
+        assert held.error < 0.1 * held.guess
+        assert held.ranks > 0.99
+    alone = pool.held_out("nearest", 0.001)
+    assert alone.answered == 0.0
+    assert math.isnan(alone.error)
+
+
+def test_trials_of_another_space_are_left_out_and_said() -> None:
+    pool = Pool(LINE, [trial(0.5, lr_sgd=0.2, iterations=200), trial(0.9, lr_sgd=7.0, iterations=200)], Scoring("mIoU"))
+    assert (len(pool.trials), pool.left_out, pool.best) == (1, 1, 0.5)
+    with pytest.raises(InputError, match=r"fits \[space\] \(lr_sgd = 7.0 is outside its range\); take the spec that"):
+        Pool(LINE, [trial(0.9, lr_sgd=7.0, iterations=200)], Scoring("mIoU"))
+
+
+def test_a_diverged_trial_is_worth_nothing_and_is_no_one_s_guess() -> None:
+    trials = random_pool(4).trials
+    pool = Pool(random_pool(1).space, [diverged(trials[0], 2), *trials[1:]], Scoring("mIoU"))
+    assert math.isnan(pool.values[0])
+    assert pool.best == max(pool.values[1:])
+    told = pool.answer(trials[0].params, "blend", 0.5)
+    assert told is not None
+    assert told.cause == "diverged"
