@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from mmtuna.search.work.signals import end_by_ctrl_c
 from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.trials import COLLAPSE_STOPS
 
 
 class _Commands(TyperGroup):
@@ -187,6 +188,13 @@ def replay(
     iterations: Annotated[
         int | None, typer.Option(min=1, help="With --studies: a budget of training iterations in place of trials.")
     ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=0, help="With --studies: a budget of simulated seconds in place of trials.")
+    ] = None,
+    collapse: Annotated[
+        int,
+        typer.Option(min=1, max=100, help="With --studies: percent from which on a collapse is stopped; 100: never."),
+    ] = COLLAPSE_STOPS,
     answers: Annotated[str, typer.Option(help="With --studies: recorded, nearest or blend.")] = "recorded",
     within: Annotated[
         float, typer.Option(min=0, max=1, help="With --studies: the distance up to which a recorded trial is near.")
@@ -211,6 +219,8 @@ def replay(
         workers=workers,
         trials=trials,
         iterations=iterations,
+        seconds=seconds,
+        collapse=collapse,
         answers=answers,
         within=within,
         picture=picture,

@@ -42,6 +42,8 @@ def simulate(
     workers: str,
     trials: int | None,
     iterations: int | None,
+    seconds: float | None,
+    collapse: int,
     answers: str,
     within: float,
     picture: Path | None,
@@ -64,6 +66,8 @@ def simulate(
             workers=count,
             trials=trials or spec.study.trials,
             iterations=iterations,
+            seconds=seconds,
+            collapse=collapse,
             evaluations=_evaluations(pool.trials),
         )
         for count in _numbers(workers)
@@ -137,6 +141,7 @@ def _about(contest: Contest, spec: StudySpec) -> dict[str, Any]:
         "meaning": MODES[contest.answers],
         "within": within,
         "held_out": foretold,
+        "collapses": [asdict(entry) for entry in pool.collapses()],
         "machine": machine(),
         "versions": versions(),
     }
@@ -184,6 +189,9 @@ def _notes(lines: Sequence[Line], about: dict[str, Any]) -> list[str]:
             )
         else:
             said.append(f"held out, {mode}: no recorded trial has another so near")
+    if about["collapses"]:
+        back = [f"{entry['trials']} at {entry['step']} % ({entry['came_back']})" for entry in about["collapses"]]
+        said.append(f"recorded trials that had collapsed (and came back from there): {', '.join(back)}")
     moved = [line.moved for line in lines if line.moved is not None]
     if moved:
         said.append(f"proposals were moved by a distance of {max(moved):.2f} (median; 0 is none, 1 every parameter)")

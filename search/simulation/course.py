@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
 
@@ -36,7 +36,7 @@ _REFUSALS = 20
 class Setting:
     """How a study is searched: names as in `[study]`, or "optuna" for both; `evaluations` is what the pruner expects.
 
-    The budget is `trials` finished ones, or as many training `iterations` in all where these are given.
+    The budget is `trials` finished ones, or where they are given training `iterations` or `seconds` in all.
     """
 
     sampler: str
@@ -44,11 +44,19 @@ class Setting:
     workers: int
     trials: int
     iterations: int | None = None
+    seconds: float | None = None
     evaluations: int = 5
+    collapse: int = COLLAPSE_STOPS
+    """The step from which on a trial that has collapsed is stopped; 100 stops none."""
 
     def __str__(self) -> str:
         who = "plain Optuna" if self.sampler == PLAIN else f"{self.sampler} + {self.pruner}"
-        return f"{who}, {self.workers} worker{'s' * (self.workers > 1)}"
+        stops = f", collapses stopped from {self.collapse} %" if self.collapse < LAST_STEP else ""
+        return f"{who}, {self.workers} worker{'s' * (self.workers > 1)}{stops}"
+
+    def plain(self) -> Setting:
+        """Plain Optuna at the same workers and budget, which knows of no collapse."""
+        return replace(self, sampler=PLAIN, pruner=PLAIN, collapse=LAST_STEP)
 
 
 @dataclass(kw_only=True)
@@ -162,9 +170,8 @@ class Simulation:
 
     def run(self) -> Course:
         """Simulates the study until its budget is used, or no recorded trial is left."""
-        budget = self._setting.iterations
         self._fill()
-        while self._events and (budget is None or self.course.iterations < budget):
+        while self._events and not self._is_over():
             self._now, _, running = heapq.heappop(self._events)
             self.course.seconds = self._now
             if running is not None:
@@ -174,6 +181,14 @@ class Simulation:
                     continue
             self._fill()
         return self.course
+
+    def _is_over(self) -> bool:
+        """Whether a budget of iterations or seconds is used up; what runs then is dropped."""
+        iterations, seconds = self._setting.iterations, self._setting.seconds
+        if seconds is not None and self._events[0][0] > seconds:
+            self.course.seconds = seconds
+            return True
+        return iterations is not None and self.course.iterations >= iterations
 
     def _fill(self) -> None:
         """Gives free workers trials, as `mmtuna.studies.study.ask` would."""
@@ -197,8 +212,9 @@ class Simulation:
             self.course.starved = True
             return False
         finished = ends["complete"] + ends["pruned"] + ends["diverged"]
-        # A budget of iterations is looked at before every event.
-        return self._setting.iterations is not None or finished + self._training < self._setting.trials
+        if self._setting.iterations is not None or self._setting.seconds is not None:
+            return True
+        return finished + self._training < self._setting.trials
 
     def _played(self, params: dict[str, Value]) -> Recorded | None:
         if self._moved is None:
@@ -225,7 +241,7 @@ class Simulation:
         running.highest = max(running.highest, value)
         if evaluation.step >= LAST_STEP:
             return True
-        dead = evaluation.step >= COLLAPSE_STOPS and has_collapsed(evaluation)
+        dead = evaluation.step >= self._setting.collapse and has_collapsed(evaluation)
         if not dead and not running.trial.should_prune():
             return True
         self.course.ends["pruned"] += 1

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mmtuna.search.quiet import quiet_optuna
-from mmtuna.search.simulation.course import PLAIN, Course, Setting, Simulation, searchers
+from mmtuna.search.simulation.course import Course, Setting, Simulation, searchers
 from mmtuna.search.simulation.pool import Answers, Pool
 from mmtuna.studies.spec.tables import StudyTable
 
@@ -79,7 +79,7 @@ class Contest:
 
         `said` hears of each setting that is done, and how many are left.
         """
-        plain = [Setting(**{**vars(setting), "sampler": PLAIN, "pruner": PLAIN}) for setting in settings]
+        plain = [setting.plain() for setting in settings]
         everyone = list(dict.fromkeys(one for pair in zip(plain, settings, strict=True) for one in pair))
         courses: dict[Setting, list[Course]] = {}
         with _mapping(processes, chunk=max(1, self.studies // (4 * processes))) as over:
@@ -88,7 +88,7 @@ class Contest:
                 said(setting, len(everyone) - place - 1)
         lines: dict[Setting, Line] = {}
         for setting in everyone:  # plain Optuna stands before those that are held against it
-            own = Setting(**{**vars(setting), "sampler": PLAIN, "pruner": PLAIN})
+            own = setting.plain()
             target = _median([course.final for course in courses[own]])
             lines[setting] = self._line(setting, courses[setting], target, lines.get(own))
         return list(lines.values())

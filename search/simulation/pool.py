@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mmtuna.objectives.outcome import Ending, Evaluation, Outcome
 from mmtuna.objectives.recorded import Recorded
-from mmtuna.search.trials.conclude import Scoring
+from mmtuna.search.trials.conclude import Scoring, has_collapsed
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Float, Int, Parameter, Value
 from mmtuna.spaces.search_space import SearchSpace
@@ -35,6 +35,15 @@ class HeldOut:
     error: float
     guess: float
     ranks: float
+
+
+@dataclass(frozen=True)
+class Collapses:
+    """How many trials found none of a class at `step`, and how many of them did where it counts."""
+
+    step: int
+    trials: int
+    came_back: int
 
 
 class Pool:
@@ -139,6 +148,16 @@ class Pool:
         error = np.abs(np.array(foretold) - np.array(true)).mean()
         guess = np.abs(np.array(true) - self.values[ended].mean()).mean()
         return HeldOut(len(true) / len(ended), float(error), float(guess), _ranks(foretold, true))
+
+    def collapses(self) -> list[Collapses]:
+        """At each evaluation, how many recorded trials had collapsed, and how many of these came back from it."""
+        found: dict[int, list[bool]] = {}
+        for trial in self.trials:
+            back = not has_collapsed(self.scoring.counting(trial.curve))
+            for evaluation in trial.curve if trial.cause is None else ():
+                if has_collapsed(evaluation):
+                    found.setdefault(evaluation.step, []).append(back)
+        return [Collapses(step, len(backs), sum(backs)) for step, backs in sorted(found.items())]
 
     def _point(self, params: Mapping[str, Value]) -> list[float]:
         return [_place(parameter, params.get(parameter.name)) for parameter in self.space]

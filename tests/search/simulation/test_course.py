@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -12,6 +13,7 @@ from optuna.pruners import BasePruner, NopPruner, ThresholdPruner
 from optuna.samplers import RandomSampler
 from rich.console import Console
 
+from mmtuna.objectives.evaluation.metrics import Counts
 from mmtuna.objectives.outcome import Ending, Outcome, TrialOrder
 from mmtuna.objectives.recorded import RecordFile
 from mmtuna.search.quiet import quiet_optuna
@@ -101,6 +103,26 @@ def test_a_diverged_trial_costs_what_it_took_and_teaches() -> None:
     assert [trial.value for trial in pruned] == [0.0, 0.0]
 
 
+def test_a_collapse_is_stopped_from_the_step_asked_for_and_counted() -> None:
+    none = Counts(intersect=(90, 0), predicted=(100, 0), labelled=(90, 10))
+    trials = random_pool(10).trials
+    dead = [
+        replace(trial, curve=tuple(replace(point, counts=none) for point in trial.curve[:3]) + trial.curve[3:])
+        for trial in trials[:4]
+    ]
+    dead[0] = replace(dead[0], curve=tuple(replace(point, counts=none) for point in dead[0].curve))
+    pool = Pool(random_pool(1).space, [*dead, *trials[4:]], Scoring("mIoU"))
+    assert [(at.step, at.trials, at.came_back) for at in pool.collapses()] == [
+        *((step, 4, 3) for step in (20, 40, 60)),
+        *((step, 1, 0) for step in (80, 100)),
+    ]
+    never, late, early = (course(pool, setting(trials=10, collapse=step)) for step in (100, 70, 40))
+    assert (never.ends, never.collapsed) == ({"complete": 10}, 1)
+    assert (late.ends, late.collapsed) == ({"complete": 9, "pruned": 1}, 1)
+    assert (early.ends, early.collapsed) == ({"complete": 6, "pruned": 4}, 4)
+    assert early.iterations < late.iterations < never.iterations
+
+
 def test_a_budget_of_iterations_ends_the_study_and_a_pool_that_is_used_up_does() -> None:
     pool = random_pool(30)
     found = course(pool, setting(iterations=5000))
@@ -108,6 +130,13 @@ def test_a_budget_of_iterations_ends_the_study_and_a_pool_that_is_used_up_does()
     assert 5000 <= found.iterations < 5000 + longest
     assert not found.starved
     assert course(pool, setting(trials=31)).starved
+
+
+def test_a_budget_of_seconds_ends_the_study_on_time() -> None:
+    pool = random_pool(30)
+    one, four = (course(pool, setting(seconds=500.0, workers=workers)) for workers in (1, 4))
+    assert one.seconds == four.seconds == 500.0
+    assert 3 * one.iterations < four.iterations < 5 * one.iterations
 
 
 def test_a_simulated_study_is_the_real_one(tmp_path: Path) -> None:
