@@ -204,17 +204,14 @@ class Simulation:
                 self._schedule(_Running(trial, played))
 
     def _asks_for_more(self) -> bool:
-        ends = self.course.ends
-        if self._moved is not None and not self._moved.left:
-            self.course.starved = True
-            return False
-        if ends["unanswered"] >= _REFUSALS * self._setting.trials:
-            self.course.starved = True
-            return False
+        ends, setting = self.course.ends, self._setting
         finished = ends["complete"] + ends["pruned"] + ends["diverged"]
-        if self._setting.iterations is not None or self._setting.seconds is not None:
-            return True
-        return finished + self._training < self._setting.trials
+        by_trials = setting.iterations is None and setting.seconds is None
+        if by_trials and finished + self._training >= setting.trials:
+            return False
+        used_up = self._moved is not None and not self._moved.left
+        self.course.starved = used_up or ends["unanswered"] >= _REFUSALS * setting.trials
+        return not self.course.starved
 
     def _played(self, params: dict[str, Value]) -> Recorded | None:
         if self._moved is None:

@@ -60,6 +60,7 @@ def test_one_worker_takes_what_its_trials_take() -> None:
     assert found.seconds == pytest.approx(sum(trial.seconds for trial in pool.trials))
     assert found.final == pool.best
     assert found.ends == {"complete": 20}
+    assert not found.starved
 
 
 def test_more_workers_end_sooner_at_the_same_cost() -> None:
