@@ -195,6 +195,9 @@ def replay(
         int,
         typer.Option(min=1, max=100, help="With --studies: percent from which on a collapse is stopped; 100: never."),
     ] = COLLAPSE_STOPS,
+    evaluations: Annotated[
+        int | None, typer.Option(min=1, max=100, help="With --studies: as if each trial was evaluated so often only.")
+    ] = None,
     answers: Annotated[str, typer.Option(help="With --studies: recorded, nearest or blend.")] = "recorded",
     within: Annotated[
         float, typer.Option(min=0, max=1, help="With --studies: the distance up to which a recorded trial is near.")
@@ -221,6 +224,7 @@ def replay(
         iterations=iterations,
         seconds=seconds,
         collapse=collapse,
+        evaluations=evaluations,
         answers=answers,
         within=within,
         picture=picture,

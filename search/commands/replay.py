@@ -16,7 +16,7 @@ from mmtuna.objectives.trial.devices import cores
 from mmtuna.search.simulation.course import Setting
 from mmtuna.search.simulation.figures import Contest, Line
 from mmtuna.search.simulation.picture import regret_png
-from mmtuna.search.simulation.pool import Answers, Pool
+from mmtuna.search.simulation.pool import Answers, Pool, thinned
 from mmtuna.search.trials.conclude import Scoring
 from mmtuna.search.versions import machine, versions
 from mmtuna.spaces.errors import InputError
@@ -44,6 +44,7 @@ def simulate(
     iterations: int | None,
     seconds: float | None,
     collapse: int,
+    evaluations: int | None,
     answers: str,
     within: float,
     picture: Path | None,
@@ -58,6 +59,8 @@ def simulate(
     if answers not in modes:
         raise InputError(f"--answers {answers} is unknown; use {', '.join(modes)}")
     found = _load(spec, recorded)
+    if evaluations is not None:
+        found = tuple(thinned(trial, evaluations) for trial in found)
     pool = Pool(spec.search_space(), found, Scoring.of(spec.study))
     settings = [
         Setting(

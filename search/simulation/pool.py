@@ -16,6 +16,7 @@ from mmtuna.search.trials.conclude import Scoring, has_collapsed
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Float, Int, Parameter, Value
 from mmtuna.spaces.search_space import SearchSpace
+from mmtuna.spaces.trials import LAST_STEP
 
 Figures = NDArray[np.float64]
 Answers = Literal["recorded", "nearest", "blend"]
@@ -161,6 +162,16 @@ class Pool:
 
     def _point(self, params: Mapping[str, Value]) -> list[float]:
         return [_place(parameter, params.get(parameter.name)) for parameter in self.space]
+
+
+def thinned(trial: Recorded, evaluations: int) -> Recorded:
+    """The trial as if it had been evaluated so often: of its evaluations the first at or after each even share.
+
+    The seconds stay those of all evaluations.
+    """
+    steps = [LAST_STEP * place / evaluations for place in range(1, evaluations + 1)]
+    kept = {min((p for p, at in enumerate(trial.curve) if at.step >= step), default=None) for step in steps}
+    return replace(trial, curve=tuple(evaluation for place, evaluation in enumerate(trial.curve) if place in kept))
 
 
 def _without_images(trial: Recorded) -> Recorded:

@@ -8,7 +8,7 @@ import pytest
 
 from mmtuna.objectives.outcome import Evaluation
 from mmtuna.objectives.recorded import Recorded
-from mmtuna.search.simulation.pool import Pool
+from mmtuna.search.simulation.pool import Pool, thinned
 from mmtuna.search.trials.conclude import Scoring
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Categorical, Float, Int, Params
@@ -107,3 +107,20 @@ def test_a_diverged_trial_is_worth_nothing_and_is_no_one_s_guess() -> None:
     told = pool.answer(trials[0].params, "blend", 0.5)
     assert told is not None
     assert told.cause == "diverged"
+
+
+@pytest.mark.parametrize(
+    ("evaluations", "steps"), [(5, [20, 40, 60, 80, 100]), (2, [60, 100]), (1, [100]), (3, [40, 80, 100])]
+)
+def test_a_curve_can_be_looked_at_more_seldom(evaluations: int, steps: list[int]) -> None:
+    (whole,) = random_pool(1).trials
+    few = thinned(whole, evaluations)
+    assert [evaluation.step for evaluation in few.curve] == steps
+    assert few.curve[-1] == whole.curve[-1]
+    assert (few.iterations, few.seconds) == (whole.iterations, whole.seconds)
+
+
+def test_what_diverged_before_it_was_looked_at_has_no_curve() -> None:
+    (whole,) = random_pool(1).trials
+    assert thinned(diverged(whole, 1), 2).curve == ()
+    assert [evaluation.step for evaluation in thinned(diverged(whole, 3), 2).curve] == [60]
