@@ -1,7 +1,7 @@
 """Records random trials of the extended preset, trained to their end, which `mmtuna replay` searches.
 
-Three sets: the paper's images, the vessels of DRIVE, synthetic eyes. Leaves recorded/NAME.jsonl beside this file, a
-line a trial. Stop it at any time; the same command goes on where it stopped.
+Three sets, the same params on each: the paper's images, the vessels of DRIVE, synthetic eyes. Leaves
+recorded/NAME.jsonl beside this file, a line a trial. Stop it at any time; the same command goes on where it stopped.
 
     python benchmarks/search/record.py --data ../shared/data --only duke,drive,phantom --trials 120
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import statistics
 import subprocess
 import sys
@@ -30,11 +31,19 @@ def main() -> None:
     for trials in (*range(ROUND, options.trials, ROUND), options.trials):
         for name, spec in specs.items():
             command = [sys.executable, "-m", "mmtuna", "run", str(spec), "--record", str(_recorded(name))]
-            done = subprocess.run([*command, "--trials", str(trials), "--slots", str(options.slots)])
-            if done.returncode:
-                sys.exit(done.returncode)
+            _run([*command, "--trials", str(trials), "--slots", str(options.slots)])
     for name in specs:
         _tell(name)
+
+
+def _run(command: list[str]) -> None:
+    """Runs the command to its end; SIGTERM is passed on to it, that trials may be put back, and ends this too."""
+    with subprocess.Popen(command) as running:
+        before = signal.signal(signal.SIGTERM, lambda *_: running.terminate())
+        status = running.wait()
+        signal.signal(signal.SIGTERM, before)
+    if status:
+        sys.exit(status)
 
 
 def _options() -> argparse.Namespace:
