@@ -15,7 +15,7 @@ from mmtuna.objectives.outcome import Ending, Evaluation, Outcome, TrialOrder
 from mmtuna.objectives.trial.devices import cores
 from mmtuna.objectives.trial.fork_server import SERVER
 from mmtuna.search.errors import NotReadyError
-from mmtuna.search.trials.conclude import Scoring, end_of
+from mmtuna.search.trials.conclude import Scoring, end_of, is_dead
 from mmtuna.search.work.pace import measured, speed_on
 from mmtuna.search.work.preparation import prepare
 from mmtuna.search.work.worker import Slot, make_slots
@@ -184,7 +184,7 @@ class _Watch:
         if evaluation.step not in self._steps:  # one that is gone on from tells again what it told before
             self._steps.add(evaluation.step)
             self._trial.report(reported, evaluation.step)
-        return evaluation.step < LAST_STEP and self._trial.should_prune()
+        return evaluation.step < LAST_STEP and (is_dead(evaluation) or self._trial.should_prune())
 
     def progressed(self, iteration: int, iterations: int, seconds: float) -> None:
         """Optuna has nowhere to show it."""

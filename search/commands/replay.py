@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -88,7 +89,7 @@ def simulate(
         with whole_file(picture) as part:
             part.write_bytes(regret_png(lines, spec.study.metric, title))
     if as_json:
-        print(json.dumps(about | {"lines": [line.plain() for line in lines]}, indent=1))
+        print(json.dumps(about | {"lines": [line.plain() for line in lines]}, indent=1, allow_nan=False))
         return
     _print(lines, about, console)
     if picture is not None:
@@ -128,7 +129,7 @@ def _about(contest: Contest, spec: StudySpec) -> dict[str, Any]:
     pool, within = contest.pool, contest.within
     # At any distance too: it says what answers would be worth that a wider `within` allows.
     foretold = {
-        f"{mode}, within {limit:g}": asdict(pool.held_out(mode, limit))
+        f"{mode}, within {limit:g}": _finite(asdict(pool.held_out(mode, limit)))
         for mode in get_args(Answers)
         if mode != "recorded"
         for limit in sorted({within, 1.0})
@@ -150,6 +151,11 @@ def _about(contest: Contest, spec: StudySpec) -> dict[str, Any]:
     }
 
 
+def _finite(figures: dict[str, float]) -> dict[str, float | None]:
+    """JSON knows no NaN."""
+    return {name: figure if math.isfinite(figure) else None for name, figure in figures.items()}
+
+
 def _print(lines: Sequence[Line], about: dict[str, Any], console: Console) -> None:
     table = Table(box=None)
     table.add_column("setting")
@@ -161,7 +167,7 @@ def _print(lines: Sequence[Line], about: dict[str, Any], console: Console) -> No
             str(line.setting),
             f"{line.target:.4f}",
             _count(line.iterations_to),
-            "-" if line.of_plain is None else f"{line.of_plain:.2f}",
+            _share(line.of_plain),
             f"{line.reached:.0%}",
             _count(line.seconds_to),
             f"{line.regret:.4f}",
@@ -187,7 +193,7 @@ def _notes(lines: Sequence[Line], about: dict[str, Any]) -> list[str]:
         if held["answered"]:
             said.append(
                 f"held out, {mode}: a recorded trial is foretold by the others with an error of {held['error']:.4f} "
-                f"on average (the mean of all for each: {held['guess']:.4f}), rank correlation {held['ranks']:.2f}; "
+                f"on average (the mean of all: {held['guess']:.4f}), rank correlation {_share(held['ranks'])}; "
                 f"{held['answered']:.0%} have such another"
             )
         else:
@@ -202,6 +208,10 @@ def _notes(lines: Sequence[Line], about: dict[str, Any]) -> list[str]:
     if starved:
         said.append(f"studies that ended early, with no recorded trial left or near: {', '.join(starved)}")
     return said
+
+
+def _share(figure: float | None) -> str:
+    return "-" if figure is None else f"{figure:.2f}"
 
 
 def _count(figure: float | None) -> str:

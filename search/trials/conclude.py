@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 from rich.markup import escape
 
 from mmtuna.objectives.outcome import Ending, Evaluation, Outcome
-from mmtuna.spaces.trials import Cause
+from mmtuna.spaces.trials import COLLAPSE_STOPS, LAST_STEP, Cause
 from mmtuna.studies import results
 from mmtuna.studies.leases import Leases
 from mmtuna.studies.leases.transactions import End, Lease
@@ -93,6 +93,11 @@ def end_of(outcome: Outcome, scoring: Scoring, folder: Path) -> End:
 def has_collapsed(evaluation: Evaluation | None) -> bool:
     """Whether it found none of a class that the truth has; False where nothing was counted."""
     return evaluation is not None and evaluation.counts is not None and bool(evaluation.counts.unfound())
+
+
+def is_dead(evaluation: Evaluation) -> bool:
+    """Whether a trial is to be stopped for its collapse; it gets its true value, of which the sampler learns."""
+    return COLLAPSE_STOPS <= evaluation.step < LAST_STEP and has_collapsed(evaluation)
 
 
 def _collapse_attrs(evaluation: Evaluation | None) -> results.Attrs:

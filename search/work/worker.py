@@ -12,12 +12,12 @@ import optuna
 
 from mmtuna.objectives.outcome import Ending, Evaluation, Objective, TrialOrder
 from mmtuna.search.errors import StoppedError
-from mmtuna.search.trials.conclude import ending_text, has_collapsed
+from mmtuna.search.trials.conclude import ending_text, is_dead
 from mmtuna.search.trials.recording import Recording
 from mmtuna.search.work.progress import Board
 from mmtuna.search.work.study_queue import StudyQueue
 from mmtuna.spaces.errors import InputError
-from mmtuna.spaces.trials import COLLAPSE_STOPS, LAST_STEP
+from mmtuna.spaces.trials import LAST_STEP
 from mmtuna.studies.attributes import HISTORY, TABLE2
 from mmtuna.studies.leases.transactions import Lease
 from mmtuna.studies.storage.optuna_insides import as_read
@@ -199,7 +199,7 @@ class TrialWatch:
         # its end, since it is there to be compared.
         if evaluation.step >= LAST_STEP or self._table2:
             return False
-        if evaluation.step >= COLLAPSE_STOPS and self._recording.record is None and has_collapsed(evaluation):
+        if self._recording.record is None and is_dead(evaluation):
             return True
         return bool(self._worker.queue.patiently(self._trial.should_prune))
 

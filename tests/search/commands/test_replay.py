@@ -58,6 +58,7 @@ def test_the_share_without_an_answer_is_told(spec: Path, recorded: Path) -> None
     document = json.loads(done.stdout)
     assert [line["unanswered"] for line in document["lines"]] == [1.0, 1.0]
     assert [line["starved"] for line in document["lines"]] == [2, 2]
+    assert document["held_out"]["nearest, within 0.01"] == {"answered": 0, "error": None, "guess": None, "ranks": None}
 
 
 @pytest.mark.parametrize(

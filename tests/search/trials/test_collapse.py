@@ -8,12 +8,17 @@ from pathlib import Path
 import optuna
 import pytest
 from optuna.trial import TrialState
+from rich.console import Console
 
 from mmtuna.objectives.evaluation.metrics import Counts
-from mmtuna.objectives.outcome import Ending, Evaluation, Outcome
+from mmtuna.objectives.outcome import Ending, Evaluation, Outcome, TrialOrder
+from mmtuna.objectives.recorded import RecordFile
+from mmtuna.search.trials import conclude
 from mmtuna.search.trials.conclude import Scoring, end_of, ending_text, has_collapsed
+from mmtuna.search.work.running import replay_study
 from mmtuna.studies import results
 from mmtuna.studies.ledger import ending
+from mmtuna.studies.spec import StudySpec
 
 NONE_FOUND = Counts(intersect=(90, 0), predicted=(100, 0), labelled=(90, 10))
 SOME_FOUND = Counts(intersect=(90, 1), predicted=(99, 1), labelled=(90, 10))
@@ -56,6 +61,24 @@ def test_the_evaluation_that_counts_says_it(value: str, curve: tuple[Evaluation,
     scoring = Scoring("mIoU", value)
     assert ("cause" in end_of(outcome(*curve), scoring, Path()).attrs) is collapsed
     assert ("collapsed" in ending_text(outcome(*curve), scoring)) is collapsed
+
+
+def test_from_the_step_that_is_set_a_collapsed_trial_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = RecordFile(tmp_path / "kept.jsonl", "x", {})
+    curve = tuple(evaluation(step, NONE_FOUND) for step in (20, 40, 60, 80, 100))
+    record.append(TrialOrder(number=0, params={"crop": 64}, seed=0), outcome(*curve))
+    text = '[study]\nname = "{name}"\ntrials = 1\npruner = "none"\n[data]\nroot = "."\n'
+    text += "[space.params.crop]\nchoices = [64]\n"
+    ends = []
+    for name, stops in (("never", 100), ("late", 50)):
+        monkeypatch.setattr(conclude, "COLLAPSE_STOPS", stops)
+        spec = tmp_path / f"{name}.toml"
+        spec.write_text(text.format(name=name) + '[replay]\ncurves = "./kept.jsonl"\n')
+        (trial,) = results.rows(replay_study(StudySpec.load(spec), Console(quiet=True)))
+        ends.append((trial.state, trial.value, trial.cause, trial.iterations))
+    assert ends == [("COMPLETE", 0.4963, "collapsed", 100), ("PRUNED", 0.4963, "collapsed", 60)]
 
 
 def test_collapsed_trials_are_counted_and_are_neither_diverged_nor_failed() -> None:
