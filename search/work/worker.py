@@ -6,11 +6,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import optuna
 
-from mmtuna.objectives.outcome import Ending, Evaluation, Objective, TrialOrder
+from mmtuna.objectives.outcome import Ending, Evaluation, Objective, Outcome, TrialOrder
 from mmtuna.search.errors import StoppedError
 from mmtuna.search.trials.conclude import ending_text, is_dead
 from mmtuna.search.trials.recording import Recording
@@ -51,6 +52,8 @@ class Worker:
     board: Board
     stop: threading.Event
     _reasons: list[str] = field(default_factory=list)
+    _shows: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "shows"))
+    _showing: dict[int, Future[None]] = field(default_factory=dict)
 
     def work(self, trials: int | None) -> None:
         """Trains until the study holds `trials` finished trials; None: until nothing is left in its queue.
@@ -95,12 +98,14 @@ class Worker:
                 self.stop.set()
                 for thread in threads:
                     thread.join(timeout=30)
+                self._shows.shutdown()
         if self.recording.leases.gone or self._reasons:
             raise StoppedError(self.recording.leases.gone or self._reasons[0])
 
     def _guarded(self, serve: Callable[[Slot], None], slot: Slot) -> None:
         try:
             serve(slot)
+            self._wait_for_show(slot)
         except (InputError, StorageLostError, DiskFullError) as error:
             self._halt(str(error))
         except Exception as error:  # a slot's thread must not die in silence
@@ -156,13 +161,24 @@ class Worker:
         if not kept:
             self.recording.left(claim.lease)
             return
-        self.recording.show(claim.lease, outcome)
+        self._show_beside(slot, claim.lease, outcome)
         if outcome.ending is Ending.FAILED:
             cause = self.queue.repeated_cause()
             if cause:
                 self._halt(f"the last three trials all failed by the same cause, {cause}: {outcome.message}")
         elif outcome.ending is not Ending.INTERRUPTED:
             self.recording.retain()
+
+    def _show_beside(self, slot: Slot, lease: Lease, outcome: Outcome) -> None:
+        """Shows a trial that has ended while the slot trains its next one, once the trial before it is shown."""
+        self._wait_for_show(slot)
+        self._showing[slot.index] = self._shows.submit(self.recording.show, lease, outcome)
+
+    def _wait_for_show(self, slot: Slot) -> None:
+        """Raises what the show of the slot's last trial raised."""
+        before = self._showing.pop(slot.index, None)
+        if before is not None:
+            before.result()
 
 
 class TrialWatch:

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import optuna
@@ -17,10 +17,12 @@ from rich.console import Console
 
 from mmtuna.objectives.outcome import Cause, Ending, Outcome, TrialOrder, Watch
 from mmtuna.objectives.replay import ReplayObjective
+from mmtuna.objectives.trial_files import TrialFolder
 from mmtuna.search.errors import StoppedError
+from mmtuna.search.trials.showing import Showing
 from mmtuna.search.work import running
 from mmtuna.search.work.progress import Board
-from mmtuna.search.work.worker import Slot
+from mmtuna.search.work.worker import Slot, Worker
 from mmtuna.spaces.table2 import TABLE2
 from mmtuna.studies.enqueuing import enqueue_table2
 from mmtuna.studies.leases import Leases
@@ -28,6 +30,7 @@ from mmtuna.studies.leases.crew import crew_of
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.spec.tables import ReplayTable
 from mmtuna.studies.storage.opening import study_lock
+from mmtuna.studies.storage.outages import DiskFullError
 from mmtuna.studies.study import Budget, Claim, ask, finished
 from tests.waiting import until
 
@@ -157,3 +160,52 @@ def test_an_interrupted_notebook_cell_puts_its_trials_back(spec_of: Callable[...
     thread.join()
     assert {trial.state for trial in begun.get_trials()} == {TrialState.WAITING}
     assert crew_of(begun).workers == ()
+
+
+@dataclass(frozen=True)
+class Timed(ReplayObjective):
+    """Replays, notes in `said` which trial is trained, and gives each a folder of the study's `top`."""
+
+    said: list[tuple[str, int]] = field(default_factory=list)
+    top: Path = Path()
+
+    def run(self, order: TrialOrder, watch: Watch) -> Outcome:
+        self.said.append(("trains", order.number))
+        return replace(super().run(order, watch), folder=self.top / f"trials/{order.number:05d}")
+
+
+class SlowShowing(Showing):
+    """Shows nothing, takes its time, and fails of trial `fails`."""
+
+    def __init__(self, said: list[tuple[str, int]], fails: int | None = None) -> None:
+        self.said, self.fails = said, fails
+
+    def show(self, number: int, folder: TrialFolder) -> None:
+        self.said.append(("begins", number))
+        time.sleep(1.0)
+        if number == self.fails:
+            raise DiskFullError("there is no room")
+        self.said.append(("shown", number))
+
+
+def showing_slowly(spec: StudySpec, fails: int | None = None) -> Worker:
+    study = running.open_to_work(spec, {})
+    said: list[tuple[str, int]] = []
+    board = Board(Console(quiet=True), ["cpu"], spec.study.metric, 3)
+    objective = Timed(said=said, top=spec.study.folder)
+    worker = running.make_worker(spec, study, objective, [Slot(0, "cpu", 1)], board)
+    return replace(worker, recording=replace(worker.recording, showing=SlowShowing(said, fails)))
+
+
+def test_a_trial_is_shown_while_the_next_one_trains(spec_of: Callable[..., StudySpec]) -> None:
+    worker = showing_slowly(spec_of())
+    worker.work(3)
+    assert isinstance(worker.objective, Timed)
+    said = worker.objective.said
+    assert said.index(("trains", 1)) < said.index(("shown", 0))
+    assert [number for what, number in said if what == "shown"] == [0, 1, 2]  # all of them, before the worker is done
+
+
+def test_what_a_trial_that_is_shown_runs_into_ends_the_worker(spec_of: Callable[..., StudySpec]) -> None:
+    with pytest.raises(StoppedError, match="there is no room"):
+        showing_slowly(spec_of(), fails=0).work(3)
