@@ -19,12 +19,13 @@ from mmtuna.spaces.traces import scratch_folder
 
 SECONDS = 25.0
 """How long the measurement takes at most; what it has not come to by then stays as it is in stock MMSegmentation."""
-_STEPS, _LONGEST = 40, 180.0  # of a slow net it may take as long as so many iterations, but no more than these seconds
+_STEPS, _LONGEST = 24, 60.0  # of a slow net it may take as long as so many iterations, but no more than these seconds
 _GRACE = 60.0  # seconds for the start of the child, and the step that is under way when the time is over
 _LEAST = 0.03  # a share of the time that must be saved, beyond the measurement's own noise
 _PAIRS = 2, 40  # of steps, one each way: at least so many, and no more
 _SHARE = 0.25  # of all the time that is left, for one comparison
 _WARM = 2  # steps before anything counts
+_HOPELESS = 1.5  # times as long for the last of these: it need not be measured
 _DRAINED = 6  # batches that processes have loaded while nobody waited for them
 _LOADING = 0.1  # of an iteration's time: where loading takes less, no processes are tried for it
 _LOADERS = 2
@@ -113,7 +114,8 @@ def _choose(
 
 def _candidates(gpu: bool, threads: int, one_size: bool, cfg: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """What is tried, each beside what was found before it; bf16 comes first, with which other things pay more."""
-    yield {"precision": "bf16"}
+    if gpu or _multiplies_in_bf16():
+        yield {"precision": "bf16"}
     if gpu:
         yield {"precision": "fp16"}
     yield {"channels_last": True}
@@ -124,6 +126,23 @@ def _candidates(gpu: bool, threads: int, one_size: bool, cfg: Mapping[str, Any])
         yield {"loader_workers": _LOADERS}
     if one_size:  # as much memory as training takes, or less: nothing is kept for a backward pass
         yield {"evaluation_batch": min(8, 2 * int(cfg["train_dataloader"]["batch_size"]))}
+
+
+def _multiplies_in_bf16() -> bool:
+    """Whether this CPU convolves in bf16 at least about as fast as in fp32: one that emulates it takes many times as
+    long, and a whole net would take all of the time."""
+    import torch
+
+    def seconds(dtype: Any) -> float:
+        image, kernel = torch.rand(1, 64, 48, 48, dtype=dtype), torch.rand(64, 64, 3, 3, dtype=dtype)
+        found = []
+        for _ in range(5):
+            began = time.monotonic()
+            torch.conv2d(image, kernel)
+            found.append(time.monotonic() - began)
+        return min(found)
+
+    return seconds(torch.bfloat16) < _HOPELESS * seconds(torch.float32)
 
 
 class _Trying:
@@ -198,11 +217,14 @@ def _is_faster(one: _Way, other: _Way, candidate: Mapping[str, Any], end: float)
     evaluating, loading = "evaluation_batch" in candidate, "loader_workers" in candidate
     steps = [way.evaluate if evaluating else way.step for way in (one, other)]
     stop = time.monotonic() + (end - time.monotonic()) * _SHARE
+    warm = [[_in_time(step, end) for _ in range(_WARM)][-1] for step in steps]
+    if warm[1] > _HOPELESS * warm[0]:
+        return False
     times: tuple[list[float], list[float]] = ([], [])
     for turn in itertools.count():
         # A B B A: what drifts is felt by both. Processes would load for one side while the other is at work.
         for side in (0, 1) if turn % 2 == 0 else (1, 0):
-            for _ in range((_WARM if turn == 0 else 0) + (_DRAINED if loading else 0)):
+            for _ in range(_DRAINED if loading else 0):
                 _in_time(steps[side], end)
             times[side].append(_in_time(steps[side], end))
         if turn + 1 >= _PAIRS[1] or (turn + 1 >= _PAIRS[0] and time.monotonic() > stop):
