@@ -18,6 +18,7 @@ from mmtuna.objectives.config import (
 )
 from mmtuna.objectives.config.base import UNET
 from mmtuna.objectives.data.dataset import Dataset
+from mmtuna.objectives.evaluation.metrics import PLAIN, Measures
 from mmtuna.objectives.outcome import Cause, Ending, Outcome, TrialOrder, Watch
 from mmtuna.objectives.trial.causes import name_os_error
 from mmtuna.objectives.trial.devices import visible_to_child
@@ -44,13 +45,14 @@ class SegmentationObjective:
         shapes: (height, width) in pixels that occur among the images.
         weights: checkpoint per decoder ("" for a base that is no UNet); empty for random weights.
         backbones: files of the base's own weights by what its config calls them (weights.backbone_files).
-        metric: the study's metric, a key of mmtuna.objectives.evaluation.metrics.metrics.
+        metric: the study's metric, one of mmtuna.spaces.metrics.maximised.
         folder: the study's folder; a trial's files lie in trials/NUMBER under it.
         deadline: seconds a trial may take, None for no limit.
         hung: seconds without a sign of life from the trial's process after which it is killed, None for no limit.
         value: which evaluation's masks are kept, "last" or "best".
         speeds: what is done for speed on a device, by its name; nothing on those that are missing.
         pictured: validation images whose predicted masks every trial keeps, relative to the image folder, with suffix.
+        measures: how validation images are measured one at a time; its subjects by such names.
     """
 
     base: str
@@ -67,6 +69,7 @@ class SegmentationObjective:
     hung: float | None = None
     value: str = "last"
     pictured: tuple[str, ...] = ()
+    measures: Measures = PLAIN
     speeds: Mapping[str, Speed] = field(default_factory=dict)
     _bases: dict[str, BaseConfig] = field(default_factory=dict, repr=False)
 
@@ -124,6 +127,7 @@ class SegmentationObjective:
             resume=order.resume,
             value=self.value,
             pictured=frozenset(self.pictured),
+            measures=self.measures,
             heads=shared_folder(),
             speed=speed,
             imports=tuple(self.base_config(settings).imports),

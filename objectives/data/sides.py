@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from mmtuna.objectives.data.dataset import Dataset
 from mmtuna.objectives.data.manifest import Manifest, if_two_values, mask_file, sum_values
 from mmtuna.objectives.data.split import Split
+from mmtuna.spaces.metrics import SPECIFICITY
 
 
 def side_pixels(manifest: Manifest, dataset: Dataset, names: Sequence[str]) -> dict[int, int]:
@@ -54,6 +55,11 @@ def check_sides(
                 f'[study] metric = "{metric}": class {named[0]} ({dataset.classes[named[0]]}) is in none of the '
                 f"{masks}{ignored}; move images that show it to val, or take another metric"
             )
+        elif metric == SPECIFICITY and _all_show(manifest, dataset, split.val):
+            problems.append(
+                f'[study] metric = "{metric}": all of the {masks} hold foreground, so it has no value; move images '
+                "without any to val, or take another metric"
+            )
         elif lacking and held > 1 and any(value in train for value in lacking):
             notes.append(_means(dataset, metric, lacking, masks) + ignored)
     return problems, notes
@@ -61,6 +67,11 @@ def check_sides(
 
 def _is_whole(manifest: Manifest, dataset: Dataset, names: Sequence[str]) -> bool:
     return all(mask_file(dataset, name) in manifest.records for name in names)
+
+
+def _all_show(manifest: Manifest, dataset: Dataset, names: Sequence[str]) -> bool:
+    shown = (side_pixels(manifest, dataset, [name]) for name in names)
+    return all(any(0 < value < len(dataset.classes) for value in pixels) for pixels in shown)
 
 
 def _untaught(dataset: Dataset, split: Split, train: Mapping[int, int], elsewhere: Mapping[int, int]) -> list[str]:

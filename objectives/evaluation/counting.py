@@ -11,7 +11,8 @@ from mmseg.evaluation import IoUMetric
 from mmseg.registry import METRICS
 from PIL import Image
 
-from mmtuna.objectives.evaluation.metrics import Counts, metrics, total
+from mmtuna.objectives.evaluation.boundary import boundary_distances
+from mmtuna.objectives.evaluation.metrics import PLAIN, Counts, Measures, left_out, metrics, per_image, total
 from mmtuna.spaces.files import whole_folder, write_json_whole
 
 HANDED_ON = 1024
@@ -23,11 +24,14 @@ class CountingIoUMetric(IoUMetric):  # type: ignore[misc]
     """IoUMetric that keeps what it counted beside what it prints.
 
     `images` maps an image's path to its counts, `masks` the path of an image of `pictured` (relative to `top`) to its
-    predicted mask; both are of the last evaluation.
+    predicted mask, `distances` every image to those of its outlines where `measures` asks for them; all are of the last
+    evaluation.
     """
 
     images: dict[str, Counts]
     masks: dict[str, Any]
+    distances: dict[str, tuple[float, float] | None]
+    measures: Measures = PLAIN
     pictured: frozenset[str] = frozenset()
     top: Path = Path()
     results: list[Any]
@@ -52,13 +56,17 @@ class CountingIoUMetric(IoUMetric):  # type: ignore[misc]
 
     def process(self, data_batch: dict[str, Any], data_samples: list[dict[str, Any]]) -> None:
         if not self.results:  # the first batch of an evaluation
-            self.images, self.masks, self._paths = {}, {}, []
+            self.images, self.masks, self.distances, self._paths = {}, {}, {}, []
         super().process(data_batch, data_samples)
         for sample in data_samples:
             path = str(sample["img_path"])
             self._paths.append(path)
             if self._name(path) in self.pictured:
                 self.masks[path] = sample["pred_sem_seg"]["data"].squeeze(0).cpu().numpy().astype("uint8")
+            if self.measures.tolerance is not None:
+                found, truth = (sample[key]["data"].squeeze(0).cpu().numpy() for key in ("pred_sem_seg", "gt_sem_seg"))
+                counted = truth != self.ignore_index  # what is ignored is foreground on neither side
+                self.distances[path] = boundary_distances(truth * counted, found * counted, self.measures.tolerance)
 
     def evaluate(self, size: int) -> dict[str, Any]:
         # The counts of all images come from the device in one step, for which it is waited for once.
@@ -70,8 +78,10 @@ class CountingIoUMetric(IoUMetric):  # type: ignore[misc]
         return found
 
     def figures(self) -> dict[str, float]:
-        """Metrics of the last evaluation (mmtuna.objectives.evaluation.metrics.metrics)."""
-        return metrics(total(self.images.values()), self.dataset_meta["classes"])
+        """Metrics of the last evaluation (mmtuna.objectives.evaluation.metrics, `metrics` and `per_image`)."""
+        pooled = metrics(total(self.images.values()), self.dataset_meta["classes"])
+        images = {self._name(path): counts for path, counts in self.images.items()}
+        return pooled | per_image(images, self.measures, self.distances)
 
     def counted(self) -> dict[str, Any]:
         """The last evaluation's counts as plain values, for `Evaluation.told`: summed, and where they are few by image.
@@ -83,9 +93,14 @@ class CountingIoUMetric(IoUMetric):  # type: ignore[misc]
         return {"counts": total(images).plain(), "images": [image.plain() for image in images] if few else []}
 
     def write_evaluation(self, path: Path, iteration: int) -> None:
-        """Writes metrics and counts as JSON: iteration, metrics, images (by name relative to the image folder)."""
+        """Writes metrics and counts as JSON: iteration, metrics, both_empty, images.
+
+        `images` are by name relative to the image folder; `both_empty` is how many of them hold foreground neither in
+        the truth nor in the prediction.
+        """
         counts = {self._name(image): vars(count) for image, count in self.images.items()}
-        write_json_whole(path, {"iteration": iteration, "metrics": self.figures(), "images": counts})
+        document = {"iteration": iteration, "metrics": self.figures(), "both_empty": left_out(self.images)}
+        write_json_whole(path, document | {"images": counts})
 
     def write_masks(self, folder: Path) -> None:
         """Writes the masks of the pictured images as 8-bit PNG; replaces the folder, whole or not at all."""

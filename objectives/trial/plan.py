@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmtuna.objectives.config.settings import TrialSettings
+from mmtuna.objectives.evaluation.metrics import PLAIN, Measures
 from mmtuna.objectives.trial_files import TrialFolder
 from mmtuna.spaces.speed import EXACT, Speed
 
@@ -30,6 +31,8 @@ class TrialPlan:
     """Which evaluation's masks are kept, "last" or "best"."""
     pictured: frozenset[str] = frozenset()
     """Validation images whose masks are kept, by name relative to the image folder, with suffix."""
+    measures: Measures = PLAIN
+    """How validation images are measured one at a time."""
     heads: Path | None = None
     """Folder in which the trials of this machine share what the heads of their data pipelines give; None for none."""
     speed: Speed = EXACT

@@ -103,7 +103,8 @@ class TrialHook(Hook):  # type: ignore[misc]
         check_readback(runner, self.plan.settings, self.plan.speed, resumed=self.before is not None)
         if self.plan.heads is not None:
             share_heads(runner, self.plan.heads)
-        counting_metric(runner).pictured = self.plan.pictured
+        metric = counting_metric(runner)
+        metric.pictured, metric.measures = self.plan.pictured, self.plan.measures
         self.started = time.monotonic() - (self.before["seconds"] if self.before else 0.0)
         self.channel.tell("started", iterations=runner.max_iters)
         if self.before:

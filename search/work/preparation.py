@@ -16,6 +16,7 @@ from mmtuna.objectives.config.initial import initial_files
 from mmtuna.objectives.data.dataset import Dataset
 from mmtuna.objectives.data.manifest import Manifest, data_fingerprint, mask_file, shapes
 from mmtuna.objectives.data.split import Split, write_lists
+from mmtuna.objectives.evaluation.metrics import Measures
 from mmtuna.objectives.objective import SegmentationObjective
 from mmtuna.objectives.prepared import copies_bytes, with_copies, write_copies
 from mmtuna.objectives.trial.devices import may_have_gpu
@@ -92,6 +93,19 @@ class Preparation:
             hung=self.spec.resources.hung,
             value=self.spec.study.value,
             pictured=self.pictured(),
+            measures=self.measures(),
+        )
+
+    def measures(self) -> Measures:
+        """How validation images are measured one at a time, as `[study]` says, with their subjects."""
+        assert self.split is not None
+        assert self.dataset is not None
+        table, subjects = self.spec.study, self.dataset.subjects
+        suffix = with_copies(self.dataset, Path()).image_suffix
+        return Measures(
+            subjects={f"{name}{suffix}": subjects[name] for name in self.split.val if name in subjects},
+            both_empty={"left_out": None, "1": 1.0, "0": 0.0}[table.both_empty],
+            tolerance=table.nsd_tolerance,
         )
 
     def pictured(self) -> tuple[str, ...]:

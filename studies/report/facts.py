@@ -32,7 +32,7 @@ class ReportFacts:
     spec: str = ""
     """Name of the spec, such as study.toml."""
     metric: str | None = None
-    """What was maximised: mIoU, mDice or IoU.CLASS."""
+    """What was maximised: a name of mmtuna.spaces.metrics."""
     value: str | None = None
     """Which evaluation of a trial counts: last or best."""
     asked: int | None = None

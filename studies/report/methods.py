@@ -6,6 +6,7 @@ from collections import Counter
 
 import optuna
 
+from mmtuna.spaces.metrics import meaning
 from mmtuna.spaces.speed import Speed
 from mmtuna.studies.report.facts import Reading, value_of
 from mmtuna.studies.report.wording import count, hours, listed, size_of, value_text
@@ -131,16 +132,8 @@ def _data(reading: Reading) -> str:
 
 def _metric(reading: Reading) -> str:
     name = reading.metric
-    meanings = {
-        "mIoU": "the intersection over union, averaged over the classes",
-        "mDice": "the Dice coefficient, averaged over the classes",
-    }
-    meaning = meanings.get(name, f"the intersection over union of the class {name.removeprefix('IoU.')}")
     which = "the last" if reading.facts.value == "last" else "the best"
-    return (
-        f"The search maximised {name}, {meaning}, from pixel counts summed over all validation images, "
-        f"at {which} evaluation of each training."
-    )
+    return f"The search maximised {name}, {meaning(name)}, at {which} evaluation of each training."
 
 
 def _best(reading: Reading) -> str:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.metrics import HD95, NSD, PER_SUBJECT, maximised
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.settings import DEFAULTS
 from mmtuna.studies.spec.errors import one_line
@@ -64,11 +65,26 @@ class StudySpec(Table):
 
     @model_validator(mode="after")
     def _check_across_tables(self) -> Self:
-        metrics = ["mIoU", "mDice", *(f"IoU.{name}" for name in self.data.classes)]
-        if self.study.metric not in metrics:
-            raise InputError(f'[study] metric = "{self.study.metric}" is unknown; use {", ".join(metrics)}')
+        self._check_metric()
         self.search_space()
         return self
+
+    def _check_metric(self) -> None:
+        name, metrics = self.study.metric, maximised(self.data.classes)
+        said = f'[study] metric = "{name}"'
+        if name == HD95:
+            raise InputError(f"{said}: less of it is better, and a study maximises; take {NSD}, and see it beside")
+        if name not in metrics:
+            raise InputError(f"{said} is unknown; use {', '.join(metrics)}")
+        if name == NSD and self.study.nsd_tolerance is None:
+            raise InputError(f"{said} needs a tolerance; give [study] nsd_tolerance, in pixels, such as 2.0")
+        if name in PER_SUBJECT and self.data.subjects is None:
+            raise InputError(f"{said} needs to know whose the images are; give [data] subjects, a file")
+
+    def _measured(self) -> dict[str, Any]:
+        # Only what was said: studies that were begun before there were means over images go on.
+        fields: dict[str, Any] = {"both_empty": self.study.both_empty, "nsd_tolerance": self.study.nsd_tolerance}
+        return {name: value for name, value in fields.items() if value not in (None, "left_out")}
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -127,7 +143,7 @@ class StudySpec(Table):
         else:
             split |= {"val_share": self.data.val_share, "seed": self.data.split_seed}
         return {
-            "metric": {"name": self.study.metric, "value": self.study.value},
+            "metric": {"name": self.study.metric, "value": self.study.value, **self._measured()},
             "space": self.search_space().describe(),
             "train": dict(sorted(self.train.items())),
             "model": {"base": _last_part(self.model.base), "pretrained": _last_part(self.model.pretrained)},

@@ -66,7 +66,11 @@ class StudyTable(Table):
     artifacts: str | None = None
     """s3://BUCKET/PREFIX for the trials' files, so that machines need not share the folder; none where not given."""
     metric: str = "mIoU"
-    """What is maximised: mIoU, mDice or IoU.CLASS."""
+    """What is maximised: mIoU, mDice, IoU.CLASS, Dice.CLASS, or a mean over images or subjects (IoU_per_image)."""
+    both_empty: Literal["left_out", "1", "0"] = "left_out"
+    """What an image without foreground in truth and prediction counts in means over images: left_out, 1 or 0."""
+    nsd_tolerance: float | None = Field(default=None, ge=0)
+    """Pixels: tolerance of NSD_per_image, which is then measured, and HD95_per_image with it; not measured without."""
     value: Literal["last", "best"] = "last"
     """Which evaluation of a trial counts: the last one, as the paper publishes, or the best one."""
     trials: int = Field(default=50, ge=1)

@@ -41,6 +41,7 @@ _SHOWN = {
     "range": '"p0.5-p99.5"',
     "subjects": '"subjects.csv"',
     "threads": "4",
+    "nsd_tolerance": "2.0",
     "deadline": "3600.0",
 }
 _SPACE_EXAMPLES = """\

@@ -44,3 +44,20 @@ def test_a_side_whose_masks_were_not_all_read_is_not_judged(tmp_path: Path) -> N
     problems, _ = check_sides(dataset, split, inspect(dataset).manifest)
     assert len(problems) == 1
     assert problems[0].startswith("val: background is all that the 2 validation masks hold")
+
+
+def test_specificity_needs_an_image_without_foreground(tmp_path: Path) -> None:
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    for name in "abc":
+        mask = np.eye(9, dtype=np.uint8) * (name != "c")
+        Image.fromarray(mask).save(tmp_path / f"images/{name}.png")
+        Image.fromarray(mask).save(tmp_path / f"masks/{name}.png")
+    dataset = Dataset.open(tmp_path, classes=("background", "fluid"))
+    manifest, metric = inspect(dataset).manifest, "specificity_per_image"
+    assert check_sides(dataset, Split(train=("a",), val=("b", "c"), source="test"), manifest, metric) == ([], [])
+    problems, _ = check_sides(dataset, Split(train=("a", "c"), val=("b",), source="test"), manifest, metric)
+    assert problems == [
+        '[study] metric = "specificity_per_image": all of the 1 validation masks hold foreground, so it has no value; '
+        "move images without any to val, or take another metric"
+    ]

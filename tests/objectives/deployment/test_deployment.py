@@ -27,6 +27,7 @@ from mmtuna.objectives.data.dataset import Dataset, ImageRule
 from mmtuna.objectives.data.manifest import inspect
 from mmtuna.objectives.data.phantom import write_phantom
 from mmtuna.objectives.deployment import build_bundle, bundle, contract, verify
+from mmtuna.objectives.deployment.verify import check_metrics
 from mmtuna.objectives.evaluation.metrics import metrics, total
 from mmtuna.objectives.outcome import Ending
 from mmtuna.objectives.prepared import with_copies, write_copies
@@ -592,3 +593,12 @@ def test_images_of_16_bits_are_read_as_training_read_them(train: Train, square: 
         copy = predict.read_image(tmp_path / f"copies/{name}.png")
         assert (predict.read_image(dataset.image_path(name), rule) == copy).all()
         assert len(np.unique(copy)) > 32
+
+
+def test_a_bundle_is_held_to_the_pooled_metrics() -> None:
+    found = {"mIoU": 0.7, "Dice.fluid": 0.5}
+    assert check_metrics(found, {"mIoU": 0.7, "Dice.fluid": 0.5005, "specificity_per_image": 1.0}) == pytest.approx(
+        5e-4
+    )
+    with pytest.raises(InputError, match="Dice.fluid is 0.50000 and the trial's 0.60000"):
+        check_metrics(found, {"mIoU": 0.7, "Dice.fluid": 0.6})

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from mmtuna.objectives.data.dataset import Dataset
-from mmtuna.objectives.evaluation.metrics import Counts, metrics, total
+from mmtuna.objectives.evaluation.metrics import Counts, Measures, left_out, metrics, per_image, total
 from mmtuna.objectives.objective import SegmentationObjective
 from mmtuna.objectives.outcome import Cause, Ending, Outcome, TrialOrder
 from mmtuna.spaces.parameter import Params
@@ -64,7 +64,9 @@ def test_metrics_are_exact_functions_of_the_counts_of_every_image(finished: Outc
         truth = np.asarray(Image.open(phantom.root / "masks" / name))
         assert counts.labelled == tuple(int((truth == c).sum()) for c in range(2))
         assert sum(counts.predicted) == truth.size
-    assert last["metrics"] == finished.curve[-1].metrics == metrics(total(images.values()), phantom.classes)
+    expected = metrics(total(images.values()), phantom.classes) | per_image(images, Measures())
+    assert last["metrics"] == finished.curve[-1].metrics == expected
+    assert last["both_empty"] == left_out(images)
     assert last["iteration"] == 5
     assert all(0 <= value <= 1 for value in last["metrics"].values())
 

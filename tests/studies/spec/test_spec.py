@@ -52,6 +52,15 @@ def test_environment_replaces_storage_which_is_never_shown(spec_of: Make, monkey
         ('sampler = "cma"', "study.toml: [study] sampler = \"cma\" is wrong: Input should be 'auto', 'tpe'"),
         ("pruner_warmup = 2.0", "study.toml: [study] pruner_warmup = 2.0 is wrong: Input should be less than"),
         ('metric = "IoU.cyst"', 'study.toml: [study] metric = "IoU.cyst" is unknown; use mIoU, mDice, IoU.background,'),
+        (
+            'metric = "HD95_per_image"',
+            'metric = "HD95_per_image": less of it is better, and a study maximises; take NSD',
+        ),
+        (
+            'metric = "NSD_per_image"',
+            'metric = "NSD_per_image" needs a tolerance; give [study] nsd_tolerance, in pixels',
+        ),
+        ('metric = "Dice_per_subject"', 'metric = "Dice_per_subject" needs to know whose the images are; give [data]'),
         ('enqueue = ["table1"]', "study.toml: [study] enqueue.0 = \"table1\" is wrong: Input should be 'table2'"),
         ('enqueue = "table2"', 'study.toml: [study] enqueue = "table2" is wrong: give a list: ["table2"]'),
         ("folder = 3", "study.toml: [study] folder = 3 is wrong: give text: a path, such as"),

@@ -1,0 +1,45 @@
+"""Names of the metrics, as the literature has them, and what they say in words.
+
+Names follow MMSegmentation where pixels of all images are counted together (pooled), and Metrics Reloaded (Maier-Hein
+et al. 2024) for what is measured an image at a time and averaged: IoU, Dice, sensitivity, specificity, NSD, HD95.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+SENSITIVITY, SPECIFICITY = "sensitivity_per_image", "specificity_per_image"
+NSD, HD95 = "NSD_per_image", "HD95_per_image"
+PER_SUBJECT = ("IoU_per_subject", "Dice_per_subject")
+
+_POOLED = "from pixel counts summed over all validation images"
+_MEANINGS = {
+    "mIoU": f"the intersection over union, averaged over the classes, {_POOLED}",
+    "mDice": f"the Dice coefficient, averaged over the classes, {_POOLED}",
+    "IoU_per_image": "the intersection over union of the foreground in each image, averaged over the images",
+    "Dice_per_image": "the Dice coefficient of the foreground in each image, averaged over the images",
+    "IoU_per_subject": "the intersection over union of all of a subject's foreground, averaged over subjects",
+    "Dice_per_subject": "the Dice coefficient of all of a subject's foreground, averaged over subjects",
+    SENSITIVITY: "the share of the images with foreground in which some was found",
+    SPECIFICITY: "the share of the images without foreground in which none was found",
+    NSD: "the normalised surface Dice of the foreground in each image, averaged over the images",
+    HD95: "the 95th percentile of the Hausdorff distance of the foreground in each image, in pixels, averaged",
+}
+
+
+def is_pooled(name: str) -> bool:
+    """Whether a metric is a function of the pixels of all images counted together."""
+    return not name.endswith(("_per_image", "_per_subject"))
+
+
+def maximised(classes: Sequence[str]) -> list[str]:
+    """The metrics that a study of these classes can maximise: fractions, 0 to 1, of which more is better."""
+    per_class = [f"{kind}.{name}" for kind in ("IoU", "Dice") for name in classes]
+    return ["mIoU", "mDice", *per_class, *(name for name in _MEANINGS if not is_pooled(name) and name != HD95)]
+
+
+def meaning(name: str) -> str:
+    """What a metric is, in words; of IoU.CLASS and Dice.CLASS too."""
+    kind, _, of = name.partition(".")
+    what = "Dice coefficient" if kind == "Dice" else "intersection over union"
+    return _MEANINGS.get(name, f"the {what} of the class {of}, {_POOLED}")
