@@ -1,0 +1,4 @@
+"""How sure a figure is: intervals by bootstrap, two configs compared, what seeds alone change.
+
+Plain numbers in, plain numbers out: imports nothing of ours but spaces.
+"""
