@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mmtuna.objectives.data.dataset import Dataset, ImageRule, MaskRule, some
+from mmtuna.objectives.data.evidence import what_val_shows
 from mmtuna.objectives.data.manifest import Manifest, image_file, inspect
 from mmtuna.objectives.data.sides import check_sides
 from mmtuna.objectives.data.split import Split, by_folder, by_image, by_subject, published
@@ -75,6 +76,7 @@ def read_data(data: DataTable, *, metric: str, known: Path, on_file: OnFile | No
         problems, notes = check_sides(found.dataset, found.split, found.manifest, metric)
         found.problems += problems
         found.notes += [*_told_of_subjects(found.split, found.dataset), *notes]
+        found.notes += what_val_shows(found.dataset, found.split.val, found.manifest)
         if found.dataset.rule.range is not None and not inspection.problems:
             _settle_range(found)
         if found.manifest != remembered:

@@ -57,7 +57,8 @@ def test_specificity_needs_an_image_without_foreground(tmp_path: Path) -> None:
     manifest, metric = inspect(dataset).manifest, "specificity_per_image"
     assert check_sides(dataset, Split(train=("a",), val=("b", "c"), source="test"), manifest, metric) == ([], [])
     problems, _ = check_sides(dataset, Split(train=("a", "c"), val=("b",), source="test"), manifest, metric)
-    assert problems == [
+    expected = (
         '[study] metric = "specificity_per_image": all of the 1 validation masks hold foreground, so it has no value; '
         "move images without any to val, or take another metric"
-    ]
+    )
+    assert problems == [expected]

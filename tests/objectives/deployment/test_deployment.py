@@ -600,5 +600,5 @@ def test_a_bundle_is_held_to_the_pooled_metrics() -> None:
     assert check_metrics(found, {"mIoU": 0.7, "Dice.fluid": 0.5005, "specificity_per_image": 1.0}) == pytest.approx(
         5e-4
     )
-    with pytest.raises(InputError, match="Dice.fluid is 0.50000 and the trial's 0.60000"):
+    with pytest.raises(InputError, match=r"Dice\.fluid is 0\.50000 and the trial's 0\.60000"):
         check_metrics(found, {"mIoU": 0.7, "Dice.fluid": 0.6})
