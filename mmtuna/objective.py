@@ -12,13 +12,14 @@ import optuna
 
 from mmtuna.homes import Home, find_home
 from mmtuna.objectives.outcome import Ending, Evaluation, Outcome, TrialOrder
-from mmtuna.objectives.trial.devices import cores
 from mmtuna.objectives.trial.fork_server import SERVER
 from mmtuna.search.errors import NotReadyError
 from mmtuna.search.trials.conclude import Scoring, end_of, is_dead
 from mmtuna.search.work.pace import measured, speed_on
+from mmtuna.search.work.packing import said_slots
 from mmtuna.search.work.preparation import prepare
-from mmtuna.search.work.worker import Slot, make_slots
+from mmtuna.search.work.running import slots_of
+from mmtuna.search.work.worker import Slot
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Params, Value
 from mmtuna.spaces.settings import check_sampled, check_settings
@@ -72,18 +73,17 @@ class Objective:
             raise InputError(
                 "[study] artifacts: an Objective keeps files in the study's folder alone; use mmtuna.run, or remove it"
             )
-        resources = self.spec.resources
         SERVER.begin()  # imports torch while the data are read
-        ready = prepare(self.spec, slots=slots or resources.trials_per_device, own_params=suggest is not None)
+        ready = prepare(self.spec, slots=slots or said_slots(self.spec.resources), own_params=suggest is not None)
         if ready.problems:
             raise NotReadyError(ready.problems)
+        self._slots = slots_of(ready, slots)
         self.notes = tuple(ready.notes)
         self._scoring = Scoring.of(self.spec.study)
         self._suggest = suggest
         self._training = ready.objective()
         ready.save()
         self._fingerprints = ready.fingerprints()
-        self._slots = make_slots(ready.devices, resources.trials_per_device, cores(), resources.threads, slots)
         self._taken = [0] * len(self._slots)
         self._lock, self._measuring = threading.Lock(), threading.Lock()
         self._homes: dict[object, Home] = {}

@@ -132,12 +132,13 @@ def init(
 def check(
     spec: Spec,
     quick: Annotated[bool, typer.Option("--quick", help="Leave out the iteration of each combination.")] = False,
+    time: Annotated[bool, typer.Option("--time", help="Measure what a trial and the study take.")] = False,
     as_json: Json = False,
 ) -> None:
     """Check everything that can be known to fail before trial 1, one iteration of each combination that matters too."""
     from mmtuna.search.commands.check import check as look
 
-    look(spec, as_json, quick=quick)
+    look(spec, as_json, quick=quick, time=time)
 
 
 @app.command()

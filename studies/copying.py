@@ -15,6 +15,7 @@ from mmtuna.spaces.errors import InputError
 from mmtuna.studies.attributes import COPIED_FROM, ID
 from mmtuna.studies.fingerprints import short
 from mmtuna.studies.identity import pass_on
+from mmtuna.studies.leases import clock
 from mmtuna.studies.leases.leases import reap
 from mmtuna.studies.results import UNREADABLE, rows
 from mmtuna.studies.spec.tables import ResourcesTable, StudyTable
@@ -130,6 +131,7 @@ def _fill(source: optuna.Study, copy: optuna.Study, on_trial: Callable[[int, int
     for key, value in source.user_attrs.items():
         copy.set_user_attr(key, value)
     pass_on(source, copy)
+    clock.pass_on(source, copy)
     for key, value in study_system_attrs(source).items():
         set_study_system_attr(copy, key, value)
     trials = source.get_trials(deepcopy=False)

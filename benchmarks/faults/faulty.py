@@ -1,7 +1,8 @@
 """Faults in a trial's own process, for trials that ask for one. Imported there alone: it needs mmseg.
 
 The `kind` of a trial: none; slow (half a second an image, from the first); hang; segfault; memory (more of it than a
-limit of its own, 256 MiB above what it has); oom (more than the memory cgroup allows whose folder is `cgroup`).
+limit of its own, 256 MiB above what it has); oom (more than the memory cgroup allows whose folder is `cgroup`); large
+(40 MiB of what that allows, kept to the end).
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ class FaultsFaulty:
     """A transform that passes images on until `CLEAN` have gone through; then the fault happens."""
 
     def __init__(self, kind: str, cgroup: str = "") -> None:
-        self._fault = partial(_be_killed_for_memory, Path(cgroup)) if kind == "oom" else _FAULTS[kind]
+        in_cgroup = {"oom": _be_killed_for_memory, "large": _take_much_memory}
+        self._fault = partial(in_cgroup[kind], Path(cgroup)) if kind in in_cgroup else _FAULTS[kind]
         self._left = 0 if kind == "slow" else CLEAN
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
@@ -54,6 +56,15 @@ def _take_all_memory() -> None:
 def _be_killed_for_memory(cgroup: Path) -> None:
     (cgroup / "cgroup.procs").write_text(str(os.getpid()))
     _fill()
+
+
+_kept: list[bytes] = []
+
+
+def _take_much_memory(cgroup: Path) -> None:
+    if not _kept:
+        (cgroup / "cgroup.procs").write_text(str(os.getpid()))
+        _kept.append(b"x" * (40 << 20))
 
 
 def _fill() -> None:

@@ -6,6 +6,7 @@ Our names of devices count the GPUs that this process may use, CUDA_VISIBLE_DEVI
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -33,6 +34,15 @@ def visible_to_child(device: str, environment: Mapping[str, str] = os.environ) -
 def may_have_gpu(devices: Path = Path("/dev")) -> bool:
     """Whether this machine may have a GPU of use, by its device files, without asking torch."""
     return any(next(devices.glob(pattern), None) is not None for pattern in _DEVICE_FILES)
+
+
+def mps_runs(environment: Mapping[str, str] = os.environ) -> bool | None:
+    """Whether NVIDIA's MPS runs, by which processes that share a GPU compute at the same time; None where it is not
+    installed."""
+    if shutil.which("nvidia-cuda-mps-control", path=environment.get("PATH")) is None:
+        return None
+    # By its documentation, where its control daemon listens.
+    return Path(environment.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps"), "control").exists()  # noqa: S108
 
 
 def cores() -> int:

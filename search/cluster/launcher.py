@@ -24,6 +24,7 @@ from mmtuna.search.cluster.nodes import Answer, Cluster, Node, Share
 from mmtuna.search.cluster.tasks import Order
 from mmtuna.search.errors import NotReadyError, StoppedError
 from mmtuna.search.quiet import quiet_optuna
+from mmtuna.search.work.hours import ending_line
 from mmtuna.search.work.signals import on_signals
 from mmtuna.spaces.errors import InputError
 from mmtuna.studies import study as study_room
@@ -32,6 +33,7 @@ from mmtuna.studies.spec.tables import SQLITE
 from mmtuna.studies.standing import repeated_cause
 from mmtuna.studies.storage.outages import DiskFullError, StorageLostError, through_outages
 from mmtuna.studies.storage.postgres import holds_password, without_password
+from mmtuna.studies.study import Budget
 
 _QUEUE = 100  # tasks that wait in Ray's queue at most: enough for it to ask for more nodes
 _LISTEN = 2.0  # seconds between looks at the cluster
@@ -57,6 +59,7 @@ class Launch:
     _unfit: set[str] = field(default_factory=set)
     _lost: int = 0
     _rest_until: float = 0.0
+    _over: bool = False
 
     @quiet_optuna()
     def run(self) -> optuna.Study:
@@ -76,6 +79,8 @@ class Launch:
         study = study_room.open_existing(self.spec.study)
         with on_signals(self._stop.set, self._say):
             self._train(study, order)
+        if self.spec.study.hours is not None:
+            self._say(ending_line(self.spec.study, study, over=self._over))
         return study
 
     def _order(self, share: Share) -> Order:
@@ -126,9 +131,10 @@ class Launch:
                 left = order.trials - through_outages(
                     lambda: study_room.finished(study), stop=self._stop, say=self._say
                 )
-                if left <= 0:
+                if left <= 0 or (self._over and not self._flying):
                     return
-                self._send(order, left)
+                if not self._over:
+                    self._send(order, left)
                 self._watch_nodes(order)
                 tasks = [*self._flying, *self._looks]
                 for task in self.cluster.ended(tasks, _LISTEN):
@@ -188,6 +194,8 @@ class Launch:
             self._shun(found["node_id"], found["unfit"])
         elif "stopped" in found:
             raise StoppedError(found["stopped"])
+        elif found.get("budget") == Budget.OVER.value:
+            self._over = True
         elif "budget" in found:
             self._rest_until = time.monotonic() + _REST
         else:
@@ -231,6 +239,11 @@ def share_of(spec: StudySpec, nodes: Collection[Node]) -> Share:
     if not places:
         raise InputError("the cluster has no node with a CPU core to offer; start one with `ray start --num-cpus N`")
     each = resources.trials_per_device
+    if each == "auto":
+        raise InputError(
+            '[resources] trials_per_device = "auto": Ray places trials before any node is measured; set the number '
+            "that `mmtuna check SPEC` finds on a node"
+        )
     gpus = 1 / each if on_gpu else 0.0
     smallest = min(int(node.cpus / ((node.gpus if on_gpu else 1) * each)) for node in places)
     share = Share(resources.threads or max(1, smallest), gpus)

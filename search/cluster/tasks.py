@@ -27,11 +27,13 @@ from mmtuna.search.errors import StoppedError
 from mmtuna.search.quiet import quiet_optuna
 from mmtuna.search.versions import versions
 from mmtuna.search.work import checks
+from mmtuna.search.work.costs import recalled_costs
 from mmtuna.search.work.data import open_dataset
+from mmtuna.search.work.hours import hours_of
 from mmtuna.search.work.pace import at_speed
 from mmtuna.search.work.preparation import prepare, reopen
 from mmtuna.search.work.progress import Board
-from mmtuna.search.work.running import begin, make_worker, open_to_work
+from mmtuna.search.work.running import begin, foresee, make_worker, open_to_work
 from mmtuna.search.work.worker import Slot
 from mmtuna.spaces.errors import InputError
 from mmtuna.studies.begun import space_of
@@ -39,6 +41,7 @@ from mmtuna.studies.spec.study_spec import STORAGE_VARIABLE, StudySpec
 from mmtuna.studies.storage.opening import study_lock
 from mmtuna.studies.storage.outages import DiskFullError, StorageLostError, through_outages
 from mmtuna.studies.storage.postgres import without_password
+from mmtuna.studies.study import Hours
 
 Result = TypeVar("Result")
 PACKAGES = ("mmtuna.spaces", "mmtuna.objectives", "mmtuna.studies", "mmtuna.search")
@@ -159,6 +162,8 @@ def prepare_study(order_text: str) -> str:
     SERVER.begin()  # imports torch while the data are read
     ready = prepare(spec, slots=1, probe=True)
     problems = ready.problems
+    if not problems and spec.study.hours is not None:
+        foresee(ready, [Slot(0, order.device, order.threads)])
     if not problems:
         try:
             begin(spec, ready)
@@ -192,6 +197,7 @@ class _Place:
     spec: StudySpec
     study: optuna.Study
     objective: Objective
+    hours: Hours | None
 
 
 @lru_cache(maxsize=1)
@@ -206,14 +212,18 @@ def _open(order_text: str) -> _Place:
     slot = Slot(0, order.device, order.threads)
     lock, space = study_lock(spec.study.storage, spec.study.name), space_of(study, spec)
     objective = order.patiently(lambda: at_speed(ready.objective(), study, lock, space, [slot], lambda _: None))
-    return _Place(order, spec, study, objective)
+    ready.devices = (order.device,)
+    assert ready.split is not None
+    costs = recalled_costs(ready, threads=order.threads, beside=1)
+    return _Place(order, spec, study, objective, hours_of(spec.study, study, objective, len(ready.split.val), costs))
 
 
 def _train_one(place: _Place, console: Console) -> dict[str, Any]:
     order, spec, study = place.order, place.spec, place.study
     board = Board(console, [order.device], spec.study.metric, order.trials)
     try:
-        worker = make_worker(spec, study, place.objective, [Slot(0, order.device, order.threads)], board)
+        slots = [Slot(0, order.device, order.threads)]
+        worker = make_worker(spec, study, place.objective, slots, board, hours=place.hours)
         # Twice the time in which a lost trial comes back: a worker that only asked would be gone before it could tell.
         budget = worker.work_once(order.trials, patience=2 * spec.resources.lease)
     except KeyboardInterrupt:  # how Ray cancels a task; the trial has been put back

@@ -47,6 +47,8 @@ def print_status(document: dict[str, Any]) -> None:
     if document["damaged"]:
         left = "the database does not hold what mmtuna wrote there; `mmtuna report` says what is left"
         print(f"  {named_trials(document['damaged'])}: {left}")
+    if document["hours"] is not None:
+        print(f"{document['hours']['used']:.2f} of {document['hours']['asked']:g} hours used")
     for cause, count in document["causes"].items():
         print(f"  {count} ended by: {cause}")
     for kind, speed in document["speeds"].items():

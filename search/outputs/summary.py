@@ -14,6 +14,7 @@ import optuna
 from mmtuna.search.trials.files import StudyFiles
 from mmtuna.spaces.errors import InputError
 from mmtuna.studies import results
+from mmtuna.studies.leases import clock
 from mmtuna.studies.leases.crew import Crew, crew_of
 from mmtuna.studies.results import TrialRow
 from mmtuna.studies.spec import StudySpec
@@ -23,8 +24,10 @@ WINDOW = 3600.0
 
 
 def summary(spec: StudySpec, study: optuna.Study) -> dict[str, Any]:
-    """The study in a few figures, as JSON data: study, metric, asked, finished, states, causes, seconds, folder, best.
+    """The study in a few figures, as JSON data: study, metric, asked, finished, states, causes, seconds, hours, folder,
+    best.
 
+    `hours` is None where the study may be worked on without limit, else: asked, and used until the last note of it.
     `best` is None where no trial is complete, else: trial, value, params, seed, metrics, config (a path, or None where
     it is not on this machine).
     """
@@ -38,9 +41,12 @@ def summary(spec: StudySpec, study: optuna.Study) -> dict[str, Any]:
         "states": dict(sorted(Counter(entry.state for entry in entries).items())),
         "causes": dict(results.causes(study)),
         "seconds": round(sum(entry.seconds or 0.0 for entry in entries), 1),
+        "hours": None,
         "folder": str(spec.study.folder),
         "best": None,
     }
+    if spec.study.hours is not None:
+        document["hours"] = {"asked": spec.study.hours, "used": round(clock.used(study) / 3600, 4)}
     if best is not None:
         document["best"] = {
             "trial": best.number,

@@ -112,7 +112,7 @@ def ending_text(outcome: Outcome, scoring: Scoring) -> str:
     """How a trial ended, in a few words for the console."""
     metric, seconds = scoring.metric, f"{outcome.seconds:.0f} s"
     if outcome.ending is Ending.INTERRUPTED:
-        return "put back"
+        return f"put back: {escape(outcome.message)}" if outcome.message else "put back"
     if outcome.ending is Ending.FAILED:
         return f"[red]failed[/red]: {outcome.cause}: {escape(outcome.message)} ({seconds})"
     value = scoring.value_of(outcome)

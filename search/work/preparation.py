@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -197,11 +198,8 @@ def try_combinations(ready: Preparation) -> None:
     mark = probing.mark_of(ready.spec.describe(), ready.fingerprints(), ready.devices)
     found = probing.remembered(mark)
     if found is None:
-        with scratch_folder() as folder:
-            copies, split = StudyFolder(folder).copies, _few(ready)
-            objective = ready.dry_objective(copies=copies)
-            ready.write_copies((*split.train, *split.val), copies)
-            found = probing.probe_all(objective, ready.space, split, ready.devices)
+        with objective_for_now(ready) as objective:
+            found = probing.probe_all(objective, ready.space, ready.devices)
         ready.problems += found.problems
         if not found.problems:
             probing.remember(mark, found)
@@ -210,6 +208,15 @@ def try_combinations(ready: Preparation) -> None:
             f"one iteration was tried of {found.tried} combinations out of {found.planned} that matter: that took "
             f"{probing.SECONDS:g} s"
         )
+
+
+@contextmanager
+def objective_for_now(ready: Preparation) -> Iterator[SegmentationObjective]:
+    """Within it children can train by the objective, before anything of the study is written."""
+    with scratch_folder() as folder:
+        copies, split = StudyFolder(folder).copies, _few(ready)
+        ready.write_copies((*split.train, *split.val), copies)
+        yield replace(ready.dry_objective(copies=copies), lists=write_lists(split, folder))
 
 
 def _few(ready: Preparation) -> Split:

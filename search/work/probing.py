@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import optuna
 
-from mmtuna.objectives.data.split import Split, write_lists
 from mmtuna.objectives.objective import SegmentationObjective
 from mmtuna.objectives.trial.devices import visible_to_child
 from mmtuna.objectives.trial.probing import probe
@@ -21,7 +20,6 @@ from mmtuna.search.work.checks import ends
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Params, Value
 from mmtuna.spaces.search_space import SearchSpace
-from mmtuna.spaces.traces import scratch_folder
 
 SECONDS = 60.0
 """How long a probe may take; what it has not come to by then is left out, and told."""
@@ -100,23 +98,23 @@ class Probed:
 
 
 def probe_all(
-    objective: SegmentationObjective, space: SearchSpace, split: Split, devices: Sequence[str], seconds: float = SECONDS
+    objective: SegmentationObjective, space: SearchSpace, devices: Sequence[str], seconds: float = SECONDS
 ) -> Probed:
-    """Tries the combinations, small ones two at a time on a CPU, until all are done or `seconds` are over."""
+    """Tries the combinations, small ones two at a time on a CPU, until all are done or `seconds` are over.
+
+    The objective's lists, and copies of images where there are any, are written.
+    """
     visible = visible_to_child(devices[0])
     planned = combinations(space)
-    with scratch_folder() as folder:
-        trying = _Trying(replace(objective, lists=write_lists(split, folder)), visible)
-        two = not visible and _pixels(objective, planned) <= _TWO_AT_A_TIME
-        lanes = [planned[0::2], planned[1::2]] if two else [planned]
-        with ThreadPoolExecutor(max_workers=len(lanes)) as pool:
-            told = pool.map(lambda lane: trying.each([entry.params for entry in lane], seconds), lanes)
-        outcomes = [
-            outcome for lane, said in zip(lanes, told, strict=True) for outcome in zip(lane, said, strict=False)
-        ]
-        fine = any(said is None for _, said in outcomes)
-        failed = [(entry, said) for entry, said in outcomes if said is not None]
-        problems = tuple(dict.fromkeys(_told(entry, said, fine, trying) for entry, said in failed[:_TOLD]))
+    trying = _Trying(objective, visible)
+    two = not visible and _pixels(objective, planned) <= _TWO_AT_A_TIME
+    lanes = [planned[0::2], planned[1::2]] if two else [planned]
+    with ThreadPoolExecutor(max_workers=len(lanes)) as pool:
+        told = pool.map(lambda lane: trying.each([entry.params for entry in lane], seconds), lanes)
+    outcomes = [outcome for lane, said in zip(lanes, told, strict=True) for outcome in zip(lane, said, strict=False)]
+    fine = any(said is None for _, said in outcomes)
+    failed = [(entry, said) for entry, said in outcomes if said is not None]
+    problems = tuple(dict.fromkeys(_told(entry, said, fine, trying) for entry, said in failed[:_TOLD]))
     return Probed(problems=problems, tried=len(outcomes), planned=len(planned))
 
 

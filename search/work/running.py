@@ -31,7 +31,10 @@ from mmtuna.search.trials.showing import Showing
 from mmtuna.search.trials.uploads import Uploads
 from mmtuna.search.versions import machine, versions
 from mmtuna.search.work import memory
+from mmtuna.search.work.forecast import Forecast, forecast
+from mmtuna.search.work.hours import ending_line, hours_of, too_short
 from mmtuna.search.work.pace import at_speed
+from mmtuna.search.work.packing import loaders_note, said_slots, slots_per_device
 from mmtuna.search.work.preparation import Preparation, try_combinations
 from mmtuna.search.work.progress import Board, watched_preparation
 from mmtuna.search.work.signals import on_signals
@@ -50,6 +53,7 @@ from mmtuna.studies.sampling import build_sampler, check_sampler, sampler_name
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.storage.opening import study_lock
 from mmtuna.studies.storage.outages import through_outages
+from mmtuna.studies.study import Hours
 
 
 @quiet_optuna()
@@ -79,18 +83,27 @@ def run_study(
     """
     if must_exist:
         study_room.open_existing(spec.study)
-    resources = spec.resources
-    count = slots or resources.trials_per_device
     SERVER.begin()  # imports torch while the data are read
-    ready = _checked(spec, console, count, probe=not must_exist, replicates=replicates)
+    ready = _checked(spec, console, slots or said_slots(spec.resources), probe=not must_exist, replicates=replicates)
+    places = [] if ready.problems else slots_of(ready, slots)
+    found = None
+    if (
+        not ready.problems
+        and replicates is None
+        and (spec.study.hours is not None or (_heard(console, must_exist) and lacking(spec, trials)))
+    ):
+        found = foresee(ready, places)
     if ready.problems:
         raise NotReadyError(ready.problems)
     for note in ready.notes:
         _tell(note, console)
     study = begin(spec, ready, replicates)
-    places = make_slots(ready.devices, resources.trials_per_device, cores(), resources.threads, slots)
     budget = trials or spec.study.trials if replicates is None else None
     kept = None if record is None else _record_file(record, spec, study, ready, console)
+    if found is not None:
+        lacks, pruned = study_room.left(study, budget), record is None and spec.study.pruner != "none"
+        for line in found.lines(lacks, pruned=pruned):
+            _tell(line, console, "")
     objective = at_speed(
         ready.objective(),
         study,
@@ -99,14 +112,49 @@ def run_study(
         places,
         lambda text: _tell(text, console),
     )
-    work(spec, study, objective, places, console, budget, heed_signals=heed_signals, record=kept)
+    assert ready.split is not None
+    costs = None if found is None else found.costs
+    hours = hours_of(spec.study, study, objective, len(ready.split.val), costs) if replicates is None else None
+    work(spec, study, objective, places, console, budget, hours=hours, heed_signals=heed_signals, record=kept)
     if replicates is not None:
         _tell_failed_rows(spec, study, replicates)
     return study
 
 
-def _tell(note: str, console: Console) -> None:
-    console.print(f"note: {note}", highlight=False, markup=False, style="dim", soft_wrap=True)
+def _tell(note: str, console: Console, kind: str = "note: ") -> None:
+    console.print(f"{kind}{note}", highlight=False, markup=False, style="dim", soft_wrap=True)
+
+
+def _heard(console: Console, must_exist: bool) -> bool:
+    """Whether anybody hears a forecast; one more worker of a study tells none."""
+    return not console.quiet and not must_exist
+
+
+def slots_of(ready: Preparation, wanted: int | None = None) -> list[Slot]:
+    """The slots of a preparation without problems: as many as are `wanted`, else those of [resources].
+
+    Adds notes: of what was measured, and of processes that load images where there are too many for them.
+    """
+    resources = ready.spec.resources
+    per_device = 1 if wanted is not None else slots_per_device(ready)
+    found = make_slots(ready.devices, per_device, cores(), resources.threads, wanted)
+    ready.notes += loaders_note(ready.space, ready.spec.train, len(found))
+    return found
+
+
+def foresee(ready: Preparation, slots: list[Slot]) -> Forecast | None:
+    """The forecast for a preparation without problems, which gets one where the study's hours hold no trial.
+
+    None, and a note, where a trial fails when it is measured.
+    """
+    try:
+        found = forecast(ready, slots)
+    except InputError as error:
+        ready.notes.append(f"no forecast: a trial fails when it is measured ({error})")
+        return None
+    short = too_short(ready.spec.study, found)
+    ready.problems += [] if short is None else [short]
+    return found
 
 
 def _record_file(path: Path, spec: StudySpec, study: optuna.Study, ready: Preparation, console: Console) -> RecordFile:
@@ -133,18 +181,39 @@ def _tell_failed_rows(spec: StudySpec, study: optuna.Study, replicates: int) -> 
 
 
 @quiet_optuna()
-def check_study(spec: StudySpec, console: Console, *, probe: bool = True) -> Preparation:
+def check_study(
+    spec: StudySpec, console: Console, *, probe: bool = True, time: bool = False
+) -> tuple[Preparation, Forecast | None]:
     """Everything that `run_study` refuses to begin with, in `problems`; writes to nothing but the cache.
 
-    `probe`: train one iteration of each combination that matters, unless that is known to go well.
+    Args:
+        probe: train one iteration of each combination that matters, and measure how many trials share a device and
+            whether one fits into the study's hours, unless that is known.
+        time: give a forecast, too; None where there are problems, or a trial fails when it is measured.
     """
-    found_ready = memory.place_of("ready", spec.describe(), probe)
+    found_ready = memory.place_of("ready", spec.describe(), probe, time)
     if memory.recall(found_ready) is None:
         SERVER.begin()  # imports torch while the data are read; it is hardly needed where all went well before
-    ready = _checked(spec, console, spec.resources.trials_per_device, probe=probe)
+    ready, found = _checked(spec, console, said_slots(spec.resources), probe=probe), None
+    if not ready.problems and (probe or time):
+        try:
+            slots = slots_of(ready)
+            if time or spec.study.hours is not None:
+                found = foresee(ready, slots)
+        except InputError as error:
+            ready.problems.append(str(error))
     if not ready.problems:
         memory.keep(found_ready, True)
-    return ready
+    return ready, found if time and not ready.problems else None
+
+
+def lacking(spec: StudySpec, trials: int | None = None) -> int:
+    """How many trials the spec's study lacks of `trials` (the spec's by default), whether it has begun or not."""
+    wanted = trials or spec.study.trials
+    try:
+        return study_room.left(study_room.open_existing(spec.study, to_look=True), wanted)
+    except InputError:
+        return wanted
 
 
 def _checked(
@@ -248,17 +317,23 @@ def work(
     console: Console,
     trials: int | None,
     *,
+    hours: Hours | None = None,
     heed_signals: bool = False,
     record: RecordFile | None = None,
 ) -> None:
-    """Runs one worker until the study holds `trials` finished trials, or None: until its queue is empty."""
+    """Runs one worker until the study holds `trials` finished trials, or None: until its queue is empty.
+
+    With `hours` it ends before, where what is left of them holds no further trial.
+    """
     full = study_room.finished(study) + study_room.left(study, trials)
     board = Board(console, [slot.device for slot in slots], spec.study.metric, full)
-    worker = make_worker(spec, study, objective, slots, board, record)
+    worker = make_worker(spec, study, objective, slots, board, record, hours)
     board.counted(*worker.queue.counted())
     signals = on_signals(worker.stop.set, board.say) if heed_signals else nullcontext()
     with board, signals:
         worker.work(trials)
+    if hours is not None:
+        board.say(ending_line(spec.study, study, over=worker.over))
 
 
 def make_worker(
@@ -268,6 +343,7 @@ def make_worker(
     slots: list[Slot],
     board: Board,
     record: RecordFile | None = None,
+    hours: Hours | None = None,
 ) -> Worker:
     """A worker of the study that has joined it, with all that it needs: sampler and pruner are the study's from now.
 
@@ -301,7 +377,7 @@ def make_worker(
         say=board.say,
         still_there=still_there,
     )
-    queue = StudyQueue(study=study, space=space, seed=table.seed, lock=lock, leases=leases)
+    queue = StudyQueue(study=study, space=space, seed=table.seed, lock=lock, leases=leases, hours=hours)
     files, retention = StudyFiles(table, spec.data.root, study), Retention(resources.keep_checkpoints)
     files.clear_abandoned()
     content = Content(study=study, table=table, data=spec.data, space=space, files=files)

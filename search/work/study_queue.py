@@ -14,7 +14,7 @@ from mmtuna.studies.leases import Leases
 from mmtuna.studies.standing import repeated_cause, standing_of
 from mmtuna.studies.storage.opening import StudyLock
 from mmtuna.studies.storage.outages import through_outages
-from mmtuna.studies.study import Budget, Claim
+from mmtuna.studies.study import Budget, Claim, Hours
 
 Result = TypeVar("Result")
 
@@ -27,6 +27,7 @@ class StudyQueue:
         seed: the study's, from which every training's is counted.
         lock: the study's own.
         leases: the worker's, which also know when it is to stop and to whom it speaks.
+        hours: how long the study may be worked on, None for no limit.
     """
 
     study: optuna.Study
@@ -34,6 +35,7 @@ class StudyQueue:
     seed: int
     lock: StudyLock
     leases: Leases
+    hours: Hours | None = None
 
     def ask(self, trials: int | None) -> Claim | Budget:
         """A trial to train towards `trials` finished ones, or why there is none; None: only what is in the queue.
@@ -43,7 +45,15 @@ class StudyQueue:
 
         def ask() -> Claim | Budget:
             self.leases.check()
-            return study_room.ask(self.study, self.space, self.seed, trials=trials, lock=self.lock, leases=self.leases)
+            return study_room.ask(
+                self.study,
+                self.space,
+                self.seed,
+                trials=trials,
+                lock=self.lock,
+                leases=self.leases,
+                hours=self.hours,
+            )
 
         return self.patiently(ask)
 

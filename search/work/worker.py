@@ -7,14 +7,15 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import optuna
 
-from mmtuna.objectives.outcome import Ending, Evaluation, Objective, Outcome, TrialOrder
+from mmtuna.objectives.outcome import Cause, Ending, Evaluation, Objective, Outcome, TrialOrder
 from mmtuna.search.errors import StoppedError
 from mmtuna.search.trials.conclude import ending_text, is_dead
 from mmtuna.search.trials.recording import Recording
+from mmtuna.search.work.places import Places
 from mmtuna.search.work.progress import Board
 from mmtuna.search.work.study_queue import StudyQueue
 from mmtuna.spaces.errors import InputError
@@ -25,7 +26,13 @@ from mmtuna.studies.storage.optuna_insides import as_read
 from mmtuna.studies.storage.outages import DiskFullError, StorageLostError, failure_line
 from mmtuna.studies.study import Budget, Claim
 
+_GPU = ("CUDA", "CUBLAS", "CUDNN", "HIP")
+"""What is said of a GPU's memory, and not of the machine's."""
 _DROPPED = "dropped: the lease was lost while this worker did not answer, and the trial is another's"
+_OVERRUN = 0.1
+"""Share of a trial's expected seconds by which it may overrun the study's hours before it is put back."""
+_OVERRUN_SECONDS = 10.0
+"""What it may overrun them by at least, where anything was expected."""
 _WAIT = 0.5  # seconds between questions while other slots' trials fill the study
 
 
@@ -51,18 +58,26 @@ class Worker:
     slots: Sequence[Slot]
     board: Board
     stop: threading.Event
+    over: bool = field(default=False, init=False)
+    """Whether a slot found that what is left of the study's hours holds no further trial."""
     _reasons: list[str] = field(default_factory=list)
     _shows: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "shows"))
     _showing: dict[int, Future[None]] = field(default_factory=dict)
+    _places: Places = field(init=False)
+    _asked_to_stop: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        self._places = Places([slot.device for slot in self.slots])
 
     def work(self, trials: int | None) -> None:
-        """Trains until the study holds `trials` finished trials; None: until nothing is left in its queue.
+        """Trains until the study holds `trials` finished trials, or its hours are over; None: until nothing is left in
+        its queue.
 
         Raises StoppedError where the same cause ends every trial, where the database is lost or full, or after
         `stop` was set.
         """
         self._on_threads(lambda slot: self._serve(slot, trials))
-        if self.queue.left(trials):
+        if self.queue.left(trials) and not (self.over and not self._asked_to_stop):
             raise StoppedError("stopped; run the same command again to go on")
 
     def work_once(self, trials: int | None, patience: float = 0.0) -> Budget | None:
@@ -94,6 +109,7 @@ class Worker:
                     thread.start()
                 while any(thread.is_alive() for thread in threads):
                     time.sleep(0.1)  # not join(): signals are handled between these
+                self._asked_to_stop = self.stop.is_set()
             finally:
                 self.stop.set()
                 for thread in threads:
@@ -126,22 +142,27 @@ class Worker:
     def _serve(self, slot: Slot, trials: int | None) -> None:
         while not self.stop.is_set():
             answer = self._serve_once(slot, trials)
-            if answer is Budget.DONE:
+            if answer in (Budget.DONE, Budget.OVER):
                 return
             if answer is Budget.WAIT:
                 self.stop.wait(_WAIT)
 
     def _serve_once(self, slot: Slot, trials: int | None) -> Budget | None:
-        claim = self.queue.ask(trials)
-        if isinstance(claim, Budget):
-            return claim
-        self._train(claim, slot)
-        return None
+        with self._places.training(slot.index, slot.device) as room:
+            if not room:
+                return Budget.WAIT
+            claim = self.queue.ask(trials)
+            if isinstance(claim, Budget):
+                self.over |= claim is Budget.OVER
+                return claim
+            self._train(claim, slot)
+            return None
 
     def _train(self, claim: Claim, slot: Slot) -> None:
         assert claim.lease is not None
         self.board.started(slot.index, claim.trial.number)
-        watch = TrialWatch(self, claim.trial, claim.lease, slot.index)
+        self._places.began(slot.index)
+        watch = TrialWatch(self, claim.trial, claim.lease, slot.index, _end_of_time(claim))
         order = TrialOrder(
             number=claim.trial.number,
             params=claim.params,
@@ -154,6 +175,7 @@ class Worker:
         outcome = self.objective.run(order, watch)
         if outcome.ending is Ending.FAILED:
             self.queue.patiently(self.queue.leases.check)  # else its folder being gone would be the cause
+        outcome = self._unless_alone(slot, outcome)
         self.recording.note(order, outcome)
         kept = self.recording.end(claim.lease, outcome)
         self.board.counted(*self.queue.counted())
@@ -180,12 +202,36 @@ class Worker:
         if before is not None:
             before.result()
 
+    def _unless_alone(self, slot: Slot, outcome: Outcome) -> Outcome:
+        """The outcome; of a trial that ran out of memory beside others, that it is to be put back and trained again."""
+        if outcome.cause is not Cause.OUT_OF_MEMORY:
+            return outcome
+        of_gpu = slot.device != "cpu" and any(name in outcome.message for name in _GPU)
+        lowered = self._places.lower(slot.index, of_gpu=of_gpu)
+        if lowered is None:
+            return outcome
+        return replace(outcome, ending=Ending.INTERRUPTED, cause=None, message=lowered)
+
+
+def _end_of_time(claim: Claim) -> float | None:
+    """When (`time.monotonic()`) a trial is put back though it trains on, since the study's hours are over; None never.
+
+    One of which nothing was known, not even that it would fit, has until the end of them.
+    """
+    if claim.left is None:
+        return None
+    more = 0.0 if claim.expected is None else max(_OVERRUN_SECONDS, _OVERRUN * claim.expected)
+    return time.monotonic() + claim.left + more
+
 
 class TrialWatch:
-    """Stands between a training and its trial: reports evaluations and passes on the pruner's answer."""
+    """Stands between a training and its trial: reports evaluations and passes on the pruner's answer.
 
-    def __init__(self, worker: Worker, trial: optuna.Trial, lease: Lease, slot: int) -> None:
-        self._worker, self._trial, self._lease, self._slot = worker, trial, lease, slot
+    `end` is when it is put back though it trains on (`time.monotonic()`), None for never.
+    """
+
+    def __init__(self, worker: Worker, trial: optuna.Trial, lease: Lease, slot: int, end: float | None = None) -> None:
+        self._worker, self._trial, self._lease, self._slot, self._end = worker, trial, lease, slot, end
         self._recording = worker.recording
         # A trial that was put back reports some steps for a second time; the first stays.
         before = as_read(trial)
@@ -224,8 +270,8 @@ class TrialWatch:
         self._worker.board.progressed(self._slot, iteration, iterations, seconds)
 
     def interrupted(self) -> bool:
-        """Whether the worker is to stop."""
-        return self._worker.stop.is_set()
+        """Whether the worker is to stop, or the time for the trial is over."""
+        return self._worker.stop.is_set() or (self._end is not None and time.monotonic() > self._end)
 
     def lost(self) -> bool:
         """Whether the lease went to another worker, whose the trial's folder is now."""

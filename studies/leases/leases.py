@@ -8,6 +8,7 @@ all the same was given to somebody else, and its result is dropped.
 from __future__ import annotations
 
 import copy
+import math
 import secrets
 import threading
 import time
@@ -23,8 +24,8 @@ from optuna.trial import TrialState
 from sqlalchemy import delete, insert, select, update
 
 from mmtuna.studies.attributes import HISTORY
-from mmtuna.studies.identity import PUT_BACK, StudyGoneError
-from mmtuna.studies.leases import signs_of_life, transactions
+from mmtuna.studies.identity import PUT_BACK, StudyGoneError, id_of
+from mmtuna.studies.leases import clock, signs_of_life, transactions
 from mmtuna.studies.leases.transactions import End, Lease, Reaped
 from mmtuna.studies.storage.opening import database_of, engine_of
 from mmtuna.studies.storage.optuna_insides import (
@@ -85,6 +86,8 @@ class Leases:
     def __post_init__(self) -> None:
         self.engine = engine_of(self.study)
         self._registration = signs_of_life.register(self.folder)
+        self._clock: str | None = None
+        self._kept = math.inf
         self.worker = self._registration.worker
         self._mutex = threading.Lock()
         self._claimed: set[str] = set()
@@ -99,6 +102,7 @@ class Leases:
         self._thread = threading.Thread(target=self._keep, name="leases", daemon=True)
 
     def __enter__(self) -> Leases:
+        through_outages(self._begin_clock, stop=self.stop)
         through_outages(self._renew, stop=self.stop)
         through_outages(self._forget_old_workers, stop=self.stop)
         self._thread.start()
@@ -116,11 +120,26 @@ class Leases:
         try:
             for lease in list(self._renewed.values()):
                 self.put_back(lease)
+            self._keep_clock()
             with self.engine.begin() as connection:
                 connection.execute(delete(WORKERS).where(WORKERS.c.worker == self.worker))
         except Exception as error:
             self.say(f"the trials of this worker wait until their leases expire: {type(error).__name__}")
         self._registration.release()
+
+    def _begin_clock(self) -> None:
+        self._clock = id_of(self.study)
+        if self._clock is not None:
+            clock.begin(self.engine, self._clock, study_id(self.study), self.worker)
+            self._kept = time.monotonic()
+
+    def _keep_clock(self) -> None:
+        if self._clock is None:
+            return
+        # A database that was away kept nobody from working.
+        begun, worked = time.monotonic(), time.monotonic() - self._kept
+        clock.keep(self.engine, self._clock, max(self.seconds, worked + 1.0))
+        self._kept = begun
 
     def _forget_old_workers(self) -> None:
         old = WORKERS.c.expires < now(self.engine) - _REMEMBERED_SECONDS
@@ -325,6 +344,7 @@ class Leases:
             self.drop(held[token])
         # Last: who asks between the two finds leases that were renewed.
         keep_contact(self.engine, study_id(self.study), self.seconds)
+        self._keep_clock()
 
 
 def keeps_leases(study: optuna.Study) -> bool:

@@ -75,6 +75,8 @@ class StudyTable(Table):
     """Which evaluation of a trial counts: the last one, as the paper publishes, or the best one."""
     trials: int = Field(default=50, ge=1)
     """Finished trials (complete or pruned) that the study shall hold."""
+    hours: float | None = Field(default=None, gt=0)
+    """Hours that the study may be worked on; it ends by then, also with fewer trials; no limit where not given."""
     seed: int = Field(default=0, ge=0, lt=2**31)
     """Seed of the sampler and of the first replicate of every training."""
     sampler: Literal["auto", "tpe", "random", "gp", "grid"] = "auto"
@@ -284,8 +286,8 @@ class ResourcesTable(Table):
 
     devices: Strings | Literal["auto"] = "auto"
     """auto (all GPUs, else the CPU) or a list such as ["cuda:0", "cuda:1"] or ["cpu"]."""
-    trials_per_device: int = Field(default=1, ge=1)
-    """Trials that share one device at a time."""
+    trials_per_device: int | Literal["auto"] = 1
+    """Trials that share one device at a time; auto measures how many are worth it."""
     threads: int | None = Field(default=None, ge=1)
     """CPU threads of each trial; shared out evenly where not given."""
     deadline: float | None = Field(default=None, gt=0)
@@ -298,6 +300,14 @@ class ResourcesTable(Table):
     """Seconds without a sign of life from its worker after which a trial is trained again by another."""
     retries: int = Field(default=3, ge=0)
     """How often a trial is trained again after its worker was lost, before it counts as failed."""
+
+    @field_validator("trials_per_device", mode="plain")
+    @classmethod
+    def _check_trials_per_device(cls, trials: object) -> object:
+        whole = isinstance(trials, int) and not isinstance(trials, bool)
+        if trials != "auto" and not (whole and trials >= 1):  # type: ignore[operator]
+            raise InputError('give a whole number from 1, or "auto"')
+        return trials
 
     @field_validator("devices", mode="plain")
     @classmethod

@@ -43,6 +43,7 @@ _SHOWN = {
     "threads": "4",
     "nsd_tolerance": "2.0",
     "deadline": "3600.0",
+    "hours": "8.0",
 }
 _SPACE_EXAMPLES = """\
 # A parameter of your own, or the preset's with another range:

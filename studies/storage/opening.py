@@ -155,7 +155,7 @@ def _open_new_postgres(url: str) -> RDBStorage:
     try:
         lock_engine = create_engine(url)
         with lock_engine.connect() as connection:
-            there = sqlalchemy.inspect(connection).has_table(lease_tables.CONTACT.name)  # made last
+            there = sqlalchemy.inspect(connection).has_table(lease_tables.CLOCKS.name)  # made last
         with contextlib.nullcontext() if there else advisory_lock(lock_engine, "create"):
             storage = _connect(url, engine_options())
     except ImportError:

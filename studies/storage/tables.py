@@ -46,6 +46,15 @@ CONTACT = Table(
 )
 """When a worker of the study last reached the database, and since when there was always one that did."""
 
+CLOCKS = Table(
+    "mmtuna_clocks",
+    METADATA,
+    Column("study", String(64), primary_key=True),
+    Column("used", Double, nullable=False),
+    Column("last", Double, nullable=False),
+)
+"""How many seconds a study, by its id, was worked on until `last`; mmtuna.studies.leases.clock."""
+
 
 def now(engine: sqlalchemy.Engine) -> sqlalchemy.ColumnElement[float]:
     """Seconds since 1970 by the database's clock, whatever the clocks and time zones of the workers."""

@@ -83,6 +83,7 @@ def test_the_share_of_a_trial(write_spec: WriteSpec, resources: str, nodes: list
         ('devices = ["cuda:0"]', [node("a", 8)], r"no node of the cluster has a GPU; start one, or set devices = "),
         ("", [node("head", 0)], r"no node with a CPU core to offer; start one with `ray start --num-cpus N`"),
         ("threads = 9", [node("a", 8)], r"threads = 9: no node has more than 8 cores; set 8 or fewer"),
+        ('trials_per_device = "auto"', [node("a", 8)], r'"auto": Ray places trials before any node is measured; set'),
     ],
 )
 def test_no_node_can_train(write_spec: WriteSpec, resources: str, nodes: list[Node], message: str) -> None:
@@ -233,6 +234,30 @@ def test_a_launch_that_has_nothing_to_send_rests(write_spec: WriteSpec, monkeypa
     with pytest.raises(StoppedError, match="run the same command again"):
         launched._train(study, order(spec_file))
     assert cluster.looks <= 8
+
+
+class ClusterOutOfTime(IdleCluster):
+    """One node on which every task finds that the study's hours hold no further trial."""
+
+    sent = 0
+
+    def submit(self, *_: object, **__: object) -> object:
+        self.sent += 1
+        return object()
+
+    def answer(self, _task: object) -> Answer:
+        return Answer({"budget": "over", "node": "a"})
+
+
+def test_a_launch_ends_when_the_hours_are_over(write_spec: WriteSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec_file, cluster = write_spec(study="hours = 1"), ClusterOutOfTime()
+    study: Any = None
+    monkeypatch.setattr(study_room, "finished", lambda _study: 0)
+    launched = Launch(StudySpec.load(spec_file), spec_file, cluster, Console(quiet=True))  # type: ignore[arg-type]
+    launched._share, launched._known = Share(1, 0.0), {"a": "a"}
+    launched._train(study, order(spec_file))
+    assert launched._over
+    assert 1 <= cluster.sent <= order(spec_file).trials
 
 
 def launch(spec: Path, cluster: str, *arguments: str, env: Mapping[str, str] = ENVIRONMENT) -> subprocess.Popen[str]:

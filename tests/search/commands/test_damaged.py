@@ -135,6 +135,7 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "a database that is empty": replaced("study.db", b""),
     "a database of other bytes": replaced("study.db", b"no database at all, but a person's notes\n" * 50),
     "a database cut off": cut,
+    "clocks of other columns": sql("DROP TABLE mmtuna_clocks", "CREATE TABLE mmtuna_clocks (x INTEGER)"),
 }
 CHANGED_BY = ("replay", "copy")
 UNTOLD = ("no trials", "no attributes", "another version", "the study's system attributes")

@@ -39,7 +39,7 @@ def torch_needed(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], bool]:
 
     def needed(spec: Path) -> bool:
         asked.clear()
-        assert running.check_study(StudySpec.load(spec), Console(quiet=True)).problems == []
+        assert running.check_study(StudySpec.load(spec), Console(quiet=True))[0].problems == []
         return bool(asked)
 
     return needed

@@ -1,0 +1,114 @@
+"""A study with hours, worked on: it ends by itself in time, and trials that would overrun are put back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from mmtuna.objectives.replay import ReplayObjective
+from mmtuna.search.work import running, worker
+from mmtuna.search.work.progress import console_to
+from mmtuna.search.work.worker import Slot
+from mmtuna.studies.leases import clock
+from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.study import Hours, open_existing
+from tests.search.conftest import mmtuna, status
+
+WriteSpec = Callable[..., Path]
+SPEC = """
+[study]
+name = "s"
+trials = 1000
+sampler = "random"
+pruner = "none"
+hours = 1.0
+[data]
+root = "."
+[space.params.lr_sgd]
+low = 1e-3
+high = 1e-1
+"""
+PACE = ReplayObjective(pause=0.1)
+"""Takes half a second a trial."""
+
+
+@pytest.fixture
+def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudySpec:
+    monkeypatch.delenv("MMTUNA_STORAGE", raising=False)
+    path = tmp_path / "study.toml"
+    path.write_text(SPEC)
+    return StudySpec.load(path)
+
+
+def test_a_study_ends_when_no_further_trial_fits(spec: StudySpec) -> None:
+    study, lines = running.open_to_work(spec, {}), list[str]()
+    slots = [Slot(0, "cpu", 1), Slot(1, "cpu", 1)]
+    began = time.monotonic()
+    running.work(spec, study, PACE, slots, console_to(lines.append), 1000, hours=Hours(3.0, lambda _: 0.6))
+    assert time.monotonic() - began < 15
+    assert {trial.state.name for trial in study.trials} == {"COMPLETE"}
+    assert 2 <= len(study.trials) <= 12
+    assert 1.0 < clock.used(study) < 10
+    assert lines[-1].startswith("[study] hours = 1: the study was worked on for ")
+    assert lines[-1].endswith("; it ends since what is left is too short for the trials that were found")
+
+
+def test_a_study_that_goes_on_has_used_what_it_has(spec: StudySpec) -> None:
+    study, lines = running.open_to_work(spec, {}), list[str]()
+    hours, slots = Hours(1.5, lambda _: 0.6), [Slot(0, "cpu", 1)]
+    running.work(spec, study, PACE, slots, Console(quiet=True), 1000, hours=hours)
+    before = len(study.trials)
+    assert before >= 1
+    running.work(spec, study, PACE, slots, Console(quiet=True), 1000, hours=hours)
+    assert len(study.trials) == before
+    running.work(spec, study, PACE, slots, console_to(lines.append), before + 1, hours=Hours(60.0, lambda _: 0.6))
+    assert len(study.trials) == before + 1
+    assert lines[-1].endswith("; it ends since the trials asked for are there")
+
+
+@pytest.mark.parametrize("expected", [None, 0.01])
+def test_a_trial_that_takes_longer_than_was_expected_is_put_back(
+    spec: StudySpec, monkeypatch: pytest.MonkeyPatch, expected: float | None
+) -> None:
+    monkeypatch.setattr(worker, "_OVERRUN_SECONDS", 0.5)
+    study = running.open_to_work(spec, {})
+    slow = ReplayObjective(pause=1.0)
+    began = time.monotonic()
+    running.work(
+        spec, study, slow, [Slot(0, "cpu", 1)], Console(quiet=True), 1000, hours=Hours(1.5, lambda _: expected)
+    )
+    assert time.monotonic() - began < 10
+    assert [trial.state.name for trial in study.trials] == ["WAITING"]
+    assert [entry["ended"] for entry in study.trials[0].user_attrs["history"]] == ["interrupted"]
+
+
+def test_a_real_search_ends_in_time(write_spec: WriteSpec) -> None:
+    path = write_spec(study='hours = 0.003\npruner = "none"')
+    path.write_text(path.read_text().replace("trials = 3", "trials = 1000"))
+    done = mmtuna("run", path)
+    assert done.returncode == 0, done.stderr
+    assert "[study] hours = 0.003: the study was worked on for " in done.stdout
+    assert "it ends since what is left is too short for the trials that were found" in done.stdout
+    found = status(path)
+    assert set(found["states"]) == {"COMPLETE"}
+    assert 1 <= found["finished"] < 1000
+    # By no more than a trial was expected to overrun: ten seconds at least.
+    assert 3600 * found["hours"]["used"] < 3600 * 0.003 + 10 + 10
+    assert found["hours"]["asked"] == 0.003
+    assert " of 0.003 hours used" in mmtuna("status", path).stdout
+
+
+def test_hours_too_short_for_one_trial_are_refused(write_spec: WriteSpec) -> None:
+    path = write_spec(study="hours = 1e-6")
+    for command in ("check", "run"):
+        done = mmtuna(command, path)
+        assert done.returncode == 2, done.stdout
+        line = done.stderr.splitlines()[-1]
+        assert line.startswith("mmtuna: [study] hours = 1e-06 is 3.6 ms, and the shortest trial takes about "), line
+        assert line.endswith(" or more, or fewer [train] iterations")
+    with pytest.raises(Exception, match="does not exist yet"):
+        open_existing(StudySpec.load(path).study)
