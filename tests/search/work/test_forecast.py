@@ -36,7 +36,7 @@ def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def longer(write_spec: WriteSpec) -> Path:
     path = write_spec(study='pruner = "none"')
-    path.write_text(path.read_text().replace("iterations = 8", "iterations = 60"))
+    path.write_text(path.read_text().replace("iterations = 8", "iterations = 60").replace("trials = 3", "trials = 2"))
     return path
 
 
@@ -45,12 +45,12 @@ def test_forecast_and_truth_agree(write_spec: WriteSpec) -> None:
     checked = mmtuna("check", path, "--time", "--json")
     assert checked.returncode == 0, checked.stderr
     said = json.loads(checked.stdout)["time"]
-    assert (said["trials"], said["slots"], said["measured"]) == (3, 1, 1)
+    assert (said["trials"], said["slots"], said["measured"]) == (2, 1, 1)
     assert said["trial_memory_bytes"]["median"] > 5 << 20
     done = mmtuna("run", path)
     assert done.returncode == 0, done.stderr
     assert "forecast: an iteration takes " in done.stdout
-    assert "forecast: 3 trials take about " in done.stdout
+    assert "forecast: 2 trials take about " in done.stdout
     trials = status(path)["trials"]
     took = sum(trial["seconds"] for trial in trials)
     assert took / FACTOR < said["study_seconds"]["expected"] < took * FACTOR, (took, said)

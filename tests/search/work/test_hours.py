@@ -87,19 +87,19 @@ def test_a_trial_that_takes_longer_than_was_expected_is_put_back(
 
 
 def test_a_real_search_ends_in_time(write_spec: WriteSpec) -> None:
-    path = write_spec(study='hours = 0.003\npruner = "none"')
+    path = write_spec(study='hours = 0.0015\npruner = "none"')
     path.write_text(path.read_text().replace("trials = 3", "trials = 1000"))
     done = mmtuna("run", path)
     assert done.returncode == 0, done.stderr
-    assert "[study] hours = 0.003: the study was worked on for " in done.stdout
+    assert "[study] hours = 0.0015: the study was worked on for " in done.stdout
     assert "it ends since what is left is too short for the trials that were found" in done.stdout
     found = status(path)
     assert set(found["states"]) == {"COMPLETE"}
     assert 1 <= found["finished"] < 1000
     # By no more than a trial was expected to overrun: ten seconds at least.
-    assert 3600 * found["hours"]["used"] < 3600 * 0.003 + 10 + 10
-    assert found["hours"]["asked"] == 0.003
-    assert " of 0.003 hours used" in mmtuna("status", path).stdout
+    assert 3600 * found["hours"]["used"] < 3600 * 0.0015 + 10 + 10
+    assert found["hours"]["asked"] == 0.0015
+    assert " of 0.0015 hours used" in mmtuna("status", path).stdout
 
 
 def test_hours_too_short_for_one_trial_are_refused(write_spec: WriteSpec) -> None:

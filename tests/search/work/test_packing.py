@@ -218,7 +218,7 @@ def test_trials_that_the_kernel_kills_beside_others_are_trained_again(
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[3]), *os.sys.path]))  # type: ignore[attr-defined]
     path = write_spec(model='base = "base.py"\ntrust_code = true', resources="trials_per_device = 2")
     text = path.read_text().replace('decoder = "fcn"\n', "").replace("base_channels = 4\n", "")
-    path.write_text(text.replace("iterations = 8", "iterations = 150"))
+    path.write_text(text.replace("iterations = 8", "iterations = 60"))
     base = BASE.replace(
         "type='FaultsFaulty', kind='none'", f"type='FaultsFaulty', kind='large', cgroup={str(memory_for_one)!r}", 1
     )
@@ -227,6 +227,6 @@ def test_trials_that_the_kernel_kills_beside_others_are_trained_again(
     ready = prepare(spec)
     assert ready.problems == []
     study, lines = running.begin(spec, ready), list[str]()
-    running.work(spec, study, ready.objective(), running.slots_of(ready), console_to(lines.append), 3)
+    running.work(spec, study, ready.objective(), running.slots_of(ready), console_to(lines.append), 2)
     assert [line for line in lines if "out of memory beside others; from now on 1 at a time" in line]
     assert {trial.state.name for trial in open_existing(spec.study).trials} == {"COMPLETE"}
