@@ -104,9 +104,9 @@ def _spoken(span: Span, unit: Any) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`seconds` in two figures: 12 ms, 1.4 s, 35 s, 12 min, 3.4 h."""
+    """`seconds` in a few figures: 3.6 ms, 120 ms, 1.4 s, 35 s, 12 min, 3.4 h."""
     if seconds < 1:
-        return f"{1000 * seconds:.2g} ms"
+        return f"{1000 * seconds:.{1 if seconds < 0.01 else 0}f} ms"
     if seconds < 10:
         return f"{seconds:.1f} s"
     if seconds < 100:

@@ -153,8 +153,8 @@ def test_trials_that_ended_tell_what_others_take(write_spec: WriteSpec) -> None:
     assert known({"batch_size": 9999}) is None
 
 
-def test_figures_are_spoken_in_two_digits() -> None:
-    assert [duration(value) for value in (0.0123, 0.5, 3.44, 42.0, 150.0, 20_000.0)] == [
-        *("12 ms", "5e+02 ms", "3.4 s", "42 s", "2 min", "5.56 h"),
+def test_figures_are_spoken_in_few_digits() -> None:
+    assert [duration(value) for value in (0.00361, 0.0123, 0.5, 3.44, 42.0, 150.0, 20_000.0)] == [
+        *("3.6 ms", "12 ms", "500 ms", "3.4 s", "42 s", "2 min", "5.56 h"),
     ]
     assert (size(3 << 20), size(5 << 29)) == ("3 MiB", "2.5 GiB")
