@@ -18,6 +18,7 @@ from mmtuna.spaces.table2 import TABLE2, Row
 from mmtuna.studies.attributes import SPEC
 from mmtuna.studies.results import TrialRow, sound_rows
 from mmtuna.studies.standing import params_key
+from mmtuna.studies.statistics.published import Reproduced, Reproduction, reproduced
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,8 @@ class Table2Line:
     miou: Spread | None
     class_iou: Spread | None
     states: dict[str, int]
+    reproduction: Reproduced
+    """What the replicates say of the published mIoU."""
 
 
 def table2(study: optuna.Study, space: SearchSpace, class_name: str | None = None) -> list[Table2Line]:
@@ -83,9 +86,12 @@ def _of_row(entry: Row, trials: Sequence[TrialRow], space: SearchSpace) -> list[
 def _line(entry: Row, trials: Sequence[TrialRow], class_metric: str) -> Table2Line:
     complete = [trial for trial in trials if trial.state == "COMPLETE"]
 
-    def spread(metric: str) -> Spread | None:
+    def measured(metric: str) -> list[float]:
         found = [trial.metrics[metric] for trial in complete if metric in trial.metrics]
-        values = [value for value in found if value == value]  # NaN: of a class that no image holds
+        return [value for value in found if value == value]  # NaN: of a class that no image holds
+
+    def spread(metric: str) -> Spread | None:
+        values = measured(metric)
         if not values:
             return None
         sd = statistics.stdev(values) if len(values) > 1 else None
@@ -103,10 +109,25 @@ def _line(entry: Row, trials: Sequence[TrialRow], class_metric: str) -> Table2Li
         miou=spread("mIoU"),
         class_iou=spread(class_metric),
         states=dict(sorted(Counter(trial.state for trial in trials).items())),
+        reproduction=_reproduction(entry, measured("mIoU")),
     )
 
 
-_HEADER = ("row", "settings", "mDice paper", "mDice", "mIoU paper", "mIoU", "IoU paper", "IoU", "n", "note")
+def _reproduction(entry: Row, ours: Sequence[float]) -> Reproduced:
+    if entry.fluid_iou is None:  # what was printed belongs to no training that is known
+        return Reproduced(verdict=Reproduction.NOT_TESTABLE, why="the published figure has no log")
+    return reproduced(entry.miou, ours)
+
+
+def verdict_text(line: Table2Line) -> str:
+    """The verdict on the published mIoU with our difference from it; why, where there is none."""
+    found = line.reproduction
+    if found.why:
+        return f"{found.verdict}: {found.why}"
+    return f"{found.verdict} ({found.difference:+.4f}; one more of ours: {found.low:.4f} to {found.high:.4f})"
+
+
+_HEADER = ("row", "settings", "mDice paper", "mDice", "mIoU paper", "mIoU", "IoU paper", "IoU", "n", "verdict", "note")
 
 
 def _figure(value: float | None) -> str:
@@ -130,6 +151,7 @@ def _cells(line: Table2Line, plus_minus: str, escape: Callable[[str], str]) -> l
         _figure(line.published_fluid_iou),
         _spread(line.class_iou, plus_minus),
         str(line.n),
+        escape(verdict_text(line)),
         escape(line.note),
     ]
 
@@ -151,11 +173,15 @@ def to_csv(lines: Sequence[Table2Line]) -> str:
     metrics = ("mdice", "miou", "class_iou")
     parts = ("mean", "sd", "low", "high")
     published = ("published_mdice", "published_miou", "published_fluid_iou")
-    writer.writerow(["row", "settings", *published, "n", *(f"{m}_{p}" for m in metrics for p in parts), "note"])
+    found = ("verdict", "difference", "low", "high", "why")
+    spreads = [f"{metric}_{part}" for metric in metrics for part in parts]
+    named = [name if name == "verdict" else f"verdict_{name}" for name in found]
+    writer.writerow(["row", "settings", *published, "n", *spreads, *named, "note"])
     for line in lines:
         ours = [getattr(getattr(line, metric), part, None) for metric in metrics for part in parts]
         figures = [getattr(line, name) for name in published]
-        writer.writerow([line.number, line.label, *figures, line.n, *ours, line.note])
+        said = [getattr(line.reproduction, name) for name in found]
+        writer.writerow([line.number, line.label, *figures, line.n, *ours, *said, line.note])
     return out.getvalue()
 
 
@@ -168,4 +194,4 @@ def to_latex(lines: Sequence[Table2Line]) -> str:
     cells = [_cells(line, "$\\pm$", escape)[:-1] for line in lines]
     body = "".join(f"{' & '.join(row)} \\\\\n" for row in cells)
     header = f"{' & '.join(_HEADER[:-1])} \\\\\n"
-    return f"\\begin{{tabular}}{{rlrrrrrrr}}\n\\hline\n{header}\\hline\n{body}\\hline\n\\end{{tabular}}\n"
+    return f"\\begin{{tabular}}{{rlrrrrrrrl}}\n\\hline\n{header}\\hline\n{body}\\hline\n\\end{{tabular}}\n"

@@ -49,11 +49,20 @@ def print_table2(spec: StudySpec, study: optuna.Study) -> None:
         table.add_column(title, justify="left")
     for title in ("mIoU paper", "mIoU", "mDice paper", "mDice", "fluid IoU log", f"IoU.{spec.data.classes[1]}", "n"):
         table.add_column(title, justify="right")
+    table.add_column("mIoU is", justify="left")
     for line in tables.table2(study, space_of(study, spec)):
         published = "-" if line.published_fluid_iou is None else f"{line.published_fluid_iou:.4f}"
         cells = [f"{line.published_miou:.4f}", _figure(line.miou), f"{line.published_mdice:.4f}", _figure(line.mdice)]
         states = "" if line.n or not line.states else " " + ", ".join(line.states).lower()
-        table.add_row(str(line.number), line.label, *cells, published, _figure(line.class_iou), f"{line.n}{states}")
+        table.add_row(
+            str(line.number),
+            line.label,
+            *cells,
+            published,
+            _figure(line.class_iou),
+            f"{line.n}{states}",
+            str(line.reproduction.verdict),
+        )
     Console(width=None if Console().is_terminal else 140).print(table)
 
 

@@ -16,6 +16,7 @@ from mmtuna.studies.attributes import FINGERPRINTS, SPEC
 from mmtuna.studies.ledger import Ledger, ending, ledger
 from mmtuna.studies.results import UNREADABLE, TrialRow, named_trials, ranked, read_trials, row, shared_settings
 from mmtuna.studies.standing import params_key
+from mmtuna.studies.statistics.seeds import NoiseFloor, noise_floor
 from mmtuna.studies.table2 import Table2Line, lines
 
 Overlay = tuple[str, str, bytes]
@@ -166,6 +167,14 @@ class Reading:
     def replicated(self) -> int:
         """Params that more than one complete trial was trained with."""
         return sum(count > 1 for count in Counter(params_key(row.params) for row in self.complete).values())
+
+    @cached_property
+    def floor(self) -> NoiseFloor | None:
+        """What seeds alone change of the value; None where no params completed twice."""
+        groups: dict[str, list[float]] = {}
+        for entry in self.complete:
+            groups.setdefault(params_key(entry.params), []).append(value_of(entry))
+        return noise_floor(groups.values())
 
     def metrics(self, row: TrialRow) -> Mapping[str, float]:
         """The metrics of the evaluation that counts."""

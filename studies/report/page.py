@@ -9,6 +9,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from mmtuna.studies.report import wording
+from mmtuna.studies.table2 import verdict_text
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -29,6 +30,7 @@ def _environment() -> Environment:
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     for name in ("count", "duration", "hours", "listed", "value_text"):
         environment.filters[name] = getattr(wording, name)
+    environment.filters["verdict_text"] = verdict_text
     environment.filters["number"] = "{:,}".format
     return environment
 

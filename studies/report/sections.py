@@ -167,6 +167,9 @@ def best(reading: Reading) -> View:
     top = reading.ranked[:TOP]
     if not top:
         return {"rows": []}
+    tied = _tied(reading)
+    # What is tied has no order but that of its numbers.
+    top = sorted((row for row in top if row in tied), key=lambda row: row.number) + [r for r in top if r not in tied]
     known = [name for row in top for name in reading.metrics(row)]
     per_class = [f"IoU.{name}" for name in reading.facts.classes]
     per_class += sorted({name for name in known if name.startswith("IoU.")} - set(per_class))
@@ -186,7 +189,16 @@ def best(reading: Reading) -> View:
             for row in top
         ],
         "shared": shared,
+        "tied": len(tied),
     }
+
+
+def _tied(reading: Reading) -> list[TrialRow]:
+    """The complete trials that are no further below the best than seeds alone make; none where that is not known."""
+    if reading.floor is None:
+        return []
+    least = value_of(reading.ranked[0]) - reading.floor.margin()
+    return [row for row in reading.ranked if value_of(row) >= least]
 
 
 def _figures(reading: Reading, row: TrialRow, metrics: Sequence[str]) -> list[str]:

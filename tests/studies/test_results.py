@@ -202,12 +202,16 @@ def test_table2_as_text(study: optuna.Study) -> None:
     assert markdown[2].startswith(
         "| 1 | 200 it, crop none, CE, SGD, 0.0005 | 0.7721 | 0.8100 ± 0.0141 | 0.6855 | 0.7100 ± 0.0141 | 0.3762 |"
     )
-    assert "| 0.7464 | - | - | - | 0 | its notebook ran" in markdown[12]
+    assert "| 0.7464 | - | - | - | 0 | not testable: the published figure has no log | its notebook ran" in markdown[12]
+    assert "| 2 | reproduced (+0.0245; one more of ours: 0.4899 to 0.9301) |" in markdown[2]
+    assert "| 0 | not testable: no complete trial |" in markdown[3]
     table = list(csv.DictReader(io.StringIO(to_csv(lines))))
     assert len(table) == 11
     assert float(table[0]["miou_mean"]) == pytest.approx(0.71)
     assert (table[0]["n"], table[1]["miou_mean"], table[10]["published_fluid_iou"]) == ("2", "", "")
+    assert (table[0]["verdict"], table[10]["verdict_why"]) == ("reproduced", "the published figure has no log")
+    assert float(table[0]["verdict_difference"]) == pytest.approx(0.0245)
     latex = to_latex(lines)
     assert "0.8100 $\\pm$ 0.0141" in latex
     assert latex.count(" \\\\\n") == 12
-    assert {row.count(" & ") for row in latex.splitlines() if row.endswith("\\\\")} == {8}
+    assert {row.count(" & ") for row in latex.splitlines() if row.endswith("\\\\")} == {9}

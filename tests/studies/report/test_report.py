@@ -112,6 +112,24 @@ def test_table2_stands_beside_ours_with_n_and_spread(space: SearchSpace) -> None
     assert "nine of the ten subjects stand on both sides" in text
 
 
+def test_what_is_tied_stands_in_the_order_of_its_numbers(space: SearchSpace) -> None:
+    study = new_study()
+    for final in (0.70, 0.72, 0.77):  # trials 0 to 2: seeds alone make 0.155 between single trainings
+        add(study, space, TABLE2[9].params(space), final=final)
+    add(study, space, TABLE2[5].params(space), final=0.50)
+    add(study, space, TABLE2[7].params(space), final=0.55)
+    page = read(study, space)
+    text = page.sections["best"]
+    places = [text.index(f" {number} {value:.4f} ") for number, value in enumerate((0.70, 0.72, 0.77))]
+    assert places == sorted(places)
+    assert places[-1] < text.index(" 4 0.5500 ") < text.index(" 3 0.5000 ")
+    assert "by a standard deviation of 0.0361" in text
+    assert "tied: 3 trials with the best one" in text
+    table = page.sections["table2"]
+    assert "reproduced (-0.0300; one more of ours: 0.5508 to 0.9092)" in table
+    assert "not testable: one seed; nothing tells how seeds differ" in table
+
+
 def test_best_trials_are_ten_by_value_with_classes_and_params(page: Page, sixty: optuna.Study) -> None:
     text = page.sections["best"]
     complete = [trial for trial in sixty.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
