@@ -76,7 +76,8 @@ def _measured(document: dict[str, Any]) -> str:
         apart = document["verified"]["metrics_max_difference"]
         lines.append(
             f"The {which} evaluation of the trial, on the validation images at their own size, pixels of all images "
-            f"counted together. The masks that predict.py writes give the same figures"
+            f"counted together; names that end in _per_image or _per_subject are means over images or subjects, "
+            f"which were not compared. The masks that predict.py writes give the same pooled figures"
             f"{f' to within {apart:.1e}' if apart else ', exactly'}. ONNX and torch logits differ by at most "
             f"{parity['logits_max_difference']:.1e}, and their classes in {parity['pixels_differing']} of "
             f"{parity['pixels']} pixels."
