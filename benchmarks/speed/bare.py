@@ -29,7 +29,7 @@ def bare(path: str) -> dict[str, float]:
     """Seconds of a config's iteration, of one image and of all its iterations and evaluations."""
     cfg = Config.fromfile(path)
     with tempfile.TemporaryDirectory() as folder:
-        cfg.work_dir = folder
+        cfg.work_dir, cfg.experiment_name = folder, folder  # MMEngine keeps one visualizer a name
         runner = Runner.from_cfg(cfg)
         batch = next(iter(runner.train_dataloader))
         images = Runner.build_dataloader(cfg.val_dataloader)

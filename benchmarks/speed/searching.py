@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -62,10 +63,11 @@ SQLITE = "sqlite:///"
 
 @dataclass(frozen=True)
 class Took:
-    """Seconds of a trial, and of these in its reports with the pruner's answers."""
+    """Seconds of a trial, of these in its reports with the pruner's answers, and of these asleep."""
 
     trial: float
     reports: float
+    asleep: float = 0.0
 
 
 Trial = Callable[[], Took | None]
@@ -78,8 +80,8 @@ def pruner() -> BasePruner:
 
 
 @contextmanager
-def ours(url: str, folder: Path, seed: int, *, trials: int = 10**9, pause: float = 0.0) -> Iterator[Trial]:
-    """Trials as a worker does them, without training: `pause` seconds pass before every report."""
+def ours(url: str, folder: Path, seed: int, *, trials: int = 10**9, seconds: float = 0.0) -> Iterator[Trial]:
+    """Trials as a worker does them, without training, each of half to one and a half times `seconds`."""
     study, spec = our_study(url, folder)
     lock = study_lock(url, spec.study.name)
     with lock:
@@ -89,6 +91,7 @@ def ours(url: str, folder: Path, seed: int, *, trials: int = 10**9, pause: float
         build_pruner(spec.study, spec.evaluations()),
     )
     files, retention = StudyFiles(spec.study, folder, study), Retention(5)
+    lengths = random.Random(seed)
     with Leases(study=study, folder=folder, still_there=joined.check) as leases:
         queue = StudyQueue(study=study, space=SPACE, seed=0, lock=lock, leases=leases)
 
@@ -99,6 +102,7 @@ def ours(url: str, folder: Path, seed: int, *, trials: int = 10**9, pause: float
                 return None
             assert claim.lease is not None
             reporting = time.perf_counter()
+            pause = lengths.uniform(0.5, 1.5) * seconds / len(REPORTS)
             for step in REPORTS:
                 time.sleep(pause)
                 leases.report(claim.trial, claim.lease, step, 0.5)
@@ -107,7 +111,7 @@ def ours(url: str, folder: Path, seed: int, *, trials: int = 10**9, pause: float
             leases.end(claim.lease, End(state=TrialState.COMPLETE, value=0.5, attrs=ATTRS))
             queue.counted()
             retention.apply(standing_of(study), files)
-            return Took(time.perf_counter() - began, reported - reporting)
+            return Took(time.perf_counter() - began, reported - reporting, pause * len(REPORTS))
 
         yield one
 

@@ -1,8 +1,9 @@
 """Trials an hour: `mmtuna run` beside stock MMSegmentation's tools/train.py, one process after another.
 
-Table 2's eleven rows on the paper's images, with a small net on a CPU, three ways: stock, `speed = "exact"` and
-`speed = "auto"`, in turns (A B C C B A). Stock trains the very config.py that the first trials leave, with the same
-iterations and evaluations, once more with one thread, as a trial has: then the figures have to be equal.
+Table 2's rows on the paper's images, but for the focal loss, which stock does not compute on a CPU, with a small net,
+three ways: stock, `speed = "exact"` and `speed = "auto"`, in turns (A B C C B A). Stock trains the very config.py that
+the first trials leave, with the same iterations and evaluations, once more with one thread, as a trial has: then the
+figures have to be equal.
 
     python benchmarks/speed/trials.py --data ../shared/data/duke-dme-256
 
@@ -22,19 +23,23 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import mmseg
 
 from mmtuna.objectives.trial.devices import cores
 from mmtuna.search.versions import machine, versions
+from mmtuna.spaces.presets import paper
+from mmtuna.spaces.table2 import TABLE2
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "runs" / "speed"
 RESULT = ROOT / "benchmarks" / "results" / "speed-trials.json"
 TRAIN = Path(mmseg.__file__).parent / ".mim" / "tools" / "train.py"
 BARE = Path(__file__).with_name("bare.py")
-ROWS = 11
+TRIED = [row.params(paper()) for row in TABLE2 if row.loss != "focal"]
+ROWS = len(TRIED)
 SIDES = ("stock", "exact", "auto")
 PARTS = ("iterations", "loading", "evaluations", "the rest")
 SPEC = """\
@@ -43,7 +48,6 @@ name = "speed"
 folder = "{folder}"
 trials = {rows}
 pruner = "none"
-enqueue = ["table2"]
 [data]
 root = "{data}"
 subjects = "subjects.csv"
@@ -51,6 +55,7 @@ subjects = "subjects.csv"
 pretrained = "none"
 [space]
 preset = "paper"
+start = [{start}]
 [train]
 base_channels = {channels}
 size_scale = 0.25
@@ -65,34 +70,39 @@ _EVALUATED = re.compile(r"Iter\(val\) \[(\d+)/\d+\] .*data_time: ([\d.]+)  time:
 
 
 def main() -> None:
-    """Measures all sides in turn and writes the result."""
+    """Measures all sides in turn, as far as it is not done already, and writes the result."""
     options = _options()
-    shutil.rmtree(OUT, ignore_errors=True)
-    OUT.mkdir(parents=True)
-    _ours(options, "exact", 0)  # leaves the configs; everything is read from the disk once
+    if options.anew:
+        shutil.rmtree(OUT, ignore_errors=True)
+    OUT.mkdir(parents=True, exist_ok=True)
+    if not (OUT / "ours0" / "report.html").exists():
+        _ours(options, "exact", 0)  # leaves the configs; everything is read from the disk once
+    turns = list(enumerate((*SIDES, *reversed(SIDES)), start=1))
     rounds: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
-    for number, side in enumerate((*SIDES, *reversed(SIDES)), start=1):
-        call = (lambda: _stock(None)) if side == "stock" else (lambda s=side, n=number: _ours(options, s, n))
-        rounds[side].append(_measured(call))
-        print(side, rounds[side][-1], flush=True)
-    logs = {"stock": _logs_of_stock(), "exact": _logs_of_ours(2), "auto": _logs_of_ours(3)}
+    for number, side in turns:
+        call = partial(_stock, f"stock{number}") if side == "stock" else partial(_ours, options, side, number)
+        rounds[side].append(_measured(f"{number} {side}", call))
+    if len(_logs("alone")) < ROWS:
+        _stock("alone", threads=1)
     seconds = {side: statistics.median(found["seconds"] for found in measured) for side, measured in rounds.items()}
+    last = {side: number for number, side in turns}
+    logs = {side: _logs(f"stock{number}" if side == "stock" else f"ours{number}") for side, number in last.items()}
     parts = {side: _parts(logs[side], seconds[side], 1 if side == "stock" else cores()) for side in SIDES}
-    alone = _measured(lambda: _stock(1))
-    figures = {"stock": _figures(_logs_of_stock()), "exact": _figures(logs["exact"]), "auto": _figures(logs["auto"])}
+    figures = {side: _figures(logs[side]) for side in SIDES} | {"stock, one thread": _figures(_logs("alone"))}
     bare = _bare()
     document = {
-        "what": f"Table 2's {ROWS} rows, {options.channels} channels, a quarter of every side, "
+        "what": f"{ROWS} rows of Table 2 (not the focal loss), {options.channels} channels, a quarter of every side, "
         f"{options.share:g} of the iterations, 4 evaluations each, on the paper's images",
         "command": " ".join(["python", "benchmarks/speed/trials.py", *sys.argv[1:]]),
         "machine": machine(),
         "versions": versions(),
-        "rounds": rounds | {"stock with one thread": [alone]},
+        "rounds": rounds,
         "trials_an_hour": {side: round(ROWS * 3600 / found, 1) for side, found in seconds.items()},
         "to_stock": {side: round(seconds["stock"] / seconds[side], 2) for side in SIDES[1:]},
         "last_miou_in_percent": figures,
         "largest_difference_to_stock_with_one_thread": {
-            side: max(abs(a - b) for a, b in zip(figures[side], figures["stock"], strict=True)) for side in SIDES[1:]
+            side: round(max(abs(a - b) for a, b in zip(figures[side], figures["stock, one thread"], strict=True)), 2)
+            for side in SIDES
         },
         "bare_loop_seconds": round(bare, 1),
         "to_bare_loop": {side: round(seconds[side] / bare, 2) for side in SIDES[1:]},
@@ -110,11 +120,22 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--channels", type=int, default=8, help="base channels of the UNet, 64 in the paper")
     parser.add_argument("--share", type=float, default=0.25, help="of the paper's iterations")
+    parser.add_argument("--anew", action="store_true", help="not on from where it was stopped")
     return parser.parse_args()
 
 
-def _measured(call: Callable[[], None]) -> dict[str, float]:
-    """Wall and CPU seconds of a call and the processes that it waits for."""
+def _measured(name: str, call: Callable[[], None]) -> dict[str, float]:
+    """Wall and CPU seconds of a call and the processes that it waits for, or what they were before it was stopped."""
+    kept = OUT / "measured.json"
+    known: dict[str, dict[str, float]] = json.loads(kept.read_text()) if kept.exists() else {}
+    if name not in known:
+        known[name] = _seconds(call)
+        kept.write_text(json.dumps(known))
+        print(name, known[name], flush=True)
+    return known[name]
+
+
+def _seconds(call: Callable[[], None]) -> dict[str, float]:
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     call()
     seconds, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -125,19 +146,22 @@ def _measured(call: Callable[[], None]) -> dict[str, float]:
 def _ours(options: argparse.Namespace, speed: str, number: int) -> None:
     folder = OUT / f"ours{number}"
     spec = folder.with_suffix(".toml")
-    given = {"data": options.data.resolve(), "channels": options.channels, "share": options.share}
+    start = ", ".join(
+        "{ " + ", ".join(f"{name} = {json.dumps(value)}" for name, value in params.items()) + " }" for params in TRIED
+    )
+    given = {"data": options.data.resolve(), "channels": options.channels, "share": options.share, "start": start}
     spec.write_text(SPEC.format(folder=folder, rows=ROWS, speed=speed, **given))
     # A cache of its own: what a probe came to is not remembered from the round before.
     environment = {**os.environ, "MMTUNA_CACHE": str(OUT / f"cache{number}")}
     _run([sys.executable, "-m", "mmtuna", "run", str(spec), "--slots", str(cores())], environment)
 
 
-def _stock(threads: int | None) -> None:
-    shutil.rmtree(OUT / "stock", ignore_errors=True)
+def _stock(name: str, threads: int | None = None) -> None:
+    shutil.rmtree(OUT / name, ignore_errors=True)
     environment = dict(os.environ) | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
     for row in range(ROWS):
         config = OUT / "ours0" / "trials" / f"{row:05d}" / "config.py"
-        folder = OUT / "stock" / str(row)
+        folder = OUT / name / f"{row:05d}"
         _run([sys.executable, "-W", "ignore", str(TRAIN), str(config), "--work-dir", str(folder)], environment)
 
 
@@ -147,12 +171,10 @@ def _run(command: list[str], environment: dict[str, str]) -> None:
         sys.exit(f"{' '.join(command)}: status {done.returncode}\n{done.stdout[-3000:]}")
 
 
-def _logs_of_ours(number: int) -> list[str]:
-    return [(OUT / f"ours{number}/trials/{row:05d}/train.log").read_text() for row in range(ROWS)]
-
-
-def _logs_of_stock() -> list[str]:
-    return [next((OUT / "stock" / str(row)).glob("*/*.log")).read_text() for row in range(ROWS)]
+def _logs(name: str) -> list[str]:
+    """What the trainings of one round have written, by row."""
+    pattern = "trials/*/train.log" if name.startswith("ours") else "*/*/*.log"
+    return [path.read_text() for path in sorted((OUT / name).glob(pattern))]
 
 
 def _figures(logs: Sequence[str]) -> list[float]:
