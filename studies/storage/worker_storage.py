@@ -71,6 +71,8 @@ class _Known:
     """One more than the highest number that was read."""
     unsure: set[int] = field(default_factory=set)
     """Trials that were read as running without the study's lock: only some of their params may have been there."""
+    held: dict[int, TrialState] = field(default_factory=dict)
+    """By id the state of trials that need not be read again as long as it is that."""
     made: set[int] = field(default_factory=set)
     """Trials that Optuna's own ways have made here, of which `changes` tell nothing yet."""
     changes: list[FrozenTrial] = field(default_factory=list)
@@ -135,7 +137,9 @@ class WorkerStorage(CachedStorage):
         rows = connection.execute(_ALL if anew else _MOVED, values).all()
         if not rows and connection.scalar(select(STUDIES.c.study_id).where(STUDIES.c.study_id == study_id)) is None:
             raise KeyError(f"study {study_id} is gone from the database")
-        if stale := [row.trial_id for row in rows if self._is_stale(study_id, row.trial_id, row.state, begun, anew)]:
+        # Of a crowd's trials nearly all are as they were a moment ago.
+        moved = rows if anew else [row for row in rows if known.held.get(row.trial_id) is not row.state]
+        if stale := [row.trial_id for row in moved if self._is_stale(study_id, row.trial_id, row.state, begun, anew)]:
             self._read(connection, study_id, stale, sure=sure)
         if begun or anew:
             known.newest = max([known.newest, *(row.trial_id for row in rows)])
@@ -182,8 +186,10 @@ class WorkerStorage(CachedStorage):
             known.changes.append(trial)
         known.made.discard(number)
         known.unsure.discard(number)
+        known.held[number] = trial.state
         if trial.state == TrialState.RUNNING and not (sure or _is_whole(trial)):
             known.unsure.add(number)
+            del known.held[number]
 
     def changes(self, study_id: int, since: int) -> list[FrozenTrial]:
         """What looks have found, in their order, but the first `since`: trials as they were read."""
@@ -271,6 +277,7 @@ class WorkerStorage(CachedStorage):
         with self._lock:
             known = self._known[study_id]
             known.unsure.add(made)  # Optuna's cache has it as it was made
+            known.held.pop(made, None)
             known.made.add(made)
         return made
 

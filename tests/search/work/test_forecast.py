@@ -25,8 +25,8 @@ from mmtuna.studies.spec import StudySpec
 from tests.search.conftest import mmtuna, status
 
 WriteSpec = Callable[..., Path]
-FACTOR = 3.0
-"""Within which forecast and truth agree; two, where nothing else runs on the machine."""
+FACTOR = 8.0
+"""Within which forecast and truth agree, though other tests take their share of one and not of the other."""
 
 
 @pytest.fixture(autouse=True)
