@@ -25,21 +25,20 @@ from mmtuna.objectives.trial.devices import choose_device
 REPEATED = 8
 
 
-def bare(path: str) -> dict[str, float]:
+def bare(path: str, folder: str) -> dict[str, float]:
     """Seconds of a config's iteration, of one image and of all its iterations and evaluations."""
     cfg = Config.fromfile(path)
-    with tempfile.TemporaryDirectory() as folder:
-        cfg.work_dir, cfg.experiment_name = folder, folder  # MMEngine keeps one visualizer a name
-        runner = Runner.from_cfg(cfg)
-        batch = next(iter(runner.train_dataloader))
-        images = Runner.build_dataloader(cfg.val_dataloader)
-        optimizer = runner.build_optim_wrapper(cfg.optim_wrapper)
-        runner.model.train()
-        training = _once(lambda: runner.model.train_step(copy.deepcopy(batch), optimizer))
-        image = next(iter(images))
-        runner.model.eval()
-        with torch.no_grad():
-            evaluating = _once(lambda: runner.model.val_step(copy.deepcopy(image)))
+    cfg.work_dir = folder
+    runner = Runner.from_cfg(cfg)
+    batch = next(iter(runner.train_dataloader))
+    images = Runner.build_dataloader(cfg.val_dataloader)
+    optimizer = runner.build_optim_wrapper(cfg.optim_wrapper)
+    runner.model.train()
+    training = _once(lambda: runner.model.train_step(copy.deepcopy(batch), optimizer))
+    image = next(iter(images))
+    runner.model.eval()
+    with torch.no_grad():
+        evaluating = _once(lambda: runner.model.val_step(copy.deepcopy(image)))
     iterations, interval = cfg.train_cfg.max_iters, cfg.train_cfg.val_interval
     seconds = iterations * training + -(-iterations // interval) * len(images) * evaluating
     return {"iteration": training, "image": evaluating, "seconds": seconds}
@@ -63,4 +62,5 @@ def _wait() -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     choose_device()
-    print(json.dumps([bare(path) for path in sys.argv[1:]]))
+    with tempfile.TemporaryDirectory() as folder:  # one for all: MMEngine keeps the first visualizer of a name
+        print(json.dumps([bare(path, folder) for path in sys.argv[1:]]))
