@@ -24,6 +24,7 @@ from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import whole_file
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.spec.tables import StudyTable
+from mmtuna.studies.study import space_for
 
 MODES = {
     "recorded": "each proposal is moved to the nearest recorded trial that is left; nothing is made up",
@@ -62,7 +63,7 @@ def simulate(
     found = _load(spec, recorded)
     if evaluations is not None:
         found = tuple(thinned(trial, evaluations) for trial in found)
-    pool = Pool(spec.search_space(), found, Scoring.of(spec.study))
+    pool = Pool(space_for(spec)[0], found, Scoring.of(spec.study))
     settings = [
         Setting(
             sampler=sampler,

@@ -136,23 +136,25 @@ def draw(objective: SegmentationObjective, space: SearchSpace) -> Drawn:
     return Drawn(params=tuple(params), extents=tuple(extents), by_chance=by_chance)
 
 
-def measure_costs(ready: Preparation, *, threads: int, beside: int) -> Costs:
+def measure_costs(ready: Preparation, *, threads: int, beside: int, quick: bool = False) -> Costs:
     """Costs of trials of the preparation's space, `beside` of which train at a time on the first device.
 
-    Measured once a study, machine and packing: the answer is remembered. InputError where the usual trial fails.
+    `quick`: of the usual combination alone, where no more is known. Measured once a study, machine and packing: the
+    answer is remembered. InputError where the usual trial fails.
     """
-    known = recalled_costs(ready, threads=threads, beside=beside)
-    if known is not None:
-        return known
-    found = _measure_costs(ready, threads, beside)
-    memory.keep(_place(ready, threads, beside), [asdict(one) for one in found.measured])
+    for in_short in (False, True) if quick else (False,):
+        known = recalled_costs(ready, threads=threads, beside=beside, quick=in_short)
+        if known is not None:
+            return known
+    found = _measure_costs(ready, threads, beside, quick=quick)
+    memory.keep(_place(ready, threads, beside, quick), [asdict(one) for one in found.measured])
     return found
 
 
-def recalled_costs(ready: Preparation, *, threads: int, beside: int) -> Costs | None:
+def recalled_costs(ready: Preparation, *, threads: int, beside: int, quick: bool = False) -> Costs | None:
     """The costs that were measured before, None where none are remembered."""
     try:
-        return _costs(memory.recall(_place(ready, threads, beside)))
+        return _costs(memory.recall(_place(ready, threads, beside, quick)))
     except (TypeError, ValueError, KeyError):
         return None
 
@@ -162,8 +164,8 @@ def _costs(answer: list[dict[str, Any]]) -> Costs | None:
     return Costs(tuple(found)) if found else None
 
 
-def _place(ready: Preparation, threads: int, beside: int) -> Any:
-    return memory.place_of("costs", question_of(ready), threads, beside)
+def _place(ready: Preparation, threads: int, beside: int, quick: bool) -> Any:
+    return memory.place_of("costs", question_of(ready), threads, beside, quick)
 
 
 def question_of(ready: Preparation) -> list[Any]:
@@ -171,14 +173,14 @@ def question_of(ready: Preparation) -> list[Any]:
     return [ready.spec.describe(), ready.fingerprints(), list(ready.devices), platform.node()]
 
 
-def _measure_costs(ready: Preparation, threads: int, beside: int) -> Costs:
+def _measure_costs(ready: Preparation, threads: int, beside: int, *, quick: bool) -> Costs:
     assert ready.split is not None
     images, visible = len(ready.split.val), visible_to_child(ready.devices[0])
     found: list[Measured] = []
     with objective_for_now(ready) as objective:
         drawn = draw(objective, ready.space)
         end = time.monotonic() + LONGEST
-        for place in drawn.telling():
+        for place in drawn.telling()[: 1 if quick else None]:
             if found and time.monotonic() > end:
                 break
             cfg = objective.config(drawn.params[place], seed=0)

@@ -75,10 +75,13 @@ class Forecast:
         }
 
 
-def forecast(ready: Preparation, slots: Sequence[Slot]) -> Forecast:
-    """The forecast for a preparation without problems. InputError where a trial fails when it is measured."""
+def forecast(ready: Preparation, slots: Sequence[Slot], *, quick: bool = False) -> Forecast:
+    """The forecast for a preparation without problems. InputError where a trial fails when it is measured.
+
+    `quick`: from the usual combination alone where no more is known.
+    """
     beside = sum(slot.device == slots[0].device for slot in slots)
-    costs = measure_costs(ready, threads=slots[0].threads, beside=beside)
+    costs = measure_costs(ready, threads=slots[0].threads, beside=beside, quick=quick)
     drawn = draw(ready.dry_objective(), ready.space)
     of_all = [(costs.of(extent), extent) for extent in drawn.extents]
     trials = [cost.seconds(extent) for cost, extent in of_all]

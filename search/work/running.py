@@ -92,7 +92,7 @@ def run_study(
         and replicates is None
         and (spec.study.hours is not None or (_heard(console, must_exist) and lacking(spec, trials)))
     ):
-        found = foresee(ready, places)
+        found = foresee(ready, places, quick=spec.study.hours is None)
     if ready.problems:
         raise NotReadyError(ready.problems)
     for note in ready.notes:
@@ -142,13 +142,14 @@ def slots_of(ready: Preparation, wanted: int | None = None) -> list[Slot]:
     return found
 
 
-def foresee(ready: Preparation, slots: list[Slot]) -> Forecast | None:
+def foresee(ready: Preparation, slots: list[Slot], *, quick: bool = False) -> Forecast | None:
     """The forecast for a preparation without problems, which gets one where the study's hours hold no trial.
 
-    None, and a note, where a trial fails when it is measured.
+    `quick`: from the usual combination alone where no more is known. None, and a note, where a trial fails when it is
+    measured.
     """
     try:
-        found = forecast(ready, slots)
+        found = forecast(ready, slots, quick=quick)
     except InputError as error:
         ready.notes.append(f"no forecast: a trial fails when it is measured ({error})")
         return None

@@ -120,7 +120,10 @@ def test_ctrl_c_leaves_nothing_half_written(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_ctrl_c_in_check_ends_in_one_line(write_spec: WriteSpec) -> None:
+def test_ctrl_c_in_check_ends_in_one_line(
+    write_spec: WriteSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ENVIRONMENT, "MMTUNA_CACHE", str(tmp_path / "cache"))  # else it may know the models
     process = start("check", write_spec())
     wait_for(lambda: len(alive_in_group(process.pid)) > 1, 60, "a child looks at the models")
     interrupt(process)
