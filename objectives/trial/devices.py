@@ -5,6 +5,7 @@ Our names of devices count the GPUs that this process may use, CUDA_VISIBLE_DEVI
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Mapping
@@ -48,6 +49,29 @@ def mps_runs(environment: Mapping[str, str] = os.environ) -> bool | None:
 def cores() -> int:
     """CPU cores that this process may use, which in a container are fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def free_of_machine() -> int | None:
+    """Bytes of the machine's memory that are free or can be freed, of which a container may have less; None where the
+    system does not say."""
+    free = kilobytes(Path("/proc/meminfo")).get("MemAvailable")
+    groups = Path("/sys/fs/cgroup")
+    limits = [(groups / "memory.max", groups / "memory.current")]
+    limits += [(groups / "memory/memory.limit_in_bytes", groups / "memory/memory.usage_in_bytes")]
+    for limit, usage in limits:
+        with contextlib.suppress(OSError, ValueError):  # there is none, or it is "max"
+            left = int(limit.read_text()) - int(usage.read_text())
+            free = left if free is None else min(free, left)
+    return free
+
+
+def kilobytes(path: Path) -> dict[str, int]:
+    """The lines `Name: N kB` of a file in /proc, in bytes; empty where it cannot be read."""
+    try:
+        lines = [line.split() for line in path.read_text(encoding="ascii", errors="replace").splitlines()]
+    except OSError:
+        return {}
+    return {words[0].rstrip(":"): 1024 * int(words[1]) for words in lines if len(words) == 3 and words[2] == "kB"}
 
 
 def choose_device() -> None:

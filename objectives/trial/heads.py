@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from mmtuna.objectives.trial.devices import free_of_machine
 from mmtuna.spaces.files import whole_file
 from mmtuna.spaces.traces import scratch_folder
 
@@ -29,7 +30,6 @@ _ARRAYS = ("img", "gt_seg_map")
 _SIZE_LINE = 16  # bytes: how long the line behind it is, as text
 _MOST = 2 << 30
 _SHARE = 4
-_CONTAINER = Path("/sys/fs/cgroup")
 _LOOKED_AGAIN = 64  # files that a process writes between two looks at what the folder holds
 
 _kept, _making = contextlib.ExitStack(), threading.Lock()
@@ -126,25 +126,13 @@ class SharedHead:
 
 def _room(folder: Path) -> bool:
     """Whether the folder may grow: up to 2 GiB, and to a quarter of what disk and memory had free without it."""
+    memory = free_of_machine()
+    memory = _MOST * _SHARE if memory is None else memory
     with contextlib.suppress(OSError):
         with os.scandir(folder) as entries:
             used = sum(entry.stat().st_size for entry in entries)
-        return used < min(_MOST, (min(shutil.disk_usage(folder).free, _free_memory()) + used) // _SHARE)
+        return used < min(_MOST, (min(shutil.disk_usage(folder).free, memory) + used) // _SHARE)
     return False  # the folder is gone, or another process has just removed what it was writing
-
-
-def _free_memory() -> int:
-    """Bytes of memory that are free or can be freed, of the machine and of a container that has a limit of its own."""
-    free = _MOST * _SHARE  # where the system does not say
-    with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        free = next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
-    with contextlib.suppress(OSError, ValueError):  # there is no such container, or its limit is "max"
-        limit, used = (
-            int((_CONTAINER / name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current")
-        )
-        free = min(free, max(0, limit - used))
-    return free
 
 
 def _write(path: Path, before: Mapping[str, Any], made: Results) -> None:

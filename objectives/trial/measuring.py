@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from mmtuna.objectives.trial.devices import free_of_machine, kilobytes
 from mmtuna.objectives.trial.extent import Extent
 from mmtuna.objectives.trial.process import call_in_child
 from mmtuna.spaces.errors import InputError
@@ -93,15 +94,7 @@ def free_memory(visible: str) -> int | None:
     own, of which a container may have less. None where the system does not say."""
     if visible:
         return int(call_in_child(_free_of_gpu, visible=visible))
-    free = _kilobytes(Path("/proc/meminfo")).get("MemAvailable")
-    groups = Path("/sys/fs/cgroup")
-    limits = [(groups / "memory.max", groups / "memory.current")]
-    limits += [(groups / "memory/memory.limit_in_bytes", groups / "memory/memory.usage_in_bytes")]
-    for limit, usage in limits:
-        with contextlib.suppress(OSError, ValueError):  # there is none, or it is "max"
-            left = int(limit.read_text()) - int(usage.read_text())
-            free = left if free is None else min(free, left)
-    return free
+    return free_of_machine()
 
 
 def _free_of_gpu() -> int:
@@ -240,7 +233,7 @@ def _own_memory() -> int:
         # Others may use the GPU as well: what this process has of it beside its tensors is told by nobody.
         beyond = total - free - torch.cuda.memory_reserved()
         return torch.cuda.max_memory_reserved() + min(max(beyond, _CONTEXT[0]), _CONTEXT[1])
-    status = _kilobytes(Path("/proc/self/status"))
+    status = kilobytes(Path("/proc/self/status"))
     private = _private_memory(Path("/proc/self/smaps_rollup"))
     if private is not None and "VmHWM" in status:
         return private + (status["VmHWM"] - status["VmRSS"])
@@ -260,14 +253,5 @@ def _loaders_memory() -> int:
 
 def _private_memory(path: Path) -> int | None:
     """Bytes that a process shares with no other; None where the system does not say."""
-    found = _kilobytes(path)
+    found = kilobytes(path)
     return found["Private_Clean"] + found["Private_Dirty"] if "Private_Dirty" in found else None
-
-
-def _kilobytes(path: Path) -> dict[str, int]:
-    """The lines `Name: N kB` of a file in /proc, in bytes; empty where it cannot be read."""
-    try:
-        lines = [line.split() for line in path.read_text(encoding="ascii", errors="replace").splitlines()]
-    except OSError:
-        return {}
-    return {words[0].rstrip(":"): 1024 * int(words[1]) for words in lines if len(words) == 3 and words[2] == "kB"}

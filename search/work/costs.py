@@ -136,8 +136,8 @@ def draw(objective: SegmentationObjective, space: SearchSpace) -> Drawn:
     return Drawn(params=tuple(params), extents=tuple(extents), by_chance=by_chance)
 
 
-def measure_costs(ready: Preparation, *, threads: int, beside: int, quick: bool = False) -> Costs:
-    """Costs of trials of the preparation's space, `beside` of which train at a time on the first device.
+def measure_costs(ready: Preparation, drawn: Drawn, *, threads: int, beside: int, quick: bool = False) -> Costs:
+    """Costs of trials of the space that `drawn` is of, `beside` of which train at a time on the first device.
 
     `quick`: of the usual combination alone, where no more is known. Measured once a study, machine and packing: the
     answer is remembered. InputError where the usual trial fails.
@@ -146,7 +146,7 @@ def measure_costs(ready: Preparation, *, threads: int, beside: int, quick: bool 
         known = recalled_costs(ready, threads=threads, beside=beside, quick=in_short)
         if known is not None:
             return known
-    found = _measure_costs(ready, threads, beside, quick=quick)
+    found = _measure_costs(ready, drawn, threads, beside, quick=quick)
     memory.keep(_place(ready, threads, beside, quick), [asdict(one) for one in found.measured])
     return found
 
@@ -173,12 +173,11 @@ def question_of(ready: Preparation) -> list[Any]:
     return [ready.spec.describe(), ready.fingerprints(), list(ready.devices), platform.node()]
 
 
-def _measure_costs(ready: Preparation, threads: int, beside: int, *, quick: bool) -> Costs:
+def _measure_costs(ready: Preparation, drawn: Drawn, threads: int, beside: int, *, quick: bool) -> Costs:
     assert ready.split is not None
     images, visible = len(ready.split.val), visible_to_child(ready.devices[0])
     found: list[Measured] = []
     with objective_for_now(ready) as objective:
-        drawn = draw(objective, ready.space)
         end = time.monotonic() + LONGEST
         for place in drawn.telling()[: 1 if quick else None]:
             if found and time.monotonic() > end:

@@ -81,8 +81,8 @@ def forecast(ready: Preparation, slots: Sequence[Slot], *, quick: bool = False) 
     `quick`: from the usual combination alone where no more is known.
     """
     beside = sum(slot.device == slots[0].device for slot in slots)
-    costs = measure_costs(ready, threads=slots[0].threads, beside=beside, quick=quick)
     drawn = draw(ready.dry_objective(), ready.space)
+    costs = measure_costs(ready, drawn, threads=slots[0].threads, beside=beside, quick=quick)
     of_all = [(costs.of(extent), extent) for extent in drawn.extents]
     trials = [cost.seconds(extent) for cost, extent in of_all]
     chance = drawn.by_chance
