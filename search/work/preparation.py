@@ -58,6 +58,7 @@ class Preparation:
     weights: dict[str, Path] = field(default_factory=dict)
     backbones: dict[str, Path] = field(default_factory=dict)
     devices: tuple[str, ...] = ("cpu",)
+    _sums: dict[tuple[Path, int, int], str] = field(default_factory=dict, repr=False)
 
     def objective(self) -> SegmentationObjective:
         """The objective of the study; the split's lists and the images' copies, if any, are written into its folder."""
@@ -139,11 +140,18 @@ class Preparation:
         # Names alone do not tell: a training of one's own writes iter_400.pth again and again. One file may serve all.
         named = [(decoder or "base", path) for decoder, path in self.weights.items()]
         named += [(source.rpartition("/")[2], path) for source, path in self.backbones.items()]
-        sums = {path: file_sha256(path) for path in {path for _, path in named}}
         found: dict[str, str] = {}
         for name, path in named:
-            found |= {name: path.name, f"{name}.sha256": sums[path]}
+            found |= {name: path.name, f"{name}.sha256": self._sum_of(path)}
         return found
+
+    def _sum_of(self, path: Path) -> str:
+        # Asked for several times before trial 1, of files that may be large.
+        status = path.stat()
+        state = (path, status.st_size, status.st_mtime_ns)
+        if state not in self._sums:
+            self._sums[state] = file_sha256(path)
+        return self._sums[state]
 
     def save(self) -> None:
         """Remembers what was read, so that the next run reads only what changed."""
