@@ -285,16 +285,16 @@ def ranked(entries: Iterable[TrialRow]) -> list[TrialRow]:
     return [entry for _, entry in sorted(complete, key=lambda pair: (-pair[0], pair[1].number))]
 
 
-def best(study: optuna.Study) -> TrialRow | None:
+def best(entries: Iterable[TrialRow]) -> TrialRow | None:
     """The first of the `ranked` trials, or None where none is complete."""
-    return next(iter(ranked(rows(study))), None)
+    return next(iter(ranked(entries)), None)
 
 
 def complete(study: optuna.Study, number: int | None = None) -> TrialRow:
     """The complete trial `number`, or the best one; InputError where there is none."""
     name = study.study_name
     if number is None:
-        found = next(iter(ranked(sound_rows(study))), None)
+        found = best(sound_rows(study))
         if found is None:
             raise InputError(f"study {name}: no trial is complete yet; `mmtuna run SPEC` goes on until one is")
         return found
@@ -309,8 +309,6 @@ def complete(study: optuna.Study, number: int | None = None) -> TrialRow:
     return entry
 
 
-def causes(study: optuna.Study) -> Counter[str]:
+def causes(entries: Iterable[TrialRow]) -> Counter[str]:
     """How many trials did not end well, by cause; a failed trial without one counts as "unknown"."""
-    return Counter(
-        entry.cause or "unknown" for entry in rows(study) if entry.cause is not None or entry.state == "FAIL"
-    )
+    return Counter(entry.cause or "unknown" for entry in entries if entry.cause is not None or entry.state == "FAIL")

@@ -23,23 +23,23 @@ WINDOW = 3600.0
 """Seconds over which trials an hour are counted; less where the study is younger."""
 
 
-def summary(spec: StudySpec, study: optuna.Study) -> dict[str, Any]:
+def summary(spec: StudySpec, study: optuna.Study, entries: Sequence[TrialRow] | None = None) -> dict[str, Any]:
     """The study in a few figures, as JSON data: study, metric, asked, finished, states, causes, seconds, hours, folder,
     best.
 
     `hours` is None where the study may be worked on without limit, else: asked, and used until the last note of it.
     `best` is None where no trial is complete, else: trial, value, params, seed, metrics, config (a path, or None where
-    it is not on this machine).
+    it is not on this machine). `entries` are the study's trials, read where they are not given.
     """
-    entries = results.rows(study)
-    best = results.best(study)
+    entries = results.rows(study) if entries is None else entries
+    best = results.best(entries)
     document: dict[str, Any] = {
         "study": spec.study.name,
         "metric": spec.study.metric,
         "asked": spec.study.trials,
         "finished": sum(entry.state in ("COMPLETE", "PRUNED") for entry in entries),
         "states": dict(sorted(Counter(entry.state for entry in entries).items())),
-        "causes": dict(results.causes(study)),
+        "causes": dict(results.causes(entries)),
         "seconds": round(sum(entry.seconds or 0.0 for entry in entries), 1),
         "hours": None,
         "folder": str(spec.study.folder),
@@ -70,7 +70,7 @@ def _config(files: StudyFiles, entry: TrialRow) -> str | None:
 def standing(spec: StudySpec, study: optuna.Study) -> dict[str, Any]:
     """`summary` with every trial, and what `progress` tells, as JSON data that `mmtuna replay` can play."""
     entries = results.rows(study)
-    document = summary(spec, study) | progress(entries, crew_of(study), spec.study.trials)
+    document = summary(spec, study, entries) | progress(entries, crew_of(study), spec.study.trials)
     document["speeds"] = results.speeds(study)
     document["damaged"] = [entry.number for entry in entries if entry.damaged]
     return document | {"trials": [asdict(entry) for entry in entries]}

@@ -71,13 +71,13 @@ def test_rows_of_trials_that_have_not_begun_or_ended(study: optuna.Study) -> Non
 
 
 def test_best_is_complete_and_the_earliest(study: optuna.Study) -> None:
-    assert best(study) is None
+    assert best(rows(study)) is None
     for value in (0.3, 0.7, 0.7):
         study.tell(study.ask(), value)
     pruned = study.ask()
     pruned.report(0.9, 20)
     study.tell(pruned, state=TrialState.PRUNED)
-    found = best(study)
+    found = best(rows(study))
     assert found is not None
     assert found.number == 1
 
@@ -100,7 +100,7 @@ def test_causes_are_counted(study: optuna.Study) -> None:
     finish(study, study.ask(), diverged(step=1, message=""))
     study.tell(study.ask(), state=TrialState.FAIL)
     study.tell(study.ask(), 0.5)
-    assert causes(study) == {"out of memory": 2, "diverged": 1, "unknown": 1}
+    assert causes(rows(study)) == {"out of memory": 2, "diverged": 1, "unknown": 1}
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def spec(finished: Path, tmp_path: Path) -> StudySpec:
 
 
 def best(spec: StudySpec) -> results.TrialRow:
-    found = results.best(open_existing(spec.study))
+    found = results.best(results.rows(open_existing(spec.study)))
     assert found is not None
     return found
 

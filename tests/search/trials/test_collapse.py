@@ -90,5 +90,5 @@ def test_collapsed_trials_are_counted_and_are_neither_diverged_nor_failed() -> N
         for name, value in end.attrs.items():
             trial.set_user_attr(name, value)
         study.tell(trial, end.value, state=end.state)
-    assert results.causes(study) == {"collapsed": 2}
+    assert results.causes(results.rows(study)) == {"collapsed": 2}
     assert [ending(row) for row in results.rows(study)] == ["complete", "pruned"]
