@@ -67,7 +67,7 @@ def bootstrap(
     percentile interval; Hesterberg 2015, The American Statistician 69:371). With one seed the interval is that of
     images alone: how trainings differ is then not in it.
     """
-    from scipy import stats
+    from scipy.special import ndtr, stdtrit
 
     table = np.asarray(features, float)
     if groups is not None:
@@ -91,6 +91,6 @@ def bootstrap(
     if not squared or not spread:
         return Interval(mean=centre, low=centre, high=centre, units=units, seeds=seeds, level=level)
     terms = of_units**2 / (units - 1) + (of_seeds**2 / (seeds - 1) if seeds > 1 else 0.0)
-    tail = float(stats.norm.cdf(stats.t.ppf((1 - level) / 2, squared**2 / terms)))
+    tail = float(ndtr(stdtrit(squared**2 / terms, (1 - level) / 2)))
     low, high = np.quantile((both - both.mean()) / spread, [tail, 1 - tail]) * np.sqrt(squared) + centre
     return Interval(mean=centre, low=float(low), high=float(high), units=units, seeds=seeds, level=level)

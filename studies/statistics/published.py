@@ -38,7 +38,7 @@ def reproduced(published: float, ours: Sequence[float], *, rounding: float = 5e-
     sqrt(1 + 1/n) with n - 1 degrees of freedom (the prediction interval of normal figures; Hahn and Meeker 1991,
     chapter 4), widened by half a unit of its last printed digit (`rounding`). Fewer than two trainings test nothing.
     """
-    from scipy import stats
+    from scipy.special import stdtrit
 
     if not ours:
         return Reproduced(verdict=Reproduction.NOT_TESTABLE, why="no complete trial")
@@ -48,7 +48,7 @@ def reproduced(published: float, ours: Sequence[float], *, rounding: float = 5e-
         return Reproduced(
             verdict=Reproduction.NOT_TESTABLE, difference=difference, why="one seed; nothing tells how seeds differ"
         )
-    t = float(stats.t.ppf((1 + level) / 2, len(ours) - 1))
+    t = float(stdtrit(len(ours) - 1, (1 + level) / 2))
     margin = t * statistics.stdev(ours) * math.sqrt(1 + 1 / len(ours)) + rounding
     verdict = Reproduction.REPRODUCED if abs(difference) <= margin else Reproduction.DIFFERS
     return Reproduced(verdict=verdict, difference=difference, low=mean - margin, high=mean + margin)

@@ -26,29 +26,29 @@ class NoiseFloor:
 
     def margin(self, ours: int = 1, theirs: int = 1, level: float = LEVEL) -> float:
         """The least difference between means of so many trainings that seeds alone seldom make (two-sided t test)."""
-        from scipy import stats
+        from scipy.special import stdtrit
 
-        t = float(stats.t.ppf((1 + level) / 2, self.freedom))
+        t = float(stdtrit(self.freedom, (1 + level) / 2))
         return t * self.sd * math.sqrt(1 / ours + 1 / theirs)
 
     def probability(self, difference: float, ours: int, theirs: int) -> float:
         """How probable a difference of means as large as this is between trainings of the same params."""
-        from scipy import stats
+        from scipy.special import stdtr
 
         error = self.sd * math.sqrt(1 / ours + 1 / theirs)
         if not error:
             return float(not difference)
-        return float(2 * stats.t.sf(abs(difference) / error, self.freedom))
+        return float(2 * stdtr(self.freedom, -abs(difference) / error))
 
 
 def noise_floor(groups: Iterable[Sequence[float]]) -> NoiseFloor | None:
     """Of the figures of each set of params; None where no set has two."""
-    from scipy import stats
+    from scipy.special import chdtri
 
     several = [list(group) for group in groups if len(group) > 1]
     freedom = sum(len(group) - 1 for group in several)
     if not freedom:
         return None
     squares = sum((len(group) - 1) * statistics.variance(group) for group in several)
-    low, high = (math.sqrt(squares / float(stats.chi2.ppf(share, freedom))) for share in (0.975, 0.025))
+    low, high = (math.sqrt(squares / float(chdtri(freedom, share))) for share in (0.025, 0.975))
     return NoiseFloor(sd=math.sqrt(squares / freedom), freedom=freedom, groups=len(several), low=low, high=high)

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -29,6 +30,10 @@ from mmtuna.objectives.trial.signals import FROM_OUTSIDE
 from mmtuna.search.cli import main
 
 COMMANDS = ForkServer(__name__)
+LATE = ("alembic.command", "jinja2", "optuna.importance", "PIL.Image", "plotly.graph_objects", "scipy.special", "yaml")
+"""What commands import where they need it: nearly all do, half a second each."""
+for name in LATE:
+    import_module(name)
 
 
 def run(
