@@ -20,6 +20,7 @@ OVERLAYS = "overlays"
 WORK = "work"
 CHECKPOINTS = (LAST, BEST)
 MANIFEST, LISTS, COPIES, MASK_COPIES = "manifest.json", "splits", "images", "masks"
+NEAR_DUPLICATES = "near-duplicates.png"
 
 
 def trial_name(number: int) -> str:
@@ -149,6 +150,11 @@ class StudyFolder:
     def lists(self) -> tuple[Path, Path]:
         """The names of the training and of the validation images, one a line without suffix."""
         return self.path / LISTS / "train.txt", self.path / LISTS / "val.txt"
+
+    @property
+    def near_duplicates(self) -> Path:
+        """Picture of the validation images that are most like a training image, where some are too much so."""
+        return self.path / NEAR_DUPLICATES
 
     @property
     def copies(self) -> Path:

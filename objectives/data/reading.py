@@ -20,6 +20,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from mmtuna.objectives import predict
 from mmtuna.objectives.data.dataset import Code, ImageRule, MaskRule
+from mmtuna.objectives.data.thumbnails import packed
 from mmtuna.objectives.predict import BadImageError, ChannelsError, TooDeepError
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -41,7 +42,8 @@ class FileRecord:
 
     `values`, for masks only, maps each value that occurs (0..255), class indices by the mask's rule, to its number of
     pixels. `rule` is the rule that it was read by. For images only: `lowest` and `highest` are its raw values where
-    that rule has a range, `bits` those a channel, `orientation` what EXIF says (1: as it lies).
+    that rule has a range, `bits` those a channel, `orientation` what EXIF says (1: as it lies), `thumbnail` what it
+    looks like (mmtuna.objectives.data.thumbnails); "" of images that were read before there were any.
     """
 
     size: int
@@ -55,6 +57,7 @@ class FileRecord:
     highest: int | None = None
     bits: int = 8
     orientation: int = 1
+    thumbnail: str = ""
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ def read_record(
     try:
         status = path.stat()
         same = known and (known.size, known.mtime_ns, known.rule) == (status.st_size, status.st_mtime_ns, text)
-        if known and same and (known.values is not None) == is_mask:
+        if known and same and (known.values is not None if is_mask else known.thumbnail):
             return known
         data = path.read_bytes()
     except FileNotFoundError:
@@ -147,7 +150,8 @@ def _read_image(data: bytes, rule: ImageRule) -> dict[str, Any]:
     else:
         bands = predict.decode(data)
         _refuse_other_pixels(data, bands)
-    found = {"height": bands.shape[0], "width": bands.shape[1], "orientation": predict.orientation(data)}
+    found: dict[str, Any] = {"height": bands.shape[0], "width": bands.shape[1], "thumbnail": packed(bands)}
+    found["orientation"] = predict.orientation(data)
     if rule.range is not None:
         bits = 8 if bands.dtype == np.uint8 else 16
         found |= {"bits": bits, "lowest": int(bands.min()), "highest": int(bands.max())}

@@ -28,6 +28,8 @@ LEGEND = (
 )
 _LEAST_SIDE = 384
 """Pixels; smaller scans are enlarged by whole factors, or outlines would hide what they surround."""
+_GLANCE = 320
+"""Pixels: longest side of a scan that is only to be looked over."""
 _CAPTION, _GAP, _FONT_SIZE = 24, 6, 14
 _INK, _PAPER = (20, 20, 20), (255, 255, 255)
 
@@ -123,6 +125,23 @@ def compare(
         panels.append(("truth", outlined(scan, truth, palette, ignore_index=ignore_index)))
         pictures.append(_row(panels, name))
     return _with_legend(_column(pictures), max(_highest(truth, ignore_index) for _, _, truth, _ in rows))
+
+
+def beside(rows: Sequence[tuple[str, Mapping[str, NDArray[np.uint8]]]]) -> Image.Image:
+    """Scans beside each other, a titled row each, small enough to be looked over; ValueError where there is no row.
+
+    Args:
+        rows: (title, scan by caption), one at least.
+    """
+    if not rows:
+        raise ValueError("no image to show; give one row at least")
+    pictures = []
+    for title, scans in rows:
+        panels = [(caption, Image.fromarray(_grey(scan)).convert("RGB")) for caption, scan in scans.items()]
+        for _, panel in panels:
+            panel.thumbnail((_GLANCE, _GLANCE))
+        pictures.append(_row(panels, title))
+    return _column(pictures)
 
 
 def choose_images(evaluation: Mapping[str, Any], classes: Sequence[str], limit: int = 6) -> list[str]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mmtuna.objectives.data.dataset import Dataset, ImageRule, MaskRule, some
+from mmtuna.objectives.data.duplicates import Pair, nearest_pairs
 from mmtuna.objectives.data.evidence import what_val_shows
 from mmtuna.objectives.data.manifest import Manifest, image_file, inspect
 from mmtuna.objectives.data.sides import check_sides
@@ -28,13 +29,17 @@ _FEW_LEVELS = 32  # of 256: images that use no more of them are nearly of one gr
 
 @dataclass(kw_only=True)
 class Data:
-    """What was found; `dataset` and `split` are None where they could not be had, for which there is a problem then."""
+    """What was found; `dataset` and `split` are None where they could not be had, for which there is a problem then.
+
+    `nearest` is, of each validation image, the training image that is most like it.
+    """
 
     dataset: Dataset | None = None
     split: Split | None = None
     manifest: Manifest = field(default_factory=Manifest)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    nearest: list[Pair] = field(default_factory=list)
 
 
 def open_dataset(data: DataTable) -> Dataset:
@@ -77,6 +82,7 @@ def read_data(data: DataTable, *, metric: str, known: Path, on_file: OnFile | No
         found.problems += problems
         found.notes += [*_told_of_subjects(found.split, found.dataset), *notes]
         found.notes += what_val_shows(found.dataset, found.split.val, found.manifest)
+        found.nearest = nearest_pairs(found.dataset, found.split, found.manifest)
         if found.dataset.rule.range is not None and not inspection.problems:
             _settle_range(found)
         if found.manifest != remembered:
@@ -145,7 +151,10 @@ def _leave_out_unlisted(data: DataTable, found: Data) -> None:
 def _told_of_subjects(split: Split, dataset: Dataset) -> list[str]:
     shared = split.shared_subjects(dataset)
     if shared:
-        both = f"split: {len(shared)} subjects stand on both sides"
+        known = sum(dataset.subjects.get(name) in shared for name in split.val)
+        both = f"split: {len(shared)} of {len(set(dataset.subjects.values()))} subjects stand on both sides"
+        few = ", ".join(shared[:3]) + ", ..." * (len(shared) > 3)
+        both += f" ({few}), with {known} of {len(split.val)} validation images"
         meaning = "so the figures measure new images of known subjects"
         return [f'{both}, {meaning}; split = "subject" measures new subjects']
     if not dataset.subjects:

@@ -14,6 +14,7 @@ from mmtuna.objectives.config.allowed import sending
 from mmtuna.objectives.config.base import UNET
 from mmtuna.objectives.config.classes import lost_weights
 from mmtuna.objectives.config.initial import initial_files
+from mmtuna.objectives.data import duplicates
 from mmtuna.objectives.data.dataset import Dataset
 from mmtuna.objectives.data.manifest import Manifest, data_fingerprint, mask_file, shapes
 from mmtuna.objectives.data.split import Split, write_lists
@@ -54,6 +55,7 @@ class Preparation:
     dataset: Dataset | None = None
     split: Split | None = None
     manifest: Manifest = field(default_factory=Manifest)
+    nearest: list[duplicates.Pair] = field(default_factory=list)
     bases: dict[str, BaseConfig] = field(default_factory=dict)
     weights: dict[str, Path] = field(default_factory=dict)
     backbones: dict[str, Path] = field(default_factory=dict)
@@ -124,6 +126,17 @@ class Preparation:
         shares.sort()
         places = min(PICTURED, len(shares))
         return tuple(shares[round(i * (len(shares) - 1) / max(1, places - 1))][1] for i in range(places))
+
+    def show_near_duplicates(self) -> list[str]:
+        """A line on validation images that are nearly a training image, which are drawn into the study's folder."""
+        line, picture = duplicates.told(self.nearest), StudyFolder(self.spec.study.folder).near_duplicates
+        if line is None or self.dataset is None:
+            return []
+        try:
+            duplicates.draw(self.dataset, self.nearest, picture)
+        except OSError as error:
+            return [f"{line}; no picture could be written to {picture} ({error.strerror or error})"]
+        return [f"{line}; pictures: {picture}"]
 
     def fingerprints(self) -> dict[str, dict[str, Any]]:
         """What the study was begun on and must go on with."""
@@ -270,6 +283,7 @@ def _read_data(ready: Preparation, on_file: OnFile | None) -> None:
     study = ready.spec.study
     found = read_data(ready.spec.data, metric=study.metric, known=StudyFolder(study.folder).manifest, on_file=on_file)
     ready.dataset, ready.split, ready.manifest = found.dataset, found.split, found.manifest
+    ready.nearest = found.nearest
     ready.problems += found.problems
     ready.notes += found.notes
 

@@ -187,6 +187,8 @@ def check_study(
 ) -> tuple[Preparation, Forecast | None]:
     """Everything that `run_study` refuses to begin with, in `problems`; writes to nothing but the cache.
 
+    A picture of validation images that are nearly training images, where there are such, goes into the study's folder.
+
     Args:
         probe: train one iteration of each combination that matters, and measure how many trials share a device and
             whether one fits into the study's hours, unless that is known.
@@ -227,6 +229,8 @@ def _checked(
     ready = watched_preparation(spec, console, slots)
     if not ready.problems:
         ready.problems += _beginning_problems(spec, ready, replicates)
+    if not ready.problems:
+        ready.notes += ready.show_near_duplicates()
     if probe and not ready.problems:
         try_combinations(ready)
     return ready

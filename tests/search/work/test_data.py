@@ -13,6 +13,7 @@ from PIL import Image
 
 from mmtuna.objectives import predict
 from mmtuna.objectives.config import read_config, write_config
+from mmtuna.objectives.data.phantom import write_phantom
 from mmtuna.search.trials.files import StudyFiles
 from mmtuna.search.work import data as data_module
 from mmtuna.search.work.data import Data, read_data
@@ -121,3 +122,22 @@ def _zero(mask: np.ndarray) -> bytes:
     from tests.inputs.builders import saved
 
     return saved(Image.fromarray(mask * 0), "PNG")
+
+
+def test_a_check_shows_images_of_both_sides_that_are_nearly_the_same(write_spec: WriteSpec, tmp_path: Path) -> None:
+    root = tmp_path / "eyes"
+    write_phantom(root, subjects=4, scans=4, size=64)
+    spec = write_spec(root=root, data='subjects = "subjects.csv"\nsplit = "subject"')
+    assert not [note for note in read(StudySpec.load(spec)).notes if "both sides" in note]
+    train, val = (read(StudySpec.load(spec)).split.train, read(StudySpec.load(spec)).split.val)  # type: ignore[union-attr]
+    with Image.open(root / f"images/{train[0]}.png") as image:
+        image.point(lambda value: 0.8 * value + 20).save(root / f"images/{val[0]}.png")
+    done = mmtuna("check", spec, "--quick")
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stdout.splitlines() if "near-duplicates" in line]
+    picture = StudySpec.load(spec).study.folder / "near-duplicates.png"
+    assert f"({val[0]} beside {train[0]} most of all: correlation " in line
+    assert line.startswith("note: split: 1 of 4 validation images are near-duplicates of training images, 1 as like as")
+    assert line.endswith(f"; pictures: {picture}")
+    with Image.open(picture) as drawn:
+        assert drawn.width > 2 * 64
