@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mmtuna.spaces.parameter import Value
-from mmtuna.spaces.settings import CLASS_WEIGHTED_LOSSES, DEFAULTS, MIXED_LOSSES, NO_CROP, OPTIMIZERS
+from mmtuna.spaces.settings import CLASS_WEIGHTED_LOSSES, DEFAULTS, MIXED_LOSSES, NO_CROP, OPTIMIZERS, SCHEDULES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,11 +34,13 @@ class Need:
 _ADAMS = tuple(name for name in OPTIMIZERS if name != "SGD")
 NEEDS: Mapping[str, Need] = {
     "cat_max_ratio": Need(parent="crop", other_than=(NO_CROP,)),
+    "scale_jitter": Need(parent="crop", other_than=(NO_CROP,)),
     "mix_weight": Need(parent="loss", values=MIXED_LOSSES),
     "foreground_weight": Need(parent="loss", values=CLASS_WEIGHTED_LOSSES),
     "lr_sgd": Need(parent="optimizer", values=("SGD",), from_base=True),
     "lr_adam": Need(parent="optimizer", values=_ADAMS, from_base=True),
     "momentum": Need(parent="optimizer", values=("SGD",), from_base=True),
+    "warmup": Need(parent="schedule", values=SCHEDULES),
     "window": Need(parent="inference", values=("slide",)),
     "stride": Need(parent="inference", values=("slide",)),
 }

@@ -21,7 +21,9 @@ CLASS_WEIGHTED_LOSSES = ("cross_entropy", "ce_dice", "ce_tversky", "ce_lovasz")
 MIXED_LOSSES = ("ce_dice", "ce_tversky", "ce_lovasz")
 OPTIMIZERS = ("SGD", "Adam", "AdamW")
 PRECISIONS = ("fp32", "fp16", "bf16")
+SCHEDULES = ("poly_40k", "poly", "cosine")
 NO_CROP = "none"
+OWN_WARM_UP = "schedule"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,13 @@ class Crop(Int):
 
     def contains(self, value: object) -> bool:
         return value == NO_CROP or super().contains(value)
+
+
+class WarmUp(Float):
+    """A share of the training, or "schedule" for the warm-up that the schedule has of its own."""
+
+    def contains(self, value: object) -> bool:
+        return value == OWN_WARM_UP or super().contains(value)
 
 
 def _choice(name: str, *choices: Value) -> Categorical:
@@ -77,7 +86,8 @@ _ALL = (
     Setting(
         allowed=Float(name="cat_max_ratio", low=0.0, high=1.0),
         default=0.75,
-        meaning="a crop in which one class covers more than this share is drawn again, up to 10 times",
+        meaning="a crop in which one class covers more than this share is drawn again, up to 10 times; 0.99 asks for "
+        "1 % of other classes",
         source="notebooks: RandomCrop(cat_max_ratio 0.75)",
     ),
     Setting(
@@ -97,6 +107,26 @@ _ALL = (
         default=False,
         meaning="random brightness, contrast, saturation and hue (PhotoMetricDistortion)",
         source="notebooks: none",
+    ),
+    Setting(
+        allowed=Float(name="scale_jitter", low=0.0, high=3.0),
+        default=0.0,
+        meaning="training images are resized by a random factor from 1 / (1 + this) to 1 + this beside input_size "
+        "(RandomResize), before the crop; 0 is none",
+        source="notebooks: none",
+    ),
+    Setting(
+        allowed=Float(name="gamma", low=0.0, high=9.0),
+        default=0.0,
+        meaning="random gamma with an exponent from 1 / (1 + this) to 1 + this, probability 0.5 "
+        "(BioMedicalRandomGamma); 0 is none",
+        source="notebooks: none",
+    ),
+    Setting(
+        allowed=Float(name="dropout", low=0.0, high=0.99),
+        default=0.1,
+        meaning="share of the channels that decode and auxiliary heads drop at random in training (dropout_ratio)",
+        source="base config unet-s5-d16_pspnet_4xb4-40k_hrf-256x256",
     ),
     Setting(
         allowed=_choice("loss", *LOSSES),
@@ -142,11 +172,31 @@ _ALL = (
         source="table",
     ),
     Setting(
-        allowed=_choice("schedule", "poly_40k", "poly", "cosine"),
+        allowed=_choice("schedule", *SCHEDULES),
         default="poly_40k",
         meaning="poly_40k: PolyLR power 0.9 to 1e-4 ending at 40,000; poly: the same ending with the training; "
         "cosine: linear warm-up over a tenth, then half a cosine to 0",
         source="notebooks: PolyLR power 0.9 to 1e-4, end at 40,000",
+    ),
+    Setting(
+        allowed=WarmUp(name="warmup", low=0.0, high=0.5),
+        default=OWN_WARM_UP,
+        meaning="share of the iterations in which the rate rises linearly from a tenth (LinearLR), before the "
+        "schedule; 0 is none, 'schedule' is none for poly and poly_40k and a tenth for cosine",
+        source="notebooks: none",
+    ),
+    Setting(
+        allowed=Float(name="clip_norm", low=0.0, high=1e6),
+        default=0.0,
+        meaning="gradients of a larger norm than this are scaled down to it (clip_grad); 0 is no clipping",
+        source="base config: clip_grad None",
+    ),
+    Setting(
+        allowed=Float(name="ema", low=0.0, high=1.0),
+        default=0.0,
+        meaning="half-life, as a share of the iterations, of the moving average of the weights that is evaluated and "
+        "kept in their place (EMAHook); 0 is none",
+        source="ours: the notebooks evaluate the last weights",
     ),
     Setting(allowed=Int(name="batch_size", low=1, high=4096), default=2, meaning="images a batch", source="notebooks"),
     Setting(
@@ -220,6 +270,10 @@ _ALL = (
 SETTINGS: Mapping[str, Setting] = {setting.name: setting for setting in _ALL}
 DEFAULTS: Mapping[str, Value] = {name: setting.default for name, setting in SETTINGS.items()}
 UNET_ONLY = ("decoder", "base_channels")
+LATER_NAMES: Mapping[str, tuple[str, ...]] = {
+    "dropout": ("model.decode_head.dropout_ratio", "model.auxiliary_head.dropout_ratio"),
+}
+"""Settings that studies could only name by dotted keys before: beside one of these the paper's value is not meant."""
 NEVER_SAMPLED = ("speed",)
 """Settings that all trials of a study have in common."""
 
@@ -286,6 +340,7 @@ def _range(allowed: Parameter) -> str:
             str(choice).lower() if isinstance(choice, bool) else str(choice) for choice in allowed.choices
         )
     assert isinstance(allowed, Int | Float)
-    crop = "'none' or " if isinstance(allowed, Crop) else ""
+    word = NO_CROP if isinstance(allowed, Crop) else OWN_WARM_UP if isinstance(allowed, WarmUp) else ""
+    other = f"{word!r} or " if word else ""
     kind = "a whole number" if isinstance(allowed, Int) else "a number"
-    return f"{crop}{kind} from {allowed.low:g} to {allowed.high:g}"
+    return f"{other}{kind} from {allowed.low:g} to {allowed.high:g}"

@@ -29,6 +29,7 @@ _PIPELINE_EDITS: Mapping[str, Callable[..., None]] = {
     "flip": pipeline.set_flip,
     "rotation": pipeline.set_rotation,
     "photometric": pipeline.set_photometric,
+    "gamma": pipeline.set_gamma,
 }
 
 
@@ -100,9 +101,12 @@ def _refuse_what_the_base_keeps(values: Mapping[str, Value], base: BaseConfig) -
 # Dotted keys of values that settings write: what the setting says and what the key says would contradict each other.
 _SECOND_NAMES: Mapping[str, tuple[str, ...]] = {
     "model.backbone.base_channels": ("base_channels",),
+    "model.decode_head.dropout_ratio": ("dropout",),
+    "model.auxiliary_head.dropout_ratio": ("dropout",),
     "model.test_cfg.mode": ("inference",),
     "optim_wrapper.type": ("precision",),
     "optim_wrapper.dtype": ("precision",),
+    "optim_wrapper.clip_grad.max_norm": ("clip_norm",),
     "optim_wrapper.optimizer.type": ("optimizer",),
     "optim_wrapper.optimizer.lr": ("lr_sgd", "lr_adam", "optimizer"),
     "optim_wrapper.optimizer.momentum": ("momentum", "optimizer"),
@@ -130,6 +134,8 @@ def _set_model(cfg: Cfg, values: Mapping[str, Value], dataset: Dataset, base: Ba
         model.set_base_channels(cfg, values)
     if {"loss", "mix_weight", "foreground_weight"} & set(values):
         model.set_loss(cfg, values, dataset, base)
+    if "dropout" in values:
+        model.set_dropout(cfg["model"], values, base)
     if "inference" in values:
         model.set_inference(cfg, values)
 
@@ -141,6 +147,8 @@ def _set_data(
     test = _pipeline_of(cfg["val_dataloader"], base)
     if "input_size" in values:
         pipeline.set_input_size(train, test, values, jitter=not base.is_unet)
+    if "scale_jitter" in values:
+        pipeline.set_scale_jitter(train, values, base.name)
     for name, edit in _PIPELINE_EDITS.items():
         if name in values:
             edit(train, test, values)
@@ -218,6 +226,8 @@ def _palette(dataset: Dataset) -> list[list[int]]:
 def _set_training(cfg: Cfg, values: Mapping[str, Value], base: BaseConfig) -> None:
     if {"optimizer", "lr_sgd", "lr_adam", "weight_decay", "momentum", "precision"} & set(values):
         model.set_optimizer(cfg, values, base)
+    if "clip_norm" in values:
+        model.set_clipping(cfg["optim_wrapper"], values)
     iterations = int(values.get("iterations", 0)) or int(cfg["train_cfg"].get("max_iters") or 0)
     if not iterations:
         raise InputError("iterations: the base config counts epochs; set iterations in [train] or in the space")
@@ -225,6 +235,8 @@ def _set_training(cfg: Cfg, values: Mapping[str, Value], base: BaseConfig) -> No
         model.set_schedule(cfg, values, iterations)
     else:
         fit_schedule(cfg, iterations, base.name)
+    if "ema" in values:
+        model.set_average(cfg, values, iterations)
     _refuse_hooks_that_end(cfg, base)
     evaluations = int(values.get("evaluations", DEFAULTS["evaluations"]))
     interval = -(-iterations // evaluations)

@@ -8,6 +8,7 @@ from typing import Any
 from mmtuna.objectives.config.base import BaseConfig
 from mmtuna.objectives.config.classes import heads
 from mmtuna.objectives.config.effective import UNET_STRIDE, crop_side
+from mmtuna.objectives.config.schedules import average_momentum, warm_up_length
 from mmtuna.objectives.data.dataset import Dataset
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Value
@@ -99,6 +100,23 @@ _SECOND_LOSSES: Mapping[str, Cfg] = {
 }
 
 
+WITHOUT_DROPOUT = (
+    *("Mask2FormerHead", "MaskFormerHead", "SegmenterMaskTransformerHead", "SideAdapterCLIPHead", "VPDDepthHead"),
+)
+"""Heads that have no dropout, or have it and never use it."""
+
+
+def set_dropout(model: Cfg, settings: Mapping[str, Value], base: BaseConfig) -> None:
+    """The share of channels that heads drop before they classify; InputError where the deciding head has no dropout."""
+    found = list(heads(model))
+    deciding = [head for place, head in found if place == "decode_head"][-1]
+    if deciding.get("type") in WITHOUT_DROPOUT:
+        raise InputError(f"dropout: the head {deciding['type']} of base config {base.name} has none; drop dropout")
+    for _, head in found:
+        if head.get("type") not in WITHOUT_DROPOUT:
+            head["dropout_ratio"] = float(settings["dropout"])
+
+
 def set_optimizer(cfg: Cfg, settings: Mapping[str, Value], base: BaseConfig) -> None:
     """Optimizer, learning rate, momentum and weight decay; the wrapper's other keys stay the base's.
 
@@ -167,19 +185,47 @@ def _edit_optimizer(optimizer: Cfg, settings: Mapping[str, Value]) -> None:
 
 
 def set_schedule(cfg: Cfg, settings: Mapping[str, Value], iterations: int) -> None:
-    """Learning-rate schedule, by iteration. eta_min is a hundredth of the rate, the paper's 1e-4 at 0.01."""
+    """Learning-rate schedule, by iteration. eta_min is a hundredth of the rate, the paper's 1e-4 at 0.01.
+
+    InputError for a warm-up that the training is too short for, or that lasts beyond the end of poly_40k.
+    """
     rate = float(cfg["optim_wrapper"]["optimizer"]["lr"])
+    warm = warm_up_length(settings, iterations)
+    linear = {"type": "LinearLR", "start_factor": 0.1, "by_epoch": False, "begin": 0, "end": warm}
+    after: Cfg
     if settings["schedule"] == "cosine":
-        # MMEngine's warm-up of a single iteration never comes to its end: the rate would stay a tenth.
-        warm = iterations // 10 if iterations >= 20 else 0
-        cosine = {"type": "CosineAnnealingLR", "T_max": iterations - warm, "eta_min": 0.0, "by_epoch": False}
-        cosine.update(begin=warm, end=iterations)
-        linear = {"type": "LinearLR", "start_factor": 0.1, "by_epoch": False, "begin": 0, "end": warm}
-        cfg["param_scheduler"] = [linear, cosine] if warm else [cosine]
-        return
-    end = int(settings["poly_end"]) if settings["schedule"] == "poly_40k" else iterations
-    poly = {"type": "PolyLR", "power": 0.9, "eta_min": rate / 100, "begin": 0, "end": end, "by_epoch": False}
-    cfg["param_scheduler"] = [poly]
+        after = {"type": "CosineAnnealingLR", "T_max": iterations - warm, "eta_min": 0.0, "by_epoch": False}
+        after.update(begin=warm, end=iterations)
+    else:
+        end = int(settings["poly_end"]) if settings["schedule"] == "poly_40k" else iterations
+        if warm and end < warm + 2:
+            raise InputError(
+                f"warmup = {settings['warmup']}: its {warm} iterations last until poly_40k has ended, at {end}; take "
+                "schedule = 'poly', or a smaller share"
+            )
+        after = {"type": "PolyLR", "power": 0.9, "eta_min": rate / 100, "begin": warm, "end": end, "by_epoch": False}
+    cfg["param_scheduler"] = [linear, after] if warm else [after]
+
+
+def set_clipping(wrapper: Cfg, settings: Mapping[str, Value]) -> None:
+    """Clipping of the gradients' norm over all weights, in place of the base's own."""
+    norm = float(settings["clip_norm"])
+    wrapper["clip_grad"] = {"max_norm": norm, "norm_type": 2} if norm else None
+
+
+def set_average(cfg: Cfg, settings: Mapping[str, Value], iterations: int) -> None:
+    """The moving average of the weights, in place of the base's own.
+
+    With the statistics of batch normalisation (update_buffers): those of the last weights do not fit averaged ones.
+    """
+    own = cfg.get("custom_hooks") or []
+    hooks = [hook for hook in own if str(hook.get("type")).rpartition(".")[2] != "EMAHook"]
+    if settings["ema"]:
+        momentum = average_momentum(float(settings["ema"]), iterations)
+        kind = {"type": "EMAHook", "ema_type": "ExponentialMovingAverage"}
+        hooks.append({**kind, "momentum": momentum, "update_buffers": True})
+    if hooks or own:
+        cfg["custom_hooks"] = hooks
 
 
 def set_inference(cfg: Cfg, settings: Mapping[str, Value]) -> None:

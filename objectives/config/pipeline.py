@@ -23,6 +23,7 @@ _ORDER = (
     "RandomFlip",
     "RandomRotate",
     "PhotoMetricDistortion",
+    "BioMedicalRandomGamma",
     "PackSegInputs",
 )
 _LOCAL = (None, {"backend": "local"}, {"backend": "disk"})
@@ -158,3 +159,31 @@ def set_photometric(train: Pipeline, _test: Pipeline, settings: Mapping[str, Val
     remove(train, "PhotoMetricDistortion")
     if settings["photometric"]:
         put(train, {"type": "PhotoMetricDistortion"})
+
+
+def set_scale_jitter(train: Pipeline, settings: Mapping[str, Value], base: str) -> None:
+    """Random scale around the size that training images are resized to, where they are cropped to one size again.
+
+    InputError for a base that resizes to several sizes, where no input_size says around which.
+    """
+    if crop_side(settings) is None:
+        return
+    spread = float(settings["scale_jitter"])
+    resize = next((step for step in train if step["type"] in _RESIZES), {"type": "none"})
+    scale = resize.get("scale")
+    if resize["type"] not in ("Resize", "RandomResize") or not scale or isinstance(scale[0], list | tuple):
+        raise InputError(f"scale_jitter: base config {base} resizes to no single size; set input_size too")
+    kept = {key: value for key, value in resize.items() if key not in ("type", "ratio_range")}
+    if spread:
+        put(train, {"type": "RandomResize", **kept, "ratio_range": (1 / (1 + spread), 1 + spread)}, _RESIZES)
+    else:
+        put(train, {"type": "Resize", **kept}, _RESIZES)
+
+
+def set_gamma(train: Pipeline, _test: Pipeline, settings: Mapping[str, Value]) -> None:
+    """Random gamma: darker or brighter, black and white stay."""
+    spread = float(settings["gamma"])
+    remove(train, "BioMedicalRandomGamma")
+    if spread:
+        span = (1 / (1 + spread), 1 + spread)
+        put(train, {"type": "BioMedicalRandomGamma", "prob": 0.5, "gamma_range": span})

@@ -1,4 +1,4 @@
-"""A base's own learning-rate schedule in a training of another length: counted in iterations, at equal shares of it."""
+"""What is told in shares of a training, in its iterations: warm-up, averages, and a base's own schedule."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.parameter import Value
+from mmtuna.spaces.settings import OWN_WARM_UP
 
 Cfg = dict[str, Any]
 _PLACES = ("begin", "end", "T_max", "step_size", "total_steps")
@@ -16,6 +18,31 @@ _EACH_STEP = ("Exponential", "ReduceOnPlateau")
 _WARM_UPS = ("LinearLR", "ConstantLR")
 _ENDLESS = 10**9  # MMEngine's own word for an end that is not there
 WAY_OUT = "set schedule in [train] or in the space"
+
+
+def warm_up_length(settings: Mapping[str, Value], iterations: int) -> int:
+    """Iterations in which the rate rises before the `schedule`; 0 for none.
+
+    InputError where `warmup` asks for one that a training of so many iterations has no room for.
+    """
+    share = settings.get("warmup", OWN_WARM_UP)
+    # MMEngine's warm-up of a single iteration never comes to its end: the rate would stay a tenth.
+    if share == OWN_WARM_UP:
+        return iterations // 10 if settings["schedule"] == "cosine" and iterations >= 20 else 0
+    if not share:
+        return 0
+    if iterations < 4:
+        raise InputError(f"warmup = {share}: a training of {iterations} iterations has no room for it; take warmup = 0")
+    return max(2, round(float(share) * iterations))
+
+
+def average_momentum(half_life: float, iterations: int) -> float:
+    """MMEngine's `momentum` of a moving average: the weight that each iteration's weights enter it with.
+
+    What entered h iterations ago counts half: (1 - momentum)^h = 1/2, with h = `half_life`, a share, of the iterations,
+    1 at least. A fixed one, such as MMEngine's 0.0002, would hold the first weights for all of a short training.
+    """
+    return float(1 - 0.5 ** (1 / max(1.0, half_life * iterations)))
 
 
 def fit_schedule(cfg: Cfg, iterations: int, base_name: str) -> None:

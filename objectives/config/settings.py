@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mmtuna.objectives.config.effective import effective
 from mmtuna.spaces.parameter import Value
-from mmtuna.spaces.settings import DEFAULTS, by_present_names, check_settings
+from mmtuna.spaces.settings import DEFAULTS, LATER_NAMES, by_present_names, check_settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,8 @@ def merge_settings(
     """
     named = {**fixed, **params}
     check_settings(named, "settings")
-    written = {**(DEFAULTS if is_unet else {}), **by_present_names(named)}
+    papers = {name: value for name, value in DEFAULTS.items() if not named.keys() & set(LATER_NAMES.get(name, ()))}
+    written = {**(papers if is_unet else {}), **by_present_names(named)}
     if not has_weights:
         written["initial_weights"] = "none"
     return TrialSettings(written=written, effective=effective(written))

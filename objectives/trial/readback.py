@@ -11,12 +11,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmtuna.objectives.config.dotted import get_key
+from mmtuna.objectives.config.model import WITHOUT_DROPOUT
+from mmtuna.objectives.config.schedules import average_momentum, warm_up_length
 from mmtuna.objectives.config.settings import TrialSettings
 from mmtuna.objectives.insides import starting_checkpoint
 from mmtuna.objectives.trial import pace
 from mmtuna.spaces.effects import without_idle
 from mmtuna.spaces.errors import InputError
-from mmtuna.spaces.settings import NO_CROP
+from mmtuna.spaces.settings import NO_CROP, OWN_WARM_UP
 from mmtuna.spaces.speed import EXACT, Speed
 
 _HEADS = {"FCNHead": "fcn", "PSPHead": "pspnet", "ASPPHead": "deeplabv3"}
@@ -80,6 +82,11 @@ def _comparable(settings: Mapping[str, Any], max_iters: int) -> dict[str, Any]:
     iterations = int(settings.get("iterations", max_iters))
     if "evaluations" in wanted:
         wanted["val_interval"] = math.ceil(iterations / wanted.pop("evaluations"))
+    # What the schedule has of its own may be changed by dotted keys.
+    if wanted.pop("warmup", OWN_WARM_UP) != OWN_WARM_UP:
+        wanted["warmup"] = warm_up_length(settings, iterations)
+    if wanted.get("ema"):
+        wanted["ema"] = average_momentum(wanted["ema"], iterations)
     if wanted.get("schedule") in ("poly", "poly_40k"):  # the two differ in where they end
         wanted["poly_end"] = iterations if wanted["schedule"] == "poly" else settings["poly_end"]
         wanted["schedule"] = "poly"
@@ -99,6 +106,8 @@ def observe(runner: Any) -> dict[str, Any]:
         "val_interval": runner.train_loop.val_interval,
         "initial_weights": "pretrained" if starting_checkpoint(runner) or _starts_from_files(model) else "none",
         "precision": _precision(runner.optim_wrapper),
+        "dropout": _dropout(model),
+        "ema": _average(runner),
     }
     return seen | _losses(model) | _optimizer(runner) | _transforms(runner) | _schedule(runner) | _inference(model)
 
@@ -108,6 +117,21 @@ def _precision(wrapper: Any) -> str:
         return "fp32"
     dtype = str(wrapper.cast_dtype)
     return _PRECISIONS.get(dtype, dtype)
+
+
+def _dropout(model: Any) -> Any:
+    """The one share that all heads have which use it, else all that they have."""
+    beside: Any = getattr(model, "auxiliary_head", None)
+    found = [_deciding(model), *(list(beside) if hasattr(beside, "__iter__") else [beside])]
+    shares = {getattr(head, "dropout_ratio", None) for head in found if type(head).__name__ not in WITHOUT_DROPOUT}
+    shares.discard(None)
+    return shares.pop() if len(shares) == 1 else sorted(shares)
+
+
+def _average(runner: Any) -> float:
+    """The momentum of the moving average that is evaluated and kept, 0 where there is none."""
+    found = [hook for hook in runner.hooks if type(hook).__name__ == "EMAHook"]
+    return float(found[0].ema_model.momentum) if found else 0.0
 
 
 def _starts_from_files(model: Any) -> bool:
@@ -137,13 +161,14 @@ def _optimizer(runner: Any) -> dict[str, Any]:
         "lr": optimizer.defaults["lr"],
         "weight_decay": optimizer.defaults["weight_decay"],
         "momentum": optimizer.defaults.get("momentum"),
+        "clip_norm": float((runner.optim_wrapper.clip_grad_kwargs or {}).get("max_norm", 0.0)),
     }
 
 
 def _transforms(runner: Any) -> dict[str, Any]:
     dataset = runner.train_dataloader.dataset
     steps = {type(step).__name__: step for step in dataset.pipeline.transforms}
-    seen: dict[str, Any] = {"crop": NO_CROP, "flip": "none", "rotation": 0}
+    seen: dict[str, Any] = {"crop": NO_CROP, "flip": "none", "rotation": 0, "scale_jitter": 0.0, "gamma": 0.0}
     seen["photometric"] = "PhotoMetricDistortion" in steps
     resize = steps.get("Resize") or steps.get("RandomResize")
     if resize is not None and isinstance(resize.scale[0], int):
@@ -158,6 +183,10 @@ def _transforms(runner: Any) -> dict[str, Any]:
         seen["flip"] = "both" if both else direction
     if "RandomRotate" in steps:
         seen["rotation"] = max(steps["RandomRotate"].degree)
+    if "RandomResize" in steps and steps["RandomResize"].ratio_range:
+        seen["scale_jitter"] = max(steps["RandomResize"].ratio_range) - 1
+    if "BioMedicalRandomGamma" in steps and steps["BioMedicalRandomGamma"].prob == 0.5:
+        seen["gamma"] = max(steps["BioMedicalRandomGamma"].gamma_range) - 1
     return seen
 
 
@@ -165,11 +194,12 @@ def _schedule(runner: Any) -> dict[str, Any]:
     schedulers: list[Any] = list(runner.param_schedulers or [])
     if not schedulers:
         return {}
-    last = schedulers[-1]
+    first, last = schedulers[0], schedulers[-1]
     kind = type(last).__name__
+    warm = {"warmup": first.end - first.begin if type(first).__name__ == "LinearLR" else 0}
     if kind == "CosineAnnealingLR":
-        return {"schedule": "cosine"}
-    return {"schedule": "poly", "poly_end": last.end} if kind == "PolyLR" else {"schedule": kind}
+        return {"schedule": "cosine", **warm}
+    return {"schedule": "poly", "poly_end": last.end, **warm} if kind == "PolyLR" else {"schedule": kind, **warm}
 
 
 def _inference(model: Any) -> dict[str, Any]:

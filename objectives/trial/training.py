@@ -166,6 +166,12 @@ class TrialHook(Hook):  # type: ignore[misc]
         elif runner.iter < runner.max_iters and self.channel.interrupted():
             raise Interrupted
 
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
+        # EMAHook has put the averaged weights, which were evaluated, where weights stand. The last ones beside them are
+        # for going on, and for nothing else.
+        if "optimizer" not in checkpoint:
+            checkpoint.pop("ema_state_dict", None)
+
     def _keep_last(self, runner: Runner, iteration: int) -> None:
         seconds = time.monotonic() - self.started
         resumable = {"random": random_state(), "curve": self.curve, "seconds": seconds}

@@ -27,7 +27,7 @@ SIZES = ("batch_size", "crop", "input_size", "window", "base_channels")
 """Settings whose smallest values together are most likely to be too small, and the largest too large."""
 CHOICES = ("loss", "optimizer", "inference", "schedule", "precision", "amp")
 """Settings of which each choice is tried by itself."""
-HARMLESS = ("flip", "rotation", "photometric")
+HARMLESS = (*("flip", "rotation", "photometric", "scale_jitter", "gamma", "dropout", "warmup", "clip_norm", "ema"),)
 """Settings of which the last choice or the most is tried, all together."""
 
 _TWO_AT_A_TIME = 8 * 256**2  # pixels of a batch: of larger ones two might take all of the memory

@@ -77,6 +77,7 @@ def test_every_default_is_allowed_and_every_setting_explained() -> None:
         ({"crpo": 64}, "[train]: crpo is no setting; did you mean crop?"),
         ({"zzzzzz": 64}, "[train]: zzzzzz is no setting; known: decoder,"),
         ({"crop": "all"}, "[train]: crop = 'all' is not allowed; it takes 'none' or a whole number from 16 to 8192"),
+        ({"warmup": "none"}, "[train]: warmup = 'none' is not allowed; it takes 'schedule' or a number from 0 to 0.5"),
         ({"amp": 1}, "[train]: amp = 1 is not allowed; it takes false | true"),
         ({"precision": "half"}, "[train]: precision = 'half' is not allowed; it takes fp32 | fp16 | bf16"),
         ({"precision": "fp16", "amp": True}, "[train]: amp and precision are one setting; remove amp"),

@@ -10,6 +10,7 @@ import pytest
 
 from mmtuna.objectives.config.effective import effective
 from mmtuna.objectives.data.dataset import Dataset
+from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Value
 from mmtuna.spaces.settings import DEFAULTS, FORMER, SETTINGS
 from tests.objectives.configs import AUX, BASES, CE, CROPPED, DICE, HEAD, LOVASZ, TRAIN, TVERSKY, at, build, kinds
@@ -70,6 +71,10 @@ EDITS: list[tuple[dict[str, Value], dict[str, Any]]] = [
     ),
     ({"crop": 192}, {f"{TRAIN}.3.crop_size": (192, 192), "model.data_preprocessor.size": (192, 192)}),
     ({"cat_max_ratio": 0.5}, {f"{TRAIN}.3.cat_max_ratio": 0.5}),
+    (
+        {"scale_jitter": 0.25},
+        {f"{TRAIN}.2.type": "RandomResize", f"{TRAIN}.2.ratio_range": (0.8, 1.25)},
+    ),
     ({"flip": "vertical"}, {f"{TRAIN}.4.direction": "vertical"}),
     ({"flip": "both"}, {f"{TRAIN}.4.direction": ["horizontal", "vertical"]}),
     ({"loss": "dice"}, {HEAD: {**DICE, "loss_weight": 1.0}, AUX: {**DICE, "loss_weight": 1.0}}),
@@ -106,6 +111,31 @@ EDITS: list[tuple[dict[str, Value], dict[str, Any]]] = [
     ({"momentum": 0.5}, {"optim_wrapper.optimizer.momentum": 0.5}),
     ({"weight_decay": 0.002}, {"optim_wrapper.optimizer.weight_decay": 0.002}),
     ({"schedule": "poly"}, {"param_scheduler.0.end": 400}),
+    (
+        {"warmup": 0.05},
+        {
+            "param_scheduler": [
+                {"type": "LinearLR", "start_factor": 0.1, "by_epoch": False, "begin": 0, "end": 20},
+                {"type": "PolyLR", "power": 0.9, "eta_min": 1e-4, "begin": 20, "end": 40_000, "by_epoch": False},
+            ]
+        },
+    ),
+    ({"warmup": "schedule"}, {}),
+    ({"clip_norm": 0.5}, {"optim_wrapper.clip_grad": {"max_norm": 0.5, "norm_type": 2}}),
+    (
+        {"ema": 0.01},  # four of 400 iterations
+        {
+            "custom_hooks": [
+                {
+                    "type": "EMAHook",
+                    "ema_type": "ExponentialMovingAverage",
+                    "momentum": pytest.approx(1 - 0.5**0.25),
+                    "update_buffers": True,
+                }
+            ]
+        },
+    ),
+    ({"dropout": 0.4}, {"model.decode_head.dropout_ratio": 0.4, "model.auxiliary_head.dropout_ratio": 0.4}),
     ({"batch_size": 6}, {"train_dataloader.batch_size": 6}),
     (
         {"iterations": 200},
@@ -141,7 +171,8 @@ def test_each_setting_edits_its_keys_and_no_other(
 
 
 def test_the_table_of_edits_names_every_setting() -> None:
-    elsewhere = {"decoder", "optimizer", "rotation", "photometric", "size_scale", "iteration_scale", "loader_workers"}
+    elsewhere = {"decoder", "optimizer", "size_scale", "iteration_scale", "loader_workers"}
+    elsewhere |= {"rotation", "photometric", "gamma"}
     named = {name for settings, _ in EDITS for name in settings if "." not in name}
     assert named | elsewhere == set(SETTINGS) | set(FORMER)
 
@@ -157,10 +188,10 @@ def test_the_table_of_edits_names_every_setting() -> None:
             ["LoadImageFromFile", "LoadAnnotations", "Resize", "PhotoMetricDistortion", "PackSegInputs"],
         ),
         (
-            {"photometric": True, "rotation": 10, "flip": "both", "crop": 64},
+            {"gamma": 1.0, "photometric": True, "rotation": 10, "flip": "both", "crop": 64, "scale_jitter": 0.5},
             [
-                *("LoadImageFromFile", "LoadAnnotations", "Resize", "RandomCrop", "RandomFlip", "RandomRotate"),
-                *("PhotoMetricDistortion", "PackSegInputs"),
+                *("LoadImageFromFile", "LoadAnnotations", "RandomResize", "RandomCrop", "RandomFlip", "RandomRotate"),
+                *("PhotoMetricDistortion", "BioMedicalRandomGamma", "PackSegInputs"),
             ],
         ),
     ],
@@ -174,6 +205,22 @@ def test_transforms_come_in_mmsegs_order(phantom: Dataset, settings: dict[str, V
 def test_rotation_shows_black_and_ignored_corners(phantom: Dataset) -> None:
     step = at(build(phantom, {"rotation": 20}), TRAIN)[3]
     assert step == {"type": "RandomRotate", "prob": 0.5, "degree": 20, "pad_val": 0, "seg_pad_val": 255}
+
+
+def test_gamma_is_spread_as_far_up_as_down(phantom: Dataset) -> None:
+    step = at(build(phantom, {"gamma": 1.0}), TRAIN)[3]
+    assert step == {"type": "BioMedicalRandomGamma", "prob": 0.5, "gamma_range": (0.5, 2.0)}
+
+
+def test_a_scale_is_drawn_only_where_a_crop_makes_images_one_size_again(phantom: Dataset) -> None:
+    assert build(phantom, {"scale_jitter": 0.5}) == build(phantom)
+
+
+def test_a_dotted_key_of_before_there_was_a_setting_stands_for_it(phantom: Dataset) -> None:
+    cfg = build(phantom, {"model.auxiliary_head.dropout_ratio": 0.3})
+    assert (at(cfg, "model.decode_head.dropout_ratio"), at(cfg, "model.auxiliary_head.dropout_ratio")) == (0.1, 0.3)
+    with pytest.raises(InputError, match=r"model.decode_head.dropout_ratio: is what dropout sets; use dropout in its"):
+        build(phantom, {"model.decode_head.dropout_ratio": 0.3, "dropout": 0.2})
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from mmtuna.objectives.config import load_base
+from mmtuna.objectives.config.schedules import average_momentum
 from mmtuna.objectives.data.dataset import Dataset
 from mmtuna.spaces.errors import InputError
 from tests.objectives.configs import SEGFORMER, at, build
@@ -95,6 +96,38 @@ def test_the_cosine_of_a_short_training_reaches_its_rate(phantom: Dataset) -> No
         assert max(rates(schedulers, iterations)) == pytest.approx(1.0), iterations
 
 
+@pytest.mark.parametrize("schedule", ["poly_40k", "poly", "cosine"])
+def test_a_warm_up_comes_before_any_schedule(phantom: Dataset, schedule: str) -> None:
+    for iterations, warm in ((4, 2), (10, 2), (200, 50)):
+        cfg = build(phantom, {"schedule": schedule, "warmup": 0.25, "iterations": iterations})
+        found = rates(cfg["param_scheduler"], iterations)
+        assert found[:warm] == pytest.approx([0.1 + 0.9 * step / (warm - 1) for step in range(warm)])
+        assert found[warm:] == sorted(found[warm:], reverse=True)
+        assert max(found) == pytest.approx(1.0)
+    assert len(build(phantom, {"schedule": schedule, "warmup": 0.0})["param_scheduler"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"iterations": 3}, r"^warmup = 0.5: a training of 3 iterations has no room for it; take warmup = 0$"),
+        (
+            {"iterations": 90_000},
+            r"^warmup = 0.5: its 45000 iterations last until poly_40k has ended, at 40000; ",
+        ),
+    ],
+)
+def test_a_warm_up_that_cannot_be_is_refused(phantom: Dataset, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        build(phantom, {"warmup": 0.5, **settings})
+
+
+def test_half_of_an_average_is_younger_than_its_half_life() -> None:
+    for share, iterations in ((0.1, 400), (0.05, 200), (1.0, 1600)):
+        assert (1 - average_momentum(share, iterations)) ** (share * iterations) == pytest.approx(0.5)
+    assert average_momentum(0.001, 200) == 0.5  # no shorter than an iteration
+
+
 def rates(schedulers: list[dict[str, Any]], iterations: int) -> list[float]:
     import torch
     from mmengine.registry import PARAM_SCHEDULERS
@@ -139,6 +172,16 @@ def test_a_bases_own_ignore_values_become_the_datas(ignored: int, phantom: Datas
         "train_dataloader.dataset.pipeline.4.pad_val.seg",
     ):
         assert at(cfg, place) == ignored, place
+
+
+def test_the_bases_own_average_is_replaced(phantom: Dataset) -> None:
+    base = load_base(SEGFORMER)
+    other = {"type": "SegVisualizationHook"}
+    own = replace(base, cfg={**base.cfg, "custom_hooks": [{"type": "mmengine.EMAHook", "momentum": 0.1}, other]})
+    kept, new = build(phantom, {"iterations": 9, "ema": 0.2}, own, weights=None)["custom_hooks"]
+    assert (kept, new["momentum"]) == (other, average_momentum(0.2, 9))
+    assert build(phantom, {"iterations": 9, "ema": 0.0}, own, weights=None)["custom_hooks"] == [other]
+    assert len(build(phantom, {"iterations": 9}, own, weights=None)["custom_hooks"]) == 2
 
 
 @pytest.mark.parametrize("place", ["custom_hooks", "default_hooks"])

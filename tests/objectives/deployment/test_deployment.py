@@ -40,7 +40,8 @@ Train = Callable[..., Any]
 CASES: Mapping[str, dict[str, Any]] = {
     "fcn-whole": {"decoder": "fcn"},
     # 64 pixels, windows of 48 every 20: the second is moved back inside.
-    "pspnet-slide": {"decoder": "pspnet", "inference": "slide", "window": 48, "stride": 20},
+    # The weights that were evaluated are averaged ones, and these are exported.
+    "pspnet-slide": {"decoder": "pspnet", "inference": "slide", "window": 48, "stride": 20, "ema": 0.1},
     "deeplabv3-whole-oblong": {"decoder": "deeplabv3"},
     # The window is higher than the image; the network sees BGR.
     "fcn-slide-oblong": {

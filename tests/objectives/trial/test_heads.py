@@ -25,10 +25,11 @@ from tests.objectives.trial.batches import COUNT, batches
 
 MakeObjective = Callable[..., SegmentationObjective]
 RANDOM: Params = {"crop": 48, "flip": "both", "rotation": 20, "photometric": True, "input_size": 80, "batch_size": 3}
+RANDOM |= {"gamma": 0.5, "cat_max_ratio": 0.99}
 OWN: Params = {"iterations": 4, "evaluations": 1, "crop": 64, "input_size": 64}
 CASES: dict[str, tuple[str, Params, list[int]]] = {
     "everything random": ("unet", RANDOM, [3, 3]),
-    "two loaders": ("unet", {**RANDOM, "loader_workers": 2}, [3, 3]),
+    "two loaders": ("unet", {**RANDOM, "loader_workers": 2, "scale_jitter": 0.5}, [2, 3]),
     "no random step": ("unet", {"input_size": 96}, [3, 3]),
     "a random scale": (SEGFORMER, {**OWN, "crop": 48}, [2, 3]),
 }

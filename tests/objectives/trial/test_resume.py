@@ -13,7 +13,7 @@ from mmtuna.objectives.data.phantom import write_phantom
 from mmtuna.objectives.objective import SegmentationObjective
 from mmtuna.objectives.outcome import Ending, Evaluation, Outcome, TrialOrder
 from mmtuna.objectives.trial.training import load_strictly
-from mmtuna.objectives.trial_files import LAST
+from mmtuna.objectives.trial_files import BEST, LAST
 from mmtuna.spaces.parameter import Params
 
 ORDER = TrialOrder(number=0, params={"lr_adam": 3e-3}, seed=5)
@@ -27,6 +27,12 @@ SETTINGS: Params = {
     "flip": "both",
     "rotation": 20,
     "photometric": True,
+    "gamma": 0.5,
+    "scale_jitter": 0.5,
+    "dropout": 0.3,
+    "clip_norm": 1.0,
+    "warmup": 0.25,
+    "ema": 0.25,
     "optimizer": "AdamW",
     "schedule": "cosine",
     "decoder": "fcn",
@@ -74,7 +80,9 @@ def objective(dataset: Dataset, folder: Path, **settings: object) -> Segmentatio
 
 def weights(outcome: Outcome) -> dict[str, torch.Tensor]:
     assert outcome.folder is not None
-    state: dict[str, torch.Tensor] = load_strictly(outcome.folder / LAST)["state_dict"]
+    last = load_strictly(outcome.folder / LAST)
+    # Averaged ones, which are evaluated, and those that are trained on.
+    state: dict[str, torch.Tensor] = last["state_dict"] | last["ema_state_dict"]
     return state
 
 
@@ -108,6 +116,8 @@ def test_the_resumed_training_is_the_uninterrupted_one_bit_for_bit(
     assert list(found) == list(expected)
     for name, value in expected.items():
         assert torch.equal(found[name], value), name
+    assert second.folder is not None
+    assert "ema_state_dict" not in load_strictly(second.folder / BEST)  # what was evaluated, and no more
     seconds = [point.seconds for point in second.curve]  # of both attempts
     assert seconds == sorted(seconds)
     assert second.seconds > seconds[-1]

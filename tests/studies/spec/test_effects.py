@@ -45,6 +45,8 @@ OWN_BASE = '[model]\nbase = "segformer_mit-b0_8xb2-160k_ade20k-512x512"'
             "cat_max_ratio = 0.5",
             "it needs crop other than none, and crop is none",
         ),
+        (BATCH, "scale_jitter = 0.5", "it needs crop other than none, and crop is none"),
+        (BATCH, "warmup = 0.1\n" + OWN_BASE, "it needs schedule = poly_40k | poly | cosine, and the base config keeps"),
         ('[space.params.loss]\nchoices = ["dice", "focal"]', "mix_weight = 2.0", "and loss is dice | focal"),
         (BATCH, "size_scale = 0.5\n" + OWN_BASE, "it scales input_size | crop | window | stride, which the base"),
         (BATCH, "iteration_scale = 0.5\n" + OWN_BASE, "goes on without it), or set iterations too"),
@@ -83,6 +85,7 @@ def test_what_changes_no_trial_is_refused(spec_of: Make, space: str, train: str,
         (BATCH, "size_scale = 0.5\niteration_scale = 0.5"),  # the UNet family has the paper's sizes
         (BATCH, "size_scale = 0.5\ninput_size = 256\n" + OWN_BASE),
         (BATCH, "lr_adam = 0.0004\n" + OWN_BASE),  # the base's own optimizer may be an Adam
+        (BATCH, "warmup = 0.1\nema = 0.1\nclip_norm = 1.0\ngamma = 0.5\ndropout = 0.2"),
         (BATCH, "precision = 'fp32'\n" + OWN_BASE),  # true of the training, whatever the base says
         ('preset = "extended"', ""),
     ],

@@ -1,0 +1,215 @@
+"""Does a setting pay? The same configs with it and without it, by the same seed, on three sets: differences in pairs.
+
+The configs are random ones of the untouched extended preset: those of the recorded trials of a set that found every
+class, else fresh draws. Each is trained as it is, and once for each candidate, at the scale of the set's spec. Writes
+benchmarks/results/pays.json. Stop it at any time; the same command goes on where it stopped, and more --configs or
+other candidates by --only are added to what there is.
+
+    python benchmarks/search/pays.py --data ../shared/data --configs 12
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+import mmtuna
+from mmtuna.search.versions import machine, versions
+from mmtuna.spaces.effects import why_idle
+from mmtuna.spaces.parameter import Params, Value
+from mmtuna.spaces.settings import DEFAULTS
+from mmtuna.studies.standing import params_key
+from mmtuna.studies.statistics.comparing import ALPHA, holm, signed_rank
+from mmtuna.studies.statistics.intervals import bootstrap, mean_features
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+SETS = ("duke", "drive", "phantom")
+CANDIDATES: Mapping[str, tuple[Value, ...]] = {
+    "ema": (0.05, 0.2),
+    "clip_norm": (1.0,),
+    "warmup": (0.1,),
+    "dropout": (0.0, 0.3),
+    "cat_max_ratio": (0.99,),
+    "gamma": (0.5,),
+    "scale_jitter": (0.5,),
+}
+"""What is tried of each setting in place of the paper's value."""
+WORTH = 0.005
+"""mIoU: what a setting has to gain on average to be worth a parameter."""
+EVERYWHERE = "all sets"
+
+
+def main() -> None:
+    """Trains what is missing and writes the result anew after each set."""
+    options = _options()
+    pairs: dict[str, list[dict[str, Any]]] = {}
+    for name in options.sets:
+        spec, configs = _study(name, options)
+        mmtuna.run(spec, trials=len(spec.space.start), slots=options.slots, say=print)
+        pairs[name] = list(_pairs(spec, configs, options.only))
+        _write(pairs, options)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--data", type=Path, default=Path(), help="holds duke-dme-256/ and drive/, see benchmarks/README"
+    )
+    parser.add_argument("--sets", type=lambda text: _names(text, SETS), default=SETS, help="by comma; all by default")
+    parser.add_argument(
+        "--only", type=lambda text: _names(text, CANDIDATES), default=tuple(CANDIDATES), help="settings"
+    )
+    parser.add_argument("--configs", type=int, default=12, help="of each set")
+    parser.add_argument("--slots", type=int, default=2, help="trials at the same time, a core each")
+    parser.add_argument("--iteration-scale", type=float, help="in place of the set's own, to try the script itself")
+    parser.add_argument("--studies", type=Path, default=ROOT / "runs" / "pays", help="folder of the studies")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "pays.json")
+    return parser.parse_args()
+
+
+def _names(text: str, known: Sequence[str] | Mapping[str, Any]) -> tuple[str, ...]:
+    names = tuple(text.split(","))
+    strange = [name for name in names if name not in known]
+    if strange:
+        raise argparse.ArgumentTypeError(f"there is no {strange[0]}; take {', '.join(known)}")
+    return names
+
+
+def _study(name: str, options: argparse.Namespace) -> tuple[mmtuna.StudySpec, list[Params]]:
+    """The spec of a set's study, whose start is all that is to be trained, and the configs."""
+    text = (HERE / f"{name}.toml").read_text(encoding="utf-8").replace("DATA", options.data.resolve().as_posix())
+    tables: dict[str, Any] = tomllib.loads(text)
+    if name == "phantom":
+        eyes = options.studies / "phantom-eyes"
+        if not eyes.exists():
+            eyes.parent.mkdir(parents=True, exist_ok=True)
+            subprocess.run([sys.executable, "-m", "mmtuna", "data", "phantom", str(eyes)], check=True)
+        tables["data"]["root"] = str(eyes)
+    tables["study"] |= {"name": f"pays-{name}", "folder": str(options.studies / name), "pruner": "none"}
+    tables["train"]["evaluations"] = 1  # the last one is compared; none is pruned
+    if options.iteration_scale is not None:
+        tables["train"]["iteration_scale"] = options.iteration_scale
+    plain = mmtuna.StudySpec(**tables)
+    configs = _configs(name, plain, options.configs)
+    tables["space"]["params"] = {
+        setting: {"choices": [DEFAULTS[setting], *tried]} for setting, tried in CANDIDATES.items()
+    }
+    variants = [(None, None), *((setting, value) for setting in options.only for value in CANDIDATES[setting])]
+    start = [_with(config, setting, value) for config in configs for setting, value in variants]
+    tables["space"]["start"] = [params for params in start if params is not None]
+    return mmtuna.StudySpec(**tables), configs
+
+
+def _configs(name: str, spec: mmtuna.StudySpec, count: int) -> list[Params]:
+    """So many random configs: of the recorded trials of the set those that found every class, else fresh draws."""
+    recorded = HERE / "recorded" / f"{name}.jsonl"
+    lines = recorded.read_text(encoding="utf-8").splitlines() if recorded.exists() else []
+    found: list[Params] = [row["params"] for row in map(json.loads, lines) if _is_sound(row)]
+    if len(found) < count:
+        print(f"{name}: {len(found)} recorded trials are of use, and {count - len(found)} configs are drawn")
+    space = spec.search_space()
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=spec.study.seed + 1))
+    while len(found) < count:
+        found.append(space.suggest(study.ask()))
+    return found[:count]
+
+
+def _is_sound(row: Mapping[str, Any]) -> bool:
+    """Whether a recorded trial was trained to its end and predicted every class."""
+    return row["state"] == "COMPLETE" and all(row["curve"][-1]["predicted"])
+
+
+def _with(config: Params, setting: str | None, value: Value | None) -> Params | None:
+    """The config with one candidate, all others at the paper's value; None where it would change nothing."""
+    off = {name: DEFAULTS[name] for name in CANDIDATES}
+    wanted: Params = {**off, **config} if setting is None or value is None else {**off, **config, setting: value}
+    possible = {name: (known,) for name, known in {**DEFAULTS, **wanted}.items()}
+    # A cosine has a warm-up of its own, of a tenth.
+    if setting is not None and (why_idle(setting, possible) or (setting, wanted["schedule"]) == ("warmup", "cosine")):
+        return None
+    return {name: known for name, known in wanted.items() if not why_idle(name, possible)}
+
+
+def _pairs(spec: mmtuna.StudySpec, configs: Sequence[Params], only: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The value of each config with each candidate beside that without; of what failed there is none."""
+    values: dict[str, float] = {}
+    for row in mmtuna.trials(spec):
+        if row.state in ("COMPLETE", "PRUNED") and row.value is not None:  # pruned: it diverged, and counts 0
+            values.setdefault(params_key(row.params), row.value)
+    for number, config in enumerate(configs):
+        for setting in only:
+            for value in CANDIDATES[setting]:
+                keys = [
+                    params_key(found) for found in (_with(config, setting, value), _with(config, None, None)) if found
+                ]
+                if len(keys) == 2 and all(key in values for key in keys):
+                    ours, theirs = (values[key] for key in keys)
+                    named = {"candidate": f"{setting} = {value}", "config": number}
+                    yield {**named, "with": ours, "without": theirs, "difference": ours - theirs}
+
+
+def _write(pairs: Mapping[str, Sequence[dict[str, Any]]], options: argparse.Namespace) -> None:
+    scopes = {**pairs, EVERYWHERE: [pair for several in pairs.values() for pair in several]}
+    judged = {scope: _judged(several) for scope, several in scopes.items()}
+    document = {
+        "what": "mIoU of the last evaluation, the same config and seed with a setting and without it, in pairs",
+        "command": " ".join(["python", "benchmarks/search/pays.py", *sys.argv[1:]]),
+        "machine": machine(),
+        "versions": versions(),
+        "verdicts": f"pays: the mean's 95 % interval lies above 0 and Wilcoxon's p, by Holm over the candidates, below "
+        f"{ALPHA}; does not: the interval ends below {WORTH}; not known: all else",
+        "candidates": judged,
+        "pairs": pairs,
+    }
+    options.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    for candidate, said in judged[EVERYWHERE].items():
+        print(
+            f"{candidate}: {said['verdict']} (median {said['median']:+.4f}, {said['pairs']} pairs, p {said['p']:.3f})"
+        )
+    print(options.out)
+
+
+def _judged(pairs: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What is known of each candidate from its pairs."""
+    by_candidate: dict[str, list[float]] = {}
+    for pair in pairs:
+        by_candidate.setdefault(pair["candidate"], []).append(pair["difference"])
+    adjusted = holm([signed_rank(found) for found in by_candidate.values()])
+    judged = {}
+    for (candidate, found), p in zip(by_candidate.items(), adjusted, strict=True):
+        interval = bootstrap(mean_features([found]))
+        low, high = (interval.low, interval.high) if interval else (None, None)
+        judged[candidate] = {
+            "pairs": len(found),
+            "better": sum(difference > 0 for difference in found),
+            "worse": sum(difference < 0 for difference in found),
+            "median": statistics.median(found),
+            "mean": statistics.mean(found),
+            "low": low,
+            "high": high,
+            "p": p,
+            "verdict": _verdict(low, high, p),
+        }
+    return judged
+
+
+def _verdict(low: float | None, high: float | None, p: float) -> str:
+    if low is None or high is None:
+        return "not known"
+    if low > 0 and p < ALPHA:
+        return "pays"
+    return "does not" if high < WORTH else "not known"
+
+
+if __name__ == "__main__":
+    main()
