@@ -23,10 +23,13 @@ from typing import Any
 import optuna
 
 import mmtuna
+from mmtuna.search.quiet import quiet_optuna
 from mmtuna.search.versions import machine, versions
 from mmtuna.spaces.effects import why_idle
 from mmtuna.spaces.parameter import Params, Value
 from mmtuna.spaces.settings import DEFAULTS
+from mmtuna.spaces.trials import Cause
+from mmtuna.studies.results import TrialRow
 from mmtuna.studies.standing import params_key
 from mmtuna.studies.statistics.comparing import ALPHA, holm, signed_rank
 from mmtuna.studies.statistics.intervals import bootstrap, mean_features
@@ -46,6 +49,8 @@ CANDIDATES: Mapping[str, tuple[Value, ...]] = {
 """What is tried of each setting in place of the paper's value."""
 WORTH = 0.005
 """mIoU: what a setting has to gain on average to be worth a parameter."""
+LEAST = 6
+"""Pairs below which Wilcoxon's test can tell nothing at 5 %."""
 EVERYWHERE = "all sets"
 
 
@@ -110,6 +115,7 @@ def _study(name: str, options: argparse.Namespace) -> tuple[mmtuna.StudySpec, li
     return mmtuna.StudySpec(**tables), configs
 
 
+@quiet_optuna()
 def _configs(name: str, spec: mmtuna.StudySpec, count: int) -> list[Params]:
     """So many random configs: of the recorded trials of the set those that found every class, else fresh draws."""
     recorded = HERE / "recorded" / f"{name}.jsonl"
@@ -141,21 +147,25 @@ def _with(config: Params, setting: str | None, value: Value | None) -> Params | 
 
 
 def _pairs(spec: mmtuna.StudySpec, configs: Sequence[Params], only: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """The value of each config with each candidate beside that without; of what failed there is none."""
-    values: dict[str, float] = {}
+    """The value of each config with each candidate beside that without; of what failed there is none.
+
+    Two that found nothing of a class are equal whatever the setting does: such a pair has no difference.
+    """
+    ended: dict[str, TrialRow] = {}
     for row in mmtuna.trials(spec):
         if row.state in ("COMPLETE", "PRUNED") and row.value is not None:  # pruned: it diverged, and counts 0
-            values.setdefault(params_key(row.params), row.value)
+            ended.setdefault(params_key(row.params), row)
     for number, config in enumerate(configs):
+        theirs = ended.get(params_key(_with(config, None, None) or {}))
         for setting in only:
             for value in CANDIDATES[setting]:
-                keys = [
-                    params_key(found) for found in (_with(config, setting, value), _with(config, None, None)) if found
-                ]
-                if len(keys) == 2 and all(key in values for key in keys):
-                    ours, theirs = (values[key] for key in keys)
-                    named = {"candidate": f"{setting} = {value}", "config": number}
-                    yield {**named, "with": ours, "without": theirs, "difference": ours - theirs}
+                ours = ended.get(params_key(_with(config, setting, value) or {}))
+                if ours is None or theirs is None or ours.value is None or theirs.value is None:
+                    continue
+                dead = {ours.cause, theirs.cause} <= {Cause.COLLAPSED, Cause.DIVERGED}
+                named = {"candidate": f"{setting} = {value}", "config": number, "with": ours.value}
+                difference = None if dead else ours.value - theirs.value
+                yield {**named, "without": theirs.value, "difference": difference}
 
 
 def _write(pairs: Mapping[str, Sequence[dict[str, Any]]], options: argparse.Namespace) -> None:
@@ -167,15 +177,15 @@ def _write(pairs: Mapping[str, Sequence[dict[str, Any]]], options: argparse.Name
         "machine": machine(),
         "versions": versions(),
         "verdicts": f"pays: the mean's 95 % interval lies above 0 and Wilcoxon's p, by Holm over the candidates, below "
-        f"{ALPHA}; does not: the interval ends below {WORTH}; not known: all else",
+        f"{ALPHA}; does not: the interval ends below {WORTH}; not known: all else, and "
+        f"fewer than {LEAST} pairs of which one side at least found every class",
         "candidates": judged,
         "pairs": pairs,
     }
     options.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     for candidate, said in judged[EVERYWHERE].items():
-        print(
-            f"{candidate}: {said['verdict']} (median {said['median']:+.4f}, {said['pairs']} pairs, p {said['p']:.3f})"
-        )
+        median = "-" if said["median"] is None else f"{said['median']:+.4f}"
+        print(f"{candidate}: {said['verdict']} (median {median}, {said['pairs']} pairs, p {said['p']:.3f})")
     print(options.out)
 
 
@@ -183,18 +193,20 @@ def _judged(pairs: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """What is known of each candidate from its pairs."""
     by_candidate: dict[str, list[float]] = {}
     for pair in pairs:
-        by_candidate.setdefault(pair["candidate"], []).append(pair["difference"])
+        found = by_candidate.setdefault(pair["candidate"], [])
+        if pair["difference"] is not None:
+            found.append(pair["difference"])
     adjusted = holm([signed_rank(found) for found in by_candidate.values()])
     judged = {}
     for (candidate, found), p in zip(by_candidate.items(), adjusted, strict=True):
-        interval = bootstrap(mean_features([found]))
+        interval = bootstrap(mean_features([found])) if len(found) >= LEAST else None
         low, high = (interval.low, interval.high) if interval else (None, None)
         judged[candidate] = {
             "pairs": len(found),
             "better": sum(difference > 0 for difference in found),
             "worse": sum(difference < 0 for difference in found),
-            "median": statistics.median(found),
-            "mean": statistics.mean(found),
+            "median": statistics.median(found) if found else None,
+            "mean": statistics.mean(found) if found else None,
             "low": low,
             "high": high,
             "p": p,
