@@ -291,6 +291,19 @@ def export(
     write(spec, out, trial, retrain)
 
 
+@app.command("test")
+def measure_unseen(
+    spec: Spec,
+    trial: Annotated[int | None, typer.Option(help="Trial to measure; the best by default.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Measure though it was done before; that is kept.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure the chosen trial on [data] test, the images that no trial saw: once, and the study keeps it."""
+    from mmtuna.search.commands.test import look
+
+    look(spec, trial, again, as_json)
+
+
 @app.command()
 def compare(
     spec: Spec,

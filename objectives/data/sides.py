@@ -29,49 +29,64 @@ def check_sides(
 ) -> tuple[list[str], list[str]]:
     """Problems and notes of a split, a line each; nothing of classes that are on neither side.
 
-    `metric` is the study's: a class that it needs must be in a validation mask. Where a mask is not in `manifest` its
-    side is not judged.
+    `metric` is the study's: a class that it needs must be in a mask of each side that is measured on. Where a mask is
+    not in `manifest` its side is not judged.
     """
-    train, val = (side_pixels(manifest, dataset, names) for names in (split.train, split.val))
-    problems, notes = [], []
+    train = side_pixels(manifest, dataset, split.train)
+    problems: list[str] = []
+    notes: list[str] = []
     if _is_whole(manifest, dataset, split.train):
-        problems += _untaught(dataset, split, train, elsewhere=val)
-    if _is_whole(manifest, dataset, split.val):
-        lacking = [value for value in range(len(dataset.classes)) if value not in val]
-        held = len(dataset.classes) - len(lacking)
-        named = [value for value in lacking if metric.partition(".")[2] == dataset.classes[value]]
-        ignored = _ignored(dataset, val)
-        masks = f"{len(split.val)} validation masks"
-        if not held:
-            problems.append(f"val: every pixel of the {masks} is ignored, so there is nothing to measure{ignored}")
-        elif held == 1 and any(value in train for value in lacking):
-            (only,) = (name for value, name in enumerate(dataset.classes) if value not in lacking)
-            problems.append(
-                f"val: {only} is all that the {masks} hold, so finding nothing measures 1{ignored}; move images with "
-                "another class to val"
-            )
-        elif named:
-            problems.append(
-                f'[study] metric = "{metric}": class {named[0]} ({dataset.classes[named[0]]}) is in none of the '
-                f"{masks}{ignored}; move images that show it to val, or take another metric"
-            )
-        elif metric == SPECIFICITY and _all_show(manifest, dataset, split.val):
-            problems.append(
-                f'[study] metric = "{metric}": all of the {masks} hold foreground, so it has no value; move images '
-                "without any to val, or take another metric"
-            )
-        elif lacking and held > 1 and any(value in train for value in lacking):
-            notes.append(_means(dataset, metric, lacking, masks) + ignored)
+        elsewhere = side_pixels(manifest, dataset, (*split.val, *split.test))
+        problems += _untaught(dataset, split, train, elsewhere)
+    for side, names in (("val", split.val), ("test", split.test)):
+        if names and _is_whole(manifest, dataset, names):
+            problem, note = _measured_on(dataset, manifest, side, names, metric, taught=train)
+            problems += [problem] if problem else []
+            notes += [note] if note else []
     return problems, notes
+
+
+def _measured_on(
+    dataset: Dataset, manifest: Manifest, side: str, names: Sequence[str], metric: str, *, taught: Mapping[int, int]
+) -> tuple[str | None, str | None]:
+    """What is wrong with a side that is measured on, or what its figure means; `taught` is what trains."""
+    pixels = side_pixels(manifest, dataset, names)
+    lacking = [value for value in range(len(dataset.classes)) if value not in pixels]
+    held = [name for value, name in enumerate(dataset.classes) if value not in lacking]
+    named = [value for value in lacking if metric.partition(".")[2] == dataset.classes[value]]
+    missed, ignored = any(value in taught for value in lacking), _ignored(dataset, pixels)
+    masks, said = f"{len(names)} {'validation' if side == 'val' else side} masks", f'[study] metric = "{metric}"'
+    problem = None
+    if not held:
+        problem = f"{side}: every pixel of the {masks} is ignored, so there is nothing to measure{ignored}"
+    elif len(held) == 1 and missed:
+        problem = (
+            f"{side}: {held[0]} is all that the {masks} hold, so finding nothing measures 1{ignored}; move images with "
+            f"another class to {side}"
+        )
+    elif named:
+        problem = (
+            f"{said}: class {named[0]} ({dataset.classes[named[0]]}) is in none of the {masks}{ignored}; move images "
+            f"that show it to {side}, or take another metric"
+        )
+    elif metric == SPECIFICITY and count_shown(manifest, dataset, names) == len(names):
+        problem = (
+            f"{said}: all of the {masks} hold foreground, so it has no value; move images without any to {side}, or "
+            "take another metric"
+        )
+    elif missed:
+        return None, _means(dataset, metric, lacking, side, masks) + ignored
+    return problem, None
 
 
 def _is_whole(manifest: Manifest, dataset: Dataset, names: Sequence[str]) -> bool:
     return all(mask_file(dataset, name) in manifest.records for name in names)
 
 
-def _all_show(manifest: Manifest, dataset: Dataset, names: Sequence[str]) -> bool:
+def count_shown(manifest: Manifest, dataset: Dataset, names: Sequence[str]) -> int:
+    """How many of the masks of `names` hold foreground."""
     shown = (side_pixels(manifest, dataset, [name]) for name in names)
-    return all(any(0 < value < len(dataset.classes) for value in pixels) for pixels in shown)
+    return sum(any(0 < value < len(dataset.classes) for value in pixels) for pixels in shown)
 
 
 def _untaught(dataset: Dataset, split: Split, train: Mapping[int, int], elsewhere: Mapping[int, int]) -> list[str]:
@@ -94,9 +109,9 @@ def _ignored(dataset: Dataset, pixels: Mapping[int, int]) -> str:
     return f" ({pixels[value]} pixels hold {value}, ignored: {if_two_values(dataset)})"
 
 
-def _means(dataset: Dataset, metric: str, lacking: Sequence[int], masks: str) -> str:
+def _means(dataset: Dataset, metric: str, lacking: Sequence[int], side: str, masks: str) -> str:
     names = ", ".join(dataset.classes[value] for value in lacking)
     return (
-        f"val: none of the {masks} holds {names}: {metric} is the mean over the other classes, and takes 0 for one of "
-        "these as soon as a pixel is predicted as it"
+        f"{side}: none of the {masks} holds {names}: {metric} is the mean over the other classes, and takes 0 for one "
+        "of these as soon as a pixel is predicted as it"
     )

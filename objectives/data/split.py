@@ -1,10 +1,11 @@
-"""Which images train and which validate: published lists, folders, by image, or by whole subjects; never both."""
+"""Which images train, which validate, and which no trial sees: lists, folders, by image, by whole subjects."""
 
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 
 from mmtuna.objectives.data.dataset import Dataset, alike, near_name, some
@@ -16,37 +17,57 @@ CLASS_LIST = "classes.txt"
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """Two disjoint lists of image names, in the order training reads them, and where they come from.
+    """Disjoint lists of image names, in the order training reads them, and where they come from.
 
-    Raises InputError when a list is empty, holds a name twice, or shares a name with the other.
+    `test` holds those that are set aside: no trial trains or is evaluated on them; () where there are none.
+
+    Raises InputError when train or val is empty, a list holds a name twice, or shares a name with another.
     """
 
     train: tuple[str, ...]
     val: tuple[str, ...]
     source: str
+    test: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for side, names in (("train", self.train), ("val", self.val)):
-            if not names:
+        sides = {"train": self.train, "val": self.val, "test": self.test}
+        for side, names in sides.items():
+            if not names and side != "test":
                 raise InputError(f"split ({self.source}): the {side} list is empty; it needs at least one image")
             twice = [name for name, count in Counter(names).items() if count > 1]
             if twice:
                 raise InputError(f"split ({self.source}): {side} holds {some(twice)} twice; list each image once")
-        shared = sorted(set(self.train) & set(self.val))
-        if shared:
-            raise InputError(
-                f"split ({self.source}): {some(shared)} in both train and val; an image may stand on one side only"
-            )
+        for one, other in combinations(sides, 2):
+            shared = sorted(set(sides[one]) & set(sides[other]))
+            if shared:
+                raise InputError(
+                    f"split ({self.source}): {some(shared)} in both {one} and {other}; an image may stand on one side "
+                    "only"
+                )
 
     def fingerprint(self) -> str:
-        """sha256 (hex) of both lists in their order; `source` does not count."""
-        return hashlib.sha256(json.dumps([self.train, self.val]).encode()).hexdigest()
+        """sha256 (hex) of the lists in their order; `source` does not count."""
+        lists = [self.train, self.val, *([self.test] if self.test else [])]
+        return hashlib.sha256(json.dumps(lists).encode()).hexdigest()
 
     def shared_subjects(self, dataset: Dataset) -> tuple[str, ...]:
         """Subjects with images on both sides, numbers in numeric order; () where subjects are unknown."""
-        train = {dataset.subjects[name] for name in self.train if name in dataset.subjects}
-        val = {dataset.subjects[name] for name in self.val if name in dataset.subjects}
-        return tuple(sorted(train & val, key=_numeric_first))
+        return _in_both(dataset, self.train, self.val)
+
+    def known_test_subjects(self, dataset: Dataset) -> tuple[str, ...]:
+        """Subjects of the test images that trials train or validate on too, likewise."""
+        return _in_both(dataset, self.test, (*self.train, *self.val))
+
+    def setting_aside(self, test: Sequence[str]) -> "Split":
+        """This split with the images `test` taken from either side as its test set."""
+        taken = set(test)
+        train, val = (tuple(name for name in side if name not in taken) for side in (self.train, self.val))
+        return replace(self, train=train, val=val, test=tuple(test))
+
+
+def _in_both(dataset: Dataset, some_names: Iterable[str], others: Iterable[str]) -> tuple[str, ...]:
+    one, other = ({dataset.subjects[n] for n in names if n in dataset.subjects} for names in (some_names, others))
+    return tuple(sorted(one & other, key=_numeric_first))
 
 
 def published(dataset: Dataset, train_file: str | Path, val_file: str | Path) -> Split:
@@ -55,8 +76,8 @@ def published(dataset: Dataset, train_file: str | Path, val_file: str | Path) ->
     Raises InputError for an unreadable or empty file, an unknown name, a name given twice or on both sides.
     """
     return Split(
-        train=_read_list(dataset, dataset.root / train_file),
-        val=_read_list(dataset, dataset.root / val_file),
+        train=listed(dataset, train_file),
+        val=listed(dataset, val_file),
         source=f"published {Path(train_file).as_posix()} + {Path(val_file).as_posix()}",
     )
 
@@ -66,14 +87,35 @@ def by_folder(dataset: Dataset, train: str, val: str) -> Split:
 
     Raises InputError for a folder that holds no image.
     """
-    sides = {}
-    for side, folder in (("train", train), ("val", val)):
-        sides[side] = tuple(name for name in dataset.names if name.startswith(f"{folder}/"))
-        if not sides[side]:
-            place = dataset.root / dataset.image_folder / folder
-            ends = f"ends in {dataset.image_suffix!r} there"
-            raise InputError(f"{place}: no image {ends}; set [data] {side} to the folder")
-    return Split(train=sides["train"], val=sides["val"], source=f"folders {train} + {val}")
+    train_names, val_names = in_folder(dataset, train, "train"), in_folder(dataset, val, "val")
+    return Split(train=train_names, val=val_names, source=f"folders {train} + {val}")
+
+
+def in_folder(dataset: Dataset, folder: str, side: str) -> tuple[str, ...]:
+    """The images of a folder within the image folder; InputError, which names `[data] SIDE`, where it holds none."""
+    found = tuple(name for name in dataset.names if name.startswith(f"{folder}/"))
+    if not found:
+        place = dataset.root / dataset.image_folder / folder
+        raise InputError(f"{place}: no image ends in {dataset.image_suffix!r} there; set [data] {side} to the folder")
+    return found
+
+
+def set_aside(dataset: Dataset, what: float | Sequence[str], *, seed: int) -> tuple[str, ...]:
+    """The images of a test set, in the order of names: all of the subjects `what`, or a share of 0 to 1.
+
+    A share is of whole subjects where these are known, as `by_subject` takes them, else of images.
+
+    Raises InputError for a subject that no image shows, and where nothing would be left.
+    """
+    if isinstance(what, float):
+        by = by_subject if dataset.subjects else by_image
+        return by(dataset, val_share=what, seed=seed).val
+    known = {dataset.subjects[name] for name in dataset.names}
+    unknown = [subject for subject in what if subject not in known]
+    if unknown:
+        shown = ", ".join(sorted(known, key=_numeric_first)[:12])
+        raise InputError(f"[data] test: no image is of subject {some(unknown)}; subjects are {shown}")
+    return tuple(name for name in dataset.names if dataset.subjects[name] in set(what))
 
 
 def by_image(dataset: Dataset, *, val_share: float, seed: int) -> Split:
@@ -106,9 +148,13 @@ def by_subject(dataset: Dataset, *, val_share: float, seed: int) -> Split:
 
 
 def write_lists(split: Split, folder: Path) -> tuple[Path, Path]:
-    """Write train.txt and val.txt, one name a line, into `folder` (made if missing, overwritten if there)."""
+    """Write train.txt and val.txt, one name a line, into `folder` (made if missing, overwritten if there).
+
+    A test set is written to test.txt beside them, which no config names. Returns the first two.
+    """
     paths = folder / "train.txt", folder / "val.txt"
-    for path, names in zip(paths, (split.train, split.val), strict=True):
+    sides = {paths[0]: split.train, paths[1]: split.val} | ({folder / "test.txt": split.test} if split.test else {})
+    for path, names in sides.items():
         write_whole(path, "".join(f"{name}\n" for name in names))
     return paths
 
@@ -138,7 +184,9 @@ def _check_share(val_share: float) -> None:
         raise InputError(f"val_share: {val_share} is out of range; use a fraction between 0 and 1, such as 0.2")
 
 
-def _read_list(dataset: Dataset, path: Path) -> tuple[str, ...]:
+def listed(dataset: Dataset, file: str | Path) -> tuple[str, ...]:
+    """The image names of a text file, one a line, relative to `dataset.root`; InputError as `published` raises."""
+    path = dataset.root / file
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:

@@ -85,9 +85,22 @@ def _measured(document: dict[str, Any]) -> str:
     lines += [
         "",
         "The validation images guided the search: of many trials this one was taken because it did well on them,",
-        "so the figures are optimistic. Measure it on images that no trial has seen before you rely on it.",
+        f"so the figures are optimistic. {_unseen(document)}",
     ]
     return "\n".join(lines)
+
+
+def _unseen(document: dict[str, Any]) -> str:
+    """What was measured on images that no trial had seen: the first look at them that was of this trial."""
+    if not document.get("test"):
+        return "Measure it on images that no trial has seen before you rely on it."
+    look, metric = document["test"][0], document["metric"]
+    span = look["intervals"].get(metric)
+    interval = f" (95 % interval {span[0]:.4f} to {span[1]:.4f})" if span else ""
+    figure = f"{look['figures'][metric]:.4f}" if metric in look["figures"] else "no value"
+    when = "the first look at them" if look["look"] == 1 else f"look {look['look']} at them, so it may have been chosen"
+    before = " before it was retrained" if document["retrained"] else ""
+    return f"On {look['images']} images that no trial had seen it reached {metric} {figure}{interval}{before}: {when}."
 
 
 def _limits(document: dict[str, Any]) -> str:

@@ -154,7 +154,7 @@ def check_metrics(found: Mapping[str, float], trial: Mapping[str, float]) -> flo
     worst = max(differences, key=lambda name: differences[name])
     if not differences[worst] <= METRICS_TOLERANCE:
         raise InputError(
-            f"the exported model's {worst} is {found.get(worst, float('nan')):.5f} and the trial's {trial[worst]:.5f}, "
+            f"the weights' {worst} is {found.get(worst, float('nan')):.5f} and the trial's {trial[worst]:.5f}, "
             f"{METRICS_TOLERANCE:g} apart is allowed; data, checkpoint or versions changed since the trial"
         )
     return float(differences[worst])

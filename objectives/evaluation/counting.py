@@ -83,6 +83,11 @@ class CountingIoUMetric(IoUMetric):  # type: ignore[misc]
         images = {self._name(path): counts for path, counts in self.images.items()}
         return pooled | per_image(images, self.measures, self.distances)
 
+    def by_name(self) -> dict[str, Any]:
+        """`counts` and `distances` of the last evaluation by image, relative to the image folder, as plain values."""
+        counts = {self._name(path): counts.plain() for path, counts in self.images.items()}
+        return {"counts": counts, "distances": {self._name(path): pair for path, pair in self.distances.items()}}
+
     def counted(self) -> dict[str, Any]:
         """The last evaluation's counts as plain values, for `Evaluation.told`: summed, and where they are few by image.
 

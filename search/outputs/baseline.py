@@ -8,8 +8,9 @@ from typing import Any
 
 from rich.console import Console
 
-from mmtuna.objectives.baseline import measure_without_training
+from mmtuna.objectives import measured
 from mmtuna.objectives.config.base import UNET
+from mmtuna.objectives.evaluation.metrics import per_image_foreground_iou
 from mmtuna.objectives.weights import BACKBONE
 from mmtuna.search.errors import NotReadyError
 from mmtuna.search.work.progress import watched_preparation
@@ -25,6 +26,9 @@ def measure(
 ) -> list[dict[str, Any]]:
     """One line per decoder: decoder, weights, published, per_image, metrics, images. Leaves the study as it is.
 
+    Of all images but a test set's, which nothing is chosen by. `metrics` are fractions, `per_image` is Table 1's own
+    figure: the mean over images of the foreground IoU, 0 where neither truth nor prediction holds any.
+
     Masks of the images `pictured` go to a folder per decoder in `masks`.
     """
     if spec.model.pretrained in ("none", BACKBONE):
@@ -35,19 +39,27 @@ def measure(
     if ready.problems:
         raise NotReadyError(ready.problems)
     assert ready.dataset is not None
+    assert ready.split is not None
+    aside = set(ready.split.test)
+    chosen = [name for name in ready.dataset.names if name not in aside]
     lines = []
     with scratch_folder() as folder:
         names = folder / "all.txt"
-        write_whole(names, "".join(f"{name}\n" for name in ready.dataset.names))
+        write_whole(names, "".join(f"{name}\n" for name in chosen))
         objective = ready.dry_objective(copies=folder / "images")
-        ready.write_copies(ready.dataset.names, folder / "images")
+        ready.write_copies(chosen, folder / "images")
         for decoder in ready.weights:
             params = {"decoder": decoder} if spec.model.base == UNET else {}
             cfg = objective.config(params, seed=spec.study.seed)
             place = masks / (decoder or "base") if masks else None
-            found = measure_without_training(cfg, names, pictured=pictured, masks=place)
+            base = ready.bases[decoder]
+            found = measured.measure(cfg, names, imports=base.imports, pictured=pictured, masks=place)
             weights = ready.weights[decoder].name
             published = TABLE1.get(decoder) if spec.model.base == UNET else None
-            name = decoder or ready.bases[decoder].name
-            lines.append({"decoder": name, "weights": weights, "published": published, **found})
+            figures = {
+                "metrics": found.figures(spec.data.classes),
+                "per_image": per_image_foreground_iou(found.counts),
+                "images": len(found.counts),
+            }
+            lines.append({"decoder": decoder or base.name, "weights": weights, "published": published, **figures})
     return lines

@@ -21,6 +21,7 @@ from mmtuna.spaces.files import require_new_folder
 from mmtuna.spaces.traces import scratch_folder
 from mmtuna.studies import results
 from mmtuna.studies.attributes import FINGERPRINTS
+from mmtuna.studies.looks import looks_of
 from mmtuna.studies.results import TrialRow
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.study import open_existing
@@ -93,7 +94,15 @@ def gather(spec: StudySpec, study: optuna.Study, entry: TrialRow, *, retrained: 
         "versions": versions(),
         "machine": machine(),
         "retrained": retrained,
-    }
+    } | _tested(spec, study, entry)
+
+
+def _tested(spec: StudySpec, study: optuna.Study, entry: TrialRow) -> dict[str, Any]:
+    """What was measured of the trial on images that no trial saw; nothing where the study sets none aside."""
+    if spec.data.test is None:
+        return {}
+    looks = enumerate(looks_of(study.user_attrs), start=1)
+    return {"test": [{"look": number, **look.plain()} for number, look in looks if look.trial == entry.number]}
 
 
 def _retrain(spec: StudySpec, entry: TrialRow, folder: Path, say: Callable[[str], None]) -> TrialFolder:

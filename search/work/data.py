@@ -13,8 +13,17 @@ from mmtuna.objectives.data.dataset import Dataset, ImageRule, MaskRule, some
 from mmtuna.objectives.data.duplicates import Pair, nearest_pairs
 from mmtuna.objectives.data.evidence import what_val_shows
 from mmtuna.objectives.data.manifest import Manifest, image_file, inspect
-from mmtuna.objectives.data.sides import check_sides
-from mmtuna.objectives.data.split import Split, by_folder, by_image, by_subject, published
+from mmtuna.objectives.data.sides import check_sides, count_shown
+from mmtuna.objectives.data.split import (
+    Split,
+    by_folder,
+    by_image,
+    by_subject,
+    in_folder,
+    listed,
+    published,
+    set_aside,
+)
 from mmtuna.objectives.prepared import resolve_range
 from mmtuna.objectives.weights import cache_folder
 from mmtuna.spaces.errors import InputError
@@ -23,6 +32,8 @@ from mmtuna.studies.spec.tables import DataTable
 OnFile = Callable[[int, int], None]
 """Called with (files read so far, files in all)."""
 
+_NAMED = ("lists", "folders")
+"""Splits whose sides a person names."""
 _REMEMBERED = 500  # files; fewer are read again in a moment
 _FEW_LEVELS = 32  # of 256: images that use no more of them are nearly of one grey
 
@@ -56,7 +67,7 @@ def open_dataset(data: DataTable) -> Dataset:
         mask_rule=MaskRule(values=data.values, ignored=data.ignored, reduce_zero_label=data.reduce_zero_label),
         palette=data.palette or (),
         subjects=data.subjects,
-        folders=(data.train, data.val) if data.split == "folders" else (),
+        folders=_folders(data),
     )
 
 
@@ -83,6 +94,7 @@ def read_data(data: DataTable, *, metric: str, known: Path, on_file: OnFile | No
         found.notes += [*_told_of_subjects(found.split, found.dataset), *notes]
         found.notes += what_val_shows(found.dataset, found.split.val, found.manifest)
         found.nearest = nearest_pairs(found.dataset, found.split, found.manifest)
+        found.notes += _told_of_test(found)
         if found.dataset.rule.range is not None and not inspection.problems:
             _settle_range(found)
         if found.manifest != remembered:
@@ -119,7 +131,34 @@ def _cache_file(root: Path) -> Path:
     return cache_folder() / "manifests" / f"{name}.json"
 
 
+def _folders(data: DataTable) -> tuple[str, ...]:
+    """The folders that count, within those of images and masks; () for all."""
+    if data.split != "folders":
+        return ()
+    return (data.train, data.val, *([data.test] if isinstance(data.test, str) else []))
+
+
 def _split(data: DataTable, dataset: Dataset) -> Split:
+    """The split with its test set: named like the others, or set aside before chance splits what is left."""
+    if data.test is None:
+        return _sides(data, dataset)
+    if isinstance(data.test, str):
+        test = in_folder(dataset, data.test, "test") if data.split == "folders" else listed(dataset, data.test)
+        if data.split in _NAMED:  # an image that stands on two sides is refused
+            return replace(_sides(data, dataset), test=test)
+    elif data.split in _NAMED:
+        sides = _sides(data, dataset)
+        named = replace(dataset, names=tuple(sorted((*sides.train, *sides.val))))
+        return sides.setting_aside(set_aside(named, data.test, seed=data.split_seed))
+    else:
+        test = set_aside(dataset, data.test, seed=data.split_seed)
+    aside = set(test)
+    left = replace(dataset, names=tuple(name for name in dataset.names if name not in aside))
+    return replace(_sides(data, left), test=test)
+
+
+def _sides(data: DataTable, dataset: Dataset) -> Split:
+    """Who trains and who validates of the data set's images."""
     if data.split == "lists":
         return published(dataset, data.train, data.val)
     if data.split == "folders":
@@ -137,11 +176,11 @@ def _leave_out_unlisted(data: DataTable, found: Data) -> None:
         split = _split(data, found.dataset)
     except InputError:
         return  # told once the files were read
-    dataset, listed = found.dataset, {*split.train, *split.val}
+    dataset, named = found.dataset, {*split.train, *split.val, *split.test}
     lonely = {
         name
         for name in dataset.names
-        if name not in listed and dataset.image_path(name).is_file() and not os.path.lexists(dataset.mask_path(name))
+        if name not in named and dataset.image_path(name).is_file() and not os.path.lexists(dataset.mask_path(name))
     }
     if lonely:
         found.dataset = replace(dataset, names=tuple(name for name in dataset.names if name not in lonely))
@@ -160,6 +199,29 @@ def _told_of_subjects(split: Split, dataset: Dataset) -> list[str]:
     if not dataset.subjects:
         return ["split: no subjects file, so nothing tells whether a subject stands on both sides"]
     return []
+
+
+def _told_of_test(found: Data) -> list[str]:
+    """What is set aside, and who of it is known to the trials."""
+    assert found.dataset is not None
+    assert found.split is not None
+    test, subjects = found.split.test, found.dataset.subjects
+    if not test:
+        return []
+    whose = f" of {len({subjects[name] for name in test})} subjects" if subjects else ""
+    shown = count_shown(found.manifest, found.dataset, test)
+    said = (
+        f"test: {len(test)} images{whose} are set aside, {shown} of them with foreground: no trial trains or is "
+        "evaluated on them, `mmtuna test SPEC` measures the chosen trial on them"
+    )
+    known = found.split.known_test_subjects(found.dataset)
+    if not known:
+        return [said]
+    leak = (
+        f"test: {len(known)} of its subjects ({some(known)}) stand among the trials' images too, so it will "
+        "measure new images of known subjects; name whole subjects in [data] test to measure new ones"
+    )
+    return [said, leak]
 
 
 def _settle_range(found: Data) -> None:

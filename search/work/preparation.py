@@ -100,17 +100,23 @@ class Preparation:
             measures=self.measures(),
         )
 
-    def measures(self) -> Measures:
-        """How validation images are measured one at a time, as `[study]` says, with their subjects."""
+    def measures(self, names: Iterable[str] | None = None) -> Measures:
+        """How images are measured one at a time, as `[study]` says, with the subjects of `names`, by default val's."""
         assert self.split is not None
         assert self.dataset is not None
         table, subjects = self.spec.study, self.dataset.subjects
-        suffix = with_copies(self.dataset, Path()).image_suffix
+        known = [name for name in (self.split.val if names is None else names) if name in subjects]
         return Measures(
-            subjects={f"{name}{suffix}": subjects[name] for name in self.split.val if name in subjects},
+            subjects=dict(zip(self.files_of(known), (subjects[name] for name in known), strict=True)),
             both_empty={"left_out": None, "1": 1.0, "0": 0.0}[table.both_empty],
             tolerance=table.nsd_tolerance,
         )
+
+    def files_of(self, names: Iterable[str]) -> list[str]:
+        """The images `names` as trials' counts and masks call them: with the suffix that configs name."""
+        assert self.dataset is not None
+        suffix = with_copies(self.dataset, Path()).image_suffix
+        return [f"{name}{suffix}" for name in names]
 
     def pictured(self) -> tuple[str, ...]:
         """Up to 12 validation images, from those without foreground to the one with most of it, evenly spread."""
@@ -141,9 +147,11 @@ class Preparation:
     def fingerprints(self) -> dict[str, dict[str, Any]]:
         """What the study was begun on and must go on with."""
         assert self.split is not None
+        sides = {"train": self.split.train, "val": self.split.val, "test": self.split.test}
+        counts = {side: len(names) for side, names in sides.items() if names}
         return {
             "data": {"sha256": data_fingerprint(self.manifest), "files": len(self.manifest.records)},
-            "split": {"sha256": self.split.fingerprint(), "train": len(self.split.train), "val": len(self.split.val)},
+            "split": {"sha256": self.split.fingerprint(), **counts},
             "base": {base.name: base.fingerprint() for base in self.bases.values()},
             "weights": self.weights_fingerprints(),
         }

@@ -14,6 +14,7 @@ import optuna
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.studies.attributes import FINGERPRINTS, SPEC
 from mmtuna.studies.ledger import Ledger, ending, ledger
+from mmtuna.studies.looks import Look, looks_of
 from mmtuna.studies.results import UNREADABLE, TrialRow, named_trials, ranked, read_trials, row, shared_settings
 from mmtuna.studies.standing import params_key
 from mmtuna.studies.statistics.seeds import NoiseFloor, noise_floor
@@ -120,6 +121,7 @@ class Reading:
         shared = shared_settings(attrs)
         self.rows: list[TrialRow] = [row(trial, shared) for trial in self.trials]
         self.ledger: Ledger = ledger(self.rows)
+        self.looks: list[Look] = looks_of(attrs)
 
     @cached_property
     def damage(self) -> list[str]:
@@ -175,6 +177,12 @@ class Reading:
         for entry in self.complete:
             groups.setdefault(params_key(entry.params), []).append(value_of(entry))
         return noise_floor(groups.values())
+
+    @property
+    def test_images(self) -> int | None:
+        """How many images were set aside when the study was begun, for no trial to see; None where none were."""
+        found = _table(_table(self.facts.fingerprints).get("split")).get("test")
+        return found if isinstance(found, int) else None
 
     def metrics(self, row: TrialRow) -> Mapping[str, float]:
         """The metrics of the evaluation that counts."""

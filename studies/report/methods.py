@@ -156,7 +156,23 @@ def _caution(reading: Reading) -> str:
         return ""
     n = len(reading.complete)
     chosen = f"the highest of {n:,} complete trials" if n > 1 else "that of the only complete trial"
+    said = (
+        "These figures were measured on the validation images, which also guided the search; the best one is "
+        f"{chosen} and therefore optimistic."
+    )
+    return f"{said} {_unseen(reading)}"
+
+
+def _unseen(reading: Reading) -> str:
+    """What was measured on images that no trial saw, or that this is still to be done."""
+    if not reading.looks:
+        aside = f" {count(reading.test_images, 'image')} were set aside for it." if reading.test_images else ""
+        return f"It needs confirming on images that played no part.{aside}"
+    first, more = reading.looks[0], len(reading.looks) - 1
+    whose = f" of {count(first.subjects, 'subject')}" if first.subjects else ""
+    again = f" They were looked at {count(more, 'more time')} after that." if more else ""
     return (
-        "All figures were measured on the validation images, which also guided the search; the best one is "
-        f"{chosen} and therefore optimistic. It needs confirming on images that played no part."
+        f"On {count(first.images, 'image')}{whose} that played no part, trial {first.trial} reached "
+        f"{reading.metric} {first.text(reading.metric)}, in brackets the 95 % interval of a bootstrap over "
+        f"{'subjects' if first.subjects else 'images'}.{again}"
     )

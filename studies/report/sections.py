@@ -75,6 +75,7 @@ def _shared(reading: Reading) -> dict[str, object]:
         ),
         "training": side(facts.train_images, facts.train_subjects),
         "validation": side(facts.val_images, facts.val_subjects),
+        "set aside, seen by no trial": side(reading.test_images, None),
         "subjects on both sides": facts.shared_subjects,
         "split": facts.split,
         "metric": f"{reading.metric}, of the {facts.value} evaluation",
@@ -163,10 +164,10 @@ def table2(reading: Reading) -> View:
 
 
 def best(reading: Reading) -> View:
-    """Figures per class of the best ten, and what their params share."""
-    top = reading.ranked[:TOP]
+    """Figures per class of the best ten, what their params share, and what was measured on images that none saw."""
+    top, looks = reading.ranked[:TOP], _looks(reading)
     if not top:
-        return {"rows": []}
+        return {"rows": [], "looks": looks}
     tied = _tied(reading)
     # What is tied has no order but that of its numbers.
     top = sorted((row for row in top if row in tied), key=lambda row: row.number) + [r for r in top if r not in tied]
@@ -190,6 +191,21 @@ def best(reading: Reading) -> View:
         ],
         "shared": shared,
         "tied": len(tied),
+        "looks": looks,
+    }
+
+
+def _looks(reading: Reading) -> View:
+    """The looks at the test set: a row each, with the study's metric and those of the table of the best."""
+    known = {name for look in reading.looks for name in look.figures}
+    names = dict.fromkeys([reading.metric, "mIoU", "mDice", *(f"IoU.{name}" for name in reading.facts.classes)])
+    shown = [name for name in names if name in known]
+    return {
+        "header": ["look", "when", "trial", f"{reading.metric}, validation", *shown],
+        "rows": [
+            [number, look.at[:16].replace("T", " "), look.trial, f"{look.value:.4f}", *map(look.text, shown)]
+            for number, look in enumerate(reading.looks, start=1)
+        ],
     }
 
 

@@ -142,6 +142,10 @@ class StudySpec(Table):
             split |= {"train": self.data.train, "val": self.data.val}
         else:
             split |= {"val_share": self.data.val_share, "seed": self.data.split_seed}
+        if self.data.test is not None:  # studies that were begun before there were test sets go on
+            split["held_out"] = self.data.test
+            if isinstance(self.data.test, float):
+                split["seed"] = self.data.split_seed
         return {
             "metric": {"name": self.study.metric, "value": self.study.value, **self._measured()},
             "space": self.search_space().describe(),

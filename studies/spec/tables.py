@@ -156,7 +156,9 @@ class DataTable(Table):
     val_share: float = Field(default=0.2, gt=0, lt=1)
     """Share of images or subjects that validate, 0 to 1, for split = "random" or "subject"."""
     split_seed: int = Field(default=0, ge=0)
-    """Seed of the split, for split = "random" or "subject"."""
+    """Seed of the split, for split = "random" or "subject", and of a test that is a share."""
+    test: str | tuple[str, ...] | float | None = None
+    """Images that no trial sees, for `mmtuna test`: a file or folder as train, subjects ["3", "8"], or a share."""
 
     @field_validator("channels", mode="before")
     @classmethod
@@ -247,6 +249,23 @@ class DataTable(Table):
         if index < len(classes):
             raise InputError(f"it is the mask value of class {classes[index]}; use {len(classes)} to 255")
         return index
+
+    @field_validator("test", mode="plain")
+    @classmethod
+    def _check_test(cls, test: object, info: ValidationInfo) -> object:
+        if test is None or (isinstance(test, str) and test):
+            return test
+        if isinstance(test, float) and 0 < test < 1:
+            return test
+        listed = test if isinstance(test, list | tuple) else ()
+        if listed and all(isinstance(entry, str | int) and not isinstance(entry, bool) for entry in listed):
+            if info.data.get("subjects") is None:
+                raise InputError("it names subjects; give [data] subjects, a file that says which image shows whom")
+            return tuple(str(entry) for entry in listed)
+        raise InputError(
+            'give a file that lists images, such as "splits/test.txt", subjects, such as ["3", "8"], or a share '
+            "between 0 and 1, of subjects where they are known, else of images"
+        )
 
 
 class ModelTable(Table):

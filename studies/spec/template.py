@@ -40,6 +40,7 @@ _SHOWN = {
     "channels": "[0]",
     "range": '"p0.5-p99.5"',
     "subjects": '"subjects.csv"',
+    "test": "0.2",
     "threads": "4",
     "nsd_tolerance": "2.0",
     "deadline": "3600.0",

@@ -62,3 +62,11 @@ def test_specificity_needs_an_image_without_foreground(tmp_path: Path) -> None:
         "move images without any to val, or take another metric"
     )
     assert problems == [expected]
+    problems, _ = check_sides(
+        dataset, Split(train=("a",), val=("b",), test=("c",), source="test"), manifest, "IoU.fluid"
+    )
+    expected = (
+        "test: background is all that the 1 test masks hold, so finding nothing measures 1; move images with another "
+        "class to test"
+    )
+    assert problems == [expected]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mmtuna.objectives.data.dataset import Dataset
-from mmtuna.objectives.data.split import Split, by_image, by_subject, published, write_lists
+from mmtuna.objectives.data.split import Split, by_image, by_subject, published, set_aside, write_lists
 from mmtuna.spaces.errors import InputError
 
 REAL = Path(__file__).parents[3] / "../shared/data/duke-dme-256"
@@ -93,6 +93,32 @@ def test_bad_shares_and_too_few_images(tmp_path: Path) -> None:
             by_image(described(tmp_path), val_share=share, seed=0)
     with pytest.raises(InputError, match=r"1 image cannot be split"):
         by_image(described(tmp_path, count=1), val_share=0.5, seed=0)
+
+
+def test_a_test_set_stands_on_no_other_side(tmp_path: Path) -> None:
+    dataset = described(tmp_path, {"9": 2, "10": 2, "a": 2})
+    split = Split(train=("img_0", "img_2"), val=("img_1", "img_4"), source="x")
+    aside = split.setting_aside(("img_1", "img_2"))
+    assert (aside.train, aside.val, aside.test) == (("img_0",), ("img_4",), ("img_1", "img_2"))
+    assert aside.fingerprint() != Split(train=aside.train, val=aside.val, source="x").fingerprint()
+    assert aside.known_test_subjects(dataset) == ("9",)
+    write_lists(aside, tmp_path)
+    assert (tmp_path / "test.txt").read_text() == "img_1\nimg_2\n"
+    with pytest.raises(InputError, match=r"img_0 in both train and test; an image may stand on one side only"):
+        Split(train=("img_0",), val=("img_1",), test=("img_0",), source="x")
+    with pytest.raises(InputError, match=r"the val list is empty"):
+        split.setting_aside(("img_1", "img_4"))
+
+
+def test_whole_subjects_or_a_share_are_set_aside(tmp_path: Path) -> None:
+    dataset = described(tmp_path, {"1": 2, "2": 2, "30": 2, "4": 2})
+    assert set_aside(dataset, ("30", "1"), seed=0) == ("img_0", "img_1", "img_4", "img_5")
+    quarter = set_aside(dataset, 0.25, seed=0)
+    assert len({dataset.subjects[name] for name in quarter}) == 1
+    assert len(quarter) == 2
+    assert len(set_aside(described(tmp_path), 0.25, seed=0)) == 2
+    with pytest.raises(InputError, match=r"^\[data\] test: no image is of subject 5; subjects are 1, 2, 4, 30$"):
+        set_aside(dataset, ("4", "5"), seed=0)
 
 
 def test_shared_subjects_are_in_numeric_order(tmp_path: Path) -> None:

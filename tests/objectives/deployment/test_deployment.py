@@ -289,9 +289,7 @@ def test_other_metrics_than_the_trials_are_refused(make: Callable[[str], Made], 
     trial = make("fcn-whole").trial
     facts = facts_of(trial)
     facts["metrics"] = {**facts["metrics"], "mIoU": facts["metrics"]["mIoU"] + 0.002}
-    with pytest.raises(
-        InputError, match="no bundle was written, metrics from the files: the exported model's mIoU is 0"
-    ):
+    with pytest.raises(InputError, match="no bundle was written, metrics from the files: the weights' mIoU is 0"):
         build_bundle(trial, tmp_path / "out", facts, trial.last)
     assert left_of(tmp_path) == []
 

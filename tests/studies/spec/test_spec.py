@@ -88,6 +88,11 @@ def test_wrong_study(spec_of: Make, study: str, message: str) -> None:
         ('classes = ["a", "a"]', '[data] classes = ["a", "a"] is wrong: each class needs a name of its own'),
         ("ignore_index = 1", "[data] ignore_index = 1 is wrong: it is the mask value of class fluid; use 2 to 255"),
         ("val_share = 1.0", "[data] val_share = 1.0 is wrong"),
+        (
+            "test = 1.5",
+            '[data] test = 1.5 is wrong: give a file that lists images, such as "splits/test.txt", subjects,',
+        ),
+        ('test = ["3"]', '[data] test = ["3"] is wrong: it names subjects; give [data] subjects, a file that says'),
     ],
 )
 def test_wrong_data(spec_of: Make, data: str, message: str) -> None:

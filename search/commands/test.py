@@ -1,0 +1,58 @@
+"""`mmtuna test`: the chosen trial on the images that no trial saw."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from mmtuna.search.outputs.unseen import Tested, measure_unseen
+from mmtuna.studies.looks import Look
+from mmtuna.studies.spec import StudySpec
+
+
+def look(path: Path, trial: int | None, again: bool, as_json: bool) -> None:
+    """Measures, unless the test set was looked at before, and prints every look."""
+    spec = StudySpec.load(path)
+    tested = measure_unseen(spec, trial, again=again, say=lambda line: print(line, file=sys.stderr))
+    if as_json:
+        print(json.dumps(document(tested), indent=1))
+        return
+    for line in lines(tested, spec.study.metric):
+        print(line)
+
+
+def document(tested: Tested) -> dict[str, Any]:
+    """What `--json` prints: measured (whether now), best (the best trial now), looks."""
+    return {"measured": tested.fresh, "best": tested.best, "looks": [look.plain() for look in tested.looks]}
+
+
+def lines(tested: Tested, metric: str) -> list[str]:
+    """What a person is told: whether this was measured now, and every look with its figures."""
+    looks = tested.looks
+    count = f"{len(looks)} look{'s' if len(looks) > 1 else ''} at the test set"
+    told = []
+    if not tested.fresh:
+        told.append(
+            f"{count} before, and none now: figures that are looked at until they please are no test; --again looks "
+            "once more, which is kept and told"
+        )
+    elif len(looks) > 1:
+        told.append(f"{count}, this one included: the first is the test")
+    for number, look in enumerate(looks, start=1):
+        told += _of(look, number, metric)
+    if looks[-1].trial != tested.best:
+        told.append(f"the best trial is {tested.best} now")
+    return told
+
+
+def _of(look: Look, number: int, metric: str) -> list[str]:
+    whose = f" of {look.subjects} subjects" if look.subjects else ""
+    head = (
+        f"look {number}, {look.at}, after {look.finished} trials: trial {look.trial} ({metric} {look.value:.4f} on "
+        f"validation images) on {look.images} images{whose}"
+    )
+    rows = [f"  {name:<22}{look.text(name):>26}" for name in look.figures]
+    units = "subjects" if look.subjects else "images"
+    return [head, f"  {'metric':<22}{'figure and 95 % interval':>26}", *rows, f"  intervals: bootstrap over {units}"]

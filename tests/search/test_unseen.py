@@ -1,0 +1,126 @@
+"""A test set that no trial sees, and the looks at it, on a real small study."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from mmtuna.objectives.config import read_config
+from mmtuna.objectives.deployment.card import _unseen
+from mmtuna.search.outputs import unseen
+from mmtuna.search.outputs.bundle import gather
+from mmtuna.search.outputs.report import write_report
+from mmtuna.search.outputs.unseen import measure_unseen
+from mmtuna.search.work.data import read_data
+from mmtuna.spaces.errors import InputError
+from mmtuna.studies import results
+from mmtuna.studies.attributes import LOOKS
+from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.study import open_existing
+from tests.search.conftest import SPEC, mmtuna
+
+ASIDE = ("img_3", "img_4", "img_5")  # the second eye
+
+
+def write(folder: Path, root: Path, data: str = 'split = "subject"\ntest = [2]') -> Path:
+    path = folder / "study.toml"
+    empty = dict.fromkeys(("model", "space", "train", "resources"), "")
+    data = f'subjects = "subjects.csv"\n{data}'
+    path.write_text(SPEC.format(root=root, study='pruner = "none"\nnsd_tolerance = 2.0', data=data, **empty))
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, phantom: Path) -> Path:
+    path = write(tmp_path_factory.mktemp("unseen"), phantom)
+    done = mmtuna("run", path, "--trials", 2)
+    assert done.returncode == 0, done.stderr
+    assert "note: test: 3 images of 1 subjects are set aside, " in done.stdout + done.stderr
+    return path
+
+
+def notes_and_problems(folder: Path, root: Path, data: str) -> tuple[list[str], list[str]]:
+    spec = StudySpec.load(write(folder, root, data))
+    found = read_data(spec.data, metric="mIoU", known=folder / "none.json")
+    return [note for note in found.notes if note.startswith("test: ")], found.problems
+
+
+def test_nothing_that_a_trial_reads_names_an_image_that_was_set_aside(trained: Path) -> None:
+    folder = StudySpec.load(trained).study.folder
+    assert (folder / "splits/test.txt").read_text().split() == list(ASIDE)
+    lists = {folder / f"splits/{side}.txt" for side in ("train", "val")}
+    for number in range(2):
+        cfg = read_config(folder / f"trials/{number:05d}/config.py")
+        loaders = [cfg[f"{side}_dataloader"]["dataset"]["ann_file"] for side in ("train", "val", "test")]
+        assert {Path(file) for file in loaders} == lists
+        evaluation = json.loads((folder / f"trials/{number:05d}/evaluation.json").read_text())
+        assert not {Path(name).stem for name in evaluation["images"]} & set(ASIDE)
+    assert not set("".join(path.read_text() for path in lists).split()) & set(ASIDE)
+
+
+def test_a_study_keeps_the_test_set_that_it_was_begun_with(trained: Path, tmp_path: Path, phantom: Path) -> None:
+    text = trained.read_text().replace('name = "tiny"', f'name = "tiny"\nfolder = "{trained.parent}/runs/tiny"')
+    other = tmp_path / "study.toml"
+    for line in ("test = [3]", ""):
+        other.write_text(text.replace("test = [2]", line))
+        refused = mmtuna("check", other, "--quick")
+        assert refused.returncode == 2
+        assert re.search(r"split\.held_out .*; its trials would not compare", refused.stderr), refused.stderr
+
+
+def test_looks_are_few_kept_and_told(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = mmtuna("test", trained)
+    assert done.returncode == 0, done.stderr
+    assert "on 3 images of 1 subjects" in done.stdout
+    spec = StudySpec.load(trained)
+    study = open_existing(spec.study)
+    entry = results.complete(study)
+    (kept,) = study.user_attrs[LOOKS]
+    assert (kept["trial"], kept["value"], kept["finished"]) == (entry.number, entry.value, 2)
+    assert {"mIoU", "IoU.fluid", "Dice_per_image", "NSD_per_image"} <= set(kept["figures"])
+
+    def measured_anew(*_: object) -> None:
+        raise AssertionError("the images were looked at")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(unseen, "_look", measured_anew)
+        before = measure_unseen(spec, trial=1 - entry.number)  # another trial is a look too
+    assert (before.fresh, len(before.looks)) == (False, 1)
+    again = mmtuna("test", trained, "--again", "--json")
+    document = json.loads(again.stdout)
+    assert document["measured"]
+    assert [look["figures"] for look in document["looks"]] == [kept["figures"]] * 2
+    told = mmtuna("test", trained).stdout
+    assert told.startswith("2 looks at the test set before, and none now")
+
+    page = write_report(spec, study, trained.parent / "report.html").read_text()
+    assert f"that played no part, trial {entry.number} reached mIoU {kept['figures']['mIoU']:.4f}" in page
+    assert "They were looked at 1 more time after that" in page
+    facts = gather(spec, study, entry, retrained=False)
+    assert _unseen(facts).endswith("the first look at them.")
+
+
+def test_a_study_without_a_test_set_has_none_to_look_at(trained: Path, tmp_path: Path, phantom: Path) -> None:
+    spec = StudySpec.load(write(tmp_path, phantom, ""))
+    with pytest.raises(InputError, match=r"^\[data\] test names no images, and a study keeps the test set"):
+        measure_unseen(spec)
+
+
+def test_a_list_folders_and_shares_name_a_test_set_and_leaks_are_told(tmp_path: Path, phantom: Path) -> None:
+    val = (phantom / "splits/val.txt").read_text().split()
+    (tmp_path / "test.txt").write_text("\n".join(val[:1]))
+    notes, problems = notes_and_problems(tmp_path, phantom, f'split = "subject"\ntest = "{tmp_path}/test.txt"')
+    assert problems == []
+    assert notes[0].startswith("test: 1 images of 1 subjects are set aside, ")
+    assert "stand among the trials' images too, so it will measure new images of known subjects" in notes[1]
+    _, problems = notes_and_problems(tmp_path, phantom, f'test = "{tmp_path}/test.txt"')
+    expected = (
+        f"split (published splits/train.txt + splits/val.txt): {val[0]} in both val and test; an image may stand on "
+        "one side only"
+    )
+    assert problems == [expected]
+    notes, problems = notes_and_problems(tmp_path, phantom, 'split = "random"\ntest = 0.25')
+    assert (len(notes), problems) == (1, [])
