@@ -48,10 +48,10 @@ def lines(tested: Tested, metric: str) -> list[str]:
 
 
 def _of(look: Look, number: int, metric: str) -> list[str]:
-    whose = f" of {look.subjects} subjects" if look.subjects else ""
+    whose = f" of {look.subjects} subject{'s' * (look.subjects > 1)}" if look.subjects else ""
     head = (
         f"look {number}, {look.at}, after {look.finished} trials: trial {look.trial} ({metric} {look.value:.4f} on "
-        f"validation images) on {look.images} images{whose}"
+        f"validation images) on {look.images} image{'s' * (look.images > 1)}{whose}"
     )
     rows = [f"  {name:<22}{look.text(name):>26}" for name in look.figures]
     units = "subjects" if look.subjects else "images"

@@ -208,11 +208,11 @@ def _told_of_test(found: Data) -> list[str]:
     test, subjects = found.split.test, found.dataset.subjects
     if not test:
         return []
-    whose = f" of {len({subjects[name] for name in test})} subjects" if subjects else ""
+    whose = f" of {_counted(len({subjects[name] for name in test}), 'subject')}" if subjects else ""
     shown = count_shown(found.manifest, found.dataset, test)
     said = (
-        f"test: {len(test)} images{whose} are set aside, {shown} of them with foreground: no trial trains or is "
-        "evaluated on them, `mmtuna test SPEC` measures the chosen trial on them"
+        f"test: {_counted(len(test), 'image')}{whose} are set aside, {shown} of them with foreground: no trial trains or "
+        "is evaluated on them, `mmtuna test SPEC` measures the chosen trial on them"
     )
     known = found.split.known_test_subjects(found.dataset)
     if not known:
@@ -222,6 +222,10 @@ def _told_of_test(found: Data) -> list[str]:
         "measure new images of known subjects; name whole subjects in [data] test to measure new ones"
     )
     return [said, leak]
+
+
+def _counted(number: int, one: str) -> str:
+    return f"{number} {one}{'s' * (number != 1)}"
 
 
 def _settle_range(found: Data) -> None:

@@ -10,10 +10,11 @@ import pytest
 
 from mmtuna.objectives.config import read_config
 from mmtuna.objectives.deployment.card import _unseen
+from mmtuna.objectives.evaluation.metrics import Counts, Measures, metrics, per_image, total
 from mmtuna.search.outputs import unseen
 from mmtuna.search.outputs.bundle import gather
 from mmtuna.search.outputs.report import write_report
-from mmtuna.search.outputs.unseen import measure_unseen
+from mmtuna.search.outputs.unseen import intervals, measure_unseen
 from mmtuna.search.work.data import read_data
 from mmtuna.spaces.errors import InputError
 from mmtuna.studies import results
@@ -38,7 +39,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, phantom: Path) -> Path:
     path = write(tmp_path_factory.mktemp("unseen"), phantom)
     done = mmtuna("run", path, "--trials", 2)
     assert done.returncode == 0, done.stderr
-    assert "note: test: 3 images of 1 subjects are set aside, " in done.stdout + done.stderr
+    assert "note: test: 3 images of 1 subject are set aside, " in done.stdout + done.stderr
     return path
 
 
@@ -74,7 +75,7 @@ def test_a_study_keeps_the_test_set_that_it_was_begun_with(trained: Path, tmp_pa
 def test_looks_are_few_kept_and_told(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = mmtuna("test", trained)
     assert done.returncode == 0, done.stderr
-    assert "on 3 images of 1 subjects" in done.stdout
+    assert "on 3 images of 1 subject" in done.stdout
     spec = StudySpec.load(trained)
     study = open_existing(spec.study)
     entry = results.complete(study)
@@ -112,9 +113,11 @@ def test_a_study_without_a_test_set_has_none_to_look_at(trained: Path, tmp_path:
 def test_a_list_folders_and_shares_name_a_test_set_and_leaks_are_told(tmp_path: Path, phantom: Path) -> None:
     val = (phantom / "splits/val.txt").read_text().split()
     (tmp_path / "test.txt").write_text("\n".join(val[:1]))
-    notes, problems = notes_and_problems(tmp_path, phantom, f'split = "subject"\ntest = "{tmp_path}/test.txt"')
+    notes, problems = notes_and_problems(
+        tmp_path, phantom, f'split = "subject"\nval_share = 0.5\ntest = "{tmp_path}/test.txt"'
+    )
     assert problems == []
-    assert notes[0].startswith("test: 1 images of 1 subjects are set aside, ")
+    assert notes[0].startswith("test: 1 image of 1 subject are set aside, ")
     assert "stand among the trials' images too, so it will measure new images of known subjects" in notes[1]
     _, problems = notes_and_problems(tmp_path, phantom, f'test = "{tmp_path}/test.txt"')
     expected = (
@@ -122,5 +125,23 @@ def test_a_list_folders_and_shares_name_a_test_set_and_leaks_are_told(tmp_path: 
         "one side only"
     )
     assert problems == [expected]
-    notes, problems = notes_and_problems(tmp_path, phantom, 'split = "random"\ntest = 0.25')
-    assert (len(notes), problems) == (1, [])
+    notes, _ = notes_and_problems(tmp_path, phantom, 'split = "random"\nval_share = 0.5\ntest = 0.25')
+    assert notes[0].startswith("test: 3 images of 1 subject are set aside, ")
+    assert len(notes) == 1
+
+
+def test_intervals_lie_around_the_figures() -> None:
+    kinds = [((90, 8), (90, 10), (92, 8)), ((97, 1), (98, 2), (98, 2)), ((100, 0), (100, 0), (100, 0))]
+    counts = [Counts(intersect=i, predicted=p, labelled=t) for i, p, t in kinds]
+    classes = ("background", "fluid")
+    for names, subjects in ((list("abc"), {}), (list("abcdef"), dict(zip("abcdef", "xxxyyy", strict=True)))):
+        images = dict(zip(names, counts * 2, strict=False))
+        for rule in (None, 1.0):
+            measures = Measures(subjects=subjects, both_empty=rule)
+            figures = metrics(total(images.values()), classes) | per_image(images, measures)
+            found = intervals(images, figures, classes, measures)
+            assert set(figures) - set(found) == {"aAcc"}
+            for name, (low, high) in found.items():
+                # Both subjects have the same images: of them there is one figure.
+                same = (low, high) == pytest.approx((figures[name],) * 2)
+                assert same if subjects else low < figures[name] < high or figures[name] in (low, high), name
