@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -148,13 +148,25 @@ def _split(data: DataTable, dataset: Dataset) -> Split:
             return replace(_sides(data, dataset), test=test)
     elif data.split in _NAMED:
         sides = _sides(data, dataset)
-        named = replace(dataset, names=tuple(sorted((*sides.train, *sides.val))))
-        return sides.setting_aside(set_aside(named, data.test, seed=data.split_seed))
+        return sides.setting_aside(_taken(data.test, sides, dataset, data.split_seed))
     else:
         test = set_aside(dataset, data.test, seed=data.split_seed)
     aside = set(test)
     left = replace(dataset, names=tuple(name for name in dataset.names if name not in aside))
     return replace(_sides(data, left), test=test)
+
+
+def _taken(test: float | Sequence[str], sides: Split, dataset: Dataset, seed: int) -> tuple[str, ...]:
+    """What is set aside of sides that a person named: a share is one of what trains, so that val keeps its own."""
+    trained, named = (
+        replace(dataset, names=tuple(sorted(names))) for names in (sides.train, (*sides.train, *sides.val))
+    )
+    if not isinstance(test, float):
+        return set_aside(named, test, seed=seed)
+    found = set_aside(trained, test, seed=seed)
+    if not dataset.subjects:
+        return found
+    return set_aside(named, sorted({dataset.subjects[name] for name in found}), seed=seed)
 
 
 def _sides(data: DataTable, dataset: Dataset) -> Split:
@@ -211,8 +223,8 @@ def _told_of_test(found: Data) -> list[str]:
     whose = f" of {_counted(len({subjects[name] for name in test}), 'subject')}" if subjects else ""
     shown = count_shown(found.manifest, found.dataset, test)
     said = (
-        f"test: {_counted(len(test), 'image')}{whose} are set aside, {shown} of them with foreground: no trial trains or "
-        "is evaluated on them, `mmtuna test SPEC` measures the chosen trial on them"
+        f"test: {_counted(len(test), 'image')}{whose} are set aside, {shown} of them with foreground: no trial trains "
+        "or is evaluated on them, `mmtuna test SPEC` measures the chosen trial on them"
     )
     known = found.split.known_test_subjects(found.dataset)
     if not known:
