@@ -111,6 +111,32 @@ def test_an_unknown_setting_or_key_is_an_error_with_a_hint(
         build(phantom, settings)
 
 
+SEGMENTER = "segmenter_vit-t_mask_8xb1-160k_ade20k-512x512"
+
+
+def test_dropout_is_every_heads_of_another_base_and_refused_where_the_deciding_one_has_none(phantom: Dataset) -> None:
+    pspnet = build(phantom, {"iterations": 9, "dropout": 0.4}, load_base("pspnet_r18-d8_4xb2-80k_cityscapes-512x1024"))
+    assert [pspnet["model"][place]["dropout_ratio"] for place in ("decode_head", "auxiliary_head")] == [0.4, 0.4]
+    with pytest.raises(InputError, match=r"^dropout: the head SegmenterMaskTransformerHead of base config segmenter"):
+        build(phantom, {"iterations": 9, "dropout": 0.4}, load_base(SEGMENTER))
+
+
+def test_a_random_scale_lies_around_the_size_of_another_base(phantom: Dataset) -> None:
+    settings: dict[str, Value] = {"iterations": 9, "crop": 64, "scale_jitter": 0.25}
+    base = load_base(SEGFORMER)
+    resize = next(step for step in at(build(phantom, settings, base), TRAIN) if step["type"] == "RandomResize")
+    assert (resize["scale"], resize["ratio_range"]) == ((2048, 512), (0.8, 1.25))
+    plain = at(build(phantom, {**settings, "scale_jitter": 0.0}, base), TRAIN)
+    assert {"type": "Resize", "scale": (2048, 512), "keep_ratio": True} in plain
+    base.cfg["train_dataloader"]["dataset"]["pipeline"][2] = {"type": "RandomChoiceResize", "scales": [512, 768]}
+    with pytest.raises(
+        InputError, match=r"^scale_jitter: base config .* resizes to no single size; set input_size too$"
+    ):
+        build(phantom, settings, base)
+    around = at(build(phantom, {**settings, "input_size": 96}, base), TRAIN)
+    assert {"type": "RandomResize", "scale": (96, 96), "keep_ratio": True, "ratio_range": (0.8, 1.25)} in around
+
+
 def test_a_dotted_key_takes_what_no_setting_of_another_base_claims(phantom: Dataset) -> None:
     cfg = build(phantom, {"iterations": 9, "optim_wrapper.optimizer.lr": 0.5}, load_base(SEGFORMER))
     assert cfg["optim_wrapper"]["optimizer"]["lr"] == 0.5

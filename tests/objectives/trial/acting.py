@@ -6,23 +6,24 @@ from pathlib import Path
 from typing import Any
 
 
-def told(cfgs: dict[str, dict[str, Any]], folder: str) -> dict[str, dict[str, Any]]:
-    """Trains each config, by name.
+def told(cfgs: dict[str, dict[str, Any]], folder: str, mixed: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """Trains each config, by name; the `mixed` ones in bf16.
 
     `rates`, and `steps`, how far the weights moved (L2), of each iteration; `images` that came, each as (path, least,
     largest and mean value, share of the foreground, scale); `dropped`, the share of the channels that the deciding
     head set to 0; `unlike`, how far the saved weights lie from the last ones, and from the average of all iterations
     that the momentum of the config makes.
     """
-    return {name: _told(cfg, folder, name) for name, cfg in cfgs.items()}
+    return {name: _told(cfg, folder, name, "bf16" if name in mixed else "") for name, cfg in cfgs.items()}
 
 
-def _told(cfg: dict[str, Any], folder: str, name: str) -> dict[str, Any]:
+def _told(cfg: dict[str, Any], folder: str, name: str, precision: str) -> dict[str, Any]:
     import torch
     from mmengine.hooks import Hook
 
     from mmtuna.objectives.evaluation.counting import counting_metric
     from mmtuna.objectives.trial.training import build_runner, load_strictly
+    from mmtuna.spaces.speed import Speed
 
     found: dict[str, Any] = {"rates": [], "steps": [], "images": []}
     channels = {"in": 0, "dropped": 0}
@@ -53,7 +54,8 @@ def _told(cfg: dict[str, Any], folder: str, name: str) -> dict[str, Any]:
     def flat(model: Any) -> Any:
         return torch.cat([weight.detach().flatten() for weight in model.parameters()])
 
-    runner = build_runner(cfg, (), "the trial", work_dir=folder, experiment_name=name)
+    speed = Speed(precision=precision)
+    runner = build_runner(cfg, (), "the trial", speed, work_dir=folder, experiment_name=name)
     counting_metric(runner)
     if runner.model.decode_head.dropout is not None:
         runner.model.decode_head.dropout.register_forward_hook(count)
