@@ -105,11 +105,21 @@ def run(
     return run_study(_loaded(spec), console_to(say), trials=trials, slots=slots)
 
 
-def report(spec: SpecOrPath, out: str | Path | None = None, study: optuna.Study | None = None) -> Path:
-    """Writes the report, one HTML file that needs no network, by default into the study's folder; returns its path."""
+def report(
+    spec: SpecOrPath,
+    out: str | Path | None = None,
+    study: optuna.Study | None = None,
+    *,
+    methods: str | Path | None = None,
+) -> Path:
+    """Writes the report, one HTML file that needs no network, by default into the study's folder; returns its path.
+
+    `methods` is a Markdown file for the methods section and the checklist, written where it is named.
+    """
     spec = _loaded(spec)
     found = study if study is not None else open_existing(spec.study)
-    return write_report(spec, found, Path(out) if out is not None else report_file(spec))
+    markdown = None if methods is None else Path(methods)
+    return write_report(spec, found, Path(out) if out is not None else report_file(spec), markdown)
 
 
 def export(

@@ -271,11 +271,17 @@ def table2(
 
 
 @app.command()
-def report(spec: Spec, out: Annotated[Path | None, typer.Option("-o", help="HTML file to write.")] = None) -> None:
+def report(
+    spec: Spec,
+    out: Annotated[Path | None, typer.Option("-o", help="HTML file to write.")] = None,
+    methods: Annotated[
+        Path | None, typer.Option("--methods", metavar="FILE", help="Markdown file for methods section and checklist.")
+    ] = None,
+) -> None:
     """Write the report: one HTML file that needs no network."""
     from mmtuna.search.commands.report import report as write
 
-    write(spec, out)
+    write(spec, out, methods)
 
 
 @app.command()
@@ -309,15 +315,17 @@ def compare(
     spec: Spec,
     a: Annotated[int, typer.Argument(help="Trial, by custom the untuned one.")],
     b: Annotated[int, typer.Argument(help="Trial, by custom the tuned one.")],
-    out: Annotated[Path, typer.Option("-o", help="PNG file to write.")],
+    out: Annotated[Path | None, typer.Option("-o", help="PNG file to draw them to, as the paper's figure 6.")] = None,
     image: Annotated[
         str | None, typer.Option("--image", help="Validation image, with suffix; worst, median, best by default.")
     ] = None,
+    other: Annotated[Path | None, typer.Option("--other", metavar="SPEC", help="The study that trial B is of.")] = None,
+    as_json: Json = False,
 ) -> None:
-    """Draw two trials beside the truth, as the paper's figure 6."""
-    from mmtuna.search.commands.compare import compare as draw
+    """Say whether trial B's config is better than A's, tied or worse; with -o draw both beside the truth."""
+    from mmtuna.search.commands.compare import compare as look
 
-    draw(spec, a, b, out, image)
+    look(spec, a, b, out, image, other, as_json=as_json)
 
 
 @app.command()

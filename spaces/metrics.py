@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 SENSITIVITY, SPECIFICITY = "sensitivity_per_image", "specificity_per_image"
 NSD, HD95 = "NSD_per_image", "HD95_per_image"
+BOTH_EMPTY = {"left_out": None, "1": 1.0, "0": 0.0}
+"""By what the spec says: what an image without foreground in truth and prediction counts; None leaves it out."""
 PER_SUBJECT = ("IoU_per_subject", "Dice_per_subject")
 
 _POOLED = "from pixel counts summed over all validation images"

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mmtuna.spaces.trials import LAST_STEP, Cause
 from mmtuna.studies.results import TrialRow
+
+ENDINGS = ("complete", "pruned", "diverged", "failed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """The trials that ended in one way and by one cause: how many, and the device-seconds of those that hold a cost."""
+
+    ending: str
+    cause: str | None
+    trials: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +37,8 @@ class Ledger:
     saved: float = 0.0
     unestimated: int = 0
     untimed: int = 0
+    entries: tuple[Entry, ...] = ()
+    """The same by ending and cause: endings in the order above, in each the costliest cause first."""
 
     @property
     def spent(self) -> float:
@@ -53,12 +67,16 @@ def ledger(rows: Iterable[TrialRow]) -> Ledger:
     every iteration and every evaluation to cost the same and spreads the time of starting up over them, so that it
     runs high where starting up is long. Diverged and failed trials save nothing: no pruner stopped them.
     """
-    spent = dict.fromkeys(("complete", "pruned", "diverged", "failed"), 0.0)
+    spent = dict.fromkeys(ENDINGS, 0.0)
+    entries: dict[tuple[str, str | None], Entry] = {}
     saved, unestimated, untimed = 0.0, 0, 0
     for row in rows:
         how = ending(row)
         if how not in spent:
             continue
+        cause = row.cause or ("unknown" if how == "failed" else None)
+        entry = entries.get((how, cause), Entry(ending=how, cause=cause))
+        entries[how, cause] = replace(entry, trials=entry.trials + 1, seconds=entry.seconds + (row.seconds or 0.0))
         step = row.curve[-1].get("step") if row.curve else None
         if how == "pruned" and (row.seconds is None or not step):
             unestimated += 1
@@ -68,4 +86,7 @@ def ledger(rows: Iterable[TrialRow]) -> Ledger:
         spent[how] += row.seconds
         if how == "pruned" and step:
             saved += row.seconds * max(LAST_STEP / step - 1, 0.0)
-    return Ledger(**spent, saved=saved, unestimated=unestimated, untimed=untimed)
+    booked = sorted(
+        entries.values(), key=lambda entry: (ENDINGS.index(entry.ending), -entry.seconds, entry.cause or "")
+    )
+    return Ledger(**spent, saved=saved, unestimated=unestimated, untimed=untimed, entries=tuple(booked))

@@ -12,6 +12,7 @@ from mmtuna.search.outputs.summary import standing
 from mmtuna.spaces.errors import InputError
 from mmtuna.studies.results import named_trials
 from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.statistics.seeds import NoiseFloor
 from mmtuna.studies.study import open_existing
 
 _SHOWN_TRIALS = 3
@@ -66,6 +67,8 @@ def print_status(document: dict[str, Any]) -> None:
         until = "" if eta is None else "; full" if eta == 0 else f"; full in about {clock(eta)}"
         print(f"{document['trials_per_hour']:.1f} trials an hour{until}")
     print_best(document)
+    if document["noise_floor"] is not None:
+        print(f"noise floor: {NoiseFloor(**document['noise_floor']).text(document['metric'])}")
 
 
 def print_best(document: dict[str, Any]) -> None:

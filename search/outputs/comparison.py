@@ -1,4 +1,4 @@
-"""Two trials side by side on the same validation images, as figure 6 of the paper."""
+"""Two trials side by side on the same validation images, as figure 6 of the paper; and which of them is better."""
 
 from __future__ import annotations
 
@@ -16,13 +16,17 @@ from mmtuna.objectives.evaluation.overlays import compare as draw
 from mmtuna.objectives.predict import read_image
 from mmtuna.objectives.trial_files import TrialFolder
 from mmtuna.search.outputs.bundle import trusted_imports
+from mmtuna.search.outputs.evaluations import counted
 from mmtuna.search.trials.files import StudyFiles
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import whole_file
 from mmtuna.spaces.traces import scratch_folder
 from mmtuna.studies import results
+from mmtuna.studies.certainty import Beside, beside, configs_of, values_of
 from mmtuna.studies.results import TrialRow
 from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.standing import params_key
+from mmtuna.studies.statistics.seeds import noise_floor
 from mmtuna.studies.study import open_existing
 
 IMAGES = 3
@@ -38,32 +42,81 @@ class Comparison:
     images: tuple[str, ...]
 
 
-def compare(spec: StudySpec, a: int, b: int, out: Path, name: str | None = None) -> Comparison:
+@dataclass(frozen=True)
+class Against:
+    """The config of trial `b` beside that of trial `a`: the numbers of all trials of either, and what is known."""
+
+    a: tuple[int, ...]
+    b: tuple[int, ...]
+    metric: str
+    beside: Beside
+
+
+def against(spec: StudySpec, a: int, b: int, other: StudySpec | None = None) -> Against:
+    """The config of trial `b` beside that of trial `a`, over all their seeds.
+
+    `b` is of the study `other` where that is given. What seeds alone change is taken from both studies. InputError for
+    a trial that is not there or not complete, and for studies of different metrics.
+    """
+    metric = spec.study.metric
+    if other is not None and other.study.metric != metric:
+        raise InputError(f"the studies maximise {metric} and {other.study.metric}; compare two of the same metric")
+    sides = [_side(spec, a), _side(spec if other is None else other, b)]
+    groups = [[row for row in side.rows if params_key(row.params) == side.key] for side in sides]
+    a_numbers, b_numbers = (tuple(row.number for row in group) for group in groups)
+    if other is None and sides[0].key == sides[1].key:
+        why = "both have the same params and differ by their seed alone"
+        return Against(a_numbers, b_numbers, metric, Beside(seeds=(len(groups[1]), len(groups[0])), why=why))
+    studies = [side.rows for side in sides[: 1 if other is None else 2]]
+    known = [values_of(config, metric) for rows in studies for config in configs_of(rows, metric)]
+    counts = [counted(side.spec, side.files, group) for side, group in zip(sides, groups, strict=True)]
+    pair, of_pair = (groups[1], groups[0]), (counts[1], counts[0])
+    return Against(a_numbers, b_numbers, metric, beside(pair, metric, of_pair, spec.data.classes, noise_floor(known)))
+
+
+@dataclass(frozen=True)
+class _Side:
+    spec: StudySpec
+    files: StudyFiles
+    rows: list[TrialRow]
+    key: str
+
+
+def _side(spec: StudySpec, number: int) -> _Side:
+    study = open_existing(spec.study)
+    entry = results.complete(study, number)
+    rows = [row for row in results.rows(study) if row.state == "COMPLETE" and row.value is not None]
+    return _Side(spec, StudyFiles(spec.study, spec.data.root, study), rows, params_key(entry.params))
+
+
+def compare(
+    spec: StudySpec, a: int, b: int, out: Path, name: str | None = None, other: StudySpec | None = None
+) -> Comparison:
     """Draws scan, trial `a`, trial `b` and truth, a row an image, to the PNG file `out`.
 
     Args:
         a, b: numbers of complete trials, by custom the untuned and the tuned one.
         name: a validation image, with suffix; None for the worst, median and best of trial `b` by foreground IoU.
+        other: the study that trial `b` is of, where it is another one.
 
     Raises InputError for a trial that is not there, not complete or has lost its weights, for a name that does not
     validate, and for an `out` that is no PNG.
     """
     if out.suffix.lower() != ".png" or out.is_dir():
         raise InputError(f"{out}: must be a PNG file; name it such as compare.png")
-    study = open_existing(spec.study)
-    files = StudyFiles(spec.study, spec.data.root, study)
-    pair = [results.complete(study, number) for number in (a, b)]
-    folder = files.trained(pair[1])
+    pair = [_shown(spec, a), _shown(spec if other is None else other, b)]
+    files, entry = pair[1][1:]
+    folder = files.trained(entry)
     cfg = folder.read_config()
     meta = cfg["val_dataloader"]["dataset"]["metainfo"]
     names = [name] if name is not None else _choose(folder, meta["classes"])
     images = find_named(folder, names)
     with scratch_folder() as scratch:
         masks = {
-            f"trial {entry.number}: {spec.study.metric} {entry.value:.4f}": _masks(
-                files, entry, names, scratch / str(place), trusted_imports(spec)
+            f"{_title(own, entry, other)}: {own.study.metric} {entry.value:.4f}": _masks(
+                files, entry, names, scratch / str(place), trusted_imports(own)
             )
-            for place, entry in enumerate(pair)
+            for place, (own, files, entry) in enumerate(pair)
         }
     rows = [
         (key, read_image(found.image), found.truth(), {caption: own[key] for caption, own in masks.items()})
@@ -72,6 +125,15 @@ def compare(spec: StudySpec, a: int, b: int, out: Path, name: str | None = None)
     with whole_file(out) as part:
         draw(rows, palette=meta["palette"], ignore_index=ignore_index(cfg)).save(part, format="PNG")
     return Comparison(out, (a, b), tuple(names))
+
+
+def _shown(spec: StudySpec, number: int) -> tuple[StudySpec, StudyFiles, TrialRow]:
+    study = open_existing(spec.study)
+    return spec, StudyFiles(spec.study, spec.data.root, study), results.complete(study, number)
+
+
+def _title(spec: StudySpec, entry: TrialRow, other: StudySpec | None) -> str:
+    return f"trial {entry.number}" + (f" of {spec.study.name}" if other is not None else "")
 
 
 def _choose(folder: TrialFolder, classes: list[str]) -> list[str]:

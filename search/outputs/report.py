@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmtuna.objectives.data.manifest import Manifest, class_pixels
+from mmtuna.search.outputs.evaluations import counted, data_here
 from mmtuna.search.trials.files import StudyFiles
 from mmtuna.search.versions import machine, versions
-from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import write_whole
 from mmtuna.studies import results
 from mmtuna.studies.begun import space_of
+from mmtuna.studies.certainty import top_configs
 
 if TYPE_CHECKING:
     import optuna
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from mmtuna.studies.report import ReportFacts
     from mmtuna.studies.results import TrialRow
     from mmtuna.studies.spec import StudySpec
-    from mmtuna.studies.spec.tables import DataTable
 
 _SPLITS = {
     "lists": "published lists",
@@ -35,14 +36,20 @@ def report_file(spec: StudySpec) -> Path:
     return spec.study.folder / "report.html"
 
 
-def write_report(spec: StudySpec, study: optuna.Study, out: Path) -> Path:
-    """Writes the report, one HTML file that needs no network, to `out`, whole or not at all."""
-    from mmtuna.studies.report import ReportFacts, report_html
+def write_report(spec: StudySpec, study: optuna.Study, out: Path, methods: Path | None = None) -> Path:
+    """Writes the report, one HTML file that needs no network, to `out`, whole or not at all.
+
+    `methods` is a Markdown file for the methods section and the checklist, written where it is named.
+    """
+    from mmtuna.studies.report import ReportFacts, methods_markdown, report_html
     from mmtuna.studies.report.facts import Reading
 
     space = _space(spec, study)
-    best = Reading(study, space, ReportFacts()).best
-    write_whole(out, report_html(study, space, gather_facts(spec, study, best)))
+    looked = Reading(study, space, ReportFacts())
+    facts = gather_facts(spec, study, looked.best, looked.rows)
+    write_whole(out, report_html(study, space, facts))
+    if methods is not None:
+        write_whole(methods, methods_markdown(study, space, facts))
     return out
 
 
@@ -53,8 +60,11 @@ def _space(spec: StudySpec, study: optuna.Study) -> SearchSpace:
         return spec.search_space()  # the study's attributes are damaged, which the report says
 
 
-def gather_facts(spec: StudySpec, study: optuna.Study, best: TrialRow | None = None) -> ReportFacts:
-    """Facts of the spec's data and of this machine, with the overlays of the trial `best`.
+def gather_facts(
+    spec: StudySpec, study: optuna.Study, best: TrialRow | None = None, rows: Sequence[TrialRow] = ()
+) -> ReportFacts:
+    """Facts of the spec's data and of this machine, with the overlays of the trial `best`, and what the best configs
+    among `rows` counted by image.
 
     From the split's lists and the manifest that the study's folder holds, so nothing is read anew; what is not there
     (a replayed study has no data) is left out.
@@ -66,10 +76,12 @@ def gather_facts(spec: StudySpec, study: optuna.Study, best: TrialRow | None = N
     overlays = _overlays(files, best)  # first: from S3 the lists come with them
     folder = files.folder
     sides = [_names(path) for path in folder.lists]
-    subjects = _subjects(spec.data) if all(sides) else {}
+    dataset = data_here(spec)
+    subjects = dataset.subjects if all(sides) and dataset is not None else {}
     known = [{subjects[name] for name in names if name in subjects} for names in sides]
     pixels = class_pixels(Manifest.load(folder.manifest))
     classes = spec.data.classes
+    top = [row for config in top_configs(rows, spec.study.metric) for row in config]
     return ReportFacts(
         spec=f"{spec.study.name}",
         metric=spec.study.metric,
@@ -90,6 +102,7 @@ def gather_facts(spec: StudySpec, study: optuna.Study, best: TrialRow | None = N
         versions=versions(),
         machine=machine(),
         overlays=overlays,
+        counted=counted(spec, files, top, dataset),
     )
 
 
@@ -106,12 +119,3 @@ def _names(path: Path) -> list[str]:
         return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except FileNotFoundError:
         return []
-
-
-def _subjects(data: DataTable) -> dict[str, str]:
-    from mmtuna.search.work.data import open_dataset
-
-    try:
-        return dict(open_dataset(data).subjects)
-    except InputError:
-        return {}  # the data may lie elsewhere by now; the report is of the study

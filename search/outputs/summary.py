@@ -14,6 +14,7 @@ import optuna
 from mmtuna.search.trials.files import StudyFiles
 from mmtuna.spaces.errors import InputError
 from mmtuna.studies import results
+from mmtuna.studies.certainty import floor_of
 from mmtuna.studies.leases import clock
 from mmtuna.studies.leases.crew import Crew, crew_of
 from mmtuna.studies.results import TrialRow
@@ -72,6 +73,8 @@ def standing(spec: StudySpec, study: optuna.Study) -> dict[str, Any]:
     entries = results.rows(study)
     document = summary(spec, study, entries) | progress(entries, crew_of(study), spec.study.trials)
     document["speeds"] = results.speeds(study)
+    floor = floor_of(entries, spec.study.metric)
+    document["noise_floor"] = None if floor is None else asdict(floor)
     document["damaged"] = [entry.number for entry in entries if entry.damaged]
     return document | {"trials": [asdict(entry) for entry in entries]}
 

@@ -28,6 +28,7 @@ from mmtuna.search.versions import newer_than_tested
 from mmtuna.search.work import checks, memory, probing
 from mmtuna.search.work.data import OnFile, read_data
 from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.metrics import BOTH_EMPTY
 from mmtuna.spaces.parameter import Categorical
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.settings import DECODERS, DEFAULTS, FORMER
@@ -108,7 +109,7 @@ class Preparation:
         known = [name for name in (self.split.val if names is None else names) if name in subjects]
         return Measures(
             subjects=dict(zip(self.files_of(known), (subjects[name] for name in known), strict=True)),
-            both_empty={"left_out": None, "1": 1.0, "0": 0.0}[table.both_empty],
+            both_empty=BOTH_EMPTY[table.both_empty],
             tolerance=table.nsd_tolerance,
         )
 

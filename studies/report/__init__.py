@@ -1,6 +1,6 @@
 """The HTML report of a study: one file, no network."""
 
-from mmtuna.studies.report.build import report_html
+from mmtuna.studies.report.build import methods_markdown, report_html
 from mmtuna.studies.report.facts import ReportFacts
 
-__all__ = ["ReportFacts", "report_html"]
+__all__ = ["ReportFacts", "methods_markdown", "report_html"]

@@ -6,23 +6,25 @@ import optuna
 
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.studies.report import sections
+from mmtuna.studies.report.checklist import checklist, markdown
 from mmtuna.studies.report.facts import Reading, ReportFacts
 from mmtuna.studies.report.methods import methods_paragraph
 from mmtuna.studies.report.page import page
 
 SECTIONS = {
     "headline": "At a glance",
+    "certainty": "How sure",
     "space": "What was searched",
     "history": "History",
     "curves": "Learning curves",
     "importances": "Importances",
     "slices": "Slices",
     "table2": "Table 2 beside ours",
-    "best": "Best trials, per class",
+    "best": "Best configs, per class",
     "overlays": "Overlays",
     "failures": "Failures",
     "cost": "Cost",
-    "methods": "Methods paragraph",
+    "methods": "Methods and checklist",
     "provenance": "Versions and fingerprints",
 }
 """Headings by the names of the template's blocks and of the functions that fill them, in the page's order."""
@@ -40,6 +42,7 @@ def report_html(study: optuna.Study, space: SearchSpace, facts: ReportFacts | No
         sections=SECTIONS,
         nothing_complete="" if reading.complete else sections.nothing_complete(reading),
         headline=sections.headline(reading),
+        certainty=sections.certainty(reading),
         space=sections.space(reading),
         history=sections.history(reading),
         curves=sections.curves(reading),
@@ -51,5 +54,11 @@ def report_html(study: optuna.Study, space: SearchSpace, facts: ReportFacts | No
         failures=sections.failures(reading),
         cost=sections.cost(reading),
         methods=methods_paragraph(reading),
+        checklist=checklist(reading),
         provenance=sections.provenance(reading),
     )
+
+
+def methods_markdown(study: optuna.Study, space: SearchSpace, facts: ReportFacts | None = None) -> str:
+    """The methods section of `study` and what it answers of reporting checklists, as the text of a Markdown file."""
+    return markdown(Reading(study, space, facts or ReportFacts()))

@@ -13,11 +13,11 @@ import optuna
 
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.studies.attributes import FINGERPRINTS, SPEC
+from mmtuna.studies.certainty import Certainty, Counted, certainty
 from mmtuna.studies.ledger import Ledger, ending, ledger
 from mmtuna.studies.looks import Look, looks_of
 from mmtuna.studies.results import UNREADABLE, TrialRow, named_trials, ranked, read_trials, row, shared_settings
 from mmtuna.studies.standing import params_key
-from mmtuna.studies.statistics.seeds import NoiseFloor, noise_floor
 from mmtuna.studies.table2 import Table2Line, lines
 
 Overlay = tuple[str, str, bytes]
@@ -65,6 +65,8 @@ class ReportFacts:
     fingerprints: Mapping[str, object] | None = None
     """May be nested; leaves are shown by their dotted place."""
     overlays: Sequence[Overlay] = ()
+    counted: Counted = field(default_factory=Counted)
+    """What the trials of the best configs counted image by image."""
 
 
 def _filled(facts: ReportFacts, attrs: Mapping[str, Any]) -> ReportFacts:
@@ -171,12 +173,9 @@ class Reading:
         return sum(count > 1 for count in Counter(params_key(row.params) for row in self.complete).values())
 
     @cached_property
-    def floor(self) -> NoiseFloor | None:
-        """What seeds alone change of the value; None where no params completed twice."""
-        groups: dict[str, list[float]] = {}
-        for entry in self.complete:
-            groups.setdefault(params_key(entry.params), []).append(value_of(entry))
-        return noise_floor(groups.values())
+    def certainty(self) -> Certainty | None:
+        """How sure the figures of the best configs are; None where no trial is complete."""
+        return certainty(self.rows, self.metric, self.facts.counted, self.facts.classes)
 
     @property
     def test_images(self) -> int | None:

@@ -9,6 +9,7 @@ import optuna
 from mmtuna.spaces.metrics import meaning
 from mmtuna.spaces.speed import Speed
 from mmtuna.studies.report.facts import Reading, value_of
+from mmtuna.studies.report.sureness import interval_text, numbers_of
 from mmtuna.studies.report.wording import count, hours, listed, size_of, value_text
 
 
@@ -24,6 +25,7 @@ def methods_paragraph(reading: Reading) -> str:
         _data(reading),
         _metric(reading),
         _best(reading),
+        _sure(reading),
         _caution(reading),
     ]
     return " ".join(sentence for sentence in sentences if sentence)
@@ -149,6 +151,30 @@ def _best(reading: Reading) -> str:
     params = ", ".join(f"{name} = {value_text(value, 6)}" for name, value in best.params.items())
     reached = f"{reading.metric} {value_of(best):.4f}{more}"
     return f"The best configuration (trial {best.number}) reached {reached} with {params or 'no params'}."
+
+
+def _sure(reading: Reading) -> str:
+    known = reading.certainty
+    if known is None or known.best.interval is None:
+        return ""
+    best = known.best
+    unit = "images" if known.subjects is None else "subjects"
+    figure = interval_text(best.mean, best.interval)
+    text = (
+        f"The config with the highest mean over its seeds (trial {numbers_of(best.rows)}) has {known.metric} {figure} "
+        f"over {count(best.seeds, 'seed')} (95 % interval, bootstrap over {unit} and seeds)."
+    )
+    if known.floor is not None:
+        said = known.floor.text(known.metric)
+        text += f" {said[0].upper()}{said[1:]}."
+    if known.why:
+        return f"{text} Configs were not compared, since {known.why}."
+    tied = [config for config in known.configs if config.place is not None and config.place.first == 1]
+    others = f"{count(len(tied) - 1, 'other')} of the {len(known.configs)} highest could not be told from it"
+    return (
+        f"{text} By Wilcoxon's signed-rank test over {unit} and a t test against seeds and {unit} together, with "
+        f"Holm's correction, {others if len(tied) > 1 else 'it was better than all others compared'}."
+    )
 
 
 def _caution(reading: Reading) -> str:

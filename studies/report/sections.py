@@ -6,19 +6,30 @@ Sentences and layout stand in the template; what has to be chosen, counted or or
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import optuna
 
 from mmtuna.spaces.table2 import DISCREPANCIES, PUBLISHED_BEST
+from mmtuna.studies.certainty import BESIDE, Config
+from mmtuna.studies.ledger import ENDINGS
 from mmtuna.studies.report import charts, param_charts
-from mmtuna.studies.report.facts import Reading, value_of
+from mmtuna.studies.report.facts import Reading
+from mmtuna.studies.report.sureness import (
+    empty_text,
+    floor_text,
+    interval_text,
+    measured_on,
+    numbers_of,
+    rank_text,
+    verdict_of,
+)
 from mmtuna.studies.report.wording import count, duration, listed, only_where, range_text, size_of, value_text
 from mmtuna.studies.results import TrialRow
 
 View = dict[str, Any]
-TOP = 10
 MESSAGES = 3
 MESSAGE_SIGNS = 400
 
@@ -163,34 +174,86 @@ def table2(reading: Reading) -> View:
     }
 
 
-def best(reading: Reading) -> View:
-    """Figures per class of the best ten, what their params share, and what was measured on images that none saw."""
-    top, looks = reading.ranked[:TOP], _looks(reading)
-    if not top:
-        return {"rows": [], "looks": looks}
-    tied = _tied(reading)
-    # What is tied has no order but that of its numbers.
-    top = sorted((row for row in top if row in tied), key=lambda row: row.number) + [r for r in top if r not in tied]
-    known = [name for row in top for name in reading.metrics(row)]
-    per_class = [f"IoU.{name}" for name in reading.facts.classes]
-    per_class += sorted({name for name in known if name.startswith("IoU.")} - set(per_class))
-    metrics = [name for name in dict.fromkeys(["mIoU", "mDice", *per_class]) if name in known]
-    shared = {
-        name: value
-        for name, value in top[0].params.items()
-        if len(top) > 1 and all(name in row.params and row.params[name] == value for row in top)
-    }
+def certainty(reading: Reading) -> View:
+    """The best configs with intervals and verdicts, and what these rest on."""
+    known = reading.certainty
+    if known is None:
+        return {"rows": []}
+    beside = [name for name in BESIDE if any(name in config.beside for config in known.configs)]
+    emptied = any(any(config.empty) for config in known.configs)
+    header = ["rank", "trial", "seeds", f"{known.metric} (95 % interval)", *beside]
+    own, shared = _params(known.configs)
     return {
-        "header": ["trial", *(metrics or [reading.metric]), "iterations", "time"],
+        "known": known,
+        "header": [*header, *(["both empty"] if emptied else []), "beside the best"],
         "rows": [
             {
-                "figures": [row.number, *_figures(reading, row, metrics)],
-                "own": {name: value for name, value in row.params.items() if name not in shared},
+                "figures": [
+                    rank_text(config.place, known.why),
+                    numbers_of(config.rows),
+                    config.seeds or len(config.rows),
+                    interval_text(config.mean, config.interval),
+                    *(interval_text(None, config.beside.get(name)) for name in beside),
+                    *([_span(config.empty)] if emptied else []),
+                ],
+                "verdict": verdict_of(config, known),
+                "best": reading.best in config.rows,
+                "own": params,
             }
-            for row in top
+            for config, params in zip(known.configs, own, strict=True)
         ],
         "shared": shared,
-        "tied": len(tied),
+        "measured": measured_on(known),
+        "floor": floor_text(known),
+        "emptied": empty_text(reading.facts.counted.missing_value, known) if emptied and beside else "",
+        "missing": [f"Trial {number} {why}." for number, why in list(known.missing.items())[:MESSAGES]],
+        "more": max(0, len(known.missing) - MESSAGES),
+        "last": reading.facts.value == "best",
+    }
+
+
+def _params(configs: Sequence[Config]) -> tuple[list[dict[str, object]], dict[str, object]]:
+    """The params of each config that not all of them have, and those that all have."""
+    params = [dict(config.rows[0].params) for config in configs]
+    shared = {
+        name: value
+        for name, value in params[0].items()
+        if len(params) > 1 and all(name in other and other[name] == value for other in params)
+    }
+    return [{name: value for name, value in one.items() if name not in shared} for one in params], dict(shared)
+
+
+def _span(counts: Sequence[int]) -> str:
+    if not counts:
+        return "-"
+    return str(min(counts)) if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
+
+
+def best(reading: Reading) -> View:
+    """Figures per class of the best configs, means over their seeds, and what was measured on images that none saw."""
+    known, looks = reading.certainty, _looks(reading)
+    if known is None:
+        return {"rows": [], "looks": looks}
+    metrics = [[reading.metrics(row) for row in config.rows] for config in known.configs]
+    names = [name for of_config in metrics for found in of_config for name in found]
+    per_class = [f"IoU.{name}" for name in reading.facts.classes]
+    per_class += sorted({name for name in names if name.startswith("IoU.")} - set(per_class))
+    shown = [name for name in dict.fromkeys(["mIoU", "mDice", *per_class]) if name in names]
+    return {
+        "header": ["trial", *(shown or [reading.metric]), "iterations", "time"],
+        "rows": [
+            {
+                "figures": [
+                    numbers_of(config.rows),
+                    *(_mean_text([found.get(name) for found in of_config]) for name in shown),
+                    *([] if shown else [_mean_text([row.value for row in config.rows])]),
+                    _mean_text([row.iterations for row in config.rows], "{:,.0f}".format),
+                    _mean_text([row.seconds for row in config.rows], duration),
+                ],
+                "best": reading.best in config.rows,
+            }
+            for config, of_config in zip(known.configs, metrics, strict=True)
+        ],
         "looks": looks,
     }
 
@@ -209,22 +272,9 @@ def _looks(reading: Reading) -> View:
     }
 
 
-def _tied(reading: Reading) -> list[TrialRow]:
-    """The complete trials that are no further below the best than seeds alone make; none where that is not known."""
-    if reading.floor is None:
-        return []
-    least = value_of(reading.ranked[0]) - reading.floor.margin()
-    return [row for row in reading.ranked if value_of(row) >= least]
-
-
-def _figures(reading: Reading, row: TrialRow, metrics: Sequence[str]) -> list[str]:
-    found = reading.metrics(row)
-    values = [found.get(name) for name in metrics] if metrics else [value_of(row)]
-    return [
-        *("-" if value is None or value != value else f"{value:.4f}" for value in values),
-        "-" if row.iterations is None else f"{row.iterations:,}",
-        "-" if row.seconds is None else duration(row.seconds),
-    ]
+def _mean_text(values: Sequence[float | None], text: Callable[[float], str] = "{:.4f}".format) -> str:
+    known = [value for value in values if value is not None and value == value]
+    return text(statistics.fmean(known)) if known else "-"
 
 
 def overlays(reading: Reading) -> View:
@@ -265,18 +315,13 @@ def _clipped(message: str) -> str:
 def cost(reading: Reading) -> View:
     """The ledger: what was spent on what, and saved."""
     account = reading.ledger
+    spent = {how: getattr(account, how) for how in ENDINGS}
     ends = [
-        (how, len(reading.ended(how)), seconds)
-        for how, seconds in (
-            ("complete", account.complete),
-            ("pruned", account.pruned),
-            ("diverged", account.diverged),
-            ("failed", account.failed),
-        )
-        if reading.ended(how)
+        {"how": one.ending, "cause": one.cause, "trials": one.trials, "seconds": one.seconds} for one in account.entries
     ]
-    widths = {how: seconds for how, _, seconds in ends if seconds} | ({"saved": account.saved} if account.saved else {})
-    return {"ends": ends, "trials": sum(n for _, n, _ in ends), "widths": widths}
+    widths = {how: seconds for how, seconds in spent.items() if seconds}
+    widths |= {"saved": account.saved} if account.saved else {}
+    return {"ends": ends, "trials": sum(one.trials for one in account.entries), "widths": widths}
 
 
 def provenance(reading: Reading) -> View:

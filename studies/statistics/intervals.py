@@ -45,11 +45,30 @@ def mean_features(values: Any) -> Numbers:
     return np.stack([np.where(known, values, 0.0), known.astype(float)], axis=-1)
 
 
+def by_group(features: Any, groups: Sequence[str]) -> Numbers:
+    """Features (seeds, images, ...) summed over the images of each group, such as a subject: (seeds, groups, ...)."""
+    table, named = np.asarray(features, float), np.asarray(groups)
+    return np.stack([table[:, named == name].sum(axis=1) for name in sorted(set(groups))], axis=1)
+
+
+def jackknife(features: Any, statistic: Statistic = ratio) -> Numbers:
+    """What each unit makes of a statistic in each training, (seeds, units): Tukey's pseudo-values.
+
+    Their mean over units is the statistic, nearly; of a mean of values they are the values. NaN where a unit has no
+    features at all, or where without it the statistic has no figure.
+    """
+    table = np.asarray(features, float)
+    having = (table != 0).any(axis=-1)
+    units = having.sum(axis=1, keepdims=True)
+    sums = table.sum(axis=1, keepdims=True)
+    values = units * statistic(sums) - (units - 1) * statistic(sums - table)
+    return np.where(having, values, np.nan)
+
+
 def bootstrap(
     features: Any,
     statistic: Statistic = ratio,
     *,
-    groups: Sequence[str] | None = None,
     level: float = LEVEL,
     draws: int = DRAWS,
     seed: int = 0,
@@ -57,22 +76,19 @@ def bootstrap(
     """The mean over seeds of a statistic, with its interval; None where there are fewer than two units to draw from.
 
     Args:
-        features: (seeds, images, features): what adds up over images, such as pixel counts.
+        features: (seeds, units, features): what adds up over images, such as pixel counts. Units are images, or where
+            these are known subjects (`by_group`), which are then drawn whole, since their images are alike.
         statistic: what is made of the sums.
-        groups: the subject of each image: subjects are then drawn whole, since their images are alike.
 
-    Images (or subjects) and seeds are drawn with replacement (the pigeonhole bootstrap; Owen 2007). Its percentiles are
+    Units and seeds are drawn with replacement (the pigeonhole bootstrap; Owen 2007). Its percentiles are
     too narrow for few units: they are spread around the figure to the standard error that both have, each corrected by
     n / (n - 1), and to Student's t of Satterthwaite's degrees of freedom in the place of the normal (the expanded
     percentile interval; Hesterberg 2015, The American Statistician 69:371). With one seed the interval is that of
     images alone: how trainings differ is then not in it.
     """
-    from scipy.special import ndtr, stdtrit
+    from scipy import special
 
     table = np.asarray(features, float)
-    if groups is not None:
-        names = sorted(set(groups))
-        table = np.stack([table[:, [g == name for g in groups]].sum(axis=1) for name in names], axis=1)
     seeds, units = table.shape[:2]
     by_seed = statistic(table.sum(axis=1))
     centre = float(np.mean(by_seed))
@@ -80,7 +96,7 @@ def bootstrap(
         return None
     rng = np.random.default_rng(seed)
     weights = rng.multinomial(units, np.full(units, 1 / units), size=draws).astype(float)
-    drawn = statistic(np.einsum("du,suf->dsf", weights, table))
+    drawn = statistic(np.einsum("du,suf->dsf", weights, table, optimize=True))
     drawn = drawn[np.isfinite(drawn).all(axis=1)]  # a draw may hold no image with a value
     picked = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=len(drawn)) / seeds
     of_units = float(np.var(drawn.mean(axis=1))) * units / (units - 1)
@@ -91,6 +107,6 @@ def bootstrap(
     if not squared or not spread:
         return Interval(mean=centre, low=centre, high=centre, units=units, seeds=seeds, level=level)
     terms = of_units**2 / (units - 1) + (of_seeds**2 / (seeds - 1) if seeds > 1 else 0.0)
-    tail = float(ndtr(stdtrit(squared**2 / terms, (1 - level) / 2)))
+    tail = float(special.ndtr(special.stdtrit(squared**2 / terms, (1 - level) / 2)))
     low, high = np.quantile((both - both.mean()) / spread, [tail, 1 - tail]) * np.sqrt(squared) + centre
     return Interval(mean=centre, low=float(low), high=float(high), units=units, seeds=seeds, level=level)

@@ -24,31 +24,52 @@ class NoiseFloor:
     low: float
     high: float
 
+    def text(self, metric: str) -> str:
+        """The floor of `metric` in words, with its interval and what it was estimated from."""
+        sets = "set" if self.groups == 1 else "sets"
+        return (
+            f"seeds alone change {metric} by a standard deviation of {self.sd:.4f} (95 % interval {self.low:.4f} to "
+            f"{self.high:.4f}, from {self.groups:,} {sets} of params trained with more than one seed)"
+        )
+
     def margin(self, ours: int = 1, theirs: int = 1, level: float = LEVEL) -> float:
         """The least difference between means of so many trainings that seeds alone seldom make (two-sided t test)."""
-        from scipy.special import stdtrit
+        from scipy import special  # and not scipy.stats, which `mmtuna status` would wait for
 
-        t = float(stdtrit(self.freedom, (1 + level) / 2))
+        t = float(special.stdtrit(self.freedom, (1 + level) / 2))
         return t * self.sd * math.sqrt(1 / ours + 1 / theirs)
 
-    def probability(self, difference: float, ours: int, theirs: int) -> float:
-        """How probable a difference of means as large as this is between trainings of the same params."""
-        from scipy.special import stdtr
+    def probability(
+        self, difference: float, ours: int, theirs: int, *, of_units: float = 0.0, units: int | None = None
+    ) -> float:
+        """How probable a difference of means as large as this is between trainings of configs that are equally good.
 
-        error = self.sd * math.sqrt(1 / ours + 1 / theirs)
-        if not error:
+        Args:
+            difference: of the means of `ours` and of `theirs` trainings.
+            of_units: the variance of this difference that comes from which `units` images, or subjects, were measured;
+                0 asks about these very images alone.
+
+        A t test whose variance is that of seeds and of images together, by Satterthwaite's degrees of freedom.
+        """
+        from scipy import special
+
+        of_seeds = self.sd**2 * (1 / ours + 1 / theirs)
+        squared = of_seeds + of_units
+        if not squared:
             return float(not difference)
-        return float(2 * stdtr(self.freedom, -abs(difference) / error))
+        terms = of_seeds**2 / self.freedom + (of_units**2 / (units - 1) if units and units > 1 else 0.0)
+        return float(2 * special.stdtr(squared**2 / terms, -abs(difference) / math.sqrt(squared)))
 
 
 def noise_floor(groups: Iterable[Sequence[float]]) -> NoiseFloor | None:
     """Of the figures of each set of params; None where no set has two."""
-    from scipy.special import chdtri
-
     several = [list(group) for group in groups if len(group) > 1]
     freedom = sum(len(group) - 1 for group in several)
     if not freedom:
         return None
+    from scipy import special
+
     squares = sum((len(group) - 1) * statistics.variance(group) for group in several)
-    low, high = (math.sqrt(squares / float(chdtri(freedom, share))) for share in (0.025, 0.975))
+    # chdtri(freedom, p) is the value that a chi-squared figure exceeds with probability p.
+    low, high = (math.sqrt(squares / float(special.chdtri(freedom, share))) for share in (0.025, 0.975))
     return NoiseFloor(sd=math.sqrt(squares / freedom), freedom=freedom, groups=len(several), low=low, high=high)

@@ -16,7 +16,19 @@ from mmtuna.spaces.table2 import TABLE2
 from mmtuna.studies.report import ReportFacts, report_html
 
 SECTIONS = (
-    *("headline", "space", "history", "curves", "importances", "slices", "table2", "best", "overlays", "failures"),
+    *(
+        "headline",
+        "certainty",
+        "space",
+        "history",
+        "curves",
+        "importances",
+        "slices",
+        "table2",
+        "best",
+        "overlays",
+        "failures",
+    ),
     *("cost", "methods", "provenance"),
 )
 PNG = base64.b64decode(

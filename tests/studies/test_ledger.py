@@ -26,6 +26,13 @@ def test_every_second_is_booked_once() -> None:
     account = ledger(rows)
     assert (account.complete, account.pruned, account.diverged, account.failed) == (160.0, 25.0, 7.0, 3.0)
     assert account.spent == pytest.approx(195.0)
+    booked = [(entry.ending, entry.cause, entry.trials, entry.seconds) for entry in account.entries]
+    assert booked == [
+        ("complete", None, 2, 160.0),
+        ("pruned", None, 1, 25.0),
+        ("diverged", "diverged", 1, 7.0),
+        ("failed", "crashed", 1, 3.0),
+    ]
     assert account.untimed == 0
 
 
@@ -53,6 +60,23 @@ def test_what_holds_no_cost_or_no_step_is_counted_and_not_guessed() -> None:
     assert account.saved == 0.0
     assert account.unestimated == 2
     assert account.untimed == 3
+
+
+def test_causes_are_booked_by_how_trials_ended_the_costliest_first() -> None:
+    rows = [row(0, "COMPLETE", 10.0, 100), row(1, "COMPLETE", 5.0, 100, cause="collapsed"), row(2, "FAIL", 1.0)]
+    rows += [
+        row(3, "FAIL", 2.0, cause="hung"),
+        row(4, "PRUNED", 4.0, 50, cause="collapsed"),
+        row(5, "FAIL", cause="hung"),
+    ]
+    found = [(entry.ending, entry.cause, entry.trials, entry.seconds) for entry in ledger(rows).entries]
+    assert found == [
+        ("complete", None, 1, 10.0),
+        ("complete", "collapsed", 1, 5.0),
+        ("pruned", "collapsed", 1, 4.0),
+        ("failed", "hung", 2, 2.0),
+        ("failed", "unknown", 1, 1.0),
+    ]
 
 
 def test_an_empty_ledger_is_all_zero() -> None:

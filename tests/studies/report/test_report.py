@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import re
+from dataclasses import replace
 
 import optuna
 import pytest
@@ -11,8 +12,9 @@ from optuna.trial import TrialState
 from mmtuna.spaces.presets import extended
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.table2 import TABLE2
-from mmtuna.studies.report import ReportFacts, report_html
-from tests.studies.reported import PNG, SECTIONS, Page, add, new_study, read, searched
+from mmtuna.studies.report import ReportFacts, methods_markdown, report_html
+from tests.studies.counted import study as counted_study
+from tests.studies.reported import FACTS, PNG, SECTIONS, Page, add, new_study, read, searched
 
 
 @pytest.fixture(scope="module")
@@ -112,33 +114,76 @@ def test_table2_stands_beside_ours_with_n_and_spread(space: SearchSpace) -> None
     assert "nine of the ten subjects stand on both sides" in text
 
 
-def test_what_is_tied_stands_in_the_order_of_its_numbers(space: SearchSpace) -> None:
+def test_without_counts_nothing_is_ranked_and_the_report_says_why(space: SearchSpace) -> None:
     study = new_study()
-    for final in (0.70, 0.72, 0.77):  # trials 0 to 2: seeds alone make 0.155 between single trainings
+    for final in (0.70, 0.72, 0.77):
         add(study, space, TABLE2[9].params(space), final=final)
     add(study, space, TABLE2[5].params(space), final=0.50)
     add(study, space, TABLE2[7].params(space), final=0.55)
     page = read(study, space)
-    text = page.sections["best"]
-    places = [text.index(f" {number} {value:.4f} ") for number, value in enumerate((0.70, 0.72, 0.77))]
-    assert places == sorted(places)
-    assert places[-1] < text.index(" 4 0.5500 ") < text.index(" 3 0.5000 ")
-    assert "by a standard deviation of 0.0361" in text
-    assert "tied: 3 trials with the best one" in text
+    text = page.sections["certainty"]
+    assert text.index(" - 0, 1, 2 3 0.7300 not testable ") < text.index(" - 4 1 0.5500 ") < text.index(" - 3 1 0.5000 ")
+    assert "seeds alone change mIoU by a standard deviation of 0.0361" in text
+    assert "Nothing is ranked, since no trial's counts by image are known" in text
+    assert re.search(r" 0, 1, 2 0\.7300 .* 4 0\.5500 .* 3 0\.5000 ", page.sections["best"])
     table = page.sections["table2"]
     assert "reproduced (-0.0300; one more of ours: 0.5508 to 0.9092)" in table
     assert "not testable: one seed; nothing tells how seeds differ" in table
 
 
-def test_best_trials_are_ten_by_value_with_classes_and_params(page: Page, sixty: optuna.Study) -> None:
-    text = page.sections["best"]
+@pytest.fixture(scope="module")
+def sure(space: SearchSpace) -> tuple[optuna.Study, ReportFacts]:
+    """Four configs with counts by image: two that are tied, and two that are worse."""
+    rows, counted = counted_study([[0.5, 0.51, 0.49], [0.1, 0.11, 0.12], [0.115], [0.3, 0.29]])
+    study = new_study()
+    for row in rows:
+        add(study, space, row.params, final=row.value or 0, metrics=row.metrics)
+    return study, replace(FACTS, counted=counted)
+
+
+def test_tied_configs_share_a_rank_with_intervals_beside(
+    sure: tuple[optuna.Study, ReportFacts], space: SearchSpace
+) -> None:
+    text = read(sure[0], space, sure[1]).sections["certainty"]
+    assert re.search(
+        r" 1-2, tied 3, 4, 5 3 0\.\d{4} \(0\.\d{4} to 0\.\d{4}\) .* 1-2, tied 6 1 .* 3 7, 8 2 .* 4 0, 1, 2 3 ", text
+    )
+    assert text.count(" 4 tied ") == 2, "with the number of images that are empty in truth and prediction"
+    assert text.count(" 4 worse ") == 2
+    assert "16 validation images; intervals by bootstrap over images and seeds" in text
+    assert "they are left out of these means" in text
+    assert "Rows that share a rank are tied with the highest of it" in text
+
+
+def test_methods_and_checklist_are_filled_and_say_what_is_missing(
+    sure: tuple[optuna.Study, ReportFacts], space: SearchSpace
+) -> None:
+    study, facts = sure
+    text = methods_markdown(study, space, facts)
+    assert "the 4 highest could not be told from it" in text
+    assert (
+        "| 20 | - | level at which partitions are disjoint | Image: 9 subjects stand on both sides. | **ADD**" in text
+    )
+    assert "| 37 | 23a | performance | Trial 3, 4, 5: mIoU 0." in text or "Trial 6: mIoU 0." in text
+    assert "| 33 | - | external data | - | **ADD**: figures on data from elsewhere" in text
+    assert {line.count(" | ") for line in text.splitlines() if line.startswith("| ")} == {4}
+    page = read(study, space, facts)
+    assert "level at which partitions are disjoint" in page.sections["methods"]
+    assert methods_markdown(new_study(), space).count("**ADD**") > 10, "of a study that holds nothing yet"
+
+
+def test_best_configs_are_ten_by_value_with_classes_and_params(page: Page, sixty: optuna.Study) -> None:
     complete = [trial for trial in sixty.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
     top = sorted(complete, key=lambda trial: -trial.values[0])[:10]
-    places = [text.index(f" {trial.number} {trial.value:.4f} ") for trial in top]
-    assert places == sorted(places)
-    assert f"{top[0].user_attrs['metrics']['IoU.fluid']:.4f}" in text
-    assert "mIoU mDice IoU.background IoU.fluid iterations time" in text
-    assert all(name in text for name in top[0].params)
+    for text in (page.sections["certainty"], page.sections["best"]):
+        places = [re.search(rf" {trial.number} (1 )?{trial.value:.4f} ", text) for trial in top]
+        found = [place.start() for place in places if place]
+        assert len(found) == 10
+        assert found == sorted(found)
+    assert f"{top[0].user_attrs['metrics']['IoU.fluid']:.4f}" in page.sections["best"]
+    assert "mIoU mDice IoU.background IoU.fluid iterations time" in page.sections["best"]
+    assert all(name in page.sections["certainty"] for name in top[0].params)
+    assert "`mmtuna table2 SPEC --replicates 3`" in page.sections["certainty"], "the way to a noise floor"
 
 
 def test_failures_are_counted_by_cause_with_their_messages(page: Page, sixty: optuna.Study) -> None:
@@ -151,7 +196,7 @@ def test_failures_are_counted_by_cause_with_their_messages(page: Page, sixty: op
 
 
 def test_methods_paragraph_says_the_studys_figures(page: Page, sixty: optuna.Study) -> None:
-    text, n = page.sections["methods"], states(sixty)
+    text, n = page.sections["methods"].split("One click")[0], states(sixty)
     assert f"Of 60 ended trials, {n['complete']} completed, {n['pruned']} were stopped early, " in text
     assert f"{n['diverged']} diverged and {n['failed']} failed ({n['failed']} out of memory)" in text
     assert "11 of them were rows of the paper's Table 2, enqueued and not proposed." in text
@@ -170,7 +215,7 @@ def test_methods_paragraph_says_the_studys_figures(page: Page, sixty: optuna.Stu
 
 
 def test_methods_paragraph_leaves_out_what_nobody_said(sixty: optuna.Study, space: SearchSpace) -> None:
-    text = read(sixty, space, ReportFacts()).sections["methods"]
+    text = read(sixty, space, ReportFacts()).sections["methods"].split("One click")[0]
     assert "None" not in text
     assert "sampler" not in text
     assert "subject" not in text

@@ -1,0 +1,310 @@
+"""How sure the figures of a study's best configs are: means over seeds, their intervals, and what is tied.
+
+A config is all complete trials with the same params: replicates, which differ in their seed.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from mmtuna.studies.results import TrialRow
+from mmtuna.studies.standing import params_key
+from mmtuna.studies.statistics.comparing import Comparison, Place, Verdict, compare, least_units, rank
+from mmtuna.studies.statistics.intervals import Interval, Numbers, bootstrap
+from mmtuna.studies.statistics.measures import ImageCounts, Measured, both_empty, counts_table, measured
+from mmtuna.studies.statistics.seeds import NoiseFloor, noise_floor
+
+TOP = 10
+BESIDE = ("IoU_per_image", "Dice_per_image")
+"""Metrics with an interval of their own beside the study's."""
+_ROUNDING = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counted:
+    """What trials counted image by image in their last evaluation, and what it takes to make metrics of it.
+
+    Args:
+        trials: counts by trial and image.
+        missing: why a trial has none, by trial.
+        subjects: subject by image; empty where not known.
+        missing_value: what an image counts where truth and prediction are both empty; None leaves it out.
+    """
+
+    trials: Mapping[int, Mapping[str, ImageCounts]] = field(default_factory=dict)
+    missing: Mapping[int, str] = field(default_factory=dict)
+    subjects: Mapping[str, str] = field(default_factory=dict)
+    missing_value: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Complete trials with the same params, by number; `mean` is that of the study's metric in their last evaluation.
+
+    `interval` and `beside` (by metric) are of the `seeds` trials whose counts are known; `empty` is by trial the number
+    of images where truth and prediction are both empty. `place` is None where there are no counts.
+    """
+
+    rows: tuple[TrialRow, ...]
+    mean: float
+    seeds: int = 0
+    interval: Interval | None = None
+    beside: Mapping[str, Interval] = field(default_factory=dict)
+    empty: tuple[int, ...] = ()
+    place: Place | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Certainty:
+    """The best configs by rank; those that share one by the number of their first trial.
+
+    Args:
+        floor: what seeds alone change of the metric; None where no params were trained twice.
+        images, subjects: how many the intervals are of; `subjects` is None where they are not known.
+        why: why nothing can be tested; empty where something can.
+        missing: why trials have no counts, by trial.
+    """
+
+    metric: str
+    configs: tuple[Config, ...]
+    floor: NoiseFloor | None
+    images: int = 0
+    subjects: int | None = None
+    why: str = ""
+    missing: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def best(self) -> Config:
+        """The config with the highest mean."""
+        return max(self.configs, key=lambda config: config.mean)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beside:
+    """A config beside another: `difference` is of their means, ours minus theirs, in `seeds` trainings each.
+
+    `comparison` and `difference` are None where there is nothing to compare; `why` says why nothing is testable.
+    """
+
+    seeds: tuple[int, int]
+    difference: float | None = None
+    verdict: Verdict = Verdict.NOT_TESTABLE
+    unit: str = "image"
+    comparison: Comparison | None = None
+    why: str = ""
+
+
+def figure_of(row: TrialRow, metric: str) -> float | None:
+    """The metric in a trial's last evaluation; its value where the evaluation is not stored."""
+    found = row.metrics.get(metric, row.value)
+    return None if found is None or not math.isfinite(found) else found
+
+
+def configs_of(rows: Iterable[TrialRow], metric: str) -> list[list[TrialRow]]:
+    """The complete trials that have the metric, by their params, each by number."""
+    groups: dict[str, list[TrialRow]] = {}
+    for row in rows:
+        if row.state == "COMPLETE" and row.value is not None and figure_of(row, metric) is not None:
+            groups.setdefault(params_key(row.params), []).append(row)
+    return list(groups.values())
+
+
+def floor_of(rows: Iterable[TrialRow], metric: str) -> NoiseFloor | None:
+    """What seeds alone change of the metric; None where no params were completed twice."""
+    return noise_floor(values_of(config, metric) for config in configs_of(rows, metric))
+
+
+def top_configs(rows: Iterable[TrialRow], metric: str, limit: int = TOP) -> list[list[TrialRow]]:
+    """The configs with the highest means."""
+    found = configs_of(rows, metric)
+    return sorted(found, key=lambda config: (-statistics.fmean(values_of(config, metric)), config[0].number))[:limit]
+
+
+def values_of(rows: Iterable[TrialRow], metric: str) -> list[float]:
+    """The metric of each of `rows` that has it."""
+    return [figure for row in rows if (figure := figure_of(row, metric)) is not None]
+
+
+def certainty(rows: Sequence[TrialRow], metric: str, counted: Counted, classes: Sequence[str]) -> Certainty | None:
+    """What is known of the best configs of a study; None where no trial is complete.
+
+    No more of them than the images, or subjects, can tell apart: among many comparisons a test of few shows nothing.
+    """
+    top, floor = top_configs(rows, metric), floor_of(rows, metric)
+    if not top:
+        return None
+    counts = _Counts(counted, [row for config in top for row in config], metric, classes)
+    having = [config for config in top if counts.of(config)]
+    if len(having) > 1 and counts.units >= least_units(1):
+        while counts.units < least_units(math.comb(len(having), 2)):
+            dropped = having.pop()
+            top = [config for config in top if config is not dropped]
+    ours = [counts.measured(metric, config) for config in having]
+    known = [one for one in ours if one is not None]
+    places = rank([statistics.fmean(one.by_seed) for one in known], [one.values for one in known], floor)
+    placed = dict(zip((config[0].number for config in having), places, strict=True))
+    configs = [_config(config, metric, counts, placed.get(config[0].number)) for config in top]
+    why = _why_not(counts, floor, len(having))
+    return Certainty(
+        metric=metric,
+        configs=tuple(sorted(configs, key=lambda config: _order(config, bool(why)))),
+        floor=floor,
+        images=len(counts.images),
+        subjects=None if counts.subjects is None else len(set(counts.subjects)),
+        why=why,
+        missing=counts.missing,
+    )
+
+
+def beside(
+    pair: tuple[Sequence[TrialRow], Sequence[TrialRow]],
+    metric: str,
+    counted: tuple[Counted, Counted],
+    classes: Sequence[str],
+    floor: NoiseFloor | None,
+) -> Beside:
+    """The first config of a pair beside the second, of the same study or of one on the same images."""
+    ours, theirs = pair
+    means = [statistics.fmean(values_of(rows, metric)) for rows in (ours, theirs)]
+    seeds = len(ours), len(theirs)
+    sides = [_Counts(one, rows, metric, classes) for one, rows in zip(counted, (ours, theirs), strict=True)]
+
+    def because(why: str) -> Beside:
+        return Beside(seeds=seeds, difference=means[0] - means[1], why=why)
+
+    for side, rows in zip(sides, (ours, theirs), strict=True):
+        if len(side.of(rows)) < len(rows):
+            number, why = next(iter(side.missing.items()))
+            return because(f"trial {number} {why}")
+    if sides[0].images != sides[1].images or not np.array_equal(sides[0].truth(), sides[1].truth()):
+        return because("they were measured on different images or masks")
+    why = _why_not(sides[0], floor, 2)
+    if why:
+        return because(why)
+    a, b = (side.measured(metric, rows) for side, rows in zip(sides, (ours, theirs), strict=True))
+    assert a is not None
+    assert b is not None
+    (told,) = compare([(a.values, b.values)], floor)
+    return Beside(
+        difference=statistics.fmean(a.by_seed) - statistics.fmean(b.by_seed),
+        seeds=seeds,
+        verdict=told.verdict,
+        unit=sides[0].unit,
+        comparison=told,
+        why=_too_few(told.units, sides[0].unit) if told.verdict is Verdict.NOT_TESTABLE else "",
+    )
+
+
+def _config(rows: Sequence[TrialRow], metric: str, counts: _Counts, place: Place | None) -> Config:
+    mean, own = statistics.fmean(values_of(rows, metric)), counts.of(rows)
+    if not own:
+        return Config(rows=tuple(rows), mean=mean)
+    found = {name: counts.measured(name, rows) for name in (metric, *BESIDE)}
+    intervals = {name: bootstrap(one.features, one.statistic) for name, one in found.items() if one is not None}
+    known = {name: interval for name, interval in intervals.items() if interval is not None}
+    interval = known.pop(metric, None)
+    return Config(
+        rows=tuple(rows),
+        mean=mean if interval is None else interval.mean,
+        seeds=len(own),
+        interval=interval,
+        beside=known,
+        empty=tuple(both_empty(counts.table(own))),
+        place=place,
+    )
+
+
+def _order(config: Config, untested: bool) -> tuple[int, float, int]:
+    """Ranks first, in a rank by number; where nothing is tested, by mean, since some order there must be."""
+    place, number = config.place, config.rows[0].number
+    return (0 if place and not untested else 1, place.first if place and not untested else -config.mean, number)
+
+
+def _why_not(counts: _Counts, floor: NoiseFloor | None, configs: int) -> str:
+    if configs < 2:
+        return "there is no other config to compare with" if counts.images else "no trial's counts by image are known"
+    if floor is None:
+        return "no params were trained with more than one seed, so what seeds alone change is not known"
+    return "" if counts.units >= least_units(1) else _too_few(counts.units, counts.unit)
+
+
+def _too_few(units: int, unit: str) -> str:
+    return f"{units} {unit}s are too few: a signed-rank test needs {least_units(1)}"
+
+
+class _Counts:
+    """The counts of trials that were measured on the same images and say of the metric what the study does.
+
+    `missing` says of the other trials why they have none.
+    """
+
+    def __init__(self, counted: Counted, rows: Sequence[TrialRow], metric: str, classes: Sequence[str]) -> None:
+        self._counted, self._classes, self._rows = counted, tuple(classes), rows
+        first = next((row.number for row in rows if row.number in counted.trials), None)
+        self.images = () if first is None else tuple(sorted(counted.trials[first]))
+        self.missing: dict[int, str] = {}
+        for row in rows:
+            why = self._why_not(row, metric)
+            if why:
+                self.missing[row.number] = why
+
+    @cached_property
+    def subjects(self) -> list[str] | None:
+        """The subject of each image; None unless all are known."""
+        known = [self._counted.subjects.get(name) for name in self.images]
+        named = [name for name in known if name is not None]
+        return named if known and len(named) == len(known) else None
+
+    @property
+    def unit(self) -> str:
+        """What is drawn and compared: image or subject."""
+        return "image" if self.subjects is None else "subject"
+
+    @property
+    def units(self) -> int:
+        """How many there are."""
+        return len(self.images) if self.subjects is None else len(set(self.subjects))
+
+    def of(self, rows: Iterable[TrialRow]) -> list[TrialRow]:
+        """Those of `rows` that have counts."""
+        return [row for row in rows if row.number in self._counted.trials and row.number not in self.missing]
+
+    def table(self, rows: Sequence[TrialRow]) -> Numbers:
+        """The counts of `rows`, which have some."""
+        return counts_table([self._counted.trials[row.number] for row in rows], self.images)
+
+    def truth(self) -> Numbers:
+        """Pixels per class in the truth of each image, (images, classes)."""
+        first = next(row for row in self._rows if row.number not in self.missing)
+        return self.table([first])[0, :, 2]
+
+    def measured(self, metric: str, rows: Sequence[TrialRow]) -> Measured | None:
+        """The metric of those of `rows` that have counts."""
+        return measured(
+            metric,
+            self.table(self.of(rows)),
+            self._classes,
+            subjects=self.subjects,
+            missing=self._counted.missing_value,
+        )
+
+    def _why_not(self, row: TrialRow, metric: str) -> str:
+        if row.number not in self._counted.trials:
+            return self._counted.missing.get(row.number, "has no counts by image")
+        if tuple(sorted(self._counted.trials[row.number])) != self.images:
+            return "was measured on other images"
+        found = self.measured(metric, [row])
+        if found is None:
+            return f"has no counts by image that {metric} could be made of"
+        (value,), stored = found.by_seed, row.metrics.get(metric)
+        if not math.isfinite(value):
+            return f"has no {metric} that its counts would give"
+        if stored is not None and abs(value - stored) > _ROUNDING:
+            return f"has counts by image that give {metric} {value:.4f}, and the study says {stored:.4f}"
+        return ""

@@ -1,0 +1,72 @@
+"""How sure a figure is, in words: for the report, the methods, the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mmtuna.studies.certainty import Certainty, Config
+from mmtuna.studies.report.wording import count, listed
+from mmtuna.studies.results import TrialRow
+from mmtuna.studies.statistics.comparing import Place, Verdict
+from mmtuna.studies.statistics.intervals import Interval
+
+REPLICATES = "`mmtuna table2 SPEC --replicates 3` trains the paper's rows with three seeds each"
+"""The way out where nothing was trained with two seeds."""
+
+
+def rank_text(place: Place | None, why: str = "") -> str:
+    """`1`; `1-4, tied`; `-` where nothing could be tested."""
+    if place is None or why:
+        return "-"
+    return str(place.first) if place.first == place.last else f"{place.first}-{place.last}, tied"
+
+
+def verdict_of(config: Config, known: Certainty) -> str:
+    """What is known of a config beside the best one."""
+    if known.why or config.place is None:
+        return str(Verdict.NOT_TESTABLE)
+    alone = config.place.first == config.place.last == 1
+    return "best" if alone else str(config.place.verdict)
+
+
+def interval_text(mean: float | None, interval: Interval | None) -> str:
+    """`0.7130 (0.6871 to 0.7420)`."""
+    if interval is None:
+        return "-" if mean is None else f"{mean:.4f}"
+    return f"{interval.mean:.4f} ({interval.low:.4f} to {interval.high:.4f})"
+
+
+def numbers_of(rows: Sequence[TrialRow]) -> str:
+    """`3`; `3, 7, 9`; no more than five numbers."""
+    numbers = [str(row.number) for row in rows]
+    return ", ".join(numbers[:5]) + (f" and {len(numbers) - 5} more" if len(numbers) > 5 else "")
+
+
+def measured_on(known: Certainty) -> str:
+    """What the intervals are of."""
+    if not known.images:
+        return ""
+    drawn = listed(["images" if known.subjects is None else "subjects", "seeds"])
+    of = "" if known.subjects is None else f" of {count(known.subjects, 'subject')}"
+    return f"{count(known.images, 'validation image')}{of}; intervals by bootstrap over {drawn}"
+
+
+def floor_text(known: Certainty) -> str:
+    """The noise floor; where it is not known, the way out."""
+    if known.floor is None:
+        return (
+            "What seeds alone change is not known, since no params completed with more than one seed, and so no "
+            f"config can be called better than another: {REPLICATES}."
+        )
+    said = known.floor.text(known.metric)
+    margin = f"single trainings that differ by less than {known.floor.margin():.4f} differ by no more than that"
+    return f"Noise floor: {said}; {margin}."
+
+
+def empty_text(missing: float | None, known: Certainty) -> str:
+    """What becomes of images where truth and prediction are both empty."""
+    rule = "left out of these means" if missing is None else f"counted as {missing:g} in these means"
+    return (
+        f"Both empty: of the {count(known.images, 'image')} those without foreground in truth and prediction, from the "
+        f"fewest to the most of its trainings; IoU and Dice of them do not exist, and they are {rule}."
+    )

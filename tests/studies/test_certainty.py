@@ -1,0 +1,98 @@
+"""What is known of a study's best configs, from trials and counts that are made up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mmtuna.studies.certainty import Counted, beside, certainty, floor_of, top_configs
+from mmtuna.studies.results import TrialRow
+from mmtuna.studies.statistics.comparing import Verdict
+from tests.studies.counted import CLASSES, IMAGES, METRIC, study
+
+
+@pytest.fixture(scope="module")
+def known() -> tuple[list[TrialRow], Counted]:
+    return study([[0.5, 0.51, 0.49], [0.1, 0.11, 0.12], [0.115], [0.3, 0.29]])
+
+
+def test_tied_configs_share_a_rank_and_stand_by_number(known: tuple[list[TrialRow], Counted]) -> None:
+    found = certainty(known[0], METRIC, known[1], CLASSES)
+    assert found is not None
+    numbers = [tuple(row.number for row in config.rows) for config in found.configs]
+    assert numbers == [(3, 4, 5), (6,), (7, 8), (0, 1, 2)]
+    places = [config.place for config in found.configs]
+    assert [(place.first, place.last) for place in places if place] == [(1, 2), (1, 2), (3, 3), (4, 4)]
+    assert [str(place.verdict) for place in places if place] == ["tied", "tied", "worse", "worse"]
+    assert [config.seeds for config in found.configs] == [3, 1, 2, 3]
+    assert (found.images, found.subjects, found.why, found.missing) == (16, None, "", {})
+    for config in found.configs:
+        assert config.interval is not None
+        assert config.interval.low < config.mean < config.interval.high
+        assert config.mean == pytest.approx(np.mean([row.value for row in config.rows]))
+        assert set(config.beside) == {"IoU_per_image", "Dice_per_image"}
+        assert config.empty == (4,) * config.seeds
+
+
+def test_without_replicates_nothing_is_ranked() -> None:
+    rows, counted = study([[0.5], [0.1], [0.3]])
+    found = certainty(rows, METRIC, counted, CLASSES)
+    assert found is not None
+    assert found.floor is None
+    assert found.why == "no params were trained with more than one seed, so what seeds alone change is not known"
+    assert {str(config.place.verdict) for config in found.configs if config.place} == {"tied", "not testable"}
+    assert [config.rows[0].number for config in found.configs] == [1, 2, 0]
+
+
+def test_subjects_are_drawn_whole_and_few_of_them_limit_what_is_compared(known: tuple[list[TrialRow], Counted]) -> None:
+    rows, counted = known
+
+    def of(subjects: int) -> Any:
+        named = {name: str(place % subjects) for place, name in enumerate(IMAGES)}
+        return certainty(rows, METRIC, Counted(trials=counted.trials, subjects=named), CLASSES)
+
+    few, some, enough = of(4), of(7), of(8)
+    assert few.why == "4 subjects are too few: a signed-rank test needs 6"
+    assert few.configs[0].interval.units == few.subjects == 4
+    assert (some.why, enough.why) == ("", "")
+    assert (len(few.configs), len(some.configs), len(enough.configs)) == (4, 3, 4)
+
+
+def test_trials_whose_counts_do_not_fit_are_left_out_and_named(known: tuple[list[TrialRow], Counted]) -> None:
+    rows, counted = known
+    trials = dict(counted.trials)
+    del trials[6]
+    trials[7] = {name: trials[7][name] for name in IMAGES[:8]}
+    trials[0] = trials[5]
+    found = certainty(rows, METRIC, Counted(trials=trials, missing={6: "was replayed"}), CLASSES)
+    assert found is not None
+    assert found.missing[6] == "was replayed"
+    assert found.missing[7] == "was measured on other images"
+    assert found.missing[0].startswith("has counts by image that give mIoU 0.9")
+    lost = next(config for config in found.configs if config.rows[0].number == 6)
+    assert (lost.place, lost.interval, lost.seeds) == (None, None, 0)
+    assert certainty([], METRIC, counted, CLASSES) is None
+
+
+def test_one_config_beside_another(known: tuple[list[TrialRow], Counted]) -> None:
+    rows, counted = known
+    worst, best = rows[:3], rows[3:6]
+    floor = floor_of(rows, METRIC)
+    found = beside((best, worst), METRIC, (counted, counted), CLASSES, floor)
+    assert (found.verdict, found.seeds, found.why) == (Verdict.BETTER, (3, 3), "")
+    assert found.difference == pytest.approx(np.mean([r.value for r in best]) - np.mean([r.value for r in worst]))
+    assert beside((worst, best), METRIC, (counted, counted), CLASSES, floor).verdict is Verdict.WORSE
+    none = beside((best, worst), METRIC, (counted, counted), CLASSES, None)
+    assert (none.verdict, none.why[:30]) == (Verdict.NOT_TESTABLE, "no params were trained with mo")
+    other = {number: {f"a{name}": one for name, one in images.items()} for number, images in counted.trials.items()}
+    apart = beside((best, worst), METRIC, (counted, Counted(trials=other)), CLASSES, floor)
+    assert apart.why == "they were measured on different images or masks"
+    gone = beside((best, worst), METRIC, (counted, Counted()), CLASSES, floor)
+    assert gone.why == "trial 0 has no counts by image"
+
+
+def test_the_best_configs_are_those_of_the_highest_means(known: tuple[list[TrialRow], Counted]) -> None:
+    assert [config[0].number for config in top_configs(known[0], METRIC)][2:] == [7, 0]
+    assert {config[0].number for config in top_configs(known[0], METRIC, 2)} == {3, 6}
