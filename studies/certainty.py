@@ -48,7 +48,7 @@ class Config:
     """Complete trials with the same params, by number; `mean` is that of the study's metric in their last evaluation.
 
     `interval` and `beside` (by metric) are of the `seeds` trials whose counts are known; `empty` is by trial the number
-    of images where truth and prediction are both empty. `place` is None where there are no counts.
+    of images where truth and prediction are both empty. `place` is None where it could not be tested.
     """
 
     rows: tuple[TrialRow, ...]
@@ -145,15 +145,15 @@ def certainty(rows: Sequence[TrialRow], metric: str, counted: Counted, classes: 
         while counts.units < least_units(math.comb(len(having), 2)):
             dropped = having.pop()
             top = [config for config in top if config is not dropped]
-    ours = [counts.measured(metric, config) for config in having]
-    known = [one for one in ours if one is not None]
-    places = rank([statistics.fmean(one.by_seed) for one in known], [one.values for one in known], floor)
-    placed = dict(zip((config[0].number for config in having), places, strict=True))
+    why, placed = _why_not(counts, floor, len(having)), {}
+    if not why:
+        known = [one for config in having if (one := counts.measured(metric, config)) is not None]
+        places = rank([statistics.fmean(one.by_seed) for one in known], [one.values for one in known], floor)
+        placed = dict(zip((config[0].number for config in having), places, strict=True))
     configs = [_config(config, metric, counts, placed.get(config[0].number)) for config in top]
-    why = _why_not(counts, floor, len(having))
     return Certainty(
         metric=metric,
-        configs=tuple(sorted(configs, key=lambda config: _order(config, bool(why)))),
+        configs=tuple(sorted(configs, key=_order)),
         floor=floor,
         images=len(counts.images),
         subjects=None if counts.subjects is None else len(set(counts.subjects)),
@@ -220,10 +220,10 @@ def _config(rows: Sequence[TrialRow], metric: str, counts: _Counts, place: Place
     )
 
 
-def _order(config: Config, untested: bool) -> tuple[int, float, int]:
+def _order(config: Config) -> tuple[int, float, int]:
     """Ranks first, in a rank by number; where nothing is tested, by mean, since some order there must be."""
     place, number = config.place, config.rows[0].number
-    return (0 if place and not untested else 1, place.first if place and not untested else -config.mean, number)
+    return (1, -config.mean, number) if place is None else (0, place.first, number)
 
 
 def _why_not(counts: _Counts, floor: NoiseFloor | None, configs: int) -> str:

@@ -13,12 +13,12 @@ from mmtuna.spaces.metrics import meaning
 from mmtuna.spaces.parameter import Params
 from mmtuna.studies.report.facts import Reading
 from mmtuna.studies.report.methods import methods_paragraph
-from mmtuna.studies.report.sureness import floor_text, interval_text, measured_on, numbers_of
+from mmtuna.studies.report.sureness import drawn_from, floor_text, interval_text, measured_on, numbers_of
 from mmtuna.studies.report.wording import count, listed, value_text
 from mmtuna.studies.results import TrialRow
 
 UNANSWERED = (
-    "Nothing in a search answers the other items, such as CLAIM 1 to 6, 8, 11 to 18, 31, 34, 36, 38, 41 and 44, or "
+    "Nothing in a search answers the other items, such as CLAIM 1 to 6, 8, 10 to 18, 31, 34, 36, 38, 41 and 44, or "
     "TRIPOD+AI 1 to 4, 6 to 9, 14, 17, 18a to 18d, 19, 24, 25 and 27: background and aims, who was examined and how, "
     "the reference standard and its raters, fairness, ethics, registration, funding."
 )
@@ -56,14 +56,14 @@ def checklist(reading: Reading) -> list[Item]:
         Item("28", "12e", "metrics", _metric(reading), "why they are the right ones for the clinic"),
         Item("29", "12e", "uncertainty and significance", _statistics(reading)),
         Item("30", "", "robustness", _robustness(reading), "other scanners, sites and noise"),
-        Item("32", "16", "internal data", _internal(reading), "figures on images that the search never saw"),
+        Item("32", "16", "internal data", _internal(reading), _add_internal(reading)),
         Item("33", "", "external data", "", "figures on data from elsewhere, or that there are none"),
         Item("35", "20a", "numbers", _sizes(reading), "who was included and excluded, and why"),
         Item("37", "23a", "performance", _performance(reading)),
         Item("39", "", "failures", _pictures(reading), "what goes wrong, and what it would mean"),
         Item("40", "26", "limitations", _limits(reading), "those of the data and of the aim"),
         Item("42, 43", "18e, 18f", "availability", _available(reading), "where they can be had"),
-        Item("", "12g, 15", "output", "A class a pixel, that of the largest logit.", "how the masks are used"),
+        Item("", "12g, 15", "output", "A class for each pixel.", "how the masks are used"),
     ]
 
 
@@ -195,7 +195,7 @@ def _choice(reading: Reading) -> str:
     if known is None:
         return ""
     tied = [config for config in known.configs if config.place is not None and config.place.first == 1]
-    others = "" if known.why or len(tied) < 2 else f"; {count(len(tied) - 1, 'other')} tied with it"
+    others = "" if len(tied) < 2 else f"; {count(len(tied) - 1, 'other')} tied with it"
     return (
         f"By {reading.metric} on the validation images, of the {reading.facts.value} evaluation, among "
         f"{count(len(reading.complete), 'complete trial')}{others}."
@@ -219,8 +219,9 @@ def _statistics(reading: Reading) -> str:
         return ""
     unit = "images" if known.subjects is None else "subjects"
     return (
-        f"95 % intervals by bootstrap over {unit} and seeds; configs compared by Wilcoxon's signed-rank test over "
-        f"{unit} and a t test against seeds and {unit} together, Holm's correction over all pairs shown, at 5 %."
+        f"95 % intervals by bootstrap over {drawn_from(known.configs, unit)}; configs compared by Wilcoxon's "
+        f"signed-rank test over {unit} and a t test against seeds and {unit} together, Holm's correction over all "
+        "pairs shown, at 5 %."
     )
 
 
@@ -230,7 +231,15 @@ def _robustness(reading: Reading) -> str:
 
 
 def _internal(reading: Reading) -> str:
-    return "All figures are of the validation images, which also guided the search." if reading.complete else ""
+    said = "All other figures are of the validation images, which also guided the search."
+    if not reading.looks:
+        return said.replace("other ", "") if reading.complete else ""
+    look = reading.looks[0]
+    return f"{count(look.images, 'image')} that no trial saw: {reading.metric} {look.text(reading.metric)}. {said}"
+
+
+def _add_internal(reading: Reading) -> str:
+    return "" if reading.looks else "figures on images that the search never saw (`mmtuna test`)"
 
 
 def _performance(reading: Reading) -> str:

@@ -9,7 +9,7 @@ import optuna
 from mmtuna.spaces.metrics import meaning
 from mmtuna.spaces.speed import Speed
 from mmtuna.studies.report.facts import Reading, value_of
-from mmtuna.studies.report.sureness import interval_text, numbers_of
+from mmtuna.studies.report.sureness import drawn_from, interval_text, numbers_of
 from mmtuna.studies.report.wording import count, hours, listed, size_of, value_text
 
 
@@ -162,7 +162,7 @@ def _sure(reading: Reading) -> str:
     figure = interval_text(best.mean, best.interval)
     text = (
         f"The config with the highest mean over its seeds (trial {numbers_of(best.rows)}) has {known.metric} {figure} "
-        f"over {count(best.seeds, 'seed')} (95 % interval, bootstrap over {unit} and seeds)."
+        f"over {count(best.seeds, 'seed')} (95 % interval, bootstrap over {drawn_from([best], unit)})."
     )
     if known.floor is not None:
         said = known.floor.text(known.metric)

@@ -189,14 +189,14 @@ def certainty(reading: Reading) -> View:
         "rows": [
             {
                 "figures": [
-                    rank_text(config.place, known.why),
+                    rank_text(config.place),
                     numbers_of(config.rows),
                     config.seeds or len(config.rows),
                     interval_text(config.mean, config.interval),
                     *(interval_text(None, config.beside.get(name)) for name in beside),
                     *([_span(config.empty)] if emptied else []),
                 ],
-                "verdict": verdict_of(config, known),
+                "verdict": verdict_of(config),
                 "best": reading.best in config.rows,
                 "own": params,
             }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mmtuna.studies.certainty import Certainty, Config
-from mmtuna.studies.report.wording import count, listed
+from mmtuna.studies.report.wording import count
 from mmtuna.studies.results import TrialRow
 from mmtuna.studies.statistics.comparing import Place, Verdict
 from mmtuna.studies.statistics.intervals import Interval
@@ -14,16 +14,16 @@ REPLICATES = "`mmtuna table2 SPEC --replicates 3` trains the paper's rows with t
 """The way out where nothing was trained with two seeds."""
 
 
-def rank_text(place: Place | None, why: str = "") -> str:
+def rank_text(place: Place | None) -> str:
     """`1`; `1-4, tied`; `-` where nothing could be tested."""
-    if place is None or why:
+    if place is None:
         return "-"
     return str(place.first) if place.first == place.last else f"{place.first}-{place.last}, tied"
 
 
-def verdict_of(config: Config, known: Certainty) -> str:
+def verdict_of(config: Config) -> str:
     """What is known of a config beside the best one."""
-    if known.why or config.place is None:
+    if config.place is None:
         return str(Verdict.NOT_TESTABLE)
     alone = config.place.first == config.place.last == 1
     return "best" if alone else str(config.place.verdict)
@@ -46,9 +46,19 @@ def measured_on(known: Certainty) -> str:
     """What the intervals are of."""
     if not known.images:
         return ""
-    drawn = listed(["images" if known.subjects is None else "subjects", "seeds"])
+    unit = "images" if known.subjects is None else "subjects"
     of = "" if known.subjects is None else f" of {count(known.subjects, 'subject')}"
-    return f"{count(known.images, 'validation image')}{of}; intervals by bootstrap over {drawn}"
+    return (
+        f"{count(known.images, 'validation image')}{of}; intervals by bootstrap over {drawn_from(known.configs, unit)}"
+    )
+
+
+def drawn_from(configs: Sequence[Config], unit: str) -> str:
+    """What intervals are drawn from; of one training how seeds differ is not in it."""
+    several = [config.seeds > 1 for config in configs if config.seeds]
+    if all(several):
+        return f"{unit} and seeds"
+    return f"{unit} and seeds, with one seed over {unit} alone" if any(several) else f"{unit} alone, with one seed each"
 
 
 def floor_text(known: Certainty) -> str:
@@ -59,7 +69,7 @@ def floor_text(known: Certainty) -> str:
             f"config can be called better than another: {REPLICATES}."
         )
     said = known.floor.text(known.metric)
-    margin = f"single trainings that differ by less than {known.floor.margin():.4f} differ by no more than that"
+    margin = f"less than {known.floor.margin():.4f} between two single trainings says nothing"
     return f"Noise floor: {said}; {margin}."
 
 

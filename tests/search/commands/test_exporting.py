@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,9 +16,11 @@ import mmtuna.objectives.deployment as deployment
 from mmtuna.objectives.config import read_config
 from mmtuna.objectives.evaluation.overlays import choose_images
 from mmtuna.objectives.trial_files import BEST, LAST
+from mmtuna.search.commands.compare import compare as look
 from mmtuna.search.commands.export import line_of
 from mmtuna.search.outputs.bundle import export_trial
-from mmtuna.search.outputs.comparison import Comparison, compare
+from mmtuna.search.outputs.comparison import Comparison, against, compare
+from mmtuna.search.outputs.report import write_report
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.metrics import is_pooled
 from mmtuna.studies import results
@@ -25,6 +28,7 @@ from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.study import open_existing
 from tests.processes import alive_in_group
 from tests.search.conftest import SPEC, interrupt, mmtuna, start, wait_for
+from tests.studies.reported import Page
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +186,39 @@ def test_two_trials_are_drawn_beside_each_other(
         compare(spec, 0, 1, out, "x.png")
     with pytest.raises(InputError, match="trial 3 of study tiny is waiting"):
         compare(spec, 3, 1, out)
+
+
+def test_compare_says_what_is_known_of_two_configs_or_why_nothing(
+    finished: Path, spec: StudySpec, capsys: pytest.CaptureFixture[str]
+) -> None:
+    look(finished, 0, 1, None, None)
+    said = capsys.readouterr().out
+    assert said.startswith("trial 1 (1 seed) beside trial 0 (1 seed): not testable, mIoU ")
+    assert said.endswith("; no params were trained with more than one seed, so what seeds alone change is not known\n")
+    look(finished, 0, 0, None, None)
+    assert capsys.readouterr().out.endswith("not testable; both have the same params and differ by their seed alone\n")
+    look(finished, 0, 1, None, None, finished, as_json=True)
+    document = json.loads(capsys.readouterr().out)
+    assert (document["a"], document["b"], document["picture"]) == ([0], [1], None)
+    assert document["beside"]["verdict"] == "not testable"
+    evaluation = spec.study.folder / "trials/00001/evaluation.json"
+    evaluation.write_text(evaluation.read_text().replace('"predicted"', '"found"'))
+    why = "trial 1 has an evaluation.json that does not hold the counts that mmtuna writes"
+    assert against(spec, 0, 1).beside.why == why
+    other = spec.model_copy(update={"study": spec.study.model_copy(update={"metric": "mDice"})})
+    with pytest.raises(InputError, match="the studies maximise mIoU and mDice; compare two of the same metric"):
+        against(spec, 0, 1, other)
+
+
+def test_the_report_holds_intervals_of_what_was_counted(spec: StudySpec, tmp_path: Path) -> None:
+    study = open_existing(spec.study)
+    page = Page(write_report(spec, study, tmp_path / "report.html", tmp_path / "methods.md").read_text())
+    counts = json.loads((spec.study.folder / "trials/00000/evaluation.json").read_text())["images"]
+    text, entry = page.sections["certainty"], best(spec)
+    assert f"{len(counts)} validation images; intervals by bootstrap over images" in text
+    assert re.search(rf" {entry.number} 1 {entry.value:.4f} \(0\.\d+ to 0\.\d+\) ", text)
+    assert "`mmtuna table2 SPEC --replicates 3`" in text
+    assert "**ADD**" in (tmp_path / "methods.md").read_text()
 
 
 def test_kept_predictions_serve_where_the_weights_are_gone(

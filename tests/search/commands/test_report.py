@@ -4,12 +4,36 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
+from typing import Any
 
+import optuna
 import pytest
 
 from mmtuna.search.commands.report import report
+from mmtuna.search.commands.status import status
+from mmtuna.studies.study import open_existing
 from tests.search.dashboard_study import make_study
 from tests.studies.reported import SECTIONS, Page
+
+
+def test_status_tells_what_seeds_alone_change(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = make_study(tmp_path, trials=3)
+    status(tmp_path / "study.toml", as_json=False)
+    assert "noise floor" not in capsys.readouterr().out
+    study = open_existing(spec.study)
+    study.add_trial(study.trials[0])  # the same again, but for its figure
+    study.add_trial(optuna.trial.create_trial(**_again(study.trials[0], 0.05)))
+    status(tmp_path / "study.toml", as_json=False)
+    assert (
+        "noise floor: seeds alone change mIoU by a standard deviation of 0.0289 (95 % interval 0.0150 to 0.1814, "
+        "from 1 set of params trained with more than one seed)\n" in capsys.readouterr().out
+    )
+
+
+def _again(trial: optuna.trial.FrozenTrial, more: float) -> dict[str, Any]:
+    metrics = {**trial.user_attrs["metrics"], "mIoU": trial.user_attrs["metrics"]["mIoU"] + more}
+    kept = {"params": trial.params, "distributions": trial.distributions, "value": metrics["mIoU"]}
+    return {**kept, "user_attrs": {**trial.user_attrs, "metrics": metrics}}
 
 
 @pytest.mark.parametrize(

@@ -150,7 +150,7 @@ def test_tied_configs_share_a_rank_with_intervals_beside(
     )
     assert text.count(" 4 tied ") == 2, "with the number of images that are empty in truth and prediction"
     assert text.count(" 4 worse ") == 2
-    assert "16 validation images; intervals by bootstrap over images and seeds" in text
+    assert "16 validation images; intervals by bootstrap over images and seeds, with one seed over images alone" in text
     assert "they are left out of these means" in text
     assert "Rows that share a rank are tied with the highest of it" in text
 
