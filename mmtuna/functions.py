@@ -16,6 +16,7 @@ from mmtuna.search.work.progress import console_to
 from mmtuna.search.work.running import open_to_work, run_study
 from mmtuna.spaces.errors import InputError
 from mmtuna.studies import results
+from mmtuna.studies.beginning import earlier_of
 from mmtuna.studies.begun import space_of
 from mmtuna.studies.pruning import build_pruner
 from mmtuna.studies.results import TrialRow
@@ -80,7 +81,9 @@ def open_study(spec: SpecOrPath) -> optuna.Study:
     with study_lock(spec.study.storage, spec.study.name):
         ordinal = next_worker(study)
         so_far = len(study.get_trials(deepcopy=False))
-        study.sampler = build_sampler(spec.study, ready.space, so_far, ordinal)
+        study.sampler = build_sampler(
+            spec.study, ready.space, so_far, ordinal, priors=spec.priors(), earlier=earlier_of(study)
+        )
     study.pruner = build_pruner(spec.study, spec.evaluations())
     return study
 

@@ -199,6 +199,19 @@ def replay(
     evaluations: Annotated[
         int | None, typer.Option(min=1, max=100, help="With --studies: as if each trial was evaluated so often only.")
     ] = None,
+    portfolio: Annotated[
+        str | None,
+        typer.Option(help="With --studies: files of other data sets by comma, to begin with what did well there."),
+    ] = None,
+    warm: Annotated[
+        str | None, typer.Option(help="With --studies: earlier studies by comma; [study] warm by default.")
+    ] = None,
+    without: Annotated[
+        str | None,
+        typer.Option(
+            help="With --studies: leave out one at a time of sampler, pruner, collapse, portfolio, warm, prior."
+        ),
+    ] = None,
     answers: Annotated[str, typer.Option(help="With --studies: recorded, nearest or blend.")] = "recorded",
     within: Annotated[
         float, typer.Option(min=0, max=1, help="With --studies: the distance up to which a recorded trial is near.")
@@ -225,6 +238,9 @@ def replay(
         iterations=iterations,
         seconds=seconds,
         collapse=collapse,
+        portfolio=portfolio,
+        warm=warm,
+        without=without,
         evaluations=evaluations,
         answers=answers,
         within=within,

@@ -235,3 +235,34 @@ def _values(name: str, key: str, values: object) -> tuple[Value, ...]:
     if not isinstance(values, Sequence) or not all(isinstance(value, bool | int | float | str) for value in values):
         raise InputError(f"parameter {name}: {key} is {values!r}; give a list of strings, numbers, true or false")
     return tuple(values)
+
+
+Number = Int | Float
+
+
+def share_of(parameter: Number, number: float) -> float:
+    """Where `number` stands in the range of `parameter`, on its own scale: 0 at its low end, 1 at its high end.
+
+    Beyond the range it is below 0 or above 1; in a range of one value always 0.
+    """
+    low, high = float(parameter.low), float(parameter.high)
+    if low == high:
+        return 0.0
+    if parameter.log:
+        low, high, number = math.log(low), math.log(high), math.log(max(number, 1e-300))
+    return (number - low) / (high - low)
+
+
+def at_share(parameter: Number, share: float) -> int | float:
+    """The value of `parameter` that is nearest to a place in its range, of which those beyond are its ends."""
+    low, high = float(parameter.low), float(parameter.high)
+    if share <= 0.0 or share >= 1.0:
+        return parameter.low if share <= 0.0 else parameter.high
+    if parameter.log:
+        found = math.exp(math.log(low) + share * (math.log(high) - math.log(low)))
+    else:
+        found = low + share * (high - low)
+    if parameter.step is not None and not parameter.log:
+        found = low + round((found - low) / parameter.step) * parameter.step
+    found = min(found, high)
+    return round(found) if isinstance(parameter, Int) else found

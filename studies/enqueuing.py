@@ -1,4 +1,4 @@
-"""What a study's queue gets before anything is sampled: rows of Table 2, a spec's start, a grid."""
+"""What a study's queue gets before anything is sampled: a spec's start, rows of Table 2, a portfolio, a grid."""
 
 from __future__ import annotations
 
@@ -66,10 +66,21 @@ def missing_table2(
 
 def enqueue_start(study: optuna.Study, start: Sequence[Mapping[str, Value]]) -> int:
     """Enqueues the spec's `[space] start`, each once, and returns how many that added. The caller holds the lock."""
-    present = {trial.user_attrs.get(attributes.START) for trial in study.get_trials(deepcopy=False)}
-    fresh = [(params_key(params), params) for params in start if params_key(params) not in present]
+    return _enqueue_once(study, start, attributes.START)
+
+
+def enqueue_portfolio(study: optuna.Study, configs: Sequence[Mapping[str, Value]]) -> int:
+    """Enqueues the portfolio's configs likewise, but for those that wait or were trained already."""
+    present = {params_key(params_of(trial)) for trial in study.get_trials(deepcopy=False)}
+    return _enqueue_once(study, [one for one in configs if params_key(one) not in present], attributes.PORTFOLIO)
+
+
+def _enqueue_once(study: optuna.Study, configs: Sequence[Mapping[str, Value]], mark: str) -> int:
+    """Enqueues those of `configs` that no trial bears as its `mark`; returns how many that added."""
+    present = {trial.user_attrs.get(mark) for trial in study.get_trials(deepcopy=False)}
+    fresh = [(params_key(params), params) for params in configs if params_key(params) not in present]
     for key, params in fresh:
-        study.enqueue_trial(dict(params), user_attrs={attributes.START: key})
+        study.enqueue_trial(dict(params), user_attrs={mark: key})
     return len(fresh)
 
 

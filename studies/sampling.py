@@ -16,10 +16,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Params, Value
+from mmtuna.spaces.prior import Prior
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.studies.spec.tables import StudyTable
 from mmtuna.studies.standing import standing_of
 from mmtuna.studies.storage.optuna_insides import enqueued_params, whole_study
+from mmtuna.studies.warming import Earlier, WarmSampler, drawn_before, is_heeded
 
 REDRAWS = 20
 
@@ -48,18 +50,30 @@ def grid_cells(space: SearchSpace) -> list[Params]:
     return cells
 
 
-def build_sampler(table: StudyTable, space: SearchSpace, trials_so_far: int, worker: int = 0) -> BaseSampler:
+def build_sampler(
+    table: StudyTable,
+    space: SearchSpace,
+    trials_so_far: int,
+    worker: int = 0,
+    *,
+    priors: Mapping[str, Prior] | None = None,
+    earlier: Sequence[Earlier] = (),
+) -> BaseSampler:
     """The sampler of one worker.
 
     Its seed comes from the study's, the number of trials the study holds at the start, and the worker's ordinal (0, 1,
     ...): a continued study and a second worker would otherwise propose the same params again. "grid" draws at random
-    among the cells not seen yet; `enqueuing.enqueue_grid` puts the cells in the queue.
+    among the cells not seen yet; `enqueuing.enqueue_grid` puts the cells in the queue. `priors` are what a person
+    believes, and `earlier` what other studies found, which tpe alone heeds.
     """
     seed = int(np.random.SeedSequence([table.seed, trials_so_far, worker]).generate_state(1)[0])
     name = sampler_name(table, space)
     # A grid cell that failed is not among the seen ones, so redrawing tries it again.
     redraw = name == "grid" or table.duplicates == "redraw"
-    return SpaceSampler(_base(name, seed), space, redraw=redraw, seed=seed)
+    base = _base(name, seed)
+    if earlier and name == "tpe":
+        base = WarmSampler(base, _base(name, seed + 1), space, earlier, seed)
+    return SpaceSampler(base, space, redraw=redraw, seed=seed, priors=priors)
 
 
 def _base(name: str, seed: int) -> BaseSampler:
@@ -79,13 +93,28 @@ class SpaceSampler(BaseSampler):
     With `redraw`, a set that a trial of the study already has (in any state but FAIL) is drawn again, up to 20 times;
     then any unseen combination is taken where the space can be counted, and the repeated one where it cannot or where
     none is left. Params that a trial was enqueued with pass untouched.
+
+    Of what has a prior, some sets take values drawn from these in place of the proposed ones: the first takes what is
+    believed as it is, and after n others a set does so with a chance of 5 / (5 + n). What came of them the sampler sees
+    as of all others.
     """
 
-    def __init__(self, base: BaseSampler, space: SearchSpace, *, redraw: bool = False, seed: int | None = None) -> None:
+    def __init__(
+        self,
+        base: BaseSampler,
+        space: SearchSpace,
+        *,
+        redraw: bool = False,
+        seed: int | None = None,
+        priors: Mapping[str, Prior] | None = None,
+    ) -> None:
         self.base = base
         self._space = space
         self._redraw = redraw
         self._random = random.Random(seed)
+        held = {name: prior for name, prior in (priors or {}).items() if name in space}
+        # A study whose preset moved goes on with the range that it was begun with.
+        self._priors = {name: prior for name, prior in held.items() if space.parameter(name).contains(prior.value)}
 
     def __str__(self) -> str:
         return f"SpaceSampler({type(self.base).__name__})"
@@ -135,6 +164,7 @@ class SpaceSampler(BaseSampler):
 
     def _draw(self, study: Study, trial: FrozenTrial, fixed: Mapping[str, Value]) -> Params:
         relative = self.base.sample_relative(study, trial, self.base.infer_relative_search_space(study, trial))
+        believed = self._believed(study, trial)
         params: Params = {}
         for parameter in self._space:
             if not parameter.exists(params):
@@ -142,8 +172,21 @@ class SpaceSampler(BaseSampler):
             name = parameter.name
             if name in fixed:
                 params[name] = fixed[name]
+            elif name in believed:
+                params[name] = believed[name]
             elif name in relative and parameter.contains(relative[name]):
                 params[name] = relative[name]
             else:
                 params[name] = self.base.sample_independent(study, trial, name, parameter.distribution)
         return params
+
+    def _believed(self, study: Study, trial: FrozenTrial) -> Params:
+        """Values of what has a prior, where this set is to take them; empty where it is not."""
+        if not self._priors:
+            return {}
+        drawn = drawn_before(study, trial)
+        if not drawn:
+            return {name: prior.value for name, prior in self._priors.items()}
+        if not is_heeded(drawn, self._random):
+            return {}
+        return {name: prior.draw(self._space.parameter(name), self._random) for name, prior in self._priors.items()}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,17 +14,21 @@ from rich.table import Table
 
 from mmtuna.objectives.recorded import Recorded, load_recorded
 from mmtuna.objectives.trial.devices import cores
-from mmtuna.search.simulation.course import Setting
+from mmtuna.search.simulation.course import KNOWLEDGE, Knows, Setting
 from mmtuna.search.simulation.figures import Contest, Line
 from mmtuna.search.simulation.picture import regret_png
 from mmtuna.search.simulation.pool import Answers, Pool, thinned
+from mmtuna.search.simulation.portfolio import choose
 from mmtuna.search.trials.conclude import Scoring
 from mmtuna.search.versions import machine, versions
+from mmtuna.search.work.earlier import find_warmth
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import whole_file
+from mmtuna.spaces.trials import LAST_STEP
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.spec.tables import StudyTable
 from mmtuna.studies.study import space_for
+from mmtuna.studies.warming import name_of
 
 MODES = {
     "recorded": "each proposal is moved to the nearest recorded trial that is left; nothing is made up",
@@ -46,6 +50,9 @@ def simulate(
     iterations: int | None,
     seconds: float | None,
     collapse: int,
+    portfolio: str | None,
+    warm: str | None,
+    without: str | None,
     evaluations: int | None,
     answers: str,
     within: float,
@@ -54,7 +61,9 @@ def simulate(
 ) -> None:
     """Simulates `studies` studies of each sampler, pruner and number of workers (lists by comma), and plain Optuna's.
 
-    `recorded` is a file of trials, [replay] curves by default; the rest is as in `Setting` and `Contest`.
+    `recorded` is a file of trials, [replay] curves by default. `portfolio` names files of other data sets to make one
+    from, `warm` earlier studies, the spec's by default, and `without` parts (lists by comma), each of which is left out
+    once beside studies that have all. The rest is as in `Setting` and `Contest`.
     """
     spec = StudySpec.load(path)
     modes: dict[str, Answers] = {mode: mode for mode in get_args(Answers)}
@@ -64,7 +73,8 @@ def simulate(
     if evaluations is not None:
         found = tuple(thinned(trial, evaluations) for trial in found)
     pool = Pool(space_for(spec)[0], found, Scoring.of(spec.study))
-    settings = [
+    knows = _known(spec, pool, portfolio, warm)
+    whole = [
         Setting(
             sampler=sampler,
             pruner=pruner,
@@ -74,13 +84,17 @@ def simulate(
             seconds=seconds,
             collapse=collapse,
             evaluations=_evaluations(pool.trials),
+            portfolio=next(iter(knows.portfolio), "") if sampler != "random" else "",
+            warm=next(iter(knows.warm), ""),
+            prior=next(iter(knows.prior), ""),
         )
         for count in _numbers(workers)
         for sampler in _names(samplers or spec.study.sampler, "sampler")
         for pruner in _names(pruners or spec.study.pruner, "pruner")
     ]
+    settings = [one for setting in whole for one in (setting, *_without(setting, without))]
     console = Console(stderr=as_json)
-    contest = Contest(pool, spec.study, modes[answers], within, studies)
+    contest = Contest(pool, spec.study, modes[answers], within, studies, knows)
     lines = contest.lines(
         settings, processes=cores(), said=lambda setting, left: console.print(f"{setting}; {left} left", style="dim")
     )
@@ -103,6 +117,40 @@ def _load(spec: StudySpec, recorded: Path | None) -> tuple[Recorded, ...]:
             "--studies needs recorded trials; give --recorded FILE, or [replay] curves, of `mmtuna run --record`"
         )
     return load_recorded(recorded or Path(spec.replay.curves if spec.replay else ""))
+
+
+def _known(spec: StudySpec, pool: Pool, portfolio: str | None, warm: str | None) -> Knows:
+    """What the studies know before trial 1: of files by comma, and of the spec."""
+    space, scoring = pool.space, pool.scoring
+    others = {path: Pool(space, load_recorded(Path(path)), scoring) for path in (portfolio or "").split(",") if path}
+    chosen = choose(others) if others else []
+    paths = list(spec.study.warm) if warm is None else [Path(path) for path in warm.split(",") if path]
+    warmth = find_warmth(spec, space, paths)
+    return Knows(
+        portfolio={_named(others): [one.params for one in chosen]} if chosen else {},
+        warm={_named(paths): [one for study in warmth for one in study.earlier]} if warmth else {},
+        prior={"of the spec": spec.priors()} if spec.priors() else {},
+    )
+
+
+def _named(paths: Iterable[str | Path]) -> str:
+    return " + ".join(name_of(Path(path)) for path in paths)
+
+
+def _without(setting: Setting, parts: str | None) -> list[Setting]:
+    """The setting with each of these parts left out, one at a time."""
+    off: dict[str, dict[str, Any]] = {
+        "sampler": {"sampler": "random", "warm": ""},
+        "pruner": {"pruner": "none"},
+        "collapse": {"collapse": LAST_STEP},
+        **{part: {part: ""} for part in KNOWLEDGE},
+    }
+    found = []
+    for part in parts.split(",") if parts else ():
+        if part not in off:
+            raise InputError(f"--without {part}: there is no such part; take {', '.join(off)}, several by comma")
+        found.append(replace(setting, **off[part]))
+    return [one for one in found if one != setting]
 
 
 def _evaluations(trials: Sequence[Recorded]) -> int:

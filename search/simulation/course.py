@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
@@ -20,16 +20,31 @@ from mmtuna.objectives.recorded import Recorded
 from mmtuna.search.simulation.pool import Answers, Pool
 from mmtuna.search.trials.conclude import has_collapsed
 from mmtuna.spaces.parameter import Params, Value
+from mmtuna.spaces.prior import Prior
 from mmtuna.spaces.trials import COLLAPSE_STOPS, LAST_STEP
 from mmtuna.studies.pruning import build_pruner
 from mmtuna.studies.results import DIVERGED_VALUE
 from mmtuna.studies.sampling import SpaceSampler, build_sampler
 from mmtuna.studies.spec.tables import StudyTable
+from mmtuna.studies.warming import Earlier
 
 PLAIN = "optuna"
 """As sampler and pruner: what Optuna takes where nobody says anything, TPESampler() and MedianPruner()."""
 _REFUSALS = 20
 """Proposals without an answer, for each trial of the budget, after which a study is given up."""
+
+
+KNOWLEDGE = ("portfolio", "warm", "prior")
+"""What a study may know before trial 1."""
+
+
+@dataclass(frozen=True)
+class Knows:
+    """What studies can know before trial 1, by names that settings choose by: a portfolio, earlier trials, beliefs."""
+
+    portfolio: Mapping[str, Sequence[Params]] = field(default_factory=dict)
+    warm: Mapping[str, Sequence[Earlier]] = field(default_factory=dict)
+    prior: Mapping[str, Mapping[str, Prior]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,15 +63,21 @@ class Setting:
     evaluations: int = 5
     collapse: int = COLLAPSE_STOPS
     """The step from which on a trial that has collapsed is stopped; 100 stops none."""
+    portfolio: str = ""
+    """What it knows before trial 1, of `Knows`; none where this is empty. So for the others."""
+    warm: str = ""
+    prior: str = ""
 
     def __str__(self) -> str:
         who = "plain Optuna" if self.sampler == PLAIN else f"{self.sampler} + {self.pruner}"
         stops = f", collapses stopped from {self.collapse} %" if self.collapse < LAST_STEP else ""
-        return f"{who}, {self.workers} worker{'s' * (self.workers > 1)}{stops}"
+        known = "".join(f", {part} {name}" for part in KNOWLEDGE if (name := getattr(self, part)))
+        return f"{who}, {self.workers} worker{'s' * (self.workers > 1)}{stops}{known}"
 
     def plain(self) -> Setting:
-        """Plain Optuna at the same workers and budget, which knows of no collapse."""
-        return replace(self, sampler=PLAIN, pruner=PLAIN, collapse=LAST_STEP)
+        """Plain Optuna at the same workers and budget, which knows of no collapse, and nothing else."""
+        nothing: dict[str, Any] = dict.fromkeys(KNOWLEDGE, "")
+        return replace(self, sampler=PLAIN, pruner=PLAIN, collapse=LAST_STEP, **nothing)
 
 
 @dataclass(kw_only=True)
@@ -92,17 +113,36 @@ class _Moved(BaseSampler):
     def __init__(self, base: BaseSampler, pool: Pool) -> None:
         self._base, self._pool = base, pool
         self.left = set(range(len(pool.trials)))
-        self.last: tuple[int, float] = (0, 0.0)
+        self._last: tuple[int, float] | None = None
+
+    def nearest(self, wanted: Sequence[Params]) -> list[Params]:
+        """The params of the recorded trials that are nearest to each of `wanted`, no trial twice."""
+        left, found = set(self.left), []
+        for params in wanted[: len(left)]:
+            distances = self._pool.distances(params)
+            place = min(left, key=lambda place: (distances[place], place))
+            left.discard(place)
+            found.append(self._pool.trials[place].params)
+        return found
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return self._base.infer_relative_search_space(study, trial)
 
     def sample_relative(self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> Params:
-        distances = self._pool.distances(self._base.sample_relative(study, trial, search_space))
+        self._last = place, _ = self._take(self._base.sample_relative(study, trial, search_space))
+        return dict(self._pool.trials[place].params)
+
+    def played(self, params: Params) -> tuple[int, float]:
+        """Which recorded trial a trial of `params` is, and how far these were moved."""
+        if self._last is None or self._pool.trials[self._last[0]].params != params:
+            self._last = self._take(params)  # it was enqueued with them, and nothing was proposed
+        return self._last
+
+    def _take(self, params: Params) -> tuple[int, float]:
+        distances = self._pool.distances(params)
         place = min(self.left, key=lambda place: (distances[place], place))
         self.left.discard(place)
-        self.last = (place, float(distances[place]))
-        return dict(self._pool.trials[place].params)
+        return place, float(distances[place])
 
     def sample_independent(self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: Any) -> Any:
         return self._base.sample_independent(study, trial, param_name, param_distribution)
@@ -144,6 +184,7 @@ class Simulation:
         seed: chooses the trials of Hyperband's brackets; the sampler has its own.
         answers: "recorded": proposals are moved to recorded trials, each of which is trained once; else what a proposal
             is told is made of the recorded trials `within` that distance, and where there are none it fails.
+        first: params to begin with, such as a portfolio's.
     """
 
     def __init__(
@@ -156,6 +197,7 @@ class Simulation:
         seed: int = 0,
         answers: Answers = "recorded",
         within: float = 0.0,
+        first: Sequence[Params] = (),
     ) -> None:
         self._pool, self._setting, self._answers, self._within = pool, setting, answers, within
         self._moved = _Moved(sampler, pool) if answers == "recorded" else None
@@ -167,6 +209,8 @@ class Simulation:
         self._order = count()
         self._now = 0.0
         self.course = Course()
+        for params in first if self._moved is None else self._moved.nearest(first):
+            self.study.enqueue_trial(dict(params))
 
     def run(self) -> Course:
         """Simulates the study until its budget is used, or no recorded trial is left."""
@@ -216,7 +260,7 @@ class Simulation:
     def _played(self, params: dict[str, Value]) -> Recorded | None:
         if self._moved is None:
             return self._pool.answer(params, self._answers, self._within)
-        place, distance = self._moved.last
+        place, distance = self._moved.played(params)
         self.course.moved.append(distance)
         return self._pool.trials[place]
 
@@ -265,7 +309,9 @@ class Simulation:
             self.course.found.append((self.course.iterations, self._now, value))
 
 
-def searchers(pool: Pool, table: StudyTable, setting: Setting, seed: int) -> tuple[BaseSampler, BasePruner]:
+def searchers(
+    pool: Pool, table: StudyTable, setting: Setting, seed: int, knows: Knows | None = None
+) -> tuple[BaseSampler, BasePruner]:
     """Sampler and pruner of a study of `table` searched so: those that `mmtuna run` takes, or plain Optuna's."""
     if setting.sampler == PLAIN:
         # It draws one parameter after the other, as `trial.suggest_*` does.
@@ -273,4 +319,12 @@ def searchers(pool: Pool, table: StudyTable, setting: Setting, seed: int) -> tup
     named = table.model_copy(
         update={"sampler": setting.sampler, "pruner": setting.pruner, "seed": seed, "trials": setting.trials}
     )
-    return build_sampler(named, pool.space, 0), build_pruner(named, setting.evaluations)
+    knows = knows or Knows()
+    sampler = build_sampler(
+        named,
+        pool.space,
+        0,
+        priors=knows.prior.get(setting.prior),
+        earlier=knows.warm.get(setting.warm, ()),
+    )
+    return sampler, build_pruner(named, setting.evaluations)

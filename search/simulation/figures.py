@@ -7,14 +7,14 @@ import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from mmtuna.search.quiet import quiet_optuna
-from mmtuna.search.simulation.course import Course, Setting, Simulation, searchers
+from mmtuna.search.simulation.course import Course, Knows, Setting, Simulation, searchers
 from mmtuna.search.simulation.pool import Answers, Pool
 from mmtuna.studies.spec.tables import StudyTable
 
@@ -68,6 +68,7 @@ class Contest:
     answers: Answers
     within: float
     studies: int
+    knows: Knows = field(default_factory=Knows)
 
     def lines(
         self,
@@ -125,9 +126,16 @@ class Contest:
 
 @quiet_optuna()
 def _course(contest: Contest, setting: Setting, seed: int) -> Course:
-    sampler, pruner = searchers(contest.pool, contest.table, setting, seed)
+    sampler, pruner = searchers(contest.pool, contest.table, setting, seed, contest.knows)
     return Simulation(
-        contest.pool, setting, sampler, pruner, seed=seed, answers=contest.answers, within=contest.within
+        contest.pool,
+        setting,
+        sampler,
+        pruner,
+        seed=seed,
+        answers=contest.answers,
+        within=contest.within,
+        first=contest.knows.portfolio.get(setting.portfolio, ()),
     ).run()
 
 

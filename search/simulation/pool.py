@@ -14,7 +14,7 @@ from mmtuna.objectives.outcome import Ending, Evaluation, Outcome
 from mmtuna.objectives.recorded import Recorded
 from mmtuna.search.trials.conclude import Scoring, has_collapsed
 from mmtuna.spaces.errors import InputError
-from mmtuna.spaces.parameter import Float, Int, Parameter, Value
+from mmtuna.spaces.parameter import Float, Int, Parameter, Value, share_of
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.trials import LAST_STEP
 
@@ -184,12 +184,7 @@ def _place(parameter: Parameter, value: Value | None) -> float:
         return math.nan
     if not isinstance(parameter, Int | Float):
         return float((parameter.values() or []).index(value))
-    low, high, number = float(parameter.low), float(parameter.high), float(value)
-    if low == high:
-        return 0.0
-    if parameter.log:
-        low, high, number = math.log(low), math.log(high), math.log(number)
-    return (number - low) / (high - low)
+    return share_of(parameter, float(value))
 
 
 def _along(curve: Sequence[Evaluation], metric: str, steps: Sequence[int]) -> Figures:

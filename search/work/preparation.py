@@ -33,6 +33,7 @@ from mmtuna.spaces.parameter import Categorical
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.settings import DECODERS, DEFAULTS, FORMER
 from mmtuna.spaces.traces import scratch_folder
+from mmtuna.studies.beginning import check_beliefs
 from mmtuna.studies.sampling import check_sampler
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.study import space_for
@@ -210,6 +211,7 @@ def prepare(
         lambda: checks.check_storage(spec.study.storage, spec.study.folder),
         lambda: checks.check_artifacts(spec.study),
         lambda: check_sampler(spec.study, ready.space),
+        lambda: check_beliefs(spec, ready.space),
         lambda: checks.check_open_files(ready.space, spec.train),
     ]
     for step in steps:

@@ -31,6 +31,7 @@ from mmtuna.search.trials.showing import Showing
 from mmtuna.search.trials.uploads import Uploads
 from mmtuna.search.versions import machine, versions
 from mmtuna.search.work import memory
+from mmtuna.search.work.earlier import find_warmth
 from mmtuna.search.work.forecast import Forecast, forecast
 from mmtuna.search.work.hours import ending_line, hours_of, too_short
 from mmtuna.search.work.pace import at_speed
@@ -42,7 +43,7 @@ from mmtuna.search.work.study_queue import StudyQueue
 from mmtuna.search.work.worker import Slot, Worker, make_slots
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.table2 import TABLE2
-from mmtuna.studies import enqueuing
+from mmtuna.studies import beginning, enqueuing
 from mmtuna.studies import study as study_room
 from mmtuna.studies.begun import space_of
 from mmtuna.studies.files.trial_store import begin as begin_files
@@ -237,20 +238,27 @@ def _checked(
 
 
 def _beginning_problems(spec: StudySpec, ready: Preparation, replicates: int | None) -> list[str]:
-    """Why `begin` would refuse the study; nothing is made for the question."""
+    """Why `begin` would refuse the study; nothing is made for the question. Notes of a new one are added."""
     try:
-        _check_beginning(spec, ready.fingerprints(), replicates)
+        study = _check_beginning(spec, ready.fingerprints(), replicates)
+        if study is not None:
+            ready.notes += beginning.goes_on_with(study, spec)
+        elif replicates is None:
+            ready.notes += beginning.notes(spec, ready.space, find_warmth(spec, ready.space))
     except InputError as error:
         return [str(error)]
     return []
 
 
-def _check_beginning(spec: StudySpec, fingerprints: Mapping[str, Mapping[str, Any]], replicates: int | None) -> None:
+def _check_beginning(
+    spec: StudySpec, fingerprints: Mapping[str, Mapping[str, Any]], replicates: int | None
+) -> optuna.Study | None:
     study = study_room.check_opening(spec, fingerprints)
     check_folder(StudyFolder(spec.study.folder), spec.study.name, study)
     if replicates is not None or "table2" in spec.study.enqueue:
         space, _ = study_room.space_for(spec)
         enqueuing.missing_table2(study or optuna.create_study(), space, replicates or 1, spec.train)
+    return study
 
 
 def begin(spec: StudySpec, ready: Preparation, replicates: int | None = None) -> optuna.Study:
@@ -272,6 +280,9 @@ def open_to_work(spec: StudySpec, fingerprints: Mapping[str, Mapping[str, Any]])
     _check_beginning(spec, fingerprints, None)
     study = study_room.create_or_open(spec, fingerprints)
     claim_folder(StudyFolder(spec.study.folder), study)
+    space = space_of(study, spec)
+    with study_lock(spec.study.storage, spec.study.name):
+        beginning.settle(study, spec, space, lambda: find_warmth(spec, space))
     return study
 
 
@@ -310,6 +321,7 @@ def _enqueue(spec: StudySpec, study: optuna.Study, replicates: int | None) -> No
         enqueuing.enqueue_start(study, spec.space.start)
         if "table2" in spec.study.enqueue:
             enqueuing.enqueue_table2(study, space, 1, spec.train)
+        enqueuing.enqueue_portfolio(study, beginning.portfolio_of(study))
         if sampler_name(spec.study, space) == "grid":
             enqueuing.enqueue_grid(study, space, spec.study.seed)
 
@@ -362,7 +374,9 @@ def make_worker(
             ordinal = study_room.next_worker(study)
             if table.artifacts is not None:
                 begin_files(study)
-            study.sampler = build_sampler(table, space, len(study.get_trials(deepcopy=False)), ordinal)
+            so_far = len(study.get_trials(deepcopy=False))
+            earlier = beginning.earlier_of(study)
+            study.sampler = build_sampler(table, space, so_far, ordinal, priors=spec.priors(), earlier=earlier)
             return Joined(study, table.storage, ordinal)
 
     joined = through_outages(join, say=board.say)

@@ -11,6 +11,7 @@ from mmtuna.spaces.effects import NEEDS, paper_values, why_idle
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Categorical, Float, Int, Parameter, Value, parameter
 from mmtuna.spaces.presets import preset
+from mmtuna.spaces.prior import Prior, prior, split
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.settings import DEFAULTS, SETTINGS, UNET_ONLY, check_one_name, check_sampled, check_settings
 from mmtuna.studies.spec.tables import SpaceTable
@@ -18,7 +19,7 @@ from mmtuna.studies.spec.tables import SpaceTable
 
 def assemble(table: SpaceTable, train: Mapping[str, Any], base: str) -> SearchSpace:
     """The preset without the dropped names, with `[space.params]` in it; InputError where the parts do not agree."""
-    own = {name: _own_parameter(name, fields) for name, fields in table.params.items()}
+    own = {name: _own_parameter(name, fields) for name, fields in _own_tables(table).items()}
     parameters = {**_preset_parameters(table, own, train), **own}
     for name in parameters:
         if name in train:
@@ -42,8 +43,29 @@ def said(table: SpaceTable) -> dict[str, Any]:
 
     It tells a preset that is another one in this version from a spec that was changed.
     """
-    own = {name: _own_parameter(name, fields).describe() for name, fields in sorted(table.params.items())}
+    own = {name: _own_parameter(name, fields).describe() for name, fields in sorted(_own_tables(table).items())}
     return {"preset": table.preset, "drop": sorted(table.drop), "params": own}
+
+
+def priors(table: SpaceTable, space: SearchSpace) -> dict[str, Prior]:
+    """What `[space.params.NAME] prior` says of parameters of `space`; InputError where one cannot be."""
+    found = {}
+    for name, fields in table.params.items():
+        said_of_it = split(fields)[1]
+        if said_of_it and name not in space:
+            raise InputError(
+                f"[space.params.{name}] prior: {name} is not searched, it is none of {', '.join(space.names)}; "
+                "give choices, or low and high, beside it"
+            )
+        if said_of_it:
+            found[name] = prior(space.parameter(name), said_of_it)
+    return found
+
+
+def _own_tables(table: SpaceTable) -> dict[str, dict[str, Any]]:
+    """The tables `[space.params.NAME]` that say what a parameter is; others hold a prior for one of the preset's."""
+    tables = {name: split(fields) for name, fields in table.params.items()}
+    return {name: own for name, (own, believed) in tables.items() if own or not believed}
 
 
 def _of_use(

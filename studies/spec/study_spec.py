@@ -13,10 +13,11 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.metrics import HD95, NSD, PER_SUBJECT, maximised
+from mmtuna.spaces.prior import Prior
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.settings import DEFAULTS
 from mmtuna.studies.spec.errors import one_line
-from mmtuna.studies.spec.space import assemble
+from mmtuna.studies.spec.space import assemble, priors
 from mmtuna.studies.spec.tables import (
     DataTable,
     ModelTable,
@@ -66,7 +67,7 @@ class StudySpec(Table):
     @model_validator(mode="after")
     def _check_across_tables(self) -> Self:
         self._check_metric()
-        self.search_space()
+        self.priors()
         return self
 
     def _check_metric(self) -> None:
@@ -115,6 +116,10 @@ class StudySpec(Table):
     def search_space(self) -> SearchSpace:
         """The parameters that this study samples; InputError where `[space]` and `[train]` do not agree."""
         return assemble(self.space, self.train, self.model.base)
+
+    def priors(self) -> dict[str, Prior]:
+        """What a person believes of parameters of `search_space()`; InputError where that cannot be."""
+        return priors(self.space, self.search_space())
 
     def _rules(self) -> dict[str, Any]:
         # Only what was said: studies that were begun before there were rules go on.

@@ -91,6 +91,10 @@ class StudyTable(Table):
     """Params proposed again: replicate trains them with the next seed, redraw proposes others."""
     enqueue: Annotated[tuple[Literal["table2"], ...], Field(strict=False)] = ()
     """Trials to begin with: ["table2"] is the eleven rows of the paper's Table 2."""
+    portfolio: bool = True
+    """Whether tpe and gp begin with configs that did well on other data sets, as far as they fit into [space]."""
+    warm: Annotated[tuple[ResolvedPath, ...], Field(strict=False)] = ()
+    """Earlier studies whose findings tpe begins with: their folders, specs, or files of `run --record`."""
 
     @field_validator("pruner", mode="before")
     @classmethod

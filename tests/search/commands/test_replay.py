@@ -61,6 +61,24 @@ def test_the_share_without_an_answer_is_told(spec: Path, recorded: Path) -> None
     assert document["held_out"]["nearest, within 0.01"] == {"answered": 0, "error": None, "guess": None, "ranks": None}
 
 
+def test_what_is_known_before_trial_1_and_each_part_left_out(spec: Path, recorded: Path) -> None:
+    spec.write_text(spec.read_text() + '[space.params.optimizer]\nchoices = ["SGD", "Adam", "AdamW"]\nprior = "Adam"\n')
+    done = mmtuna(
+        *("replay", spec, "--recorded", recorded, "--studies", 2, "--sampler", "tpe", "--json"),
+        *("--portfolio", recorded, "--warm", recorded, "--without", "portfolio,warm,prior,sampler,pruner,collapse"),
+    )
+    assert done.returncode == 0, done.stderr
+    lines = json.loads(done.stdout)["lines"]
+    known = [tuple(line["setting"][part] for part in ("portfolio", "warm", "prior")) for line in lines]
+    full, nothing = ("trials.jsonl", "trials.jsonl", "of the spec"), ("", "", "")
+    assert known[:5] == [nothing, full, ("", *full[1:]), (full[0], "", full[2]), (*full[:2], "")]
+    assert [(line["setting"]["sampler"], line["setting"]["pruner"]) for line in lines[5:]] == [
+        ("random", "median"),
+        ("tpe", "none"),
+    ]
+    assert lines[1]["regret"] == 0.0  # its portfolio begins with the best of what is searched
+
+
 @pytest.mark.parametrize(
     ("options", "line"),
     [
@@ -70,6 +88,12 @@ def test_the_share_without_an_answer_is_told(spec: Path, recorded: Path) -> None
         (("--workers", "1,no"), "--workers 1,no: give whole numbers from 1 on, several by comma, such as 1,8"),
         (("--answers", "dreams"), "--answers dreams is unknown; use recorded, nearest, blend"),
         (("--recorded", "gone.jsonl"), "gone.jsonl: cannot be read"),
+        (("--portfolio", "gone.jsonl"), "gone.jsonl: cannot be read"),
+        (("--warm", "gone"), "[study] warm: gone holds no study; give a study's folder, its spec, or a file"),
+        (
+            ("--without", "pruner,luck"),
+            "--without luck: there is no such part; take sampler, pruner, collapse, portfolio",
+        ),
     ],
 )
 def test_what_is_refused(spec: Path, recorded: Path, options: tuple[str, ...], line: str) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.presets import extended, paper
+from mmtuna.spaces.prior import Prior
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.spec.tables import StudyTable
 from mmtuna.studies.spec.template import write_commented
@@ -336,3 +337,36 @@ def test_what_is_wrong_in_code_is_told_in_one_line(tables: dict[str, Any], words
     with pytest.raises(InputError) as caught:
         StudySpec(**tables)
     assert str(caught.value) == words
+
+
+def test_a_prior_stands_beside_a_range_or_on_a_parameter_of_the_preset(spec_of: Make) -> None:
+    space = (
+        'preset = "extended"\n[space.params.lr_adam]\nprior = 1e-3\n'
+        "[space.params.rotation]\nlow = 0\nhigh = 20\nstep = 10\nprior = 10\nprior_spread = 0.3\n"
+    )
+    spec = spec_of(space=space)
+    assert spec.priors() == {"lr_adam": Prior(1e-3), "rotation": Prior(10, 0.3)}
+    found = spec.search_space()
+    assert found.parameter("lr_adam") == extended().parameter("lr_adam")
+    assert found.parameter("rotation").values() == [0, 10, 20]
+    without = spec_of(space=space.replace("prior = 1e-3", "").replace("[space.params.lr_adam]\n", ""))
+    assert without.search_space().fingerprint() == found.fingerprint()  # a belief changes no space
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ("[space.params.lr_adam]\nprior = 1.0", "study.toml: [space.params.lr_adam] prior = 1.0 is none of its values"),
+        (
+            "[space.params.momentum]\nprior = 0.9",
+            "[space.params.momentum] prior: momentum is not searched, it is none of",
+        ),
+        (
+            "[space.params.crop]\nchoices = [64]\nprior = 96",
+            "[space.params.crop] prior = 96 is none of its values; take 64",
+        ),
+    ],
+)
+def test_a_wrong_prior(spec_of: Make, space: str, message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        spec_of(space=f'preset = "extended"\n{space}')

@@ -1,0 +1,106 @@
+"""Makes the portfolio that studies begin with from the recorded trials, and tries it on sets that it was not made from.
+
+Writes spaces/portfolio.toml, and to benchmarks/results/search-portfolio.json what came of leaving out a set at a time.
+The same recordings give the same files.
+
+    python benchmarks/search/portfolio.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmtuna.objectives.recorded import load_recorded
+from mmtuna.search.simulation.pool import Pool
+from mmtuna.search.simulation.portfolio import SIZE, Chosen, choose
+from mmtuna.search.trials.conclude import Scoring
+from mmtuna.spaces.files import write_whole
+from mmtuna.spaces.portfolio import FILE, Portfolio
+from mmtuna.studies.spec import StudySpec
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+SETS = "duke,drive,phantom"
+HEAD = """\
+# Configs that did well together on several data sets: the first trials of a study whose space holds them.
+# Made by benchmarks/search/portfolio.py from recorded trials; not to be edited.
+"""
+
+
+def main() -> None:
+    """Chooses, tries and writes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default=SETS, help="names of the sets by comma")
+    parser.add_argument("--recorded", type=Path, default=HERE / "recorded", help="folder of the recorded trials")
+    parser.add_argument("--size", type=int, default=SIZE, help="configs in the portfolio")
+    parser.add_argument("--out", type=Path, default=FILE)
+    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results" / "search-portfolio.json")
+    options = parser.parse_args()
+    pools = {name: _pool(name, options.recorded) for name in options.only.split(",")}
+    chosen = choose(pools, options.size)
+    write_whole(options.out, _toml(chosen, {name: _about(name, options.recorded) for name in pools}))
+    tried = {name: _left_out(name, pools, options.size) for name in pools} if len(pools) > 1 else {}
+    document = {
+        "what": f"{options.size} configs chosen on the other sets, on a set that they were not chosen on",
+        "command": " ".join(["python", "benchmarks/search/portfolio.py", *sys.argv[1:]]),
+        "sets": tried,
+    }
+    write_whole(options.results, json.dumps(document, indent=1) + "\n")
+    for name, found in tried.items():
+        print(f"{name}: {json.dumps(found)}")
+    print(options.out)
+
+
+def _pool(name: str, folder: Path) -> Pool:
+    spec = StudySpec.load(HERE / f"{name}.toml")
+    return Pool(spec.search_space(), load_recorded(folder / f"{name}.jsonl"), Scoring.of(spec.study))
+
+
+def _about(name: str, folder: Path) -> dict[str, Any]:
+    lines = (folder / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+    on = json.loads(lines[0])["on"]
+    return {"name": name, "trials": len(lines), "data": on["fingerprints"]["data"]["sha256"]}
+
+
+def _left_out(name: str, pools: Mapping[str, Pool], size: int) -> dict[str, Any]:
+    """What the others' configs reach here, beside as many random ones, on average, and all that were recorded."""
+    pool = pools[name]
+    chosen = choose({other: pools[other] for other in pools if other != name}, size)
+    places = [next(p for p, t in enumerate(pool.trials) if t.params == one.params) for one in chosen]
+    values = np.nan_to_num(pool.values, nan=0.0)
+    own = values[places]
+    random_best = [values[np.random.default_rng(seed).permutation(len(values))[:size]].max() for seed in range(2000)]
+    return {
+        "recorded": len(values),
+        "best_recorded": round(pool.best, 4),
+        "first": round(float(own[0]), 4),
+        "best_of_portfolio": round(float(own.max()), 4),
+        "best_of_as_many_random": round(float(np.mean(random_best)), 4),
+        "share_of_random_that_beat_it": round(float(np.mean(np.array(random_best) > own.max())), 3),
+        "iterations_of_portfolio": int(sum(pool.trials[place].iterations for place in places)),
+        "iterations_of_as_many_random": round(size * float(np.mean([trial.iterations for trial in pool.trials]))),
+    }
+
+
+def _toml(chosen: Sequence[Chosen], sets: Mapping[str, Mapping[str, Any]]) -> str:
+    version = Portfolio(tuple(one.params for one in chosen)).version
+    lines = [f"{HEAD}# Version {version}."]
+    for about in sets.values():
+        lines += ["", "[[sets]]", *(f"{key} = {json.dumps(value)}" for key, value in about.items())]
+    for one in chosen:
+        lines += ["", "[[configs]]"]
+        lines += [f"values.{name} = {round(value, 4) if value == value else 0.0}" for name, value in one.values.items()]
+        lines += [f"regrets.{name} = {round(regret, 4)}" for name, regret in one.regrets.items()]
+        lines += ["[configs.params]", *(f"{key} = {json.dumps(value)}" for key, value in one.params.items())]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""Configs that did well together on several data sets, and what of one a study's own space can hold."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from mmtuna.spaces.parameter import Categorical, Float, Int, Parameter, Params, Value, at_share, share_of
+from mmtuna.spaces.search_space import SearchSpace
+
+FILE = Path(__file__).with_name("portfolio.toml")
+"""The portfolio that comes with mmtuna; `benchmarks/search/portfolio.py` makes it from recorded trials."""
+_OWN = 2 / 3
+"""Of what a config says and the space samples, the share that must be as the config has it: else it is another one."""
+
+
+@dataclass(frozen=True)
+class Portfolio:
+    """Complete params of the `extended` preset, the best first."""
+
+    configs: tuple[Params, ...]
+
+    @property
+    def version(self) -> str:
+        """Eight digits that tell these configs from others."""
+        return hashlib.sha256(json.dumps(self.configs, sort_keys=True).encode()).hexdigest()[:8]
+
+
+@cache
+def packaged() -> Portfolio:
+    """The portfolio that comes with mmtuna."""
+    found: dict[str, Any] = tomllib.loads(FILE.read_text(encoding="utf-8"))
+    return Portfolio(tuple(entry["params"] for entry in found.get("configs", ())))
+
+
+def adapted(
+    config: Mapping[str, Value], space: SearchSpace, settings: Mapping[str, Value], *, exact: bool = False
+) -> Params | None:
+    """What to begin a study of `space` with that is still `config`; None where nothing is.
+
+    A number beyond a range becomes the nearest that the space holds. What the space samples and the config does not say
+    is left out, for the sampler to draw. A config is given up where one of its choices is none of the space's, and
+    where less than two thirds of all that it says and the space samples would be as it says.
+
+    Args:
+        settings: what trials have of all that the space does not sample.
+        exact: give it up too where a number would have to be another one.
+    """
+    found: Params = {}
+    missing = 0
+    for parameter in space:
+        name = parameter.name
+        if not parameter.exists(found):
+            continue
+        if name not in config:
+            missing += 1
+            continue
+        value = _nearest(parameter, config[name])
+        if value is None or (exact and not parameter.contains(config[name])):
+            return None
+        found[name] = value
+    elsewhere = sum(settings.get(name) == value for name, value in config.items() if name not in found)
+    return found if len(found) + elsewhere >= _OWN * (len(config) + missing) else None
+
+
+def _nearest(parameter: Parameter, wanted: Value) -> Value | None:
+    """The value that `parameter` can take and that is nearest to `wanted`; None where it holds nothing like it."""
+    if parameter.contains(wanted):
+        return wanted
+    if not _is_number(wanted):
+        return None
+    if isinstance(parameter, Categorical):
+        numbers = [choice for choice in parameter.choices if _is_number(choice)]
+        return min(numbers, key=lambda choice: abs(_log(choice) - _log(wanted)), default=None)
+    assert isinstance(parameter, Int | Float)
+    return at_share(parameter, share_of(parameter, float(wanted)))
+
+
+def _is_number(value: Value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _log(number: Value) -> float:
+    """Numbers that people list are apart by factors: sides, sizes of batches, weight decays."""
+    return math.log(max(float(number), 1e-12))

@@ -1,0 +1,170 @@
+"""What earlier studies found, as a sampler's knowledge: by ranks, since values on other data do not compare."""
+
+from __future__ import annotations
+
+import random
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.storages import InMemoryStorage
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from mmtuna.spaces.parameter import Params, Value
+from mmtuna.spaces.portfolio import adapted
+from mmtuna.spaces.search_space import SearchSpace
+from mmtuna.studies.storage.optuna_insides import enqueued_params
+
+HEEDED = 5.0
+"""As how many draws of a study's own count what was known before it began."""
+MODELLED = 40
+"""As how many trials earlier studies count, all together, where they are heeded."""
+SPEC_NAME = "study.toml"
+_NAME = "warmed"
+_SEEN = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+
+
+def name_of(path: Path) -> str:
+    """What an earlier study is called that lies at `path`."""
+    return path.parent.name if path.name == SPEC_NAME else path.name
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """An ended trial of an earlier study: `value`, None where it was stopped, after `step` percent, or diverged (0)."""
+
+    params: Params
+    value: float | None
+    step: int = 0
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """Params that a study's space can hold, and their rank in the study that they come from: 0 to 1, the best."""
+
+    params: Params
+    rank: float
+
+
+@dataclass(frozen=True)
+class Warmth:
+    """What the study `name` found: of its `trials` those `fitting`, of many some, evenly spread over the ranks."""
+
+    name: str
+    trials: int
+    fitting: int
+    earlier: tuple[Earlier, ...]
+
+
+def warmth_of(name: str, drawn: Sequence[Drawn], space: SearchSpace, settings: Mapping[str, Value]) -> Warmth:
+    """Of one study's trials those that `space` can hold as they are; ranks are among all.
+
+    Stopped ones rank below all others, by how far they came. `settings`: what trials have of all that the space does
+    not sample.
+    """
+    ranks = ranked([(one.value is not None, one.step, one.value or 0.0) for one in drawn])
+    pairs = [(adapted(one.params, space, settings, exact=True), rank) for one, rank in zip(drawn, ranks, strict=True)]
+    fitting = [Earlier(params, rank) for params, rank in pairs if params]
+    return Warmth(name, len(drawn), len(fitting), tuple(thinned(fitting, MODELLED)))
+
+
+def thinned(earlier: Iterable[Earlier], count: int) -> list[Earlier]:
+    """At most so many of them, the best first, evenly spread over their order."""
+    order = sorted(earlier, key=lambda one: -one.rank)
+    if len(order) <= count:
+        return order
+    return [order[round(place * (len(order) - 1) / max(1, count - 1))] for place in range(count)]
+
+
+def ranked(values: Sequence[Any]) -> list[float]:
+    """The rank of each, between 0 and 1: the best of few is worth less than the best of many."""
+    order = sorted(values)
+    return [(bisect_left(order, value) + bisect_right(order, value)) / 2 / len(order) for value in values]
+
+
+def drawn_before(study: Study, trial: FrozenTrial) -> int:
+    """How many other trials of the study were drawn, not enqueued."""
+    others = (one for one in study.get_trials(deepcopy=False) if one.number != trial.number)
+    return sum(enqueued_params(one) is None for one in others)
+
+
+def is_heeded(drawn: int, chance: random.Random) -> bool:
+    """Whether what was known before is heeded after so many draws: with a chance of 5 / (5 + drawn).
+
+    However wrong it is, it so costs some ten of the first thirty trials, and the sampler sees what came of them.
+    """
+    return chance.random() < HEEDED / (HEEDED + drawn)
+
+
+class WarmSampler(BaseSampler):
+    """`base`, but where earlier studies are heeded `warmed` on a study in memory, of their trials and of the own ones.
+
+    There each is worth its rank in its study. The earlier ones are evenly spread over the ranks.
+    """
+
+    def __init__(
+        self, base: BaseSampler, warmed: BaseSampler, space: SearchSpace, earlier: Iterable[Earlier], seed: int
+    ) -> None:
+        self.base, self._warmed = base, warmed
+        self._space = space
+        self._earlier = [_as_trial(one, space) for one in thinned(earlier, MODELLED)]
+        self._chance = random.Random(seed)
+
+    def reseed_rng(self) -> None:
+        self.base.reseed_rng()
+        self._warmed.reseed_rng()
+        self._chance.seed()
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return self.base.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        if not is_heeded(drawn_before(study, trial), self._chance):
+            return self.base.sample_relative(study, trial, search_space)
+        storage = InMemoryStorage()
+        storage.create_new_study([StudyDirection.MAXIMIZE], _NAME)
+        both = optuna.load_study(study_name=_NAME, storage=storage, sampler=self._warmed)
+        both.add_trials(self._earlier)
+        both.add_trials(_with_ranks(one for one in study.get_trials(deepcopy=False) if one.number != trial.number))
+        return self._space.suggest(both.ask())
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        return self.base.sample_independent(study, trial, param_name, param_distribution)
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        self.base.before_trial(study, trial)
+
+    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+        self.base.after_trial(study, trial, state, values)
+
+
+def _as_trial(one: Earlier, space: SearchSpace) -> FrozenTrial:
+    distributions = {name: space.parameter(name).distribution for name in one.params}
+    return create_trial(value=one.rank, params=dict(one.params), distributions=distributions)
+
+
+def _with_ranks(own: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+    """The trials as they are, but complete ones with their ranks for values."""
+    known = [one for one in own if one.params and one.state in _SEEN]
+    values = {one.number: one.value for one in known if one.state == TrialState.COMPLETE}
+    ranks = dict(zip(values, ranked(list(values.values())), strict=True))
+    return [
+        create_trial(
+            state=one.state,
+            value=ranks.get(one.number),
+            params=one.params,
+            distributions=one.distributions,
+            intermediate_values=one.intermediate_values,
+        )
+        for one in known
+    ]

@@ -1,0 +1,171 @@
+"""What a study is begun with: settled once, kept with it, and told or refused before."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import optuna
+import pytest
+from rich.console import Console
+
+from mmtuna.objectives.outcome import Ending, Outcome, TrialOrder
+from mmtuna.objectives.recorded import RecordFile
+from mmtuna.search.quiet import quiet_optuna
+from mmtuna.search.work.earlier import find_warmth
+from mmtuna.search.work.running import replay_study
+from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.parameter import Params
+from mmtuna.spaces.portfolio import Portfolio
+from mmtuna.studies import beginning
+from mmtuna.studies.attributes import BEGUN_WITH, PORTFOLIO, START
+from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.study import create_or_open
+from tests.search.simulation.pools import random_pool
+
+EXTENDED = 'preset = "extended"'
+FEW = Portfolio(tuple(trial.params for trial in random_pool(3).trials))
+REPLAY = {"replay": {"curves": "generated"}}
+
+
+def spec_at(folder: Path, study: str = "", space: str = EXTENDED, name: str = "s", base: str = "unet") -> StudySpec:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "study.toml"
+    path.write_text(
+        f'[study]\nname = "{name}"\ntrials = 3\nfolder = "."\n{study}\n[data]\nroot = "."\n[model]\nbase = "{base}"\n'
+        f"[space]\n{space}\n[replay]\n"
+    )
+    return StudySpec.load(path)
+
+
+def replayed(spec: StudySpec, trials: int) -> optuna.Study:
+    return replay_study(spec, Console(quiet=True), trials=trials)
+
+
+def marked(study: optuna.Study, mark: str) -> list[int]:
+    return [trial.number for trial in study.trials if mark in trial.user_attrs]
+
+
+def test_the_portfolio_comes_first_but_for_what_a_person_asks_for(tmp_path: Path) -> None:
+    spec = spec_at(tmp_path, 'pruner = "none"', f'{EXTENDED}\nstart = [{{ decoder = "fcn", crop = 288 }}]')
+    begun = create_or_open(spec, REPLAY)
+    beginning.settle(begun, spec, spec.search_space(), list, FEW)
+    study = replayed(spec, 2)
+    assert (marked(study, START), marked(study, PORTFOLIO)) == ([0], [1, 2, 3])
+    assert study.trials[1].params == FEW.configs[0]
+    assert study.user_attrs[BEGUN_WITH]["version"] == FEW.version
+    assert marked(replayed(spec, 6), PORTFOLIO) == [1, 2, 3]  # each once
+    assert study.trials[3].params == FEW.configs[2]
+
+
+@pytest.mark.parametrize(
+    ("study", "space", "base"),
+    [
+        ("portfolio = false", EXTENDED, "unet"),
+        ('sampler = "random"', EXTENDED, "unet"),
+        ("", 'preset = "paper"', "unet"),
+        (
+            "",
+            "[space.params.weight_decay]\nlow = 1e-6\nhigh = 1e-2\nlog = true",
+            "fcn_hr18s_4xb2-40k_cityscapes-512x1024",
+        ),
+    ],
+)
+def test_who_begins_without_one(tmp_path: Path, study: str, space: str, base: str) -> None:
+    spec = spec_at(tmp_path, study, space, base=base)
+    assert beginning.first_configs(spec, spec.search_space(), FEW) == []
+    assert beginning.notes(spec, spec.search_space(), [], FEW) == []
+
+
+def test_a_study_that_was_begun_before_goes_on_without_one(tmp_path: Path) -> None:
+    spec = spec_at(tmp_path, "portfolio = false")
+    study = optuna.create_study(direction="maximize")
+    study.add_trial(optuna.trial.create_trial(value=0.5))
+    beginning.settle(study, spec_at(tmp_path), spec.search_space(), list)
+    assert beginning.portfolio_of(study) == ()
+
+
+def test_notes_say_what_fits(tmp_path: Path) -> None:
+    spec = spec_at(tmp_path)
+    first = "trials are configs that did well on other data sets, portfolio"
+    begin = "[study] portfolio = false begins without"
+    whole = beginning.notes(spec, spec.search_space(), [], FEW)
+    assert whole == [f"the first 3 {first} {FEW.version}; {begin}"]
+    narrow = spec_at(
+        tmp_path, space=f'{EXTENDED}\n[space.params.optimizer]\nchoices = ["{FEW.configs[0]["optimizer"]}"]'
+    )
+    used = len(beginning.first_configs(narrow, narrow.search_space(), FEW))
+    assert 0 < used < 3
+    assert beginning.notes(narrow, narrow.search_space(), [], FEW) == [
+        f"the first {used} {first} {FEW.version} ({3 - used} more do not fit into [space]); {begin}"
+    ]
+    asked = spec_at(tmp_path, "portfolio = true", 'preset = "paper"')
+    (note,) = beginning.notes(asked, asked.search_space(), [], FEW)
+    assert note.startswith("[study] portfolio: none of its 3 configs is of use here")
+
+
+def recorded_file(path: Path, params: list[Params] | None = None) -> Path:
+    file = RecordFile(path, "x", {})
+    for number, trial in enumerate(random_pool(12).trials):
+        ended = Outcome(ending=Ending.FINISHED, curve=trial.curve, seconds=trial.seconds, iterations=trial.iterations)
+        file.append(TrialOrder(number=number, params=params[number] if params else trial.params, seed=0), ended)
+    return path
+
+
+def test_earlier_studies_are_found_by_folder_spec_and_record(tmp_path: Path) -> None:
+    other = spec_at(tmp_path / "other", "portfolio = false", name="o")
+    replayed(other, 12)
+    record = recorded_file(tmp_path / "trials.jsonl")
+    places = [tmp_path / "other", tmp_path / "other" / "study.toml", record]
+    spec = spec_at(tmp_path / "new", f"portfolio = false\nwarm = {[str(place) for place in places]}")
+    found = find_warmth(spec, spec.search_space())
+    assert [(one.name, one.trials, one.fitting) for one in found] == [
+        ("other", 12, 12),
+        ("other", 12, 12),
+        ("trials.jsonl", 12, 12),
+    ]
+    assert found[0].earlier == found[1].earlier
+    study = replayed(spec, 3)
+    assert len(beginning.earlier_of(study)) == 36
+    record.unlink()  # what was found is kept with the study
+    again = replayed(spec_at(tmp_path / "new", f"portfolio = false\nwarm = {[str(record)]}"), 4)
+    assert len(beginning.earlier_of(again)) == 36
+    changed = spec_at(tmp_path / "new", 'warm = ["elsewhere"]')
+    assert beginning.goes_on_with(again, spec) == []
+    assert beginning.goes_on_with(again, changed) == [
+        "[study] warm counts when a study is begun; this one was begun with other, other, trials.jsonl"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("nowhere", "nowhere holds no study; give a study's folder, its spec, or a file of `mmtuna run --record`"),
+        ("gone.toml", "gone.toml: no such file"),
+        ("new", "study o does not exist yet"),
+        ("two", "holds 2 studies; name the spec of the one that is meant"),
+        ("strange.jsonl", "strange.jsonl fits into [space]: batch_size is missing; leave it out, or widen [space]"),
+    ],
+)
+def test_what_holds_no_study_is_refused(tmp_path: Path, place: str, message: str) -> None:
+    spec_at(tmp_path / "new", name="o")
+    (tmp_path / "two").mkdir()
+    with quiet_optuna():
+        for name in ("a", "b"):
+            optuna.create_study(study_name=name, storage=f"sqlite:///{tmp_path}/two/study.db")
+    recorded_file(tmp_path / "strange.jsonl", [{"lr": 0.1}] * 12)
+    spec = spec_at(tmp_path, f'warm = ["{place}"]')
+    with pytest.raises(InputError, match=re.escape(message)) as caught:
+        find_warmth(spec, spec.search_space())
+    assert "\n" not in str(caught.value)
+
+
+def test_what_a_sampler_cannot_heed_is_refused(tmp_path: Path) -> None:
+    space = "[space.params.crop]\nchoices = [64, 96]"
+    for study, more, message in (
+        ('sampler = "random"\nwarm = ["x"]', "", "[study] warm: the sampler random learns nothing of earlier studies"),
+        ("", "prior = 64", "[space.params.crop] prior: a grid is trained whole; take sampler tpe, or remove prior"),
+    ):
+        spec = spec_at(tmp_path, study, f"{space}\n{more}")
+        with pytest.raises(InputError, match=re.escape(message)):
+            beginning.check_beliefs(spec, spec.search_space())

@@ -1,0 +1,60 @@
+"""What of a config of the portfolio a study's own space can hold, and the portfolio that is installed."""
+
+from __future__ import annotations
+
+import pytest
+
+from mmtuna.spaces.parameter import Categorical, Float, Int, Params
+from mmtuna.spaces.portfolio import FILE, adapted, packaged
+from mmtuna.spaces.presets import extended, paper
+from mmtuna.spaces.search_space import SearchSpace
+from mmtuna.spaces.settings import DEFAULTS
+
+SPACE = SearchSpace(
+    [
+        Categorical(name="optimizer", choices=("SGD", "AdamW")),
+        Float(name="lr_sgd", low=1e-3, high=1e-1, log=True, when={"optimizer": ("SGD",)}),
+        Int(name="rotation", low=0, high=20, step=10),
+        Categorical(name="crop", choices=("none", 192, 320)),
+    ]
+)
+CONFIG: Params = {"optimizer": "SGD", "lr_sgd": 1e-2, "rotation": 10, "crop": 192}
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({}, CONFIG),
+        ({"rotation": 14}, CONFIG),
+        ({"rotation": 90}, {**CONFIG, "rotation": 20}),
+        ({"lr_sgd": 1e-5}, {**CONFIG, "lr_sgd": 1e-3}),
+        ({"crop": 288}, {**CONFIG, "crop": 320}),
+        ({"optimizer": "LBFGS"}, None),
+        ({"crop": "whole"}, None),
+        ({"flip": "none"}, CONFIG),  # what the study fixes so
+        ({"flip": "both"}, CONFIG),  # one of five is another one
+        ({"flip": "both", "batch_size": 8, "schedule": "poly"}, None),  # three of seven
+    ],
+)
+def test_a_config_is_taken_as_far_as_it_is_still_itself(changes: Params, found: Params | None) -> None:
+    assert adapted({**CONFIG, **changes}, SPACE, DEFAULTS) == found
+
+
+def test_what_a_config_does_not_say_is_left_to_the_sampler() -> None:
+    without = {name: value for name, value in CONFIG.items() if name != "rotation"}
+    assert adapted(without, SPACE, DEFAULTS) == without
+    assert adapted({"crop": 192}, SPACE, DEFAULTS) is None
+
+
+def test_nothing_is_moved_where_it_must_be_exact() -> None:
+    assert adapted(CONFIG, SPACE, DEFAULTS, exact=True) == CONFIG
+    assert adapted({**CONFIG, "rotation": 14}, SPACE, DEFAULTS, exact=True) is None
+
+
+def test_the_portfolio_fits_into_the_preset_that_it_was_recorded_with() -> None:
+    space = SearchSpace([one for one in extended() if one.name != "initial_weights"])
+    found = packaged()
+    assert f"# Version {found.version}." in FILE.read_text() or not found.configs
+    for config in found.configs:
+        assert adapted(config, space, DEFAULTS) == config
+        assert adapted(config, paper(), DEFAULTS) is None  # half of it is not searched there
