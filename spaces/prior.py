@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
 from mmtuna.spaces.errors import InputError
@@ -74,6 +73,7 @@ def _drawn_number(parameter: Int | Float, believed: Prior, chance: random.Random
     """Of a normal distribution that is cut off at the range's ends."""
     if believed.spread == 0 or parameter.low == parameter.high:
         return believed.value
-    normal = NormalDist(share_of(parameter, float(believed.value)), believed.spread)
-    drawn = chance.uniform(normal.cdf(0.0), normal.cdf(1.0))
-    return at_share(parameter, normal.inv_cdf(min(max(drawn, 1e-12), 1 - 1e-12)))
+    middle = share_of(parameter, float(believed.value))
+    while not 0 <= (share := chance.gauss(middle, believed.spread)) <= 1:
+        pass  # a third of the draws lie within the range in the worst case: the middle does
+    return at_share(parameter, share)
