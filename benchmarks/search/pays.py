@@ -23,7 +23,9 @@ from typing import Any
 import optuna
 
 import mmtuna
+from mmtuna.objectives.recorded import load_recorded
 from mmtuna.search.quiet import quiet_optuna
+from mmtuna.search.trials.conclude import has_collapsed
 from mmtuna.search.versions import machine, versions
 from mmtuna.spaces.effects import why_idle
 from mmtuna.spaces.parameter import Params, Value
@@ -119,8 +121,8 @@ def _study(name: str, options: argparse.Namespace) -> tuple[mmtuna.StudySpec, li
 def _configs(name: str, spec: mmtuna.StudySpec, count: int) -> list[Params]:
     """So many random configs: of the recorded trials of the set those that found every class, else fresh draws."""
     recorded = HERE / "recorded" / f"{name}.jsonl"
-    lines = recorded.read_text(encoding="utf-8").splitlines() if recorded.exists() else []
-    found: list[Params] = [row["params"] for row in map(json.loads, lines) if _is_sound(row)]
+    trials = load_recorded(recorded) if recorded.exists() else ()
+    found = [trial.params for trial in trials if trial.cause is None and not has_collapsed(trial.curve[-1])]
     if len(found) < count:
         print(f"{name}: {len(found)} recorded trials are of use, and {count - len(found)} configs are drawn")
     space = spec.search_space()
@@ -128,11 +130,6 @@ def _configs(name: str, spec: mmtuna.StudySpec, count: int) -> list[Params]:
     while len(found) < count:
         found.append(space.suggest(study.ask()))
     return found[:count]
-
-
-def _is_sound(row: Mapping[str, Any]) -> bool:
-    """Whether a recorded trial was trained to its end and predicted every class."""
-    return row["state"] == "COMPLETE" and all(row["curve"][-1]["predicted"])
 
 
 def _with(config: Params, setting: str | None, value: Value | None) -> Params | None:
