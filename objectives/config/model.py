@@ -216,14 +216,15 @@ def set_clipping(wrapper: Cfg, settings: Mapping[str, Value]) -> None:
 def set_average(cfg: Cfg, settings: Mapping[str, Value], iterations: int) -> None:
     """The moving average of the weights, in place of the base's own.
 
-    With the statistics of batch normalisation (update_buffers): those of the last weights do not fit averaged ones.
+    The statistics of batch normalisation are the last ones (no update_buffers): they are moving averages already, and
+    averaged twice they lag behind, so that early evaluations of short trainings found next to nothing.
     """
     own = cfg.get("custom_hooks") or []
     hooks = [hook for hook in own if str(hook.get("type")).rpartition(".")[2] != "EMAHook"]
     if settings["ema"]:
         momentum = average_momentum(float(settings["ema"]), iterations)
         kind = {"type": "EMAHook", "ema_type": "ExponentialMovingAverage"}
-        hooks.append({**kind, "momentum": momentum, "update_buffers": True})
+        hooks.append({**kind, "momentum": momentum})
     if hooks or own:
         cfg["custom_hooks"] = hooks
 

@@ -130,7 +130,6 @@ EDITS: list[tuple[dict[str, Value], dict[str, Any]]] = [
                     "type": "EMAHook",
                     "ema_type": "ExponentialMovingAverage",
                     "momentum": pytest.approx(1 - 0.5**0.25),
-                    "update_buffers": True,
                 }
             ]
         },
