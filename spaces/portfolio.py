@@ -18,7 +18,7 @@ from mmtuna.spaces.search_space import SearchSpace
 FILE = Path(__file__).with_name("portfolio.toml")
 """The portfolio that comes with mmtuna; `benchmarks/search/portfolio.py` makes it from recorded trials."""
 _OWN = 2 / 3
-"""Of what a config says and the space samples, the share that must be as the config has it: else it is another one."""
+"""Of what a config says, the share that must come true: else it is another one."""
 
 
 @dataclass(frozen=True)
@@ -47,27 +47,23 @@ def adapted(
 
     A number beyond a range becomes the nearest that the space holds. What the space samples and the config does not say
     is left out, for the sampler to draw. A config is given up where one of its choices is none of the space's, and
-    where less than two thirds of all that it says and the space samples would be as it says.
+    where less than two thirds of what it says would come true, sampled or fixed.
 
     Args:
         settings: what trials have of all that the space does not sample.
         exact: give it up too where a number would have to be another one.
     """
     found: Params = {}
-    missing = 0
     for parameter in space:
         name = parameter.name
-        if not parameter.exists(found):
-            continue
-        if name not in config:
-            missing += 1
+        if not parameter.exists(found) or name not in config:
             continue
         value = _nearest(parameter, config[name])
         if value is None or (exact and not parameter.contains(config[name])):
             return None
         found[name] = value
     elsewhere = sum(settings.get(name) == value for name, value in config.items() if name not in found)
-    return found if len(found) + elsewhere >= _OWN * (len(config) + missing) else None
+    return found if len(found) + elsewhere >= _OWN * len(config) else None
 
 
 def _nearest(parameter: Parameter, wanted: Value) -> Value | None:

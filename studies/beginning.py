@@ -99,11 +99,6 @@ def notes(
             f"the first {used} trials are configs that did well on other data sets, portfolio {whole.version}{rest}; "
             "[study] portfolio = false begins without"
         )
-    elif "portfolio" in spec.study.model_fields_set and spec.study.portfolio:
-        found.append(
-            f"[study] portfolio: none of its {len(whole.configs)} configs is of use here: they are of the extended "
-            "preset on the UNet, for the samplers tpe and gp"
-        )
     return found
 
 

@@ -43,7 +43,6 @@ def test_a_config_is_taken_as_far_as_it_is_still_itself(changes: Params, found: 
 def test_what_a_config_does_not_say_is_left_to_the_sampler() -> None:
     without = {name: value for name, value in CONFIG.items() if name != "rotation"}
     assert adapted(without, SPACE, DEFAULTS) == without
-    assert adapted({"crop": 192}, SPACE, DEFAULTS) is None
 
 
 def test_nothing_is_moved_where_it_must_be_exact() -> None:

@@ -99,9 +99,6 @@ def test_notes_say_what_fits(tmp_path: Path) -> None:
     assert beginning.notes(narrow, narrow.search_space(), [], FEW) == [
         f"the first {used} {first} {FEW.version} ({3 - used} more do not fit into [space]); {begin}"
     ]
-    asked = spec_at(tmp_path, "portfolio = true", 'preset = "paper"')
-    (note,) = beginning.notes(asked, asked.search_space(), [], FEW)
-    assert note.startswith("[study] portfolio: none of its 3 configs is of use here")
 
 
 def recorded_file(path: Path, params: list[Params] | None = None) -> Path:
