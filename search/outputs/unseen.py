@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import optuna
 
 from mmtuna.objectives.deployment.bundle import stand_alone
@@ -20,13 +19,13 @@ from mmtuna.search.trials.files import StudyFiles
 from mmtuna.search.work.preparation import Preparation, reopen
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import write_whole
-from mmtuna.spaces.metrics import SENSITIVITY, SPECIFICITY
 from mmtuna.spaces.traces import scratch_folder
 from mmtuna.studies import results
 from mmtuna.studies.looks import Look, looks_of, note_look
 from mmtuna.studies.results import TrialRow
 from mmtuna.studies.spec import StudySpec
-from mmtuna.studies.statistics.intervals import Numbers, bootstrap, mean_features, ratio
+from mmtuna.studies.statistics.intervals import bootstrap
+from mmtuna.studies.statistics.measures import counts_table, measured
 from mmtuna.studies.storage.opening import study_lock
 from mmtuna.studies.study import check_opening, finished, open_existing
 
@@ -119,61 +118,11 @@ def intervals(
     Fractions, 0 to 1. Metrics that counts do not give have none, nor has what is measured on a single unit.
     """
     subjects = [measures.subjects.get(name, "") for name in counts]
-    known = all(subjects)
-    images = np.array([count.plain() for count in counts.values()], float)[None]  # (1, images, 3, classes)
-    units = _summed(images, subjects) if known else images
-    found = {}
+    table = counts_table([{name: vars(count) for name, count in counts.items()}], list(counts))
+    known, found = subjects if all(subjects) else None, {}
     for metric in metrics:
-        kind, _, rest = metric.partition(".")
-        if metric in ("mIoU", "mDice") or rest in classes:
-            places = [list(classes).index(rest)] if rest else list(range(len(classes)))
-            interval = bootstrap(_shares(units[..., places], dice="Dice" in kind), _mean_share)
-        elif metric.endswith("_per_subject") and known:
-            interval = bootstrap(mean_features(_of_foreground(units, metric, measures.both_empty)))
-        elif (
-            metric.endswith("_per_image")
-            and (values := _of_foreground(images, metric, measures.both_empty)) is not None
-        ):
-            features = mean_features(values)
-            interval = bootstrap(_summed(features, subjects) if known else features, ratio)
-        else:
-            continue
+        made = measured(metric, table, classes, subjects=known, missing=measures.both_empty)
+        interval = None if made is None else bootstrap(made.features, made.statistic)
         if interval is not None:
             found[metric] = (max(0.0, interval.low), min(1.0, interval.high))
     return found
-
-
-def _summed(table: Numbers, groups: Sequence[str]) -> Numbers:
-    """The features of images, (1, images, ...), summed by group: (1, groups, ...)."""
-    named = np.array(groups)
-    return np.stack([table[:, named == name].sum(axis=1) for name in sorted(set(groups))], axis=1)
-
-
-def _shares(table: Numbers, *, dice: bool) -> Numbers:
-    """Numerators of IoU or Dice by class, then the denominators, of (..., 3, classes): right, predicted, labelled."""
-    right, both = table[..., 0, :], table[..., 1, :] + table[..., 2, :]
-    return np.concatenate([2 * right, both] if dice else [right, both - right], axis=-1)
-
-
-def _mean_share(sums: Numbers) -> Numbers:
-    """Mean over the classes that occur, of sums of `_shares`."""
-    parts, wholes = np.split(sums, 2, axis=-1)
-    shares = np.divide(parts, wholes, out=np.zeros(parts.shape), where=wholes > 0)
-    return ratio(np.stack([shares.sum(axis=-1), (wholes > 0).sum(axis=-1)], axis=-1))
-
-
-def _of_foreground(table: Numbers, metric: str, missing: float | None) -> Numbers | None:
-    """The metric of each image or subject, (1, units), NaN where it counts nowhere; None for one of other kinds."""
-    right, predicted, labelled = np.moveaxis(table[..., 1:].sum(axis=-1), -1, 0)
-    if metric == SENSITIVITY:
-        return np.where(labelled > 0, predicted > 0, np.nan)
-    if metric == SPECIFICITY:
-        return np.where(labelled > 0, np.nan, predicted == 0)
-    parts, wholes = {
-        "IoU": (right, predicted + labelled - right),
-        "Dice": (2 * right, predicted + labelled),
-    }.get(metric.partition("_")[0], (None, None))
-    if parts is None or wholes is None:
-        return None
-    empty = np.nan if missing is None else missing
-    return np.asarray(np.divide(parts, wholes, out=np.full(parts.shape, empty), where=wholes > 0))
