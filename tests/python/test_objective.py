@@ -82,6 +82,7 @@ def test_what_it_trains_is_what_run_trains(make_spec: MakeSpec, tmp_path: Path) 
     assert configs[0].replace(str(spec.study.folder), "X") == configs[1].replace(str(other.study.folder), "X")
 
 
+@pytest.mark.slow  # likewise in tests/search/commands/test_run.py, by the command
 def test_what_is_faster_is_measured_once_a_study(make_spec: MakeSpec) -> None:
     study = new_study()
     study.optimize(mmtuna.Objective(make_spec(train={"speed": "auto"}), slots=2), n_trials=2, n_jobs=2)

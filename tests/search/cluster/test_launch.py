@@ -285,6 +285,7 @@ def test_no_such_cluster(write_spec: WriteSpec, tmp_path: Path, address: str, li
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_a_study_on_one_node_is_as_run_makes_it(write_spec: WriteSpec, tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="needs mmtuna[ray]")
     spec = write_spec(space=SPACE, study='sampler = "random"\npruner = "none"')

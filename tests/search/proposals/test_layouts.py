@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ from PIL import Image
 
 from mmtuna.objectives.config import read_config
 from mmtuna.studies.spec import StudySpec
-from tests.search.conftest import ENVIRONMENT
+from tests.search.conftest import mmtuna
 
 # The config of an MMSegmentation user, with a net of 4 channels.
 CONFIG = """\
@@ -104,30 +102,18 @@ def blocks(seed: int, values: Iterable[int]) -> np.ndarray[Any, Any]:
     return np.kron(np.random.default_rng(seed).permutation(listed).reshape(16, 16), np.ones((4, 4), np.uint8))
 
 
-# As a shell runs them one after the other, but torch is loaded once.
-COMMANDS = """\
-import json, sys
-from mmtuna.search.cli import main
-for words in json.loads(sys.argv[1]):
-    sys.argv = ["mmtuna", *words]
-    try:
-        main()
-    except SystemExit as end:
-        if end.code:
-            raise
-"""
-
-
 def search(folder: Path, *init: str) -> tuple[StudySpec, dict[str, Any], dict[str, Any], str]:
     """init, check and run --trials 1: the spec, the trial's config and evaluation, and what the commands said."""
     path = folder / "study" / "study.toml"
     commands = [["init", str(path.parent), *init], ["check", str(path)], ["run", str(path), "--trials", "1"]]
-    call = [sys.executable, "-c", COMMANDS, json.dumps(commands)]
-    done = subprocess.run(call, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr
+    said = ""
+    for words in commands:
+        done = mmtuna(*words, cwd=folder, timeout=300)
+        assert done.returncode == 0, done.stdout + done.stderr
+        said += done.stdout
     trial = path.parent / "runs" / "study" / "trials" / "00000"
     evaluation = json.loads((trial / "evaluation.json").read_text())
-    return StudySpec.load(path), read_config(trial / "config.py"), evaluation, done.stdout
+    return StudySpec.load(path), read_config(trial / "config.py"), evaluation, said
 
 
 def labelled(evaluation: Mapping[str, Any]) -> list[int]:

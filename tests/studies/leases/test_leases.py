@@ -32,6 +32,7 @@ from mmtuna.studies.storage.outages import StorageAwayError
 from mmtuna.studies.storage.postgres import CONNECTIONS
 from mmtuna.studies.storage.tables import CONTACT, LEASES, now
 from mmtuna.studies.study import Budget, Claim, ask, create_or_open
+from tests.studies.leases.reaping import reap_until
 
 SHORT, LONG = 0.3, 2.0  # seconds that a lease is not, and is, renewed within, also on a busy machine
 COMPLETE = End(state=TrialState.COMPLETE, value=0.5, attrs={"metrics": {"mIoU": 0.5}})
@@ -264,51 +265,18 @@ def test_two_reapers_at_once_retry_once(study: optuna.Study, stored_spec: StudyS
     assert [(trial.state, endings(trial)) for trial in study.get_trials()] == [(TrialState.WAITING, ["lost"])] * 6
 
 
-KILLED_REAPER = """
-import os, signal, sys
-from pathlib import Path
-import sqlalchemy
-from mmtuna.studies.leases.leases import reap
-from mmtuna.studies.spec import StudySpec
-from mmtuna.studies.storage.opening import engine_of
-from mmtuna.studies.study import open_existing
-
-study, at = open_existing(StudySpec.load(sys.argv[1]).study), int(sys.argv[2])
-seen = 0
-
-def count(*_):
-    global seen
-    seen += 1
-    if seen == at:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-for event in ("before_cursor_execute", "commit"):
-    sqlalchemy.event.listen(engine_of(study), event, count)
-reap(study, Path(sys.argv[3]), 3)
-print("done", seen)
-"""
-
-
 def test_a_reaper_killed_at_any_step_loses_no_retry(
     study: optuna.Study, stored_spec: StudySpec, tmp_path: Path
 ) -> None:
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[3]), *sys.path])}
-    spec_file = str(tmp_path / "study.toml")
     with worker(study, tmp_path, seconds=0.01, retries=99) as dead, worker(study, tmp_path, retries=99) as next_reaper:
         claim(study, stored_spec, dead)
         for step in range(1, 99):
-            time.sleep(0.05)
-            process = subprocess.run(
-                [sys.executable, "-c", KILLED_REAPER, spec_file, str(step), str(tmp_path)],
-                capture_output=True,
-                text=True,
-                env=environment,
-                check=False,
-            )
+            time.sleep(0.3)
+            status = reap_until(tmp_path / "study.toml", step, tmp_path)
             before = len(endings(only_trial(study)))
-            if process.returncode == 0:
+            if status == 0:
                 break
-            assert process.returncode == -signal.SIGKILL, process.stderr
+            assert status == -signal.SIGKILL
             next_reaper.reap()
             trial = only_trial(study)
             assert (trial.state, leased(study)) == (TrialState.WAITING, 0)
