@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from mmtuna.spaces.parameter import Params, Value
 from mmtuna.spaces.portfolio import adapted
 from mmtuna.spaces.search_space import SearchSpace
-from mmtuna.studies.storage.optuna_insides import enqueued_params
+from mmtuna.studies.storage.optuna_insides import enqueued_params, whole_study
 
 HEEDED = 5.0
 """As how many draws of a study's own count what was known before it began."""
@@ -89,8 +89,8 @@ def ranked(values: Sequence[Any]) -> list[float]:
 
 
 def drawn_before(study: Study, trial: FrozenTrial) -> int:
-    """How many other trials of the study were drawn, not enqueued."""
-    others = (one for one in study.get_trials(deepcopy=False) if one.number != trial.number)
+    """How many other trials of the whole study, also of other brackets, were drawn, not enqueued."""
+    others = (one for one in whole_study(study).get_trials(deepcopy=False) if one.number != trial.number)
     return sum(enqueued_params(one) is None for one in others)
 
 

@@ -14,6 +14,8 @@ from mmtuna.search.trials.conclude import Scoring
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.settings import DEFAULTS
+from mmtuna.spaces.trials import Cause
+from mmtuna.studies.attributes import CAUSE
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.spec.tables import SQLITE, StudyTable
 from mmtuna.studies.storage.opening import open_storage
@@ -31,7 +33,10 @@ def find_warmth(spec: StudySpec, space: SearchSpace, paths: Sequence[Path] | Non
     settings = {**(DEFAULTS if spec.model.base == "unet" else {}), **spec.train}
     found = []
     for path in spec.study.warm if paths is None else paths:
-        drawn = drawn_of(path, Scoring.of(spec.study))
+        try:
+            drawn = drawn_of(path, Scoring.of(spec.study))
+        except InputError as error:
+            raise InputError(f"[study] warm: {error}") from None
         warmth = warmth_of(name_of(path), drawn, space, settings)
         if not warmth.earlier:
             why = f": {space.why_not(drawn[0].params)}" if drawn else ", it has no ended trial"
@@ -58,7 +63,8 @@ def drawn_of(path: Path, scoring: Scoring) -> list[Drawn]:
 def _of_trial(trial: FrozenTrial) -> Drawn:
     if trial.state == TrialState.COMPLETE:
         return Drawn(dict(trial.params), trial.value)
-    return Drawn(dict(trial.params), None, max(trial.intermediate_values, default=0))
+    diverged = trial.user_attrs.get(CAUSE) == Cause.DIVERGED
+    return Drawn(dict(trial.params), None, 0 if diverged else max(trial.intermediate_values, default=0))
 
 
 def _table_of(path: Path) -> StudyTable:
@@ -71,9 +77,7 @@ def _table_of(path: Path) -> StudyTable:
         names = optuna.get_all_study_names(storage)
         if len(names) == 1:
             return StudyTable(name=names[0], folder=path, storage=f"{SQLITE}{database}")
-        raise InputError(f"[study] warm: {path} holds {len(names)} studies; name the spec of the one that is meant")
+        raise InputError(f"{path} holds {len(names)} studies; name the spec of the one that is meant")
     if (path / SPEC_NAME).exists():
         return StudySpec.load(path / SPEC_NAME).study
-    raise InputError(
-        f"[study] warm: {path} holds no study; give a study's folder, its spec, or a file of `mmtuna run --record`"
-    )
+    raise InputError(f"{path} holds no study; give a study's folder, its spec, or a file of `mmtuna run --record`")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import optuna
 import pytest
+from optuna.pruners import HyperbandPruner
 from optuna.samplers import BaseSampler
 from optuna.trial import TrialState
 
@@ -17,7 +18,7 @@ from mmtuna.spaces.prior import Prior
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.studies.sampling import build_sampler
 from mmtuna.studies.spec import StudySpec
-from mmtuna.studies.warming import MODELLED, Drawn, Earlier, ranked, thinned, warmth_of
+from mmtuna.studies.warming import MODELLED, Drawn, Earlier, drawn_before, ranked, thinned, warmth_of
 
 Make = Callable[..., StudySpec]
 SPACE = SearchSpace(
@@ -120,6 +121,27 @@ def test_the_first_set_is_what_is_believed_and_later_ones_lie_around_it(spec_of:
     assert first == {"optimizer": "AdamW", "lr_adam": 1e-2}
     near = [params for params in others if 3e-3 < params.get("lr_adam", 0.0) < 3e-2]
     assert 2 <= len(near) <= 10
+
+
+def test_what_is_heeded_fades_over_all_brackets_of_hyperband() -> None:
+    counted = []
+
+    class Counting(optuna.samplers.RandomSampler):
+        def before_trial(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+            counted.append(drawn_before(study, trial))
+
+    with quiet_optuna():
+        study = optuna.create_study(sampler=Counting(), pruner=HyperbandPruner(min_resource=1, max_resource=9))
+        for _ in range(6):
+            trial = study.ask()
+            SPACE.suggest(trial)
+            trial.report(0.5, 1)
+            trial.should_prune()
+            study.tell(trial, 0.5)
+        study.enqueue_trial({"optimizer": "SGD", "lr_sgd": 0.1})
+        for _ in range(2):
+            study.ask()
+    assert counted == [0, 1, 2, 3, 4, 5, 6, 6]
 
 
 def test_a_prior_that_the_space_of_a_study_does_not_hold_is_left_out(spec_of: Make) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.trial import TrialState
 from rich.console import Console
 
 from mmtuna.objectives.outcome import Ending, Outcome, TrialOrder
@@ -18,7 +19,7 @@ from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Params
 from mmtuna.spaces.portfolio import Portfolio
 from mmtuna.studies import beginning
-from mmtuna.studies.attributes import BEGUN_WITH, PORTFOLIO, START
+from mmtuna.studies.attributes import BEGUN_WITH, CAUSE, PORTFOLIO, START
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.study import create_or_open
 from tests.search.simulation.pools import random_pool
@@ -138,8 +139,9 @@ def test_earlier_studies_are_found_by_folder_spec_and_record(tmp_path: Path) -> 
     ("place", "message"),
     [
         ("nowhere", "nowhere holds no study; give a study's folder, its spec, or a file of `mmtuna run --record`"),
+        ("gone.toml", "[study] warm: "),
         ("gone.toml", "gone.toml: no such file"),
-        ("new", "study o does not exist yet"),
+        ("new", "[study] warm: study o does not exist yet"),
         ("two", "holds 2 studies; name the spec of the one that is meant"),
         ("strange.jsonl", "strange.jsonl fits into [space]: batch_size is missing; leave it out, or widen [space]"),
     ],
@@ -155,6 +157,34 @@ def test_what_holds_no_study_is_refused(tmp_path: Path, place: str, message: str
     with pytest.raises(InputError, match=re.escape(message)) as caught:
         find_warmth(spec, spec.search_space())
     assert "\n" not in str(caught.value)
+
+
+def test_what_diverged_and_what_was_stopped_rank_below_the_rest(tmp_path: Path) -> None:
+    spec = spec_at(tmp_path, "portfolio = false")
+    study = create_or_open(spec, REPLAY)
+    params = [trial.params for trial in random_pool(4).trials]
+    made = {name: spec.search_space().parameter(name).distribution for one in params for name in one}
+    for place, (state, value, step, attrs) in enumerate(
+        [
+            (TrialState.PRUNED, 0.0, 81, {CAUSE: "diverged"}),
+            (TrialState.PRUNED, 0.3, 40, {}),
+            (TrialState.COMPLETE, 0.1, 100, {}),
+            (TrialState.FAIL, 0.9, 100, {}),
+        ]
+    ):
+        one = {name: made[name] for name in params[place]}
+        trial = optuna.trial.create_trial(
+            state=state,
+            value=value if state == TrialState.COMPLETE else None,
+            params=params[place],
+            distributions=one,
+            intermediate_values={step: value},
+            user_attrs=attrs,
+        )
+        study.add_trial(trial)
+    (found,) = find_warmth(spec, spec.search_space(), [tmp_path])
+    assert [one.params for one in found.earlier] == [params[2], params[1], params[0]]
+    assert (found.trials, [round(one.rank, 2) for one in found.earlier]) == (3, [0.83, 0.5, 0.17])
 
 
 def test_what_a_sampler_cannot_heed_is_refused(tmp_path: Path) -> None:
