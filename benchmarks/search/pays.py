@@ -49,6 +49,8 @@ CANDIDATES: Mapping[str, tuple[Value, ...]] = {
     "scale_jitter": (0.5,),
 }
 """What is tried of each setting in place of the paper's value."""
+ROUND = 2
+"""Configs of a set before it is the next one's turn: stopped half-way, all sets have about as many."""
 WORTH = 0.005
 """mIoU: what a setting has to gain on average to be worth a parameter."""
 LEAST = 6
@@ -57,14 +59,15 @@ EVERYWHERE = "all sets"
 
 
 def main() -> None:
-    """Trains what is missing and writes the result anew after each set."""
+    """Trains what is missing, in rounds through the sets, and writes the result anew after each study."""
     options = _options()
     pairs: dict[str, list[dict[str, Any]]] = {}
-    for name in options.sets:
-        spec, configs = _study(name, options)
-        mmtuna.run(spec, trials=len(spec.space.start), slots=options.slots, say=print)
-        pairs[name] = list(_pairs(spec, configs, options.only))
-        _write(pairs, options)
+    for count in (*range(ROUND, options.configs, ROUND), options.configs):
+        for name in options.sets:
+            spec, configs = _study(name, count, options)
+            _train(spec, options.slots)
+            pairs[name] = list(_pairs(spec, configs, options.only))
+            _write(pairs, options)
 
 
 def _options() -> argparse.Namespace:
@@ -92,8 +95,8 @@ def _names(text: str, known: Sequence[str] | Mapping[str, Any]) -> tuple[str, ..
     return names
 
 
-def _study(name: str, options: argparse.Namespace) -> tuple[mmtuna.StudySpec, list[Params]]:
-    """The spec of a set's study, whose start is all that is to be trained, and the configs."""
+def _study(name: str, count: int, options: argparse.Namespace) -> tuple[mmtuna.StudySpec, list[Params]]:
+    """The spec of a set's study, whose start is all that is to be trained, and so many configs."""
     text = (HERE / f"{name}.toml").read_text(encoding="utf-8").replace("DATA", options.data.resolve().as_posix())
     tables: dict[str, Any] = tomllib.loads(text)
     if name == "phantom":
@@ -107,7 +110,7 @@ def _study(name: str, options: argparse.Namespace) -> tuple[mmtuna.StudySpec, li
     if options.iteration_scale is not None:
         tables["train"]["iteration_scale"] = options.iteration_scale
     plain = mmtuna.StudySpec(**tables)
-    configs = _configs(name, plain, options.configs)
+    configs = _configs(name, plain, count)
     tables["space"]["params"] = {
         setting: {"choices": [DEFAULTS[setting], *tried]} for setting, tried in CANDIDATES.items()
     }
@@ -143,15 +146,29 @@ def _with(config: Params, setting: str | None, value: Value | None) -> Params | 
     return {name: known for name, known in wanted.items() if not why_idle(name, possible)}
 
 
+def _train(spec: mmtuna.StudySpec, slots: int) -> None:
+    """Trains what of the start has not ended; what fails is let be."""
+    wanted, before = {params_key(params) for params in spec.space.start}, None
+    while (missing := wanted - {params_key(row.params) for row in _finished(spec)}) and missing != before:
+        # Trials that wait from another time may come first: it is looked again.
+        mmtuna.run(spec, trials=len(_finished(spec)) + len(missing), slots=slots, say=print)
+        before = missing
+
+
+def _finished(spec: mmtuna.StudySpec) -> list[TrialRow]:
+    """What is complete, or was pruned: it diverged, and counts 0."""
+    begun = (spec.study.folder / "study.db").exists()
+    return [row for row in (mmtuna.trials(spec) if begun else []) if row.state in ("COMPLETE", "PRUNED")]
+
+
 def _pairs(spec: mmtuna.StudySpec, configs: Sequence[Params], only: Sequence[str]) -> Iterator[dict[str, Any]]:
     """The value of each config with each candidate beside that without; of what failed there is none.
 
     Two that found nothing of a class are equal whatever the setting does: such a pair has no difference.
     """
     ended: dict[str, TrialRow] = {}
-    for row in mmtuna.trials(spec):
-        if row.state in ("COMPLETE", "PRUNED") and row.value is not None:  # pruned: it diverged, and counts 0
-            ended.setdefault(params_key(row.params), row)
+    for row in _finished(spec):
+        ended.setdefault(params_key(row.params), row)
     for number, config in enumerate(configs):
         theirs = ended.get(params_key(_with(config, None, None) or {}))
         for setting in only:
