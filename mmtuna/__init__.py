@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mmtuna.functions import compare, export, open_study, report, run, table2, trials, trials_dataframe
+    from mmtuna.functions import compare, export, leak, open_study, report, run, table2, trials, trials_dataframe
     from mmtuna.objective import Objective, TrialFailedError
     from mmtuna.search.errors import NotReadyError, StoppedError
     from mmtuna.spaces.errors import InputError
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "mmtuna.functions": (
-        *("compare", "export", "open_study", "report", "run", "table2"),
+        *("compare", "export", "leak", "open_study", "report", "run", "table2"),
         *("trials", "trials_dataframe"),
     ),
     "mmtuna.objective": ("Objective", "TrialFailedError"),
@@ -39,6 +39,7 @@ __all__ = [
     "TrialFailedError",
     "compare",
     "export",
+    "leak",
     "open_study",
     "report",
     "run",

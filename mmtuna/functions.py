@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ import optuna
 
 from mmtuna.search.outputs.bundle import export_trial
 from mmtuna.search.outputs.comparison import compare as draw
+from mmtuna.search.outputs.leak import FOLDS, Leak, chosen_configs, measure_leak
 from mmtuna.search.outputs.report import report_file, write_report
 from mmtuna.search.work.preparation import reopen
 from mmtuna.search.work.progress import console_to
@@ -67,6 +68,36 @@ def table2(spec: SpecOrPath, study: optuna.Study | None = None) -> list[Table2Li
     spec = _loaded(spec)
     found = study if study is not None else open_existing(spec.study)
     return table2_lines(found, space_of(found, spec))
+
+
+def leak(
+    spec: SpecOrPath,
+    *,
+    replicates: int = 3,
+    folds: int = FOLDS,
+    trials: Sequence[int] = (),
+    configs: str | Path | None = None,
+    metric: str | None = None,
+    slots: int | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Leak:
+    """How much of the figures comes from subjects that stand on both sides of the spec's split.
+
+    Trains what is missing by that split and in `folds` by subject, in studies of their own; called again, it goes on.
+
+    Args:
+        replicates: trainings of each config by each split.
+        trials: numbers of complete trials whose params are trained; the best by default, before any the defaults.
+        configs: TOML file with a table [[config]] a config, in their place.
+        metric: what is compared; the study's metric by default.
+        slots, say: as of `run`.
+
+    Raises what `run` raises, and InputError for a split or a metric by which nothing can be told.
+    """
+    spec = _loaded(spec)
+    chosen = chosen_configs(spec, trials, None if configs is None else Path(configs))
+    options: dict[str, Any] = {"replicates": replicates, "folds": folds, "metric": metric, "slots": slots}
+    return measure_leak(spec, chosen, console_to(say), **options)
 
 
 def open_study(spec: SpecOrPath) -> optuna.Study:

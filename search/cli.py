@@ -287,6 +287,25 @@ def table2(
 
 
 @app.command()
+def leak(
+    spec: Spec,
+    replicates: Annotated[int, typer.Option(min=1, help="Trainings of each config by each split.")] = 3,
+    folds: Annotated[int, typer.Option(min=2, help="Folds by subject.")] = 5,
+    trials: Annotated[
+        list[int] | None, typer.Option("--trial", help="A complete trial, several of them too; the best by default.")
+    ] = None,
+    configs: Annotated[Path | None, typer.Option(help="TOML file with a table [[config]] a config.")] = None,
+    metric: Annotated[str | None, typer.Option(help="What is compared; the study's metric by default.")] = None,
+    slots: Slots = None,
+    as_json: Json = False,
+) -> None:
+    """How much of the figures comes from subjects on both sides: the same configs on subjects they have not seen."""
+    from mmtuna.search.commands.leak import leak as show
+
+    show(spec, replicates, folds, trials or [], configs, metric, slots, as_json)
+
+
+@app.command()
 def report(
     spec: Spec,
     out: Annotated[Path | None, typer.Option("-o", help="HTML file to write.")] = None,

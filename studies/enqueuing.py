@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import optuna
 from optuna.trial import TrialState
@@ -17,6 +18,57 @@ from mmtuna.studies.sampling import grid_cells
 from mmtuna.studies.standing import params_key, params_of
 
 _OF_A_ROW = ("decoder", "iterations", "crop", "flip", "loss", "optimizer", "weight_decay")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replicates:
+    """What is trained several times, with the study's seed and those after it, in place of a search.
+
+    `count` trainings of each of the params `sets`, complete ones of the study's space; None stands for Table 2's rows.
+    """
+
+    count: int
+    sets: tuple[Params, ...] | None = None
+
+
+def enqueue_replicates(
+    study: optuna.Study, space: SearchSpace, what: Replicates, fixed: Mapping[str, Value] | None = None
+) -> int:
+    """Enqueues what the study lacks of `what` and returns how many trials that added; otherwise as `enqueue_table2`."""
+    if what.sets is None:
+        return enqueue_table2(study, space, what.count, fixed)
+    missing = missing_replicates(study, space, what, fixed)
+    for params, replicate in missing:
+        study.enqueue_trial(dict(params), user_attrs={attributes.REPLICATE: replicate})
+    return len(missing)
+
+
+def missing_replicates(
+    study: optuna.Study, space: SearchSpace, what: Replicates, fixed: Mapping[str, Value] | None = None
+) -> list[tuple[Params, int]]:
+    """Params and replicate of what the study lacks, failed ones included; InputError where the space holds not all."""
+    if what.sets is None:
+        return [(params, replicate) for _, params, replicate in missing_table2(study, space, what.count, fixed)]
+    for params in what.sets:
+        reason = space.why_not(params)
+        if reason is not None:
+            raise InputError(f"space: {reason}; widen the space, or leave these params out")
+    present = _present(study)
+    return [
+        (params, replicate)
+        for replicate in range(what.count)
+        for params in what.sets
+        if (params_key(params), replicate) not in present
+    ]
+
+
+def _present(study: optuna.Study) -> set[tuple[str, int]]:
+    """Params and replicate of each trial that waits, runs or ended, unless it failed."""
+    return {
+        (params_key(params_of(trial)), int(trial.user_attrs.get(attributes.REPLICATE, 0)))
+        for trial in study.get_trials(deepcopy=False)
+        if trial.state != TrialState.FAIL
+    }
 
 
 def enqueue_table2(
@@ -51,11 +103,7 @@ def missing_table2(
                 f'[space] cannot tell rows {twin} and {row.number} of Table 2 apart; take preset = "paper" whole, '
                 "or take table2 out of [study] enqueue"
             )
-    present = {
-        (params_key(params_of(trial)), int(trial.user_attrs.get(attributes.REPLICATE, 0)))
-        for trial in study.get_trials(deepcopy=False)
-        if trial.state != TrialState.FAIL
-    }
+    present = _present(study)
     return [
         (number, params, replicate)
         for replicate in range(replicates)

@@ -147,6 +147,31 @@ def by_subject(dataset: Dataset, *, val_share: float, seed: int) -> Split:
     return _sides(dataset, val, f"by subject, val_share {val_share}, seed {seed}")
 
 
+def subject_folds(dataset: Dataset, names: Sequence[str], *, folds: int, seed: int) -> list[Split]:
+    """Splits of the images `names` that validate each of them once, by whole subjects, about as many at a time.
+
+    `folds` of them, or as many as there are subjects. InputError where subjects are unknown or fewer than two.
+    """
+    sizes = Counter(dataset.subjects[name] for name in names if name in dataset.subjects)
+    if sizes.total() < len(names):
+        raise InputError(f"{dataset.root}: subjects are unknown; name a CSV file with columns image,subject")
+    if len(sizes) < 2:
+        raise InputError(f"{dataset.root}: all images are of one subject; at least 2 are needed, or split by image")
+    count = min(folds, len(sizes))
+    held: list[set[str]] = [set() for _ in range(count)]
+    # The largest first, each to the fold that has the fewest images until then.
+    for subject in sorted(_shuffled(sizes, seed), key=lambda subject: -sizes[subject]):
+        min(held, key=lambda fold: sum(sizes[s] for s in fold)).add(subject)
+    return [
+        Split(
+            train=tuple(name for name in names if dataset.subjects[name] not in fold),
+            val=tuple(name for name in names if dataset.subjects[name] in fold),
+            source=f"fold {place} of {count} by subject, seed {seed}",
+        )
+        for place, fold in enumerate(held, start=1)
+    ]
+
+
 def write_lists(split: Split, folder: Path) -> tuple[Path, Path]:
     """Write train.txt and val.txt, one name a line, into `folder` (made if missing, overwritten if there).
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from mmtuna.spaces.errors import InputError
 from mmtuna.studies import table2 as tables
 from mmtuna.studies.begun import space_of
+from mmtuna.studies.enqueuing import Replicates
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.study import open_existing
 from mmtuna.studies.table2 import Spread
@@ -30,7 +31,8 @@ def table2(path: Path, replicates: int | None, slots: int | None, style: str, as
 
         from mmtuna.search.work.running import run_study
 
-        run_study(spec, Console(stderr=as_json), slots=slots, replicates=replicates, heed_signals=True)
+        rows = Replicates(count=replicates)
+        run_study(spec, Console(stderr=as_json), slots=slots, replicates=rows, heed_signals=True)
     study = open_existing(spec.study)
     if style == "text" and not as_json:
         print_table2(spec, study)

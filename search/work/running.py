@@ -46,6 +46,7 @@ from mmtuna.spaces.table2 import TABLE2
 from mmtuna.studies import beginning, enqueuing
 from mmtuna.studies import study as study_room
 from mmtuna.studies.begun import space_of
+from mmtuna.studies.enqueuing import Replicates
 from mmtuna.studies.files.trial_store import begin as begin_files
 from mmtuna.studies.identity import Joined, id_of
 from mmtuna.studies.leases import Leases
@@ -65,7 +66,7 @@ def run_study(
     trials: int | None = None,
     slots: int | None = None,
     must_exist: bool = False,
-    replicates: int | None = None,
+    replicates: Replicates | None = None,
     record: Path | None = None,
     heed_signals: bool = False,
 ) -> optuna.Study:
@@ -75,7 +76,7 @@ def run_study(
         console: takes all that is said; `Console(quiet=True)` says nothing.
         slots: trials that train at the same time on this machine; from [resources] by default.
         must_exist: refuse to begin a new study.
-        replicates: instead, train every row of Table 2 this many times.
+        replicates: instead, train these, each to its end.
         record: train every trial to its end, whatever the pruner, and append its whole curve to this file.
         heed_signals: stop in order on the signals that end a process; only a command's main thread may.
 
@@ -173,12 +174,19 @@ def _record_file(path: Path, spec: StudySpec, study: optuna.Study, ready: Prepar
     return found
 
 
-def _tell_failed_rows(spec: StudySpec, study: optuna.Study, replicates: int) -> None:
-    failed = enqueuing.missing_table2(study, space_of(study, spec), replicates, spec.train)
+def _tell_failed_rows(spec: StudySpec, study: optuna.Study, replicates: Replicates) -> None:
+    space, causes = space_of(study, spec), "`mmtuna status SPEC` names the causes, the same command trains them again"
+    if replicates.sets is not None:
+        lacking = enqueuing.missing_replicates(study, space, replicates, spec.train)
+        if lacking:
+            asked = replicates.count * len(replicates.sets)
+            raise StoppedError(f"study {spec.study.name}: {len(lacking)} of {asked} trainings failed; {causes}")
+        return
+    failed = enqueuing.missing_table2(study, space, replicates.count, spec.train)
     if failed:
         raise StoppedError(
-            f"row {failed[0][0]} of Table 2 failed, {len(failed)} of {replicates * len(TABLE2)} trainings in all; "
-            "`mmtuna status SPEC` names the causes, the same command trains them again"
+            f"row {failed[0][0]} of Table 2 failed, {len(failed)} of {replicates.count * len(TABLE2)} trainings in "
+            f"all; {causes}"
         )
 
 
@@ -221,7 +229,7 @@ def lacking(spec: StudySpec, trials: int | None = None) -> int:
 
 
 def _checked(
-    spec: StudySpec, console: Console, slots: int, *, probe: bool, replicates: int | None = None
+    spec: StudySpec, console: Console, slots: int, *, probe: bool, replicates: Replicates | None = None
 ) -> Preparation:
     try:  # before data are read, which may take minutes
         check_folder(StudyFolder(spec.study.folder), spec.study.name, study_room.find_sound(spec.study))
@@ -237,7 +245,7 @@ def _checked(
     return ready
 
 
-def _beginning_problems(spec: StudySpec, ready: Preparation, replicates: int | None) -> list[str]:
+def _beginning_problems(spec: StudySpec, ready: Preparation, replicates: Replicates | None) -> list[str]:
     """Why `begin` would refuse the study; nothing is made for the question. Notes of a new one are added."""
     try:
         study = _check_beginning(spec, ready.fingerprints(), replicates)
@@ -251,17 +259,18 @@ def _beginning_problems(spec: StudySpec, ready: Preparation, replicates: int | N
 
 
 def _check_beginning(
-    spec: StudySpec, fingerprints: Mapping[str, Mapping[str, Any]], replicates: int | None
+    spec: StudySpec, fingerprints: Mapping[str, Mapping[str, Any]], replicates: Replicates | None
 ) -> optuna.Study | None:
     study = study_room.check_opening(spec, fingerprints)
     check_folder(StudyFolder(spec.study.folder), spec.study.name, study)
     if replicates is not None or "table2" in spec.study.enqueue:
         space, _ = study_room.space_for(spec)
-        enqueuing.missing_table2(study or optuna.create_study(), space, replicates or 1, spec.train)
+        wanted = replicates or Replicates(count=1)
+        enqueuing.missing_replicates(study or optuna.create_study(), space, wanted, spec.train)
     return study
 
 
-def begin(spec: StudySpec, ready: Preparation, replicates: int | None = None) -> optuna.Study:
+def begin(spec: StudySpec, ready: Preparation, replicates: Replicates | None = None) -> optuna.Study:
     """Creates or opens a study that was prepared without problems and enqueues what the spec asks for.
 
     InputError for one that cannot be continued.
@@ -311,12 +320,12 @@ def replay_study(
     return study
 
 
-def _enqueue(spec: StudySpec, study: optuna.Study, replicates: int | None) -> None:
-    """Puts what the spec asks for in the queue; with `replicates`, that much of Table 2 and nothing else."""
+def _enqueue(spec: StudySpec, study: optuna.Study, replicates: Replicates | None) -> None:
+    """Puts what the spec asks for in the queue; with `replicates`, what is missing of these and nothing else."""
     space = space_of(study, spec)
     with study_lock(spec.study.storage, spec.study.name):
         if replicates is not None:
-            enqueuing.enqueue_table2(study, space, replicates, spec.train)
+            enqueuing.enqueue_replicates(study, space, replicates, spec.train)
             return
         enqueuing.enqueue_start(study, spec.space.start)
         if "table2" in spec.study.enqueue:

@@ -24,7 +24,7 @@ from mmtuna.search.work import running
 from mmtuna.search.work.progress import Board
 from mmtuna.search.work.worker import Slot, Worker
 from mmtuna.spaces.table2 import TABLE2
-from mmtuna.studies.enqueuing import enqueue_table2
+from mmtuna.studies.enqueuing import Replicates, enqueue_table2
 from mmtuna.studies.leases import Leases
 from mmtuna.studies.leases.crew import crew_of
 from mmtuna.studies.spec import StudySpec
@@ -84,17 +84,17 @@ def test_a_row_of_table_2_that_failed_is_told_and_not_made_up_for(spec_of: Calla
     assert [trial.user_attrs["table2"] for trial in study.get_trials()] == [row.number for row in TABLE2]
     line = r"^row 4 of Table 2 failed, 1 of 11 trainings in all; `mmtuna status SPEC` names the causes, the same"
     with pytest.raises(StoppedError, match=line):
-        running._tell_failed_rows(spec, study, 1)
+        running._tell_failed_rows(spec, study, Replicates(count=1))
     enqueue_table2(study, spec.search_space(), 1)
     running.work(spec, study, ReplayObjective(), [Slot(0, "cpu", 1)], console, None)
-    running._tell_failed_rows(spec, study, 1)
+    running._tell_failed_rows(spec, study, Replicates(count=1))
     assert [trial.user_attrs["table2"] for trial in study.get_trials()][-1] == 4
 
 
 def test_rows_of_table_2_are_trained_without_the_grid(spec_of: Callable[..., StudySpec]) -> None:
     spec = spec_of(study='sampler = "grid"')
     study = running.open_to_work(spec, {})
-    running._enqueue(spec, study, 1)
+    running._enqueue(spec, study, Replicates(count=1))
     running.work(spec, study, ReplayObjective(), [Slot(0, "cpu", 1)], Console(quiet=True), None)
     assert len(study.trials) == 11
     running._enqueue(spec, study, None)
