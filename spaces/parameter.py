@@ -191,9 +191,8 @@ def parameter(name: str, table: Mapping[str, Any]) -> Parameter:
     unknown = sorted(set(fields) - set(required) - set(optional))
     if missing or unknown:
         wrong = f"lacks {', '.join(missing)}" if missing else f"has unknown fields {', '.join(unknown)}"
-        raise InputError(
-            f"parameter {name}: {kind} {wrong}; it takes {', '.join(required + optional + ('when',))} and nothing else"
-        )
+        known = ", ".join((*required, *optional, "when", "prior", "prior_spread"))
+        raise InputError(f"parameter {name}: {kind} {wrong}; it takes {known} and nothing else")
     _check_types(name, kind, fields)
     if "choices" in fields:
         fields["choices"] = _values(name, "choices", fields["choices"])

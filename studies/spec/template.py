@@ -53,6 +53,7 @@ _SPACE_EXAMPLES = """\
 # high = 1e-1
 # log = true
 # when = { optimizer = ["SGD"] }
+# prior = 1e-2  # what you believe in; prior_spread = 0.15 is how surely
 #
 # Any key of the MMSegmentation config, in quotes:
 # [space.params."model.decode_head.dropout_ratio"]

@@ -32,7 +32,10 @@ def test_from_a_table(table: dict[str, Any], expected: Parameter) -> None:
         ({}, "parameter p: neither choices nor low and high; give one of the two"),
         ({"low": 1}, "neither choices nor low and high"),
         ({"type": "choice", "choices": [1]}, "type 'choice' is unknown; use categorical, int or float"),
-        ({"type": "int", "low": 1}, "int lacks high; it takes low, high, step, log, when and nothing else"),
+        (
+            {"type": "int", "low": 1},
+            "int lacks high; it takes low, high, step, log, when, prior, prior_spread and nothing else",
+        ),
         ({"choices": [1], "low": 3}, "categorical has unknown fields low; it takes choices, when"),
         ({"choices": []}, "choices is empty; give at least one choice"),
         ({"choices": [1, 1]}, "hold a value twice: the second would never be tried; give each once"),
