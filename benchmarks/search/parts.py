@@ -47,8 +47,8 @@ def main() -> None:
     """Simulates everything, writes and prints it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--studies", type=int, default=200, help="of each setting")
-    parser.add_argument("--trials", default="30,100", help="budgets by comma")
-    parser.add_argument("--workers", default="1,8", help="by comma")
+    parser.add_argument("--trials", default="30", help="budgets by comma")
+    parser.add_argument("--workers", default="1", help="by comma")
     parser.add_argument("--only", default=SETS, help="names of the sets by comma")
     parser.add_argument("--evaluations", type=int, default=5, help="of each training: what a study has by default")
     parser.add_argument("--answers", default="recorded", help="recorded or blend, as of mmtuna replay")
