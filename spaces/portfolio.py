@@ -17,8 +17,9 @@ from mmtuna.spaces.search_space import SearchSpace
 
 FILE = Path(__file__).with_name("portfolio.toml")
 """The portfolio that comes with mmtuna; `benchmarks/search/portfolio.py` makes it from recorded trials."""
-_OWN = 2 / 3
-"""Of what a config says, the share that must come true: else it is another one."""
+_ESSENTIAL = {"loss", "optimizer", "lr_sgd", "lr_adam"}
+_LOST = 1 / 3
+"""Of what a config says, the share that may not come true: with more it is another one."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def adapted(
 
     A number beyond a range becomes the nearest that the space holds. What the space samples and the config does not say
     is left out, for the sampler to draw. A config is given up where one of its choices is none of the space's, and
-    where less than two thirds of what it says would come true, sampled or fixed.
+    where its loss, its optimizer, its rate or a third of all that it says would not come true, sampled or fixed.
 
     Args:
         settings: what trials have of all that the space does not sample.
@@ -62,8 +63,8 @@ def adapted(
         if value is None or (exact and not parameter.contains(config[name])):
             return None
         found[name] = value
-    elsewhere = sum(settings.get(name) == value for name, value in config.items() if name not in found)
-    return found if len(found) + elsewhere >= _OWN * len(config) else None
+    lost = {name for name, value in config.items() if name not in found and settings.get(name) != value}
+    return None if lost & _ESSENTIAL or len(lost) > _LOST * len(config) else found
 
 
 def _nearest(parameter: Parameter, wanted: Value) -> Value | None:
