@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import optuna
@@ -22,8 +24,10 @@ from mmtuna.studies import beginning
 from mmtuna.studies.attributes import BEGUN_WITH, CAUSE, PORTFOLIO, START
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.study import create_or_open
+from tests.search.conftest import mmtuna
 from tests.search.simulation.pools import random_pool
 
+WriteSpec = Callable[..., Path]
 EXTENDED = 'preset = "extended"'
 FEW = Portfolio(tuple(trial.params for trial in random_pool(3).trials))
 REPLAY = {"replay": {"curves": "generated"}}
@@ -157,6 +161,20 @@ def test_what_holds_no_study_is_refused(tmp_path: Path, place: str, message: str
     with pytest.raises(InputError, match=re.escape(message)) as caught:
         find_warmth(spec, spec.search_space())
     assert "\n" not in str(caught.value)
+
+
+def test_check_says_what_a_study_would_begin_with_or_refuses_it(tmp_path: Path, write_spec: WriteSpec) -> None:
+    recorded_file(tmp_path / "trials.jsonl", [{"lr_adam": 1e-3 + place / 1e3} for place in range(12)])
+    spec = write_spec(study='warm = ["./trials.jsonl"]')
+    done = mmtuna("check", spec, "--quick", "--json")
+    assert done.returncode == 0, done.stdout
+    note = "[study] warm: 10 of 12 trials of trials.jsonl fit into [space]; the sampler begins with these"
+    assert note in json.loads(done.stdout)["notes"]
+    done = mmtuna("check", write_spec(study='warm = ["elsewhere"]'), "--quick", "--json")
+    assert done.returncode == 2
+    assert [line.partition("; give")[0] for line in json.loads(done.stdout)["problems"]] == [
+        f"[study] warm: {tmp_path}/elsewhere holds no study"
+    ]
 
 
 def test_what_diverged_and_what_was_stopped_rank_below_the_rest(tmp_path: Path) -> None:
