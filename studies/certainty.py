@@ -16,7 +16,7 @@ import numpy as np
 from mmtuna.studies.results import TrialRow
 from mmtuna.studies.standing import params_key
 from mmtuna.studies.statistics.comparing import Comparison, Place, Verdict, compare, least_units, rank
-from mmtuna.studies.statistics.intervals import Interval, Numbers, bootstrap
+from mmtuna.studies.statistics.intervals import Interval, Numbers
 from mmtuna.studies.statistics.measures import ImageCounts, Measured, both_empty, counts_table, measured
 from mmtuna.studies.statistics.seeds import NoiseFloor, noise_floor
 
@@ -67,6 +67,7 @@ class Certainty:
     Args:
         floor: what seeds alone change of the metric; None where no params were trained twice.
         images, subjects: how many the intervals are of; `subjects` is None where they are not known.
+        unshown: how many of the best were left out, since so few units could not tell them apart as well.
         why: why nothing can be tested; empty where something can.
         missing: why trials have no counts, by trial.
     """
@@ -76,6 +77,7 @@ class Certainty:
     floor: NoiseFloor | None
     images: int = 0
     subjects: int | None = None
+    unshown: int = 0
     why: str = ""
     missing: Mapping[int, str] = field(default_factory=dict)
 
@@ -140,11 +142,12 @@ def certainty(rows: Sequence[TrialRow], metric: str, counted: Counted, classes: 
     if not top:
         return None
     counts = _Counts(counted, [row for config in top for row in config], metric, classes)
-    having = [config for config in top if counts.of(config)]
+    having, unshown = [config for config in top if counts.of(config)], 0
     if len(having) > 1 and counts.units >= least_units(1):
         while counts.units < least_units(math.comb(len(having), 2)):
             dropped = having.pop()
             top = [config for config in top if config is not dropped]
+            unshown += 1
     why, placed = _why_not(counts, floor, len(having)), {}
     if not why:
         known = [one for config in having if (one := counts.measured(metric, config)) is not None]
@@ -157,6 +160,7 @@ def certainty(rows: Sequence[TrialRow], metric: str, counted: Counted, classes: 
         floor=floor,
         images=len(counts.images),
         subjects=None if counts.subjects is None else len(set(counts.subjects)),
+        unshown=unshown,
         why=why,
         missing=counts.missing,
     )
@@ -206,7 +210,7 @@ def _config(rows: Sequence[TrialRow], metric: str, counts: _Counts, place: Place
     if not own:
         return Config(rows=tuple(rows), mean=mean)
     found = {name: counts.measured(name, rows) for name in (metric, *BESIDE)}
-    intervals = {name: bootstrap(one.features, one.statistic) for name, one in found.items() if one is not None}
+    intervals = {name: one.interval() for name, one in found.items() if one is not None}
     known = {name: interval for name, interval in intervals.items() if interval is not None}
     interval = known.pop(metric, None)
     return Config(

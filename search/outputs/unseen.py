@@ -24,7 +24,6 @@ from mmtuna.studies import results
 from mmtuna.studies.looks import Look, looks_of, note_look
 from mmtuna.studies.results import TrialRow
 from mmtuna.studies.spec import StudySpec
-from mmtuna.studies.statistics.intervals import bootstrap
 from mmtuna.studies.statistics.measures import counts_table, measured
 from mmtuna.studies.storage.opening import study_lock
 from mmtuna.studies.study import check_opening, finished, open_existing
@@ -122,7 +121,7 @@ def intervals(
     known, found = subjects if all(subjects) else None, {}
     for metric in metrics:
         made = measured(metric, table, classes, subjects=known, missing=measures.both_empty)
-        interval = None if made is None else bootstrap(made.features, made.statistic)
+        interval = None if made is None else made.interval()
         if interval is not None:
-            found[metric] = (max(0.0, interval.low), min(1.0, interval.high))
+            found[metric] = (interval.low, interval.high)
     return found

@@ -24,6 +24,7 @@ from mmtuna.studies.report.sureness import (
     measured_on,
     numbers_of,
     rank_text,
+    unshown_text,
     verdict_of,
 )
 from mmtuna.studies.report.wording import count, duration, listed, only_where, range_text, size_of, value_text
@@ -204,6 +205,7 @@ def certainty(reading: Reading) -> View:
         ],
         "shared": shared,
         "measured": measured_on(known),
+        "unshown": unshown_text(known),
         "floor": floor_text(known),
         "emptied": empty_text(reading.facts.counted.missing_value, known) if emptied and beside else "",
         "missing": [f"Trial {number} {why}." for number, why in list(known.missing.items())[:MESSAGES]],

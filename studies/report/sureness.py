@@ -61,6 +61,17 @@ def drawn_from(configs: Sequence[Config], unit: str) -> str:
     return f"{unit} and seeds, with one seed over {unit} alone" if any(several) else f"{unit} alone, with one seed each"
 
 
+def unshown_text(known: Certainty) -> str:
+    """Why fewer configs are shown than there are; empty where none was left out."""
+    if not known.unshown:
+        return ""
+    units = count(known.images, "image") if known.subjects is None else count(known.subjects, "subject")
+    return (
+        f"{count(known.unshown, 'more config is', 'more configs are')} not shown: a signed-rank test over {units} can "
+        f"tell no more than {len(known.configs)} apart at once."
+    )
+
+
 def floor_text(known: Certainty) -> str:
     """The noise floor; where it is not known, the way out."""
     if known.floor is None:

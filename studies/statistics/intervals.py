@@ -83,8 +83,9 @@ def bootstrap(
     Units and seeds are drawn with replacement (the pigeonhole bootstrap; Owen 2007). Its percentiles are
     too narrow for few units: they are spread around the figure to the standard error that both have, each corrected by
     n / (n - 1), and to Student's t of Satterthwaite's degrees of freedom in the place of the normal (the expanded
-    percentile interval; Hesterberg 2015, The American Statistician 69:371). With one seed the interval is that of
-    images alone: how trainings differ is then not in it.
+    percentile interval; Hesterberg 2015, The American Statistician 69:371). Where a few units decide, as of pooled
+    figures those with most foreground, the jackknife's error is taken if it is larger, and degrees of freedom as their
+    kurtosis leaves them. With one seed the interval is that of images alone: how trainings differ is then not in it.
     """
     from scipy import special
 
@@ -99,14 +100,32 @@ def bootstrap(
     drawn = statistic(np.einsum("du,suf->dsf", weights, table, optimize=True))
     drawn = drawn[np.isfinite(drawn).all(axis=1)]  # a draw may hold no image with a value
     picked = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=len(drawn)) / seeds
-    of_units = float(np.var(drawn.mean(axis=1))) * units / (units - 1)
+    by_jackknife, freedom = _error_of_units(table, statistic)
+    of_units = max(float(np.var(drawn.mean(axis=1))) * units / (units - 1), by_jackknife)
     of_seeds = float(np.var(by_seed, ddof=1)) / seeds if seeds > 1 else 0.0
     squared = of_units + of_seeds
     both = (drawn * picked).sum(axis=1)
     spread = float(np.std(both))
     if not squared or not spread:
         return Interval(mean=centre, low=centre, high=centre, units=units, seeds=seeds, level=level)
-    terms = of_units**2 / (units - 1) + (of_seeds**2 / (seeds - 1) if seeds > 1 else 0.0)
+    terms = of_units**2 / freedom + (of_seeds**2 / (seeds - 1) if seeds > 1 else 0.0)
     tail = float(special.ndtr(special.stdtrit(squared**2 / terms, (1 - level) / 2)))
     low, high = np.quantile((both - both.mean()) / spread, [tail, 1 - tail]) * np.sqrt(squared) + centre
     return Interval(mean=centre, low=float(low), high=float(high), units=units, seeds=seeds, level=level)
+
+
+def _error_of_units(table: Numbers, statistic: Statistic) -> tuple[float, float]:
+    """The variance of a statistic that comes from which units were drawn, by the jackknife; its degrees of freedom.
+
+    A sample variance of n figures of kurtosis k has about the precision of 2 n / (k - 1) degrees of freedom: n for
+    normal ones, few where a few stand out.
+    """
+    made = jackknife(table, statistic)
+    made = made[:, ~np.isnan(made).all(axis=0)]
+    squares = np.square(np.nanmean(made, axis=0) - np.nanmean(made)) if made.size else np.zeros(1)
+    units = len(squares)
+    if units < 2 or not squares.any():
+        return 0.0, max(1.0, units - 1.0)
+    kurtosis = units * float(np.sum(squares**2)) / float(np.sum(squares)) ** 2
+    freedom = 2 * units / max(kurtosis - 1, 1e-9) - 1
+    return float(np.sum(squares)) / (units - 1) / units, min(units - 1.0, max(2.0, freedom))

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mmtuna.spaces.metrics import SENSITIVITY, SPECIFICITY
-from mmtuna.studies.statistics.intervals import Numbers, Statistic, by_group, jackknife, mean_features, ratio
+from mmtuna.studies.statistics.intervals import (
+    Interval,
+    Numbers,
+    Statistic,
+    bootstrap,
+    by_group,
+    jackknife,
+    mean_features,
+    ratio,
+)
 
 ImageCounts = Mapping[str, Sequence[int]]
 """Pixels per class of an image: `intersect` right, `predicted` as it, `labelled` as it in the truth."""
@@ -35,6 +44,11 @@ class Measured:
     def values(self) -> Numbers:
         """What each unit makes of the metric, (seeds, units); NaN where it says nothing of it."""
         return jackknife(self.features, self.statistic)
+
+    def interval(self) -> Interval | None:
+        """The metric's 95 % interval, within 0 to 1; None where there are fewer than two units."""
+        found = bootstrap(self.features, self.statistic)
+        return None if found is None else replace(found, low=max(0.0, found.low), high=min(1.0, found.high))
 
 
 def counts_table(evaluations: Sequence[Mapping[str, ImageCounts]], images: Sequence[str]) -> Numbers:

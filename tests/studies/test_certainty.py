@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mmtuna.studies.certainty import Counted, beside, certainty, floor_of, top_configs
+from mmtuna.studies.report.sureness import unshown_text
 from mmtuna.studies.results import TrialRow
 from mmtuna.studies.statistics.comparing import Verdict
 from tests.studies.counted import CLASSES, IMAGES, METRIC, study
@@ -58,6 +59,10 @@ def test_subjects_are_drawn_whole_and_few_of_them_limit_what_is_compared(known: 
     assert few.configs[0].interval.units == few.subjects == 4
     assert (some.why, enough.why) == ("", "")
     assert (len(few.configs), len(some.configs), len(enough.configs)) == (4, 3, 4)
+    assert (few.unshown, some.unshown, enough.unshown) == (0, 1, 0)
+    assert unshown_text(some) == (
+        "1 more config is not shown: a signed-rank test over 7 subjects can tell no more than 3 apart at once."
+    )
 
 
 def test_trials_whose_counts_do_not_fit_are_left_out_and_named(known: tuple[list[TrialRow], Counted]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from mmtuna.objectives.evaluation.metrics import Counts, Measures, left_out, metrics, per_image, total
 from mmtuna.spaces.metrics import maximised
 from mmtuna.studies.statistics.intervals import bootstrap
-from mmtuna.studies.statistics.measures import both_empty, counts_table, measured
+from mmtuna.studies.statistics.measures import Measured, both_empty, counts_table, measured
 
 CLASSES = ("background", "fluid", "drusen")
 IMAGES = [f"{number}.png" for number in range(12)]
@@ -77,3 +77,31 @@ def test_a_draw_without_a_class_that_the_images_have_is_no_draw(table: Any) -> N
     interval = bootstrap(found.features, found.statistic)
     assert interval is not None
     assert interval.high < 1
+
+
+def few_decide(rng: np.random.Generator, seeds: int, images: int) -> Any:
+    """Counts of images of 256 x 256 pixels: half of them without fluid, a few with most of it."""
+    fluid = np.where(rng.random(images) < 0.5, rng.lognormal(6, 1, images), 0)
+    share = rng.beta(6, 3, images) + rng.normal(0, 0.05, (seeds, 1)) + rng.normal(0, 0.05, (seeds, images))
+    found = fluid * np.clip(share, 0.02, 0.99)
+    false = np.exp(rng.normal(3.5, 1, images) + rng.normal(0, 0.3, (seeds, images)))
+    right, ours = np.stack([65536 - fluid - false, found], -1), np.stack([65536 - found - false, found + false], -1)
+    return np.stack([right, ours, np.broadcast_to(np.stack([65536 - fluid, fluid], -1), right.shape)], axis=-2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("metric", "images"), [("mIoU", 22), ("mIoU", 100), ("Dice_per_image", 22)])
+def test_intervals_hold_the_truth_where_few_images_decide(metric: str, images: int) -> None:
+    def of(table: Any) -> Measured:
+        found = measured(metric, table, CLASSES[:2])
+        assert found is not None
+        return found
+
+    truth = np.mean(of(few_decide(np.random.default_rng(1), 40, 40_000)).by_seed)
+    rng, held = np.random.default_rng(2), 0
+    for draw in range(1000):
+        found = of(few_decide(rng, 3, images))
+        interval = bootstrap(found.features, found.statistic, draws=600, seed=draw)
+        assert interval is not None
+        held += interval.low <= truth <= interval.high
+    assert abs(held / 1000 - 0.95) <= 0.02
