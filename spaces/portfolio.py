@@ -37,7 +37,12 @@ class Portfolio:
 @cache
 def packaged() -> Portfolio:
     """The portfolio that comes with mmtuna."""
-    found: dict[str, Any] = tomllib.loads(FILE.read_text(encoding="utf-8"))
+    return load(FILE)
+
+
+def load(path: Path) -> Portfolio:
+    """The portfolio that benchmarks/search/portfolio.py wrote to `path`."""
+    found: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     return Portfolio(tuple(entry["params"] for entry in found.get("configs", ())))
 
 

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
+from mmtuna.objectives.outcome import Ending, Outcome, TrialOrder
+from mmtuna.objectives.recorded import RecordFile
 from mmtuna.search.quiet import quiet_optuna
 from mmtuna.search.simulation.course import Knows, Setting, Simulation, searchers
 from mmtuna.search.simulation.pool import Pool
@@ -11,9 +18,15 @@ from mmtuna.search.simulation.portfolio import choose
 from mmtuna.search.trials.conclude import Scoring
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Params
+from mmtuna.spaces.portfolio import load
+from mmtuna.spaces.presets import extended
+from mmtuna.spaces.search_space import SearchSpace
+from tests.search.conftest import ENVIRONMENT
 from tests.search.simulation.pools import diverged, random_pool
 from tests.search.simulation.test_course import TABLE
 from tests.search.simulation.test_pool import LINE, trial
+
+SCRIPT = str(Path(__file__).parents[3] / "benchmarks" / "search" / "portfolio.py")
 
 
 def pool(**values: float) -> Pool:
@@ -60,3 +73,30 @@ def test_studies_begin_with_the_portfolio_each_config_once() -> None:
     assert course.ends == {"complete": 8}
     assert course.moved[:2] == [0.0, 0.0]
     assert len({str(sorted(one.items())) for one in params}) == 8
+
+
+def test_the_script_writes_the_same_portfolio_from_the_same_recordings(tmp_path: Path) -> None:
+    space = SearchSpace([one for one in extended() if one.name != "initial_weights"])
+    for name in ("duke", "drive"):
+        file = RecordFile(tmp_path / f"{name}.jsonl", name, {"fingerprints": {"data": {"sha256": f"of {name}"}}})
+        for number, one in enumerate(random_pool(20, space).trials):
+            ended = Outcome(ending=Ending.FINISHED, curve=one.curve, seconds=one.seconds, iterations=one.iterations)
+            file.append(TrialOrder(number=number, params=one.params, seed=0), ended)
+    texts = []
+    for place in range(2):
+        out = tmp_path / f"{place}.toml"
+        options = ("--only", "duke,drive", "--recorded", tmp_path, "--out", out, "--results", tmp_path / "tried.json")
+        done = subprocess.run(
+            [sys.executable, SCRIPT, *map(str, options)], capture_output=True, text=True, env=ENVIRONMENT
+        )
+        assert done.returncode == 0, done.stderr
+        texts.append(out.read_text())
+    assert texts[0] == texts[1]
+    found = load(tmp_path / "0.toml")
+    assert f"# Version {found.version}." in texts[0]
+    assert 'name = "duke"\ntrials = 20\ndata = "of duke"' in texts[0]
+    best = sorted(random_pool(20, space).trials, key=lambda one: -one.curve[-1].metrics["mIoU"])
+    assert list(found.configs) == [one.params for one in best[:5]]  # both sets are alike
+    tried = json.loads((tmp_path / "tried.json").read_text())["sets"]["duke"]
+    assert tried["best_of_portfolio"] == tried["best_recorded"]
+    assert tried["best_of_as_many_random"] < tried["best_recorded"]
