@@ -13,6 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
+from mmtuna.spaces.trials import Cause
 from mmtuna.studies.results import TrialRow
 from mmtuna.studies.standing import params_key
 from mmtuna.studies.statistics.comparing import Comparison, Place, Verdict, compare, least_units, rank
@@ -23,6 +24,7 @@ from mmtuna.studies.statistics.seeds import NoiseFloor, noise_floor
 TOP = 10
 BESIDE = ("IoU_per_image", "Dice_per_image")
 """Metrics with an interval of their own beside the study's."""
+UNKNOWN_FLOOR = "no params that found something were trained with more than one seed"
 _ROUNDING = 1e-6
 
 
@@ -65,7 +67,7 @@ class Certainty:
     """The best configs by rank; those that share one by the number of their first trial.
 
     Args:
-        floor: what seeds alone change of the metric; None where no params were trained twice.
+        floor: what seeds alone change of the metric; None where no params that found something were trained twice.
         images, subjects: how many the intervals are of; `subjects` is None where they are not known.
         unshown: how many of the best were left out, since so few units could not tell them apart as well.
         why: why nothing can be tested; empty where something can.
@@ -117,9 +119,18 @@ def configs_of(rows: Iterable[TrialRow], metric: str) -> list[list[TrialRow]]:
     return list(groups.values())
 
 
+def spreads_of(rows: Iterable[TrialRow], metric: str) -> list[list[float]]:
+    """The metric of each config's trials, but of configs that collapsed with every seed.
+
+    Trainings that find nothing are all alike, and would say of the others that seeds hardly matter.
+    """
+    live = [config for config in configs_of(rows, metric) if any(row.cause != Cause.COLLAPSED for row in config)]
+    return [values_of(config, metric) for config in live]
+
+
 def floor_of(rows: Iterable[TrialRow], metric: str) -> NoiseFloor | None:
-    """What seeds alone change of the metric; None where no params were completed twice."""
-    return noise_floor(values_of(config, metric) for config in configs_of(rows, metric))
+    """What seeds alone change of the metric; None where no params that found something were completed twice."""
+    return noise_floor(spreads_of(rows, metric))
 
 
 def top_configs(rows: Iterable[TrialRow], metric: str, limit: int = TOP) -> list[list[TrialRow]]:
@@ -234,7 +245,7 @@ def _why_not(counts: _Counts, floor: NoiseFloor | None, configs: int) -> str:
     if configs < 2:
         return "there is no other config to compare with" if counts.images else "no trial's counts by image are known"
     if floor is None:
-        return "no params were trained with more than one seed, so what seeds alone change is not known"
+        return f"{UNKNOWN_FLOOR}, so what seeds alone change is not known"
     return "" if counts.units >= least_units(1) else _too_few(counts.units, counts.unit)
 
 

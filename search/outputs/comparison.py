@@ -22,7 +22,7 @@ from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import whole_file
 from mmtuna.spaces.traces import scratch_folder
 from mmtuna.studies import results
-from mmtuna.studies.certainty import Beside, beside, configs_of, values_of
+from mmtuna.studies.certainty import Beside, beside, spreads_of
 from mmtuna.studies.results import TrialRow
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.standing import params_key
@@ -68,7 +68,7 @@ def against(spec: StudySpec, a: int, b: int, other: StudySpec | None = None) -> 
         why = "both have the same params and differ by their seed alone"
         return Against(a_numbers, b_numbers, metric, Beside(seeds=(len(groups[1]), len(groups[0])), why=why))
     studies = [side.rows for side in sides[: 1 if other is None else 2]]
-    known = [values_of(config, metric) for rows in studies for config in configs_of(rows, metric)]
+    known = [values for rows in studies for values in spreads_of(rows, metric)]
     counts = [counted(side.spec, side.files, group) for side, group in zip(sides, groups, strict=True)]
     pair, of_pair = (groups[1], groups[0]), (counts[1], counts[0])
     return Against(a_numbers, b_numbers, metric, beside(pair, metric, of_pair, spec.data.classes, noise_floor(known)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mmtuna.studies.certainty import Certainty, Config
+from mmtuna.studies.certainty import UNKNOWN_FLOOR, Certainty, Config
 from mmtuna.studies.report.wording import count
 from mmtuna.studies.results import TrialRow
 from mmtuna.studies.statistics.comparing import Place, Verdict
@@ -76,8 +76,8 @@ def floor_text(known: Certainty) -> str:
     """The noise floor; where it is not known, the way out."""
     if known.floor is None:
         return (
-            "What seeds alone change is not known, since no params completed with more than one seed, and so no "
-            f"config can be called better than another: {REPLICATES}."
+            f"What seeds alone change is not known, since {UNKNOWN_FLOOR}, and so no config can be called better than "
+            f"another: {REPLICATES}."
         )
     said = known.floor.text(known.metric)
     margin = f"less than {known.floor.margin():.4f} between two single trainings says nothing"

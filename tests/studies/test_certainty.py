@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ def test_without_replicates_nothing_is_ranked() -> None:
     found = certainty(rows, METRIC, counted, CLASSES)
     assert found is not None
     assert found.floor is None
-    assert found.why == "no params were trained with more than one seed, so what seeds alone change is not known"
+    assert found.why.startswith("no params that found something were trained with more than one seed, so what seeds ")
     assert {config.place for config in found.configs} == {None}
     assert [config.rows[0].number for config in found.configs] == [1, 2, 0]
 
@@ -90,12 +91,21 @@ def test_one_config_beside_another(known: tuple[list[TrialRow], Counted]) -> Non
     assert found.difference == pytest.approx(np.mean([r.value for r in best]) - np.mean([r.value for r in worst]))
     assert beside((worst, best), METRIC, (counted, counted), CLASSES, floor).verdict is Verdict.WORSE
     none = beside((best, worst), METRIC, (counted, counted), CLASSES, None)
-    assert (none.verdict, none.why[:30]) == (Verdict.NOT_TESTABLE, "no params were trained with mo")
+    assert (none.verdict, none.why[:30]) == (Verdict.NOT_TESTABLE, "no params that found something")
     other = {number: {f"a{name}": one for name, one in images.items()} for number, images in counted.trials.items()}
     apart = beside((best, worst), METRIC, (counted, Counted(trials=other)), CLASSES, floor)
     assert apart.why == "they were measured on different images or masks"
     gone = beside((best, worst), METRIC, (counted, Counted()), CLASSES, floor)
     assert gone.why == "trial 0 has no counts by image"
+
+
+def test_what_collapsed_with_every_seed_says_nothing_of_seeds(known: tuple[list[TrialRow], Counted]) -> None:
+    rows = known[0]
+    dead = [replace(row, params={"lr_adam": 1.0}, cause="collapsed", metrics={METRIC: 0.5}) for row in rows[:5]]
+    assert floor_of([*rows, *dead], METRIC) == floor_of(rows, METRIC)
+    assert floor_of(dead, METRIC) is None
+    once = floor_of([*rows[:2], replace(rows[2], cause="collapsed")], METRIC)
+    assert once == floor_of(rows[:3], METRIC), "a config that collapses with some seeds does so by chance"
 
 
 def test_the_best_configs_are_those_of_the_highest_means(known: tuple[list[TrialRow], Counted]) -> None:
