@@ -138,7 +138,7 @@ def check_mixed_precision(cfgs: Iterable[Mapping[str, Any]], devices: Sequence[s
 def check_disk(folder: Path, model_bytes: int, keep: int, slots: int, copies: int = 0) -> None:
     """Room for `copies` bytes, the checkpoints kept (weights) and those being written.
 
-    Each slot writes the best weights, and twice what it can go on from: weights, averaged weights, two of the optimizer.
+    A slot writes the best weights, and twice what it can go on from: weights, averaged weights, two of the optimizer.
     """
     wanted = model_bytes * (keep + slots * (1 + 4 + 4)) + copies + (64 << 20)
     place = next(path for path in (folder, *folder.parents) if path.exists())
