@@ -11,6 +11,7 @@ from pathlib import Path
 import optuna
 
 from mmtuna.homes import Home, find_home
+from mmtuna.objectives.folds import FoldedObjective
 from mmtuna.objectives.outcome import Ending, Evaluation, Outcome, TrialOrder
 from mmtuna.objectives.trial.fork_server import SERVER
 from mmtuna.search.errors import NotReadyError
@@ -82,6 +83,7 @@ class Objective:
         self._scoring = Scoring.of(self.spec.study)
         self._suggest = suggest
         self._training = ready.objective()
+        self._whole = ready.whole(self._training)
         ready.save()
         self._fingerprints = ready.fingerprints()
         self._taken = [0] * len(self._slots)
@@ -96,7 +98,8 @@ class Objective:
         with home.holding(trial) as lost, self._slot() as slot:
             watch = _Watch(trial, self._scoring, lost)
             training = replace(self._training, folder=home.folder, speeds=self._speeds(home, slot, params))
-            outcome = training.run(replace(order, device=slot.device, threads=slot.threads), watch)
+            whole = replace(self._whole, objective=training) if isinstance(self._whole, FoldedObjective) else training
+            outcome = whole.run(replace(order, device=slot.device, threads=slot.threads), watch)
         return self._conclude(trial, home, outcome)
 
     def _home(self, trial: optuna.Trial) -> Home:

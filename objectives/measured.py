@@ -9,6 +9,7 @@ from typing import Any
 
 from mmtuna.objectives.evaluation.metrics import PLAIN, Counts, Measures, metrics, per_image, total
 from mmtuna.objectives.trial.process import call_in_child
+from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.traces import scratch_folder
 
 
@@ -76,3 +77,40 @@ def _measure(cfg: dict[str, Any], work: str, imports: Sequence[str], asked: dict
     if asked["masks"]:
         metric.write_masks(Path(asked["masks"]))
     return metric.by_name()
+
+
+def measure_together(
+    cfgs: Sequence[dict[str, Any]], names: Path, *, imports: Sequence[str] = (), timeout: float = 3600.0
+) -> Counted:
+    """What several nets of the same classes say together on the images listed in `names`, likewise; no distances.
+
+    Of each pixel the class whose probability (softmax) is highest on average over the nets, each the `load_from` of its
+    config, as nnU-Net joins its folds. InputError for a net of a single sigmoid channel.
+    """
+    found: dict[str, Any] = call_in_child(_measure_together, list(cfgs), str(names), list(imports), timeout=timeout)
+    return Counted({name: Counts.of(plain) for name, plain in found.items()}, {})
+
+
+def _measure_together(cfgs: list[dict[str, Any]], names: str, imports: Sequence[str]) -> dict[str, Any]:
+    # In the child, which has torch.
+    import torch
+    from mmseg.apis import inference_model
+
+    from mmtuna.objectives.deployment.contract import ignore_index, labelled_images
+    from mmtuna.objectives.evaluation.counting import CountingIoUMetric
+    from mmtuna.objectives.trial.training import init_segmentor
+
+    first = cfgs[0]["val_dataloader"]
+    listed = {**cfgs[0], "val_dataloader": {**first, "dataset": {**first["dataset"], "ann_file": names}}}
+    classes, ignored = len(first["dataset"]["metainfo"]["classes"]), ignore_index(cfgs[0])
+    nets = [init_segmentor(cfg, Path(cfg["load_from"]), imports, "the config of a fold") for cfg in cfgs]
+    found = {}
+    for entry in labelled_images(listed):
+        logits = [inference_model(net, str(entry.image)).seg_logits.data for net in nets]
+        if len(logits[0]) < classes:
+            raise InputError("the decode head has one sigmoid channel; folds are joined by one probability a class")
+        mask = torch.stack([one.softmax(dim=0) for one in logits]).mean(dim=0).argmax(dim=0)
+        truth = torch.from_numpy(entry.truth())
+        right, _, predicted, labelled = CountingIoUMetric.intersect_and_union(mask, truth, classes, ignored)
+        found[entry.name] = [right.tolist(), predicted.tolist(), labelled.tolist()]
+    return found

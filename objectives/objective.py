@@ -53,6 +53,7 @@ class SegmentationObjective:
         speeds: what is done for speed on a device, by its name; nothing on those that are missing.
         pictured: validation images whose predicted masks every trial keeps, relative to the image folder, with suffix.
         measures: how validation images are measured one at a time; its subjects by such names.
+        fold: number of the fold that is trained, from 1, whose files lie in a folder of the trial's; None for no folds.
     """
 
     base: str
@@ -70,6 +71,7 @@ class SegmentationObjective:
     value: str = "last"
     pictured: tuple[str, ...] = ()
     measures: Measures = PLAIN
+    fold: int | None = None
     speeds: Mapping[str, Speed] = field(default_factory=dict)
     _bases: dict[str, BaseConfig] = field(default_factory=dict, repr=False)
 
@@ -102,8 +104,9 @@ class SegmentationObjective:
         )
 
     def trial_folder(self, number: int) -> TrialFolder:
-        """Where trial `number` keeps its files."""
-        return StudyFolder(self.folder).trial(number)
+        """Where trial `number`, or the fold of it that is trained, keeps its files."""
+        whole = StudyFolder(self.folder).trial(number)
+        return whole if self.fold is None else whole.fold(self.fold)
 
     def run(self, order: TrialOrder, watch: Watch) -> Outcome:
         """Trains one trial in a child process; what an earlier attempt left is gone on from, or emptied first."""

@@ -29,7 +29,7 @@ class Evaluation:
 
     `step` is the percentage of the trial's iterations, 1 to 100: trials of different length are compared by it.
     `counts` are summed over the validation images, `images` the same of each in the order of their list, where these
-    are few.
+    are few. `ended_folds` is how many folds have ended with this evaluation; 0 within a fold, and where there are none.
     """
 
     step: int
@@ -38,6 +38,7 @@ class Evaluation:
     metrics: dict[str, float]
     counts: Counts | None = None
     images: tuple[Counts, ...] = ()
+    ended_folds: int = 0
 
     @classmethod
     def told(cls, message: Mapping[str, Any]) -> Evaluation:
@@ -49,6 +50,12 @@ class Evaluation:
             "images": tuple(map(Counts.of, images)),
         }
         return cls(**said)
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON data, which `told` reads; of a training of its own, not of several folds."""
+        counts = None if self.counts is None else self.counts.plain()
+        figures = {"step": self.step, "iteration": self.iteration, "seconds": self.seconds, "metrics": self.metrics}
+        return {**figures, "counts": counts, "images": [image.plain() for image in self.images]}
 
     def as_point(self) -> dict[str, Any]:
         """One point of a learning curve, flat."""
@@ -75,7 +82,8 @@ class TrialOrder:
 class Outcome:
     """The end of one training. `cause` and `message` are set where it failed; `folder` holds its files.
 
-    `speed` is what was done for speed, where the study lets that be chosen.
+    `speed` is what was done for speed, where the study lets that be chosen. `folds` are the last evaluations of
+    the folds that were begun, each of its own images alone; () where there are none.
     """
 
     ending: Ending
@@ -86,6 +94,7 @@ class Outcome:
     message: str = ""
     folder: Path | None = None
     speed: Speed | None = None
+    folds: tuple[Evaluation, ...] = ()
 
 
 class Watch(Protocol):

@@ -18,6 +18,7 @@ EVALUATION = "evaluation.json"
 PREDICTIONS = "predictions"
 OVERLAYS = "overlays"
 WORK = "work"
+FOLD, COURSE = "fold-", "course.json"
 CHECKPOINTS = (LAST, BEST)
 MANIFEST, LISTS, COPIES, MASK_COPIES = "manifest.json", "splits", "images", "masks"
 NEAR_DUPLICATES = "near-duplicates.png"
@@ -74,6 +75,19 @@ class TrialFolder:
         """MMEngine's own folder."""
         return self.path / WORK
 
+    @property
+    def course(self) -> Path:
+        """The whole curve of a fold that was trained to its end, which is there once it was."""
+        return self.path / COURSE
+
+    def fold(self, number: int) -> TrialFolder:
+        """The folder of fold `number`, from 1, of a trial that has several."""
+        return TrialFolder(self.path / f"{FOLD}{number}")
+
+    def folds(self) -> list[TrialFolder]:
+        """The folds that are here, in their order; none of a trial that is one training."""
+        return [TrialFolder(path) for path in sorted(self.path.glob(f"{FOLD}*"), key=lambda path: int(path.name[5:]))]
+
     def weights(self, value: str) -> Path:
         """The weights whose metrics are the trial's value, in a study of value "last" or "best"."""
         return {"last": self.last, "best": self.best}[value]
@@ -83,9 +97,10 @@ class TrialFolder:
         return self.weights(value).is_file()
 
     def delete_checkpoints(self) -> None:
-        """Deletes both checkpoints, where they are there."""
-        for name in CHECKPOINTS:
-            (self.path / name).unlink(missing_ok=True)
+        """Deletes both checkpoints, and those of its folds, where they are there."""
+        for folder in (self, *self.folds()):
+            for name in CHECKPOINTS:
+                (folder.path / name).unlink(missing_ok=True)
 
     def mask(self, image: str) -> Path:
         """The predicted mask of a validation image, 8-bit PNG, by the image's name relative to the image folder."""
@@ -169,6 +184,16 @@ class StudyFolder:
     def trial(self, number: int) -> TrialFolder:
         """Where trial `number` keeps its files."""
         return TrialFolder(self.path / trial_name(number))
+
+    @property
+    def whole_list(self) -> Path:
+        """The names of the images of all folds, one a line without suffix."""
+        return self.path / LISTS / "all.txt"
+
+    def fold_lists(self, number: int) -> tuple[Path, Path]:
+        """`lists` of fold `number`, from 1."""
+        folder = self.path / LISTS / f"{FOLD}{number}"
+        return folder / "train.txt", folder / "val.txt"
 
     def shared(self) -> tuple[Path, ...]:
         """What all trials share, whether it is there or not."""

@@ -32,7 +32,7 @@ def build_pruner(table: StudyTable, evaluations: int) -> BasePruner:
             return _Median(n_startup_trials=startup, n_warmup_steps=warmup, n_min_trials=COMPARED)
         case "hyperband":
             return _hyperband(startup, warmup, evaluations)
-        case "none":
+        case "wilcoxon" | "none":  # the first stops between folds (mmtuna.studies.folding)
             return NopPruner()
 
 

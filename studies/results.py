@@ -24,6 +24,7 @@ from mmtuna.studies.attributes import (
     COST,
     CURVE,
     FOLDER,
+    FOLDS,
     MESSAGE,
     METRICS,
     REPLICATE,
@@ -67,6 +68,11 @@ def speeds(study: optuna.Study) -> dict[str, str]:
     attrs = study.user_attrs
     kept = {name.removeprefix(SPEED_ON): _speed(value) for name, value in attrs.items() if name.startswith(SPEED_ON)}
     return {kind: str(Speed.of(value)) for kind, value in sorted(kept.items()) if value is not None}
+
+
+def folds_attrs(folds: Sequence[Mapping[str, Any]]) -> Attrs:
+    """What the folds of a trial came to, each on its own images: `step`, `metrics`, `images`."""
+    return {FOLDS: [dict(fold) for fold in folds]}
 
 
 def folder_attrs(folder: str) -> Attrs:

@@ -28,13 +28,13 @@ sys.path.insert(0, str(ROOT))
 
 import optuna  # noqa: E402
 
-from benchmarks.faults import cases, disk_cases, ray_cases, training_cases  # noqa: E402
+from benchmarks.faults import cases, disk_cases, fold_cases, ray_cases, training_cases  # noqa: E402
 from benchmarks.faults.cases import Ground  # noqa: E402
 from benchmarks.faults.crew import Site  # noqa: E402
 from mmtuna.search.versions import machine, versions  # noqa: E402
 from tests.postgres import PostgresServer  # noqa: E402
 
-ALL = cases.CASES | training_cases.CASES | disk_cases.CASES | ray_cases.CASES
+ALL = cases.CASES | training_cases.CASES | disk_cases.CASES | ray_cases.CASES | fold_cases.CASES
 CASES = {name: ALL[name] for name in sorted(ALL, key=lambda name: int(name.split()[0].rstrip("abc")))}
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from mmtuna.objectives.data.dataset import Dataset
 from mmtuna.objectives.data.manifest import Manifest, if_two_values, mask_file, sum_values
-from mmtuna.objectives.data.split import Split
+from mmtuna.objectives.data.split import Split, validated
 from mmtuna.spaces.metrics import SPECIFICITY
 
 
@@ -27,20 +27,32 @@ def class_pixels_by_side(manifest: Manifest, dataset: Dataset, split: Split) -> 
 def check_sides(
     dataset: Dataset, split: Split, manifest: Manifest, metric: str = "mIoU"
 ) -> tuple[list[str], list[str]]:
-    """Problems and notes of a split, a line each; nothing of classes that are on neither side.
+    """`check_folds` of a single split."""
+    return check_folds(dataset, [split], manifest, metric)
 
-    `metric` is the study's: a class that it needs must be in a mask of each side that is measured on. Where a mask is
-    not in `manifest` its side is not judged.
+
+def check_folds(
+    dataset: Dataset, folds: Sequence[Split], manifest: Manifest, metric: str = "mIoU"
+) -> tuple[list[str], list[str]]:
+    """Problems and notes of the splits that a trial trains by, a line each; nothing of classes that are on no side.
+
+    Each must train on the classes that are measured; what all of them validate on, and their test set, is measured
+    together. `metric` is the study's: a class that it needs must be in a mask of each. Where a mask is not in
+    `manifest` its side is not judged.
     """
-    train = side_pixels(manifest, dataset, split.train)
+    val, test = validated(folds), folds[0].test
+    elsewhere = side_pixels(manifest, dataset, (*val, *test))
     problems: list[str] = []
     notes: list[str] = []
-    if _is_whole(manifest, dataset, split.train):
-        elsewhere = side_pixels(manifest, dataset, (*split.val, *split.test))
-        problems += _untaught(dataset, split, train, elsewhere)
-    for side, names in (("val", split.val), ("test", split.test)):
+    for number, fold in enumerate(folds, start=1):
+        if _is_whole(manifest, dataset, fold.train):
+            train = side_pixels(manifest, dataset, fold.train)
+            named = f"fold {number}: " if len(folds) > 1 else ""
+            problems += [f"{named}{problem}" for problem in _untaught(dataset, fold, train, elsewhere)]
+    taught = side_pixels(manifest, dataset, [name for fold in folds for name in fold.train])
+    for side, names in (("val", val), ("test", test)):
         if names and _is_whole(manifest, dataset, names):
-            problem, note = _measured_on(dataset, manifest, side, names, metric, taught=train)
+            problem, note = _measured_on(dataset, manifest, side, names, metric, taught=taught)
             problems += [problem] if problem else []
             notes += [note] if note else []
     return problems, notes

@@ -171,6 +171,28 @@ def subject_folds(dataset: Dataset, names: Sequence[str], *, folds: int, seed: i
         for place, fold in enumerate(held, start=1)
     ]
 
+def by_folds(dataset: Dataset, *, folds: int, seed: int) -> tuple[Split, ...]:
+    """`subject_folds` of all images, exactly so many; InputError where there are fewer subjects too."""
+    subjects = len({dataset.subjects[name] for name in dataset.names if name in dataset.subjects})
+    if 0 < subjects < folds:
+        raise InputError(
+            f"[data] folds = {folds}: there are images of {subjects} subjects, and each fold validates on at least one; "
+            f"give at most {subjects}, or split by image"
+        )
+    return tuple(subject_folds(dataset, dataset.names, folds=folds, seed=seed))
+
+
+def fingerprint(folds: Sequence[Split]) -> str:
+    """`Split.fingerprint` of the only one of them, or sha256 (hex) over those of all."""
+    if len(folds) == 1:
+        return folds[0].fingerprint()
+    return hashlib.sha256(json.dumps([fold.fingerprint() for fold in folds]).encode()).hexdigest()
+
+
+def validated(folds: Sequence[Split]) -> tuple[str, ...]:
+    """The images that some fold validates on, fold by fold."""
+    return tuple(name for fold in folds for name in fold.val)
+
 
 def write_lists(split: Split, folder: Path) -> tuple[Path, Path]:
     """Write train.txt and val.txt, one name a line, into `folder` (made if missing, overwritten if there).

@@ -146,6 +146,15 @@ def per_image(
     return {name: value for name, value in named.items() if not math.isnan(value)}
 
 
+def paired(images: Iterable[Counts]) -> list[float]:
+    """By image the IoU of its foreground, for tests between trials; 1 where neither truth nor prediction holds any.
+
+    An image without foreground says something of a config, too: whether it finds some there.
+    """
+    values = (_share(i, p + t - i) for i, p, t in map(foreground, images))
+    return [1.0 if math.isnan(value) else round(value, 4) for value in values]
+
+
 def _mean(values: Sequence[float], missing: float | None = None) -> float:
     """Mean of the values, NaN ones as `missing` or left out."""
     return mean(values if missing is None else [missing if math.isnan(value) else value for value in values])

@@ -215,7 +215,8 @@ def _open(order_text: str) -> _Place:
     ready.devices = (order.device,)
     assert ready.split is not None
     costs = recalled_costs(ready, threads=order.threads, beside=1)
-    return _Place(order, spec, study, objective, hours_of(spec.study, study, objective, len(ready.split.val), costs))
+    hours = hours_of(spec.study, study, objective, len(ready.split.val), costs, spec.folds)
+    return _Place(order, spec, study, ready.whole(objective), hours)
 
 
 def _train_one(place: _Place, console: Console) -> dict[str, Any]:

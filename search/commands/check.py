@@ -35,6 +35,7 @@ def check(path: Path, as_json: bool, *, quick: bool = False, time: bool = False)
     cells = ready.space.count()
     size = f"{cells} combinations" if cells else "continuous or over 100,000 combinations"
     images = f"{len(ready.split.train)} + {len(ready.split.val)} images"
+    images += f" in the first of {spec.folds} folds" if spec.folds > 1 else ""
     print(f"ready: {images}, {len(ready.space.names)} parameters, {size}")
     if forecast is not None:
         for line in forecast.lines(lacking(spec), pruned=spec.study.pruner != "none"):

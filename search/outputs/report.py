@@ -28,6 +28,7 @@ _SPLITS = {
     "folders": "by folder",
     "random": "random, by image",
     "subject": "by subject",
+    "subject-kfold": "by subject, in folds of which each validates once; the numbers are those of the first",
 }
 
 

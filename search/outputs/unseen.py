@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from typing import Any
 
 import optuna
 
 from mmtuna.objectives.deployment.bundle import stand_alone
 from mmtuna.objectives.deployment.verify import check_metrics
 from mmtuna.objectives.evaluation.metrics import Counts, Measures
-from mmtuna.objectives.measured import Counted, measure
+from mmtuna.objectives.measured import Counted, measure, measure_together
 from mmtuna.objectives.trial_files import StudyFolder, TrialFolder
 from mmtuna.search.outputs.bundle import trusted_imports
 from mmtuna.search.trials.files import StudyFiles
@@ -21,6 +21,7 @@ from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import write_whole
 from mmtuna.spaces.traces import scratch_folder
 from mmtuna.studies import results
+from mmtuna.studies.attributes import FOLDS
 from mmtuna.studies.looks import Look, looks_of, note_look
 from mmtuna.studies.results import TrialRow
 from mmtuna.studies.spec import StudySpec
@@ -51,6 +52,7 @@ def measure_unseen(
         say: takes a line before what takes long.
 
     The weights are those whose metrics are the trial's value; on the validation images they must give it once more.
+    The nets of folds are measured together, by the mean of their probabilities.
 
     Raises InputError for a study without a test set, a trial that is not complete or has lost its weights, and data
     that changed since the study was begun.
@@ -74,14 +76,24 @@ def _look(spec: StudySpec, study: optuna.Study, entry: TrialRow, say: Callable[[
     ready = reopen(spec)
     check_opening(spec, ready.fingerprints())
     assert ready.split is not None
-    weights = StudyFiles(spec.study, spec.data.root, study).weights(entry)
     say(f"trial {entry.number}: measured on {len(ready.split.test)} images that no trial saw")
-    found = _count(ready, TrialFolder(weights.parent), weights)
+    trial = StudyFiles(spec.study, spec.data.root, study).trained(entry, checkpoints=True)
     classes, test = spec.data.classes, ready.split.test
-    known = found.of(ready.files_of(ready.split.val)).figures(classes)
     # The same weights, data and versions give the trial's own figures once more, or the new ones would be another's.
-    check_metrics(known, entry.metrics if spec.study.value == "last" else entry.best_metrics)
-    unseen, measures = found.of(ready.files_of(test)), ready.measures(test)
+    if trial.folds():
+        metrics = [fold["metrics"] for fold in study.get_trials(deepcopy=False)[entry.number].user_attrs[FOLDS]]
+        nets = [_net_of(fold, entry) for fold in trial.folds()]
+        for net, split, known in zip(nets, ready.folds, metrics, strict=True):
+            check_metrics(_count(ready, [net], split.val).figures(classes), known)
+        unseen = _count(ready, nets, test)
+    else:
+        weights = StudyFiles(spec.study, spec.data.root, study).weights(entry)
+        net = stand_alone(trial.read_config()) | {"load_from": str(weights)}
+        found = _count(ready, [net], (*ready.split.val, *test))
+        known = entry.metrics if spec.study.value == "last" else entry.best_metrics
+        check_metrics(found.of(ready.files_of(ready.split.val)).figures(classes), known)
+        unseen = found.of(ready.files_of(test))
+    measures = ready.measures(test)
     figures = unseen.figures(classes, measures)
     assert entry.value is not None
     return Look(
@@ -96,17 +108,26 @@ def _look(spec: StudySpec, study: optuna.Study, entry: TrialRow, say: Callable[[
     )
 
 
-def _count(ready: Preparation, trial: TrialFolder, weights: Path) -> Counted:
-    """What these weights of the trial count on the validation and the test images."""
-    assert ready.split is not None
-    names = (*ready.split.val, *ready.split.test)
+def _net_of(fold: TrialFolder, entry: TrialRow) -> dict[str, Any]:
+    """The config of a fold, to start from what it was trained to; InputError where retention deleted that."""
+    if not fold.last.is_file():
+        raise InputError(
+            f"trial {entry.number}: the weights of its folds are deleted, only the best [resources] keep_checkpoints "
+            "trials keep theirs; take one of these"
+        )
+    return stand_alone(fold.read_config()) | {"load_from": str(fold.last)}
+
+
+def _count(ready: Preparation, nets: Sequence[dict[str, Any]], names: Sequence[str]) -> Counted:
+    """What a net, or several together, count on these images."""
     ready.write_copies(names, StudyFolder(ready.spec.study.folder).copies)
-    cfg = stand_alone(trial.read_config()) | {"load_from": str(weights)}
-    imports, measures = trusted_imports(ready.spec), ready.measures(names)
+    imports = trusted_imports(ready.spec)
     with scratch_folder() as folder:
-        listed = folder / "val_and_test.txt"
+        listed = folder / "names.txt"
         write_whole(listed, "".join(f"{name}\n" for name in names))
-        return measure(cfg, listed, imports=imports, measures=measures, timeout=_TIMEOUT)
+        if len(nets) > 1:
+            return measure_together(nets, listed, imports=imports, timeout=_TIMEOUT)
+        return measure(nets[0], listed, imports=imports, measures=ready.measures(names), timeout=_TIMEOUT)
 
 
 def intervals(

@@ -9,6 +9,7 @@ from pathlib import Path
 from optuna.trial import TrialState
 from rich.markup import escape
 
+from mmtuna.objectives.evaluation.metrics import paired
 from mmtuna.objectives.outcome import Ending, Evaluation, Outcome
 from mmtuna.spaces.trials import COLLAPSE_STOPS, LAST_STEP, Cause
 from mmtuna.studies import results
@@ -72,6 +73,8 @@ def end_of(outcome: Outcome, scoring: Scoring, folder: Path) -> End:
             best_metrics=scoring.best(outcome.curve).metrics,
             curve=[evaluation.as_point() for evaluation in outcome.curve],
         )
+    if outcome.folds:
+        attrs |= results.folds_attrs([_fold_of(evaluation) for evaluation in outcome.folds])
     if outcome.ending in (Ending.STOPPED, Ending.FINISHED):
         attrs |= _collapse_attrs(
             outcome.curve[-1] if outcome.ending is Ending.STOPPED else scoring.counting(outcome.curve)
@@ -88,6 +91,11 @@ def end_of(outcome: Outcome, scoring: Scoring, folder: Path) -> End:
         step = outcome.curve[-1].step + 1 if outcome.curve else 1
         return results.diverged(step=step, message=outcome.message, attrs=attrs)
     return End(state=TrialState.FAIL, attrs=attrs | results.cause_attrs(str(outcome.cause), outcome.message))
+
+
+def _fold_of(evaluation: Evaluation) -> results.Attrs:
+    """What is kept of a fold: its metrics, and what a test between trials pairs, image by image."""
+    return {"step": evaluation.step, "metrics": evaluation.metrics, "images": paired(evaluation.images)}
 
 
 def has_collapsed(evaluation: Evaluation | None) -> bool:

@@ -105,7 +105,13 @@ class StudyFiles:
 
     def weights(self, entry: TrialRow) -> Path:
         """The weights whose metrics are the trial's value, in its folder; InputError where retention deleted them."""
-        found = self.trained(entry, checkpoints=True).weights(self._table.value)
+        folder = self.trained(entry, checkpoints=True)
+        if folder.folds():
+            raise InputError(
+                f"trial {entry.number}: has a net for each of its {len(folder.folds())} folds, and not one; "
+                "`mmtuna export --retrain` trains its params on the images of all of them"
+            )
+        found = folder.weights(self._table.value)
         if not found.is_file():
             raise InputError(
                 f"trial {entry.number}: its weights are deleted, only the best [resources] keep_checkpoints trials "

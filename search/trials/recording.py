@@ -23,7 +23,8 @@ from mmtuna.studies.storage.outages import through_outages
 class Recording:
     """Keeps what the trials of one worker leave; safe to call from several threads.
 
-    With `record` every trial is trained to its end, and its whole curve is appended there.
+    With `record` every trial is trained to its end, and its whole curve is appended there. `fold_test`: how many trials
+    are to be complete before one is stopped between its folds, by the images of those that ended; None stops none.
     """
 
     study: optuna.Study
@@ -34,6 +35,7 @@ class Recording:
     uploads: Uploads
     showing: Showing
     record: RecordFile | None = None
+    fold_test: int | None = None
 
     def begin(self, order: TrialOrder) -> None:
         """Lays out what an earlier attempt at the trial left, from S3 where that is elsewhere."""

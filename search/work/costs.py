@@ -210,8 +210,8 @@ class Expectation:
     is expected.
     """
 
-    def __init__(self, objective: SegmentationObjective, images: int, costs: Costs | None) -> None:
-        self._objective, self._images, self._costs = objective, images, costs
+    def __init__(self, objective: SegmentationObjective, images: int, costs: Costs | None, folds: int = 1) -> None:
+        self._objective, self._images, self._costs, self._folds = objective, images, costs, folds
         self._extents: dict[str, Extent | None] = {}
         self._slower: deque[float] = deque(maxlen=_LEARNED)
         self._learned: set[int] = set()
@@ -245,9 +245,9 @@ class Expectation:
         if extent is None:
             return None
         if self._costs is not None:
-            return self._costs.of(extent).seconds(extent)
+            return self._folds * self._costs.of(extent).seconds(extent)
         # The backward pass costs about twice the forward one.
-        return 3 * extent.iterations * extent.train + extent.evaluations * extent.val * self._images
+        return self._folds * (3 * extent.iterations * extent.train + extent.evaluations * extent.val * self._images)
 
 
 def _whole_seconds(trial: FrozenTrial) -> float | None:

@@ -13,16 +13,18 @@ from mmtuna.objectives.data.dataset import Dataset, ImageRule, MaskRule, some
 from mmtuna.objectives.data.duplicates import Pair, nearest_pairs
 from mmtuna.objectives.data.evidence import what_val_shows
 from mmtuna.objectives.data.manifest import Manifest, image_file, inspect
-from mmtuna.objectives.data.sides import check_sides, count_shown
+from mmtuna.objectives.data.sides import check_folds, count_shown
 from mmtuna.objectives.data.split import (
     Split,
     by_folder,
+    by_folds,
     by_image,
     by_subject,
     in_folder,
     listed,
     published,
     set_aside,
+    validated,
 )
 from mmtuna.objectives.prepared import resolve_range
 from mmtuna.objectives.weights import cache_folder
@@ -47,6 +49,7 @@ class Data:
 
     dataset: Dataset | None = None
     split: Split | None = None
+    folds: tuple[Split, ...] = ()
     manifest: Manifest = field(default_factory=Manifest)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -88,11 +91,12 @@ def read_data(data: DataTable, *, metric: str, known: Path, on_file: OnFile | No
         if found.dataset.left_out:
             listed, suffix = some(found.dataset.left_out), found.dataset.image_suffix
             found.notes.append(f"{data.images}/: images that do not end in {suffix} are left out: {listed}")
-        found.split = _split(data, found.dataset)
-        problems, notes = check_sides(found.dataset, found.split, found.manifest, metric)
+        found.folds = _folds(data, found.dataset)
+        found.split = found.folds[0]
+        problems, notes = check_folds(found.dataset, found.folds, found.manifest, metric)
         found.problems += problems
         found.notes += [*_told_of_subjects(found.split, found.dataset), *notes]
-        found.notes += what_val_shows(found.dataset, found.split.val, found.manifest)
+        found.notes += what_val_shows(found.dataset, validated(found.folds), found.manifest)
         found.nearest = nearest_pairs(found.dataset, found.split, found.manifest)
         found.notes += _told_of_test(found)
         if found.dataset.rule.range is not None and not inspection.problems:
@@ -138,22 +142,25 @@ def _folders(data: DataTable) -> tuple[str, ...]:
     return (data.train, data.val, *([data.test] if isinstance(data.test, str) else []))
 
 
-def _split(data: DataTable, dataset: Dataset) -> Split:
-    """The split with its test set: named like the others, or set aside before chance splits what is left."""
+def _folds(data: DataTable, dataset: Dataset) -> tuple[Split, ...]:
+    """The splits that a trial trains by, one but for folds, each with the same test set.
+
+    It is named like the other sides, or set aside before chance splits what is left.
+    """
     if data.test is None:
         return _sides(data, dataset)
     if isinstance(data.test, str):
         test = in_folder(dataset, data.test, "test") if data.split == "folders" else listed(dataset, data.test)
         if data.split in _NAMED:  # an image that stands on two sides is refused
-            return replace(_sides(data, dataset), test=test)
+            return (replace(*_sides(data, dataset), test=test),)
     elif data.split in _NAMED:
-        sides = _sides(data, dataset)
-        return sides.setting_aside(_taken(data.test, sides, dataset, data.split_seed))
+        (sides,) = _sides(data, dataset)
+        return (sides.setting_aside(_taken(data.test, sides, dataset, data.split_seed)),)
     else:
         test = set_aside(dataset, data.test, seed=data.split_seed)
     aside = set(test)
     left = replace(dataset, names=tuple(name for name in dataset.names if name not in aside))
-    return replace(_sides(data, left), test=test)
+    return tuple(replace(fold, test=test) for fold in _sides(data, left))
 
 
 def _taken(test: float | Sequence[str], sides: Split, dataset: Dataset, seed: int) -> tuple[str, ...]:
@@ -169,15 +176,17 @@ def _taken(test: float | Sequence[str], sides: Split, dataset: Dataset, seed: in
     return set_aside(named, sorted({dataset.subjects[name] for name in found}), seed=seed)
 
 
-def _sides(data: DataTable, dataset: Dataset) -> Split:
-    """Who trains and who validates of the data set's images."""
+def _sides(data: DataTable, dataset: Dataset) -> tuple[Split, ...]:
+    """Who trains and who validates of the data set's images, by fold."""
     if data.split == "lists":
-        return published(dataset, data.train, data.val)
+        return (published(dataset, data.train, data.val),)
     if data.split == "folders":
-        return by_folder(dataset, data.train, data.val)
+        return (by_folder(dataset, data.train, data.val),)
     if data.split == "random":
-        return by_image(dataset, val_share=data.val_share, seed=data.split_seed)
-    return by_subject(dataset, val_share=data.val_share, seed=data.split_seed)
+        return (by_image(dataset, val_share=data.val_share, seed=data.split_seed),)
+    if data.split == "subject":
+        return (by_subject(dataset, val_share=data.val_share, seed=data.split_seed),)
+    return by_folds(dataset, folds=data.folds, seed=data.split_seed)
 
 
 def _leave_out_unlisted(data: DataTable, found: Data) -> None:
@@ -185,7 +194,7 @@ def _leave_out_unlisted(data: DataTable, found: Data) -> None:
     if data.split != "lists" or found.dataset is None:
         return
     try:
-        split = _split(data, found.dataset)
+        (split,) = _folds(data, found.dataset)
     except InputError:
         return  # told once the files were read
     dataset, named = found.dataset, {*split.train, *split.val, *split.test}

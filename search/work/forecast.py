@@ -84,7 +84,7 @@ def forecast(ready: Preparation, slots: Sequence[Slot], *, quick: bool = False) 
     drawn = draw(ready.dry_objective(), ready.space)
     costs = measure_costs(ready, drawn, threads=slots[0].threads, beside=beside, quick=quick)
     of_all = [(costs.of(extent), extent) for extent in drawn.extents]
-    trials = [cost.seconds(extent) for cost, extent in of_all]
+    trials = [len(ready.folds) * cost.seconds(extent) for cost, extent in of_all]
     chance = drawn.by_chance
 
     def span(figures: Sequence[float]) -> Span:

@@ -16,15 +16,21 @@ from mmtuna.studies.study import Hours
 
 
 def hours_of(
-    table: StudyTable, study: optuna.Study, objective: SegmentationObjective, images: int, costs: Costs | None
+    table: StudyTable,
+    study: optuna.Study,
+    objective: SegmentationObjective,
+    images: int,
+    costs: Costs | None,
+    folds: int = 1,
 ) -> Hours | None:
     """The study's hours, with what its trials are expected to take; None where they have no limit.
 
-    `images` is how many images validate; without `costs` only trials that ended tell what others take.
+    `images` is how many images validate, in each of the `folds` of a trial; without `costs` only trials that ended tell
+    what others take.
     """
     if table.hours is None:
         return None
-    expectation = Expectation(objective, images, costs)
+    expectation = Expectation(objective, images, costs, folds)
     return Hours(3600 * table.hours, expectation, expectation.learn, id_of(study))
 
 

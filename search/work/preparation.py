@@ -17,8 +17,9 @@ from mmtuna.objectives.config.initial import initial_files
 from mmtuna.objectives.data import duplicates
 from mmtuna.objectives.data.dataset import Dataset
 from mmtuna.objectives.data.manifest import Manifest, data_fingerprint, mask_file, shapes
-from mmtuna.objectives.data.split import Split, write_lists
+from mmtuna.objectives.data.split import Split, fingerprint, validated, write_lists
 from mmtuna.objectives.evaluation.metrics import Measures
+from mmtuna.objectives.folds import FoldedObjective
 from mmtuna.objectives.objective import SegmentationObjective
 from mmtuna.objectives.prepared import copies_bytes, with_copies, write_copies
 from mmtuna.objectives.trial.devices import may_have_gpu
@@ -28,6 +29,7 @@ from mmtuna.search.versions import newer_than_tested
 from mmtuna.search.work import checks, memory, probing
 from mmtuna.search.work.data import OnFile, read_data
 from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.files import write_whole
 from mmtuna.spaces.metrics import BOTH_EMPTY
 from mmtuna.spaces.parameter import Categorical
 from mmtuna.spaces.search_space import SearchSpace
@@ -46,7 +48,8 @@ _PROBED = 8
 class Preparation:
     """What stands between a spec and its first trial. `problems` is empty where a run may begin.
 
-    `notes` are lines a person should read though nothing is wrong.
+    `notes` are lines a person should read though nothing is wrong. `folds` are the splits that a trial trains by, of
+    which `split` is the first, and mostly the only one.
     """
 
     spec: StudySpec
@@ -56,6 +59,7 @@ class Preparation:
     notes: list[str] = field(default_factory=list)
     dataset: Dataset | None = None
     split: Split | None = None
+    folds: tuple[Split, ...] = ()
     manifest: Manifest = field(default_factory=Manifest)
     nearest: list[duplicates.Pair] = field(default_factory=list)
     bases: dict[str, BaseConfig] = field(default_factory=dict)
@@ -70,6 +74,20 @@ class Preparation:
         write_lists(self.split, StudyFolder(self.spec.study.folder).lists[0].parent)
         self.write_copies((*self.split.train, *self.split.val), StudyFolder(self.spec.study.folder).copies)
         return self.dry_objective()
+
+    def whole(self, objective: SegmentationObjective) -> SegmentationObjective | FoldedObjective:
+        """What trains a whole trial by this `objective` of the study, which trains the first fold: all of its folds.
+
+        The lists that it needs are written into the study's folder.
+        """
+        if len(self.folds) < 2:
+            return objective
+        folder = StudyFolder(self.spec.study.folder)
+        lists = [folder.fold_lists(number) for number in range(1, len(self.folds) + 1)]
+        for split, (train, _) in zip(self.folds, lists, strict=True):
+            write_lists(replace(split, test=()), train.parent)
+        write_whole(folder.whole_list, "".join(f"{name}\n" for name in validated(self.folds)))
+        return FoldedObjective(objective=objective, lists=tuple(lists), whole=folder.whole_list)
 
     def write_copies(self, names: Iterable[str], folder: Path) -> None:
         """Copies of these images into `folder`, and of their masks beside it, where the data set needs them
@@ -103,11 +121,12 @@ class Preparation:
         )
 
     def measures(self, names: Iterable[str] | None = None) -> Measures:
-        """How images are measured one at a time, as `[study]` says, with the subjects of `names`, by default val's."""
+        """How images are measured one at a time, as `[study]` says, with the subjects of `names`, by default of those
+        that validate."""
         assert self.split is not None
         assert self.dataset is not None
         table, subjects = self.spec.study, self.dataset.subjects
-        known = [name for name in (self.split.val if names is None else names) if name in subjects]
+        known = [name for name in (validated(self.folds) if names is None else names) if name in subjects]
         return Measures(
             subjects=dict(zip(self.files_of(known), (subjects[name] for name in known), strict=True)),
             both_empty=BOTH_EMPTY[table.both_empty],
@@ -126,7 +145,7 @@ class Preparation:
             return ()
         suffix = with_copies(self.dataset, Path()).image_suffix
         shares = []
-        for name in self.split.val:
+        for name in validated(self.folds):
             record = self.manifest.records.get(mask_file(self.dataset, name))
             values = (record.values if record else None) or {}
             counted = {value: count for value, count in values.items() if 0 < value < len(self.dataset.classes)}
@@ -153,7 +172,7 @@ class Preparation:
         counts = {side: len(names) for side, names in sides.items() if names}
         return {
             "data": {"sha256": data_fingerprint(self.manifest), "files": len(self.manifest.records)},
-            "split": {"sha256": self.split.fingerprint(), **counts},
+            "split": {"sha256": fingerprint(self.folds), **counts},
             "base": {base.name: base.fingerprint() for base in self.bases.values()},
             "weights": self.weights_fingerprints(),
         }
@@ -294,6 +313,7 @@ def _read_data(ready: Preparation, on_file: OnFile | None) -> None:
     study = ready.spec.study
     found = read_data(ready.spec.data, metric=study.metric, known=StudyFolder(study.folder).manifest, on_file=on_file)
     ready.dataset, ready.split, ready.manifest = found.dataset, found.split, found.manifest
+    ready.folds = found.folds
     ready.nearest = found.nearest
     ready.problems += found.problems
     ready.notes += found.notes

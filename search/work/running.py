@@ -116,8 +116,20 @@ def run_study(
     )
     assert ready.split is not None
     costs = None if found is None else found.costs
-    hours = hours_of(spec.study, study, objective, len(ready.split.val), costs) if replicates is None else None
-    work(spec, study, objective, places, console, budget, hours=hours, heed_signals=heed_signals, record=kept)
+    hours = (
+        hours_of(spec.study, study, objective, len(ready.split.val), costs, spec.folds) if replicates is None else None
+    )
+    work(
+        spec,
+        study,
+        ready.whole(objective),
+        places,
+        console,
+        budget,
+        hours=hours,
+        heed_signals=heed_signals,
+        record=kept,
+    )
     if replicates is not None:
         _tell_failed_rows(spec, study, replicates)
     return study
@@ -418,5 +430,6 @@ def make_worker(
         uploads=Uploads(files, retention, study, joined.ordinal, board.say, stop),
         showing=Showing(Pictures(study, lock, spec.data), content, board.say),
         record=record,
+        fold_test=table.pruner_startup if table.pruner == "wilcoxon" else None,
     )
     return Worker(queue=queue, objective=objective, recording=recording, slots=slots, board=board, stop=stop)

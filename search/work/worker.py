@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import optuna
 
+from mmtuna.objectives.evaluation.metrics import paired
 from mmtuna.objectives.outcome import Cause, Ending, Evaluation, Objective, Outcome, TrialOrder
 from mmtuna.search.errors import StoppedError
 from mmtuna.search.trials.conclude import ending_text, is_dead
@@ -21,6 +22,7 @@ from mmtuna.search.work.study_queue import StudyQueue
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.trials import LAST_STEP
 from mmtuna.studies.attributes import HISTORY, TABLE2
+from mmtuna.studies.folding import falls_behind
 from mmtuna.studies.leases.transactions import Lease
 from mmtuna.studies.storage.optuna_insides import as_read
 from mmtuna.studies.storage.outages import DiskFullError, StorageLostError, failure_line
@@ -263,6 +265,9 @@ class TrialWatch:
             return False
         if self._recording.record is None and is_dead(evaluation):
             return True
+        startup, images = self._recording.fold_test, paired(evaluation.images)
+        if self._recording.record is None and startup is not None and evaluation.ended_folds and images:
+            return self._worker.queue.patiently(lambda: falls_behind(self._recording.study, images, startup))
         return bool(self._worker.queue.patiently(self._trial.should_prune))
 
     def progressed(self, iteration: int, iterations: int, seconds: float) -> None:

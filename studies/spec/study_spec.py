@@ -30,6 +30,8 @@ from mmtuna.studies.spec.tables import (
 )
 
 STORAGE_VARIABLE = "MMTUNA_STORAGE"
+_STEPS = 50
+"""Evaluations of a trial of several folds: their steps are whole percents of all folds, which must differ."""
 
 
 class StudySpec(Table):
@@ -68,6 +70,7 @@ class StudySpec(Table):
     def _check_across_tables(self) -> Self:
         self._check_metric()
         self.priors()
+        self._check_folds()
         return self
 
     def _check_metric(self) -> None:
@@ -81,6 +84,35 @@ class StudySpec(Table):
             raise InputError(f"{said} needs a tolerance; give [study] nsd_tolerance, in pixels, such as 2.0")
         if name in PER_SUBJECT and self.data.subjects is None:
             raise InputError(f"{said} needs to know whose the images are; give [data] subjects, a file")
+
+    @property
+    def folds(self) -> int:
+        """How many folds each trial has; 1 where it is one training."""
+        return self.data.folds if self.data.split == "subject-kfold" else 1
+
+    def _check_folds(self) -> None:
+        evaluations = self._evaluations()  # InputError where [space] and [train] do not agree
+        if self.folds == 1:
+            if self.study.pruner == "wilcoxon":
+                raise InputError(
+                    '[study] pruner = "wilcoxon": it compares trials fold by fold, and only split = "subject-kfold" '
+                    "has folds; take median, with which a study that has begun goes on too"
+                )
+            return
+        said = '[data] split = "subject-kfold"'
+        if self.data.subjects is None:
+            raise InputError(f"{said} needs to know whose the images are; give [data] subjects, a file")
+        if self.study.value == "best":
+            raise InputError(f'{said} counts the last evaluation of every fold; take [study] value = "last"')
+        if self.study.nsd_tolerance is not None:
+            raise InputError(f"{said} adds up what folds counted, and distances do not add up; leave nsd_tolerance out")
+        if self.study.artifacts is not None:
+            raise InputError(f"{said} keeps folds in the study's folder alone; remove [study] artifacts")
+        if self.folds * max(evaluations) > _STEPS:
+            raise InputError(
+                f"{said}: {self.folds} folds of {max(evaluations)} evaluations are more than the {_STEPS} of a trial "
+                f"that can be told apart; set evaluations to {_STEPS // self.folds} or less"
+            )
 
     def _measured(self) -> dict[str, Any]:
         # Only what was said: studies that were begun before there were means over images go on.
@@ -135,16 +167,22 @@ class StudySpec(Table):
         return found
 
     def evaluations(self) -> int:
-        """How often each training is evaluated; where that is sampled, the fewest times."""
+        """How often each trial is evaluated, in all its folds; where that is sampled, the fewest times."""
+        return self.folds * min(self._evaluations())
+
+    def _evaluations(self) -> list[int]:
+        """How often a training is evaluated, each number that is possible."""
         if "evaluations" in (space := self.search_space()):
-            return min(int(value) for value in space.parameter("evaluations").values() or ())
-        return int(self.train.get("evaluations", DEFAULTS["evaluations"]))
+            return [int(value) for value in space.parameter("evaluations").values() or ()]
+        return [int(self.train.get("evaluations", DEFAULTS["evaluations"]))]
 
     def describe(self) -> dict[str, Any]:
         """What must not change within a study, as plain JSON data; free of machine paths and of passwords."""
         split: dict[str, Any] = {"kind": self.data.split}
         if self.data.split in ("lists", "folders"):
             split |= {"train": self.data.train, "val": self.data.val}
+        elif self.folds > 1:
+            split |= {"folds": self.folds, "seed": self.data.split_seed}
         else:
             split |= {"val_share": self.data.val_share, "seed": self.data.split_seed}
         if self.data.test is not None:  # studies that were begun before there were test sets go on

@@ -81,8 +81,8 @@ class StudyTable(Table):
     """Seed of the sampler and of the first replicate of every training."""
     sampler: Literal["auto", "tpe", "random", "gp", "grid"] = "auto"
     """Who proposes: tpe, random, gp or grid; auto takes grid where the whole grid fits into trials, else tpe."""
-    pruner: Literal["median", "hyperband", "none"] = "median"
-    """Who stops hopeless trials early: median, hyperband or none."""
+    pruner: Literal["median", "hyperband", "wilcoxon", "none"] = "median"
+    """Who stops hopeless trials early: median, hyperband, none, or with folds wilcoxon, between two of them."""
     pruner_startup: int = Field(default=8, ge=0)
     """Number of first trials that are never pruned."""
     pruner_warmup: float = Field(default=0.3, ge=0, le=1)
@@ -95,16 +95,6 @@ class StudyTable(Table):
     """Whether tpe and gp begin with configs that did well on other data sets, as far as they fit into [space]."""
     warm: Annotated[tuple[ResolvedPath, ...], Field(strict=False)] = ()
     """Earlier studies whose findings tpe begins with: their folders, specs, or files of `run --record`."""
-
-    @field_validator("pruner", mode="before")
-    @classmethod
-    def _check_pruner(cls, name: object) -> object:
-        if name == "wilcoxon":
-            raise InputError(
-                "it is gone: it compares trials fold by fold, and was fed the steps of one curve; take median, with "
-                "which a study that has begun goes on too"
-            )
-        return name
 
     @field_validator("artifacts")
     @classmethod
@@ -150,9 +140,9 @@ class DataTable(Table):
     range: tuple[float, float] | str | None = None
     """Raw values that become 0 and 255, or percentiles of the training images; needed for more than 8 bits."""
     subjects: str | None = None
-    """File within root that says which subject each image shows; needed for split = "subject"."""
-    split: Literal["lists", "folders", "random", "subject"] = "lists"
-    """lists, folders: those that train and val name; random: by image; subject: no subject on both sides."""
+    """File within root that says which subject each image shows; needed for split = "subject" and "subject-kfold"."""
+    split: Literal["lists", "folders", "random", "subject", "subject-kfold"] = "lists"
+    """lists, folders: as train and val name; random: by image; subject, subject-kfold: none on both sides."""
     train: str = "splits/train.txt"
     """File within root that lists the training images, for split = "lists"; for "folders" their folder in images."""
     val: str = "splits/val.txt"
@@ -160,7 +150,9 @@ class DataTable(Table):
     val_share: float = Field(default=0.2, gt=0, lt=1)
     """Share of images or subjects that validate, 0 to 1, for split = "random" or "subject"."""
     split_seed: int = Field(default=0, ge=0)
-    """Seed of the split, for split = "random" or "subject", and of a test that is a share."""
+    """Seed of the split, for split = "random", "subject" or "subject-kfold", and of a test that is a share."""
+    folds: int = Field(default=5, ge=2, le=25)
+    """Folds of each trial, for split = "subject-kfold": each subject validates in one of them."""
     test: str | tuple[str, ...] | float | None = None
     """Images that no trial sees, for `mmtuna test`: a file or folder as train, subjects ["3", "8"], or a share."""
 

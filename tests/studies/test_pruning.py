@@ -7,7 +7,6 @@ import pytest
 from optuna.pruners import HyperbandPruner, MedianPruner, NopPruner
 from optuna.trial import TrialState
 
-from mmtuna.spaces.errors import InputError
 from mmtuna.studies.pruning import build_pruner
 from mmtuna.studies.spec import StudySpec
 
@@ -57,11 +56,6 @@ def test_when_a_hopeless_trial_is_stopped(
     spec_of: Make, study: str, trials: int, value: float, step: int | None
 ) -> None:
     assert pruned_at(spec_of(study), trials=trials, value=value) == step
-
-
-def test_wilcoxon_is_refused_with_the_way_out(spec_of: Make) -> None:
-    with pytest.raises(InputError, match=r'\[study\] pruner = "wilcoxon" is wrong: it is gone: .*; take median, with'):
-        spec_of('pruner = "wilcoxon"')
 
 
 def cuts(

@@ -5,7 +5,16 @@ from pathlib import Path
 import pytest
 
 from mmtuna.objectives.data.dataset import Dataset
-from mmtuna.objectives.data.split import Split, by_image, by_subject, published, set_aside, write_lists
+from mmtuna.objectives.data.split import (
+    Split,
+    by_folds,
+    by_image,
+    by_subject,
+    fingerprint,
+    published,
+    set_aside,
+    write_lists,
+)
 from mmtuna.spaces.errors import InputError
 
 REAL = Path(__file__).parents[3] / "../shared/data/duke-dme-256"
@@ -119,6 +128,21 @@ def test_whole_subjects_or_a_share_are_set_aside(tmp_path: Path) -> None:
     assert len(set_aside(described(tmp_path), 0.25, seed=0)) == 2
     with pytest.raises(InputError, match=r"^\[data\] test: no image is of subject 5; subjects are 1, 2, 4, 30$"):
         set_aside(dataset, ("4", "5"), seed=0)
+
+
+def test_each_subject_validates_in_one_of_the_folds(tmp_path: Path) -> None:
+    dataset = described(tmp_path, {"big": 9, "a": 4, "b": 4, "c": 3, "d": 2})
+    folds = by_folds(dataset, folds=3, seed=1)
+    assert sorted(name for fold in folds for name in fold.val) == sorted(dataset.names)
+    assert all(fold.shared_subjects(dataset) == () for fold in folds)
+    assert sorted(len(fold.val) for fold in folds) == [6, 7, 9]
+    assert folds == by_folds(dataset, folds=3, seed=1) != by_folds(dataset, folds=3, seed=2)
+    assert fingerprint(folds) != fingerprint(folds[:2])
+    assert fingerprint(folds[:1]) == folds[0].fingerprint()
+    with pytest.raises(InputError, match=r"folds = 6: there are images of 5 subjects, .*; give at most 5"):
+        by_folds(dataset, folds=6, seed=1)
+    with pytest.raises(InputError, match="subjects are unknown"):
+        by_folds(described(tmp_path), folds=2, seed=1)
 
 
 def test_shared_subjects_are_in_numeric_order(tmp_path: Path) -> None:

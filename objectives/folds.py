@@ -1,0 +1,223 @@
+"""One trial that is all folds of its params: one after the other, each in a folder of its own, counted together."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from mmtuna.objectives.config import write_config
+from mmtuna.objectives.evaluation.metrics import Counts, left_out, metrics, per_image, total
+from mmtuna.objectives.objective import SegmentationObjective
+from mmtuna.objectives.outcome import Ending, Evaluation, Outcome, TrialOrder, Watch
+from mmtuna.objectives.trial.causes import name_os_error
+from mmtuna.objectives.trial_files import TrialFolder
+from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.files import whole_folder, write_json_whole
+from mmtuna.spaces.trials import LAST_STEP
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldedObjective:
+    """Trains one set of params on every fold, one after the other, as one trial. Safe to call from several threads.
+
+    A figure of the trial is made of the counts of all images that were validated so far: those of the folds that have
+    ended, as their last evaluation left them, and those of the fold that trains. At the end each image counts once.
+    Steps are percent of all folds together, so that trials compare at the same place of the same fold.
+
+    A fold that has ended is not trained again when the trial is gone on with.
+
+    Args:
+        objective: what the folds share; its folder is the study's.
+        lists: by fold, the files of its training and of its validation names.
+        whole: the file of all their names.
+    """
+
+    objective: SegmentationObjective
+    lists: tuple[tuple[Path, Path], ...]
+    whole: Path
+
+    def run(self, order: TrialOrder, watch: Watch) -> Outcome:
+        """Trains all folds of `order`, to a stop from `watch`, or to a failure, which is returned and not raised."""
+        folder = self.objective.trial_folder(order.number)
+        course = _Course(self.objective, len(self.lists), watch)
+        try:
+            if not order.resume:
+                shutil.rmtree(folder.path, ignore_errors=True)
+            for number, lists in enumerate(self.lists, start=1):
+                if not self._fold(order, folder.fold(number), number, lists, course):
+                    break
+            if course.ending is not Ending.INTERRUPTED and not watch.lost():
+                self._write(order, folder, course)
+        except OSError as error:
+            cause, message = name_os_error(error)
+            return replace(course.outcome(folder.path), ending=Ending.FAILED, cause=cause, message=message)
+        return course.outcome(folder.path)
+
+    def _fold(
+        self, order: TrialOrder, folder: TrialFolder, number: int, lists: tuple[Path, Path], course: _Course
+    ) -> bool:
+        """Trains a fold, or takes what it left when it ended; whether the next one is to be trained."""
+        course.begin(folder, lists[1])
+        ended = _ended(folder)
+        if ended is not None:
+            for evaluation in ended.curve:
+                if course.evaluated(evaluation):
+                    ended = replace(ended, ending=Ending.STOPPED)
+            return course.end(ended)
+        left = None if self.objective.deadline is None else max(0.0, self.objective.deadline - course.seconds)
+        outcome = replace(self.objective, lists=lists, fold=number, deadline=left).run(order, course)
+        if outcome.ending is Ending.FINISHED:
+            points = [evaluation.plain() for evaluation in outcome.curve]
+            figures = {"seconds": outcome.seconds, "iterations": outcome.iterations}
+            write_json_whole(folder.course, {"curve": points, **figures})
+        return course.end(outcome)
+
+    def _write(self, order: TrialOrder, folder: TrialFolder, course: _Course) -> None:
+        """What the folds come to together: a config of all images, the counts of all, the masks that were kept."""
+        try:
+            cfg = replace(self.objective, lists=(self.whole, self.whole)).config(order.params, order.seed)
+        except InputError:
+            return  # no fold could be trained either, which is its failure
+        header = [f"trial {order.number}, seed {order.seed}: its params on the images of all folds, each of which has"]
+        header += ["a config of its own in a folder beside this", *(f"{k} = {v!r}" for k, v in order.params.items())]
+        write_config(cfg, folder.config, "\n".join(header))
+        if not course.curve:
+            return
+        images = course.images or {}
+        counts = {name: vars(count) for name, count in images.items()}
+        last = course.curve[-1]
+        document = {"iteration": last.iteration, "metrics": last.metrics, "both_empty": left_out(images)}
+        write_json_whole(folder.evaluation, document | {"images": counts})
+        with whole_folder(folder.predictions, replace=True) as part:
+            for fold in folder.folds():
+                if fold.predictions.is_dir():
+                    shutil.copytree(fold.predictions, part, dirs_exist_ok=True)
+
+
+@dataclass
+class _Course:
+    """The folds of one trial so far; stands between the one that trains and the trial's own watch."""
+
+    objective: SegmentationObjective
+    folds: int
+    watch: Watch
+    curve: list[Evaluation] = field(default_factory=list)
+    ending: Ending = Ending.FINISHED
+    seconds: float = 0.0
+    _outcomes: list[Outcome] = field(default_factory=list)
+    _iterations: int = 0
+    _folder: TrialFolder | None = None
+    _names: tuple[str, ...] = ()
+    _counts: list[Counts] = field(default_factory=list)
+    _images: list[dict[str, Counts]] = field(default_factory=list)
+
+    @property
+    def images(self) -> dict[str, Counts] | None:
+        """The counts of every image that was validated, by name; None where those of a fold are not known."""
+        if not all(self._images):
+            return None
+        return {name: counts for fold in self._images for name, counts in fold.items()}
+
+    def begin(self, folder: TrialFolder, val: Path) -> None:
+        """The fold in `folder` comes next, which validates on the names in the file `val`."""
+        self._folder, suffix = folder, self.objective.dataset.image_suffix
+        self._names = tuple(f"{name}{suffix}" for name in val.read_text(encoding="utf-8").split("\n") if name)
+
+    def end(self, outcome: Outcome) -> bool:
+        """Takes how the fold ended; whether the next one is to be trained."""
+        self._outcomes.append(outcome)
+        self.seconds += outcome.seconds
+        self._iterations += outcome.iterations
+        self.ending = outcome.ending
+        return outcome.ending is Ending.FINISHED
+
+    def outcome(self, folder: Path) -> Outcome:
+        """What the trial has come to."""
+        last = self._outcomes[-1] if self._outcomes else Outcome(ending=self.ending)
+        message = f"fold {len(self._outcomes)}: {last.message}" if last.message else ""
+        return replace(
+            last,
+            ending=self.ending,
+            curve=tuple(self.curve),
+            seconds=self.seconds,
+            iterations=self._iterations,
+            message=message,
+            folder=folder,
+            folds=tuple(outcome.curve[-1] for outcome in self._outcomes if outcome.curve),
+        )
+
+    def evaluated(self, evaluation: Evaluation) -> bool:
+        """Takes an evaluation of the fold that trains, and passes on what all folds so far come to."""
+        done = len(self._outcomes)
+        counts, images = _required(evaluation), self._counted(evaluation)
+        self._counts[done:], self._images[done:] = [counts], [images]
+        pooled, known = total(self._counts), self.images
+        figures = metrics(pooled, self.objective.dataset.classes)
+        if known is not None:
+            figures |= per_image(known, self.objective.measures)
+        last = evaluation.step >= LAST_STEP
+        share = (done * LAST_STEP + evaluation.step) / self.folds
+        self.curve.append(
+            Evaluation(
+                step=LAST_STEP * (done + 1) // self.folds if last else max(1, round(share)),
+                iteration=self._iterations + evaluation.iteration,
+                seconds=self.seconds + evaluation.seconds,
+                metrics=figures,
+                counts=pooled,
+                images=tuple(known.values()) if known is not None else (),
+                ended_folds=done + 1 if last else 0,
+            )
+        )
+        return self.watch.evaluated(self.curve[-1])
+
+    def _counted(self, evaluation: Evaluation) -> dict[str, Counts]:
+        """The evaluation's counts by image: those that came with it, or where they are many those in its file."""
+        if len(evaluation.images) == len(self._names):
+            return dict(zip(self._names, evaluation.images, strict=True))
+        assert self._folder is not None
+        try:
+            kept = self._folder.read_evaluation()
+        except InputError:
+            return {}
+        if kept["iteration"] != evaluation.iteration:
+            return {}
+        kinds = ("intersect", "predicted", "labelled")
+        return {name: Counts.of([counts[kind] for kind in kinds]) for name, counts in kept["images"].items()}
+
+    def progressed(self, iteration: int, iterations: int, seconds: float) -> None:
+        """Passes on the progress, of all folds."""
+        self.watch.progressed(self._iterations + iteration, iterations * self.folds, self.seconds + seconds)
+
+    def interrupted(self) -> bool:
+        """Whether the trial is to be put back."""
+        return self.watch.interrupted()
+
+    def lost(self) -> bool:
+        """Whether the trial is another's by now."""
+        return self.watch.lost()
+
+
+def _required(evaluation: Evaluation) -> Counts:
+    if evaluation.counts is None:
+        raise ValueError("a fold was evaluated without counts; every evaluation has them since there are folds")
+    return evaluation.counts
+
+
+def _ended(folder: TrialFolder) -> Outcome | None:
+    """How a fold ended that was trained to its end; None where it was not."""
+    try:
+        kept: Mapping[str, Any] = json.loads(folder.course.read_text(encoding="utf-8"))
+        curve: Sequence[Mapping[str, Any]] = kept["curve"]
+        return Outcome(
+            ending=Ending.FINISHED,
+            curve=tuple(map(Evaluation.told, curve)),
+            seconds=float(kept["seconds"]),
+            iterations=int(kept["iterations"]),
+            folder=folder.path,
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # it is trained on from its last checkpoint, or anew

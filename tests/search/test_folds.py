@@ -1,0 +1,107 @@
+"""A study whose trials are folds by subject, beside a test set, from the command to what is measured on that."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mmtuna.objectives.config import read_config
+from mmtuna.objectives.evaluation.metrics import Counts, metrics, total
+from mmtuna.search.outputs.bundle import export_trial
+from mmtuna.spaces.errors import InputError
+from mmtuna.studies.attributes import FOLDS
+from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.study import open_existing
+from tests.search.conftest import SPEC, mmtuna, status
+
+DATA = 'subjects = "subjects.csv"\nsplit = "subject-kfold"\nfolds = 3\ntest = ["2"]'
+
+
+def write(folder: Path, root: Path, data: str = DATA, study: str = 'pruner = "none"', train: str = "") -> Path:
+    path = folder / "study.toml"
+    empty = dict.fromkeys(("model", "space", "resources"), "")
+    path.write_text(SPEC.format(root=root, study=study, data=data, train=train, **empty))
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, phantom: Path) -> Path:
+    path = write(tmp_path_factory.mktemp("folds"), phantom)
+    done = mmtuna("run", path, "--trials", 2)
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+def test_a_trial_is_all_folds_counted_together(trained: Path) -> None:
+    spec = StudySpec.load(trained)
+    folder = spec.study.folder / "trials/00000"
+    folds = [json.loads((folder / f"fold-{number}/evaluation.json").read_text()) for number in (1, 2, 3)]
+    counts = {name: Counts(**kept) for fold in folds for name, kept in fold["images"].items()}
+    assert len(counts) == 9
+    assert not {Path(name).stem for name in counts} & {"img_3", "img_4", "img_5"}
+    first = status(trained)["trials"][0]
+    assert first["value"] == metrics(total(counts.values()), spec.data.classes)["mIoU"]
+    assert [point["step"] for point in first["curve"]][3::4] == [33, 66, 100]
+    assert len({point["step"] for point in first["curve"]}) == 12
+    assert first["iterations"] == first["curve"][-1]["iteration"] == 3 * 8
+    whole = json.loads((folder / "evaluation.json").read_text())
+    assert {name: Counts(**kept) for name, kept in whole["images"].items()} == counts
+    kept = open_existing(spec.study).trials[0].user_attrs[FOLDS]
+    assert [fold["metrics"] for fold in kept] == [fold["metrics"] for fold in folds]
+    assert [len(fold["images"]) for fold in kept] == [3, 3, 3]
+    assert len(list((folder / "predictions").iterdir())) == 9
+    assert list(folder.glob("overlays/*.png"))
+
+
+def test_each_fold_validates_on_subjects_that_it_does_not_train_on(trained: Path) -> None:
+    folder, seen = StudySpec.load(trained).study.folder, set[str]()
+    for number in (1, 2, 3):
+        cfg = read_config(folder / f"trials/00001/fold-{number}/config.py")
+        sides = [
+            Path(cfg[f"{side}_dataloader"]["dataset"]["ann_file"]).read_text().split() for side in ("train", "val")
+        ]
+        assert (len(sides[0]), len(sides[1]), set(sides[0]) & set(sides[1])) == (6, 3, set())
+        assert not seen & set(sides[1])
+        seen |= set(sides[1])
+    assert len(seen) == 9
+
+
+def test_the_nets_of_all_folds_are_measured_together_and_exported_as_one_that_is_trained_anew(
+    trained: Path, tmp_path: Path
+) -> None:
+    done = mmtuna("test", trained)
+    assert done.returncode == 0, done.stderr
+    assert "on 3 images of 1 subject" in done.stdout
+    with pytest.raises(InputError, match=r"has a net for each of its 3 folds, and not one; `mmtuna export --retrain`"):
+        export_trial(StudySpec.load(trained), tmp_path / "bundle")
+
+
+@pytest.mark.parametrize(
+    ("tables", "said"),
+    [
+        ({"data": 'split = "subject-kfold"'}, "needs to know whose the images are; give [data] subjects, a file"),
+        ({"study": 'value = "best"'}, 'counts the last evaluation of every fold; take [study] value = "last"'),
+        ({"study": "nsd_tolerance = 2.0"}, "distances do not add up; leave nsd_tolerance out"),
+        ({"study": 'artifacts = "s3://bucket/b"'}, "keeps folds in the study's folder alone; remove [study] artifacts"),
+        (
+            {"data": DATA.replace("folds = 3", "folds = 20")},
+            "20 folds of 4 evaluations are more than the 50 of a trial",
+        ),
+        ({"data": "", "study": 'pruner = "wilcoxon"'}, 'only split = "subject-kfold" has folds; take median'),
+    ],
+)
+def test_what_cannot_be_done_is_refused(tmp_path: Path, phantom: Path, tables: dict[str, str], said: str) -> None:
+    with pytest.raises(InputError) as refused:
+        StudySpec.load(write(tmp_path, phantom, **tables))
+    assert said in str(refused.value)
+
+
+def test_fewer_subjects_than_folds_are_told_before_trial_1(tmp_path: Path, phantom: Path) -> None:
+    done = mmtuna("check", write(tmp_path, phantom, DATA.replace("folds = 3", "folds = 4")), "--quick")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "mmtuna: [data] folds = 4: there are images of 3 subjects, and each fold validates on at least one; give at "
+        "most 3, or split by image\n"
+    )
