@@ -171,13 +171,14 @@ def subject_folds(dataset: Dataset, names: Sequence[str], *, folds: int, seed: i
         for place, fold in enumerate(held, start=1)
     ]
 
+
 def by_folds(dataset: Dataset, *, folds: int, seed: int) -> tuple[Split, ...]:
     """`subject_folds` of all images, exactly so many; InputError where there are fewer subjects too."""
     subjects = len({dataset.subjects[name] for name in dataset.names if name in dataset.subjects})
     if 0 < subjects < folds:
         raise InputError(
-            f"[data] folds = {folds}: there are images of {subjects} subjects, and each fold validates on at least one; "
-            f"give at most {subjects}, or split by image"
+            f"[data] folds = {folds}: there are images of {subjects} subjects, and each fold validates on at least "
+            f"one; give at most {subjects}, or split by image"
         )
     return tuple(subject_folds(dataset, dataset.names, folds=folds, seed=seed))
 
