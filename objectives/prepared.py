@@ -27,6 +27,7 @@ from mmtuna.objectives.trial_files import MASK_COPIES
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import whole_file
 
+COPY_SUFFIX = ".png"
 _THREADS = 4
 _LOWEST, _HIGHEST = -(2**15), 2**16 - 1  # of signed and unsigned values of 16 bits
 _MADE_FROM = "made from"
@@ -97,8 +98,13 @@ def with_copies(dataset: Dataset, folder: Path) -> Dataset:
         )
     if dataset.rule:
         source = {"img_path": dataset.images, "img_suffix": dataset.image_suffix, **rule_of(dataset)}
-        dataset = replace(dataset, images=str(folder.resolve()), image_suffix=".png", source=source)
+        dataset = replace(dataset, images=str(folder.resolve()), image_suffix=COPY_SUFFIX, source=source)
     return dataset
+
+
+def configs_suffix(dataset: Dataset) -> str:
+    """The suffix of the images that configs name: of 8-bit copies where there are any, percentiles resolved or not."""
+    return COPY_SUFFIX if dataset.rule else dataset.image_suffix
 
 
 def rule_of(dataset: Dataset) -> predict.Rule:

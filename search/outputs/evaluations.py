@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from mmtuna.objectives.data.dataset import Dataset
-from mmtuna.objectives.prepared import with_copies
+from mmtuna.objectives.prepared import configs_suffix
 from mmtuna.search.trials.files import StudyFiles
 from mmtuna.search.work.data import open_dataset
 from mmtuna.spaces.errors import InputError
@@ -50,7 +49,7 @@ def data_here(spec: StudySpec) -> Dataset | None:
 def _subjects(dataset: Dataset | None) -> Mapping[str, str]:
     if dataset is None:
         return {}
-    suffix = with_copies(dataset, Path()).image_suffix
+    suffix = configs_suffix(dataset)
     return {f"{name}{suffix}": subject for name, subject in dataset.subjects.items()}
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from rich.console import Console
 
 from mmtuna.objectives.data.split import Split, subject_folds, write_lists
-from mmtuna.objectives.prepared import with_copies
+from mmtuna.objectives.prepared import configs_suffix
 from mmtuna.objectives.trial_files import StudyFolder
 from mmtuna.search.errors import NotReadyError
 from mmtuna.search.outputs.evaluations import counted
@@ -230,7 +230,7 @@ class _Sides:
             train, val = (Path(os.path.relpath(path, spec.data.root)).as_posix() for path in lists)
             key = f"fold-{place}-of-{len(splits)}"
             specs[key] = _derived(spec, folder, key, {"split": "lists", "train": train, "val": val, "test": None})
-        suffix = with_copies(data.dataset, Path()).image_suffix
+        suffix = configs_suffix(data.dataset)
         return cls(
             specs=specs,
             split=data.split,

@@ -21,7 +21,7 @@ from mmtuna.objectives.data.split import Split, fingerprint, validated, write_li
 from mmtuna.objectives.evaluation.metrics import Measures
 from mmtuna.objectives.folds import FoldedObjective
 from mmtuna.objectives.objective import SegmentationObjective
-from mmtuna.objectives.prepared import copies_bytes, with_copies, write_copies
+from mmtuna.objectives.prepared import configs_suffix, copies_bytes, with_copies, write_copies
 from mmtuna.objectives.trial.devices import may_have_gpu
 from mmtuna.objectives.trial_files import StudyFolder
 from mmtuna.objectives.weights import OnProgress, backbone_files, file_sha256, resolve_weights
@@ -136,14 +136,14 @@ class Preparation:
     def files_of(self, names: Iterable[str]) -> list[str]:
         """The images `names` as trials' counts and masks call them: with the suffix that configs name."""
         assert self.dataset is not None
-        suffix = with_copies(self.dataset, Path()).image_suffix
+        suffix = configs_suffix(self.dataset)
         return [f"{name}{suffix}" for name in names]
 
     def pictured(self) -> tuple[str, ...]:
         """Up to 12 validation images, from those without foreground to the one with most of it, evenly spread."""
         if self.split is None or self.dataset is None:
             return ()
-        suffix = with_copies(self.dataset, Path()).image_suffix
+        suffix = configs_suffix(self.dataset)
         shares = []
         for name in validated(self.folds):
             record = self.manifest.records.get(mask_file(self.dataset, name))
