@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ Statistic = Callable[[Numbers], Numbers]
 
 LEVEL = 0.95
 DRAWS = 2000
+_AT_ONCE = 2_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +97,7 @@ def bootstrap(
     if units < 2 or not np.isfinite(centre):
         return None
     rng = np.random.default_rng(seed)
-    weights = rng.multinomial(units, np.full(units, 1 / units), size=draws).astype(float)
-    drawn = statistic(np.einsum("du,suf->dsf", weights, table, optimize=True))
+    drawn = np.concatenate([statistic(sums) for sums in _draws(table, draws, rng)])
     drawn = drawn[np.isfinite(drawn).all(axis=1)]  # a draw may hold no image with a value
     picked = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=len(drawn)) / seeds
     by_jackknife, freedom = _error_of_units(table, statistic)
@@ -112,6 +112,18 @@ def bootstrap(
     tail = float(special.ndtr(special.stdtrit(squared**2 / terms, (1 - level) / 2)))
     low, high = np.quantile((both - both.mean()) / spread, [tail, 1 - tail]) * np.sqrt(squared) + centre
     return Interval(mean=centre, low=float(low), high=float(high), units=units, seeds=seeds, level=level)
+
+
+def _draws(table: Numbers, draws: int, rng: np.random.Generator) -> Iterator[Numbers]:
+    """Features summed over units drawn with replacement, (draws, seeds, features), some draws at a time.
+
+    All weights of a set of 20,000 images together would fill hundreds of megabytes.
+    """
+    units = table.shape[1]
+    for first in range(0, draws, step := max(1, _AT_ONCE // units)):
+        size = min(step, draws - first)
+        weights = rng.multinomial(units, np.full(units, 1 / units), size=size).astype(float)
+        yield np.einsum("du,suf->dsf", weights, table, optimize=True)
 
 
 def _error_of_units(table: Numbers, statistic: Statistic) -> tuple[float, float]:
