@@ -107,13 +107,13 @@ def test_equals_are_seldom_called_better() -> None:
 def test_equals_are_called_better_in_one_study_of_twenty_at_most(rows: int, seeds: int, own: float) -> None:
     better, either = false_verdicts(1000, rows=rows, seeds=seeds, own=own)
     assert better <= 0.05
-    assert either <= 0.05 + 0.014  # the tests' level, and two deviations of 1,000 draws
+    assert either <= 0.05  # the level of both tests together
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("rows", "seeds", "own"), [(6, 3, 0.0), (6, 3, 0.08)])
 def test_the_highest_of_equals_is_called_best_in_one_study_of_twenty_at_most(rows: int, seeds: int, own: float) -> None:
-    assert false_ranks(500, rows=rows, seeds=seeds, own=own) <= 0.05 + 0.02
+    assert false_ranks(500, rows=rows, seeds=seeds, own=own) <= 0.05
 
 
 def test_what_is_better_is_found() -> None:
