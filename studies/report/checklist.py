@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from mmtuna.spaces.metrics import meaning
 from mmtuna.spaces.parameter import Params
+from mmtuna.studies.attributes import FOLDS
 from mmtuna.studies.report.facts import Reading
 from mmtuna.studies.report.methods import methods_paragraph
 from mmtuna.studies.report.sureness import drawn_from, floor_text, interval_text, measured_on, numbers_of
@@ -52,7 +53,7 @@ def checklist(reading: Reading) -> list[Item]:
         Item("25", "12c", "training", _training(reading)),
         Item("", "13", "class imbalance", _imbalance(reading), "why it was dealt with so"),
         Item("26", "12c", "choice of the final model", _choice(reading), "which one was released"),
-        Item("27", "", "ensembling", "Not done: figures are of single trainings."),
+        Item("27", "", "ensembling", _together(reading)),
         Item("28", "12e", "metrics", _metric(reading), "why they are the right ones for the clinic"),
         Item("29", "12e", "uncertainty and significance", _statistics(reading)),
         Item("30", "", "robustness", _robustness(reading), "other scanners, sites and noise"),
@@ -200,6 +201,15 @@ def _choice(reading: Reading) -> str:
         f"By {reading.metric} on the validation images, of the {reading.facts.value} evaluation, among "
         f"{count(len(reading.complete), 'complete trial')}{others}."
     )
+
+
+def _together(reading: Reading) -> str:
+    if any(FOLDS in trial.user_attrs for trial in reading.trials):
+        return (
+            "Each fold's net on the images that it was not trained on; on a test set the folds' nets together, by the "
+            "mean of their probabilities."
+        )
+    return "Not done: figures are of single trainings."
 
 
 def _metric(reading: Reading) -> str:
