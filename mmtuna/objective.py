@@ -159,6 +159,8 @@ class Objective:
         end = end_of(outcome, self._scoring, self.spec.study.folder)
         for name, value in end.attrs.items():
             trial.set_user_attr(name, value)
+        for name, excess in end.constraints.items():
+            trial.set_constraint(name, excess)
         home.show(trial, outcome)
         home.retain()
         if end.report is not None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +20,7 @@ from mmtuna.objectives.config import (
 )
 from mmtuna.objectives.config.base import UNET
 from mmtuna.objectives.data.dataset import Dataset
+from mmtuna.objectives.demand import architecture, measure_demand
 from mmtuna.objectives.evaluation.metrics import PLAIN, Measures
 from mmtuna.objectives.outcome import Cause, Ending, Outcome, TrialOrder, Watch
 from mmtuna.objectives.trial.causes import name_os_error
@@ -29,6 +32,7 @@ from mmtuna.objectives.trial.process import TrialProcess
 from mmtuna.objectives.trial_files import StudyFolder, TrialFolder
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import remove_unfinished
+from mmtuna.spaces.limits import NO_LIMITS, Limits
 from mmtuna.spaces.parameter import Value
 from mmtuna.spaces.settings import by_present_names
 from mmtuna.spaces.speed import AUTOMATIC, EXACT, Speed
@@ -54,6 +58,7 @@ class SegmentationObjective:
         pictured: validation images whose predicted masks every trial keeps, relative to the image folder, with suffix.
         measures: how validation images are measured one at a time; its subjects by such names.
         fold: number of the fold that is trained, from 1, whose files lie in a folder of the trial's; None for no folds.
+        limits: what a net may ask; one that asks for more is not trained.
     """
 
     base: str
@@ -73,7 +78,10 @@ class SegmentationObjective:
     measures: Measures = PLAIN
     fold: int | None = None
     speeds: Mapping[str, Speed] = field(default_factory=dict)
+    limits: Limits = NO_LIMITS
     _bases: dict[str, BaseConfig] = field(default_factory=dict, repr=False)
+    _demands: dict[str, dict[str, float]] = field(default_factory=dict, repr=False)
+    _measuring: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def settings(self, params: Mapping[str, Value]) -> TrialSettings:
         """Sampled params before fixed settings before, for the UNet family, the paper's defaults."""
@@ -108,6 +116,19 @@ class SegmentationObjective:
         whole = StudyFolder(self.folder).trial(number)
         return whole if self.fold is None else whole.fold(self.fold)
 
+    def demand(self, cfg: Mapping[str, Any], device: str, threads: int) -> dict[str, float]:
+        """What the net of a config asks of what the limits name, measured once an architecture and device.
+
+        InputError where that cannot be measured.
+        """
+        shape = max(self.shapes, key=lambda sides: sides[0] * sides[1])
+        key = json.dumps([architecture(cfg), device, threads], sort_keys=True, default=str)
+        with self._measuring:  # one at a time, or one would be timed beside the other
+            if key not in self._demands:
+                visible = visible_to_child(device)
+                self._demands[key] = measure_demand(cfg, self.limits.given(), shape, visible=visible, threads=threads)
+            return self._demands[key]
+
     def run(self, order: TrialOrder, watch: Watch) -> Outcome:
         """Trains one trial in a child process; what an earlier attempt left is gone on from, or emptied first."""
         folder = self.trial_folder(order.number)
@@ -115,11 +136,22 @@ class SegmentationObjective:
             settings = self.settings(order.params)
             cfg = self._config(settings, order.seed)
             _lay_out(order, cfg, folder)
+            demand = self.demand(cfg, order.device, order.threads) if self.limits else {}
         except InputError as error:
             return Outcome(ending=Ending.FAILED, cause=Cause.ERROR, message=str(error), folder=folder.path)
         except OSError as error:
             cause, message = name_os_error(error)
             return Outcome(ending=Ending.FAILED, cause=cause, message=message, folder=folder.path)
+        constraints, over = self.limits.excess(demand), self.limits.broken(demand)
+        if over is not None:
+            return Outcome(
+                ending=Ending.STOPPED,
+                cause=Cause.OVER_LIMIT,
+                message=over,
+                folder=folder.path,
+                demand=demand,
+                constraints=constraints,
+            )
         speed = fitting(self.speeds.get(order.device, EXACT), cfg, by_present_names({**self.fixed, **order.params}))
         plan = TrialPlan(
             folder=folder,
@@ -136,7 +168,8 @@ class SegmentationObjective:
             imports=tuple(self.base_config(settings).imports),
         )
         outcome = TrialProcess(plan, watch, self.deadline, self.hung).run()
-        return replace(outcome, speed=speed) if settings.written.get("speed") == AUTOMATIC else outcome
+        kept = speed if settings.written.get("speed") == AUTOMATIC else outcome.speed
+        return replace(outcome, speed=kept, demand=demand, constraints=constraints)
 
 
 def _lay_out(order: TrialOrder, cfg: dict[str, Any], folder: TrialFolder) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
 from mmtuna.objectives.evaluation.metrics import Counts
+from mmtuna.spaces.limits import Demand
 from mmtuna.spaces.parameter import Params
 from mmtuna.spaces.speed import Speed
 from mmtuna.spaces.trials import Cause as Cause
@@ -83,7 +84,9 @@ class Outcome:
     """The end of one training. `cause` and `message` are set where it failed; `folder` holds its files.
 
     `speed` is what was done for speed, where the study lets that be chosen. `folds` are the last evaluations of
-    the folds that were begun, each of its own images alone; () where there are none.
+    the folds that were begun, each of its own images alone; () where there are none. In a study that has limits
+    `demand` is what the net asks, and `constraints` by what share of each limit that is beyond it
+    (mmtuna.spaces.limits).
     """
 
     ending: Ending
@@ -95,6 +98,8 @@ class Outcome:
     folder: Path | None = None
     speed: Speed | None = None
     folds: tuple[Evaluation, ...] = ()
+    demand: Demand = field(default_factory=dict)
+    constraints: Mapping[str, float] = field(default_factory=dict)
 
 
 class Watch(Protocol):

@@ -229,7 +229,7 @@ def count_taken(cfg: dict[str, Any], files: Mapping[str, Path]) -> dict[str, tup
     loaded safely, and for one of which the model takes nothing: MMEngine would only log that.
     """
     with unfilled():
-        model = _build(cfg)
+        model = build_model(cfg)
         model.init_weights()
     ours = {_signature(value) for value in model.state_dict().values()}
     counts: dict[str, tuple[int, int]] = {}
@@ -288,10 +288,11 @@ def present_devices(devices: tuple[str, ...] | list[str] | str) -> list[str]:
 def _shapes(cfg: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     """The shape of every tensor of the model in `cfg`, by name."""
     with unfilled():
-        return {name: tuple(value.shape) for name, value in _build(cfg).state_dict().items()}
+        return {name: tuple(value.shape) for name, value in build_model(cfg).state_dict().items()}
 
 
-def _build(cfg: dict[str, Any]) -> Any:
+def build_model(cfg: dict[str, Any]) -> Any:
+    """The model in `cfg`, untrained. InputError where it does not build. Imports torch."""
     from mmengine.config import ConfigDict
     from mmengine.registry import init_default_scope
     from mmseg.registry import MODELS

@@ -21,6 +21,8 @@ class Cause(StrEnum):
     ERROR = "error"
     LOST = "lost"
     """With its worker, more often than `[resources] retries`."""
+    OVER_LIMIT = "over a limit"
+    """Its net asks for more than `[limits]` allow, so that it was not trained."""
     COLLAPSED = "collapsed"
     """It predicted none of a class that the truth has. A name alone: such a trial may be complete."""
 

@@ -31,6 +31,8 @@ PORTFOLIO = "portfolio"
 """Of a trial from the portfolio: the params that it was given, as `START` has them."""
 HISTORY = "history"
 """A list with an entry an attempt that is over: `worker`, `attempt`, how it `ended`, and mostly `at` (Unix time)."""
+DEMAND = "demand"
+"""What the net asks where it is deployed (`mmtuna.spaces.limits.Demand`), in a study that has limits."""
 SPEED = "speed"
 """What was done for speed (`mmtuna.spaces.speed.Speed.kept`), in a study that lets it be chosen."""
 

@@ -78,7 +78,7 @@ def ledger(rows: Iterable[TrialRow]) -> Ledger:
         entry = entries.get((how, cause), Entry(ending=how, cause=cause))
         entries[how, cause] = replace(entry, trials=entry.trials + 1, seconds=entry.seconds + (row.seconds or 0.0))
         step = row.curve[-1].get("step") if row.curve else None
-        if how == "pruned" and (row.seconds is None or not step):
+        if how == "pruned" and row.cause != Cause.OVER_LIMIT and (row.seconds is None or not step):
             unestimated += 1
         if row.seconds is None:
             untimed += 1

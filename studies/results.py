@@ -23,6 +23,7 @@ from mmtuna.studies.attributes import (
     CAUSE,
     COST,
     CURVE,
+    DEMAND,
     FOLDER,
     FOLDS,
     MESSAGE,
@@ -56,6 +57,11 @@ def evaluation_attrs(*, metrics: Metrics, best_metrics: Metrics, curve: Sequence
 def cost_attrs(*, seconds: float, iterations: int) -> Attrs:
     """What the trial took: seconds of its device (its share of a shared one) and training iterations."""
     return {COST: {"seconds": seconds, "iterations": iterations}}
+
+
+def demand_attrs(demand: Mapping[str, float]) -> Attrs:
+    """What the trial's net asks of the machine that it is deployed on."""
+    return {DEMAND: dict(demand)}
 
 
 def speed_attrs(speed: Speed) -> Attrs:
@@ -117,6 +123,8 @@ class TrialRow:
     folder: str | None = None
     speed: dict[str, Any] | None = None
     """What was done for speed, in a study that lets it be chosen (`mmtuna.spaces.speed.Speed`)."""
+    demand: dict[str, float] = field(default_factory=dict)
+    """What the net asks, in a study that has limits (`mmtuna.spaces.limits.Demand`)."""
     started: str | None = None
     ended: str | None = None
     damaged: tuple[str, ...] = ()
@@ -174,6 +182,7 @@ def row(trial: FrozenTrial, shared: Params | None = None) -> TrialRow:
         iterations=cost.get("iterations"),
         folder=attr(FOLDER, _text),
         speed=attr(SPEED, _speed),
+        demand=attr(DEMAND, _figures),
         started=trial.datetime_start.isoformat() if trial.datetime_start else None,
         ended=trial.datetime_complete.isoformat() if trial.datetime_complete else None,
         damaged=tuple(damaged),

@@ -10,6 +10,7 @@ from typing import Any
 
 from mmtuna.search.outputs.summary import standing
 from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.limits import in_words
 from mmtuna.studies.results import named_trials
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.statistics.seeds import NoiseFloor
@@ -80,6 +81,8 @@ def print_best(document: dict[str, Any]) -> None:
     print(f"best: trial {best['trial']}, {document['metric']} {best['value']:.4f}")
     print("  " + ", ".join(f"{name} {value:.4f}" for name, value in best["metrics"].items()))
     print("  " + ", ".join(f"{name} = {value}" for name, value in best["params"].items()))
+    if best["demand"]:
+        print(f"  {in_words(best['demand'])}")
     if best["config"]:
         print(f"  config: {best['config']}")
     if "report" in document:

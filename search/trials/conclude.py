@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from optuna.trial import TrialState
@@ -61,8 +61,14 @@ def conclude(leases: Leases, lease: Lease, outcome: Outcome, scoring: Scoring, f
 
 
 def end_of(outcome: Outcome, scoring: Scoring, folder: Path) -> End:
-    """The state, value and attributes that a trial gets from its outcome."""
+    """The state, value, attributes and constraints that a trial gets from its outcome."""
+    return replace(_unconstrained(outcome, scoring, folder), constraints=outcome.constraints)
+
+
+def _unconstrained(outcome: Outcome, scoring: Scoring, folder: Path) -> End:
     attrs = results.cost_attrs(seconds=outcome.seconds, iterations=outcome.iterations)
+    if outcome.demand:
+        attrs |= results.demand_attrs(outcome.demand)
     if outcome.speed is not None:
         attrs |= results.speed_attrs(outcome.speed)
     if outcome.folder is not None:
@@ -75,6 +81,8 @@ def end_of(outcome: Outcome, scoring: Scoring, folder: Path) -> End:
         )
     if outcome.folds:
         attrs |= results.folds_attrs([_fold_of(evaluation) for evaluation in outcome.folds])
+    if outcome.cause is Cause.OVER_LIMIT:
+        return End(state=TrialState.PRUNED, attrs=attrs | results.cause_attrs(str(outcome.cause), outcome.message))
     if outcome.ending in (Ending.STOPPED, Ending.FINISHED):
         attrs |= _collapse_attrs(
             outcome.curve[-1] if outcome.ending is Ending.STOPPED else scoring.counting(outcome.curve)
@@ -123,6 +131,8 @@ def ending_text(outcome: Outcome, scoring: Scoring) -> str:
         return f"put back: {escape(outcome.message)}" if outcome.message else "put back"
     if outcome.ending is Ending.FAILED:
         return f"[red]failed[/red]: {outcome.cause}: {escape(outcome.message)} ({seconds})"
+    if outcome.cause is Cause.OVER_LIMIT:
+        return f"over a limit: {escape(outcome.message)}, not trained"
     value = scoring.value_of(outcome)
     figure = "-" if value is None else f"{value:.4f}"
     if outcome.ending is Ending.STOPPED:

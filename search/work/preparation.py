@@ -22,7 +22,7 @@ from mmtuna.objectives.evaluation.metrics import Measures
 from mmtuna.objectives.folds import FoldedObjective
 from mmtuna.objectives.objective import SegmentationObjective
 from mmtuna.objectives.prepared import configs_suffix, copies_bytes, with_copies, write_copies
-from mmtuna.objectives.trial.devices import may_have_gpu
+from mmtuna.objectives.trial.devices import cores, may_have_gpu
 from mmtuna.objectives.trial_files import StudyFolder
 from mmtuna.objectives.weights import OnProgress, backbone_files, file_sha256, resolve_weights
 from mmtuna.search.versions import newer_than_tested
@@ -118,6 +118,7 @@ class Preparation:
             value=self.spec.study.value,
             pictured=self.pictured(),
             measures=self.measures(),
+            limits=self.spec.limits.limits(),
         )
 
     def measures(self, names: Iterable[str] | None = None) -> Measures:
@@ -237,6 +238,8 @@ def prepare(
         _gather(ready, step)
     if not ready.problems:
         _gather(ready, lambda: _check_models(ready, slots))
+    if not ready.problems and spec.limits.limits():
+        _gather(ready, lambda: _check_limits(ready))
     if probe and not ready.problems:
         try_combinations(ready)
     return ready
@@ -421,6 +424,34 @@ def _look_with_torch(ready: Preparation, models: Mapping[str, Any], start: Mappi
     if (may_have_gpu() and tuple(devices) != ("cpu",)) or any("custom_imports" in model for model in models.values()):
         return look()
     return memory.once("models", [models, start, devices, ready.weights_fingerprints(), weights, backbones], look)
+
+
+def _check_limits(ready: Preparation) -> None:
+    """InputError where all of the smallest nets of the space are beyond a limit, or one cannot be measured."""
+    objective, device = ready.dry_objective(), ready.devices[0]
+    smallest = [entry.params for entry in probing.combinations(ready.space) if set(entry.apart) <= {"decoder"}]
+    cfgs = [objective.config(params, seed=0) for params in smallest]
+    threads = ready.spec.resources.threads or cores()
+
+    def measured() -> dict[str, Any]:
+        return {"demands": [objective.demand(cfg, device, threads) for cfg in cfgs]}
+
+    try:
+        # A GPU may be another one the next time.
+        found = measured() if device != "cpu" else memory.once("limits", [cfgs, ready.spec.describe()], measured)
+    except InputError as error:
+        raise InputError(f"[limits]: what a net asks cannot be measured ({error})") from None
+    limits = ready.spec.limits.limits()
+    least, params = min(
+        zip(found["demands"], smallest, strict=True), key=lambda pair: max(limits.excess(pair[0]).values())
+    )
+    over = limits.broken(least)
+    if over is not None:
+        what = ", ".join(f"{name} = {params[name]}" for name in ("decoder", *probing.SIZES) if name in params)
+        raise InputError(
+            f"[limits]: the smallest net of the space{f' ({what})' if what else ''} has {over}; allow more, or search "
+            "smaller nets"
+        )
 
 
 def _model_of(cfg: Mapping[str, Any]) -> dict[str, Any]:

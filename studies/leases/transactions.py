@@ -21,6 +21,7 @@ from sqlalchemy import bindparam, delete, func, insert, select, update
 from mmtuna.spaces.trials import Cause
 from mmtuna.studies.attributes import CAUSE, HISTORY, MESSAGE
 from mmtuna.studies.storage.optuna_insides import (
+    CONSTRAINT,
     PARAMS,
     REPORTS,
     STUDIES,
@@ -53,13 +54,15 @@ class Lease:
 class End:
     """How a trial ends. `report` is a last (step, value), moved behind all other reports where it is not the last.
 
-    A complete trial needs a value; that of a pruned one is its last report.
+    A complete trial needs a value; that of a pruned one is its last report. `constraints` are Optuna's, by name: one
+    above 0 is violated.
     """
 
     state: TrialState
     value: float | None = None
     attrs: Mapping[str, Any] = field(default_factory=dict)
     report: tuple[int, float] | None = None
+    constraints: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -158,6 +161,9 @@ def end(connection: sqlalchemy.Connection, lease: Lease, how: End) -> bool:
         connection.execute(insert(VALUES).values(**row))
     entry = _entry(lease.worker, lease.attempt, how.state.name.lower(), token=lease.token, at=_time(connection))
     write_attrs(connection, trial_id, {**how.attrs, HISTORY: [*_history(connection, trial_id), entry]})
+    if how.constraints:
+        held = {f"{CONSTRAINT}{name}": value for name, value in how.constraints.items()}
+        _write_attrs(connection, SYSTEM_ATTRS, trial_id, held)
     _set_state(connection, trial_id, how.state)
     connection.execute(delete(LEASES).where(LEASES.c.trial_id == trial_id))
     return True
@@ -210,9 +216,15 @@ def reap(connection: sqlalchemy.Connection, lease: Lease, retries: int, *, dead:
 
 def write_attrs(connection: sqlalchemy.Connection, trial_id: int, attrs: Mapping[str, Any]) -> None:
     """Sets user attributes of a trial."""
-    write = upsert(connection.dialect.name, USER_ATTRS)
+    _write_attrs(connection, USER_ATTRS, trial_id, attrs)
+
+
+def _write_attrs(
+    connection: sqlalchemy.Connection, table: sqlalchemy.Table, trial_id: int, attrs: Mapping[str, Any]
+) -> None:
+    write = upsert(connection.dialect.name, table)
     write = write.on_conflict_do_update(
-        index_elements=[USER_ATTRS.c.trial_id, USER_ATTRS.c.key], set_={"value_json": write.excluded.value_json}
+        index_elements=[table.c.trial_id, table.c.key], set_={"value_json": write.excluded.value_json}
     )
     connection.execute(write, _attr_rows(trial_id, attrs))
 

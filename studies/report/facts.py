@@ -56,6 +56,8 @@ class ReportFacts:
     pretrained: str | None = None
     fixed: Mapping[str, object] | None = None
     """Settings and config keys that are the same in every trial."""
+    limits: str = ""
+    """What a net may ask where it is deployed, in a few words."""
     sampler: str = ""
     pruner: str = ""
     seed: int | None = None
@@ -82,6 +84,7 @@ def _filled(facts: ReportFacts, attrs: Mapping[str, Any]) -> ReportFacts:
         base=facts.base or _text(model.get("base")),
         pretrained=facts.pretrained or _text(model.get("pretrained")),
         fixed=_table(spec.get("train")) if facts.fixed is None else facts.fixed,
+        limits=facts.limits or ", ".join(f"{name} = {limit}" for name, limit in _table(spec.get("limits")).items()),
         fingerprints=_table(attrs.get(FINGERPRINTS)) if facts.fingerprints is None else facts.fingerprints,
     )
 

@@ -8,6 +8,7 @@ import optuna
 
 from mmtuna.spaces.metrics import meaning
 from mmtuna.spaces.speed import Speed
+from mmtuna.spaces.trials import Cause
 from mmtuna.studies.report.facts import Reading, value_of
 from mmtuna.studies.report.sureness import drawn_from, interval_text, numbers_of
 from mmtuna.studies.report.wording import count, hours, listed, size_of, value_text
@@ -66,7 +67,11 @@ def _trials(reading: Reading) -> str:
     asked = f"; the study was to hold {reading.facts.asked:,} finished ones" if reading.facts.asked is not None else ""
     rows = sum(row.table2 is not None for how in ended for row in reading.ended(how))
     enqueued = f" {rows:,} of them were rows of the paper's Table 2, enqueued and not proposed." if rows else ""
-    return f"Of {count(total, 'ended trial')}, {listed(parts)}{why}{asked}.{enqueued}"
+    beyond = sum(row.cause == Cause.OVER_LIMIT for row in reading.ended("pruned"))
+    asks = "asks" if beyond == 1 else "ask"
+    untrained = f" Of those stopped early {beyond:,} {asks} for more than was allowed ({reading.facts.limits}), and "
+    untrained += "was not trained." if beyond == 1 else "were not trained."
+    return f"Of {count(total, 'ended trial')}, {listed(parts)}{why}{asked}.{untrained if beyond else ''}{enqueued}"
 
 
 def _damage(reading: Reading) -> str:

@@ -91,6 +91,7 @@ def _shared(reading: Reading) -> dict[str, object]:
         "subjects on both sides": facts.shared_subjects,
         "split": facts.split,
         "metric": f"{reading.metric}, of the {facts.value} evaluation",
+        "limits": facts.limits,
         "base config": facts.base,
         "pretrained weights": facts.pretrained,
         "sampler": facts.sampler,

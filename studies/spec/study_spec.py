@@ -20,6 +20,7 @@ from mmtuna.studies.spec.errors import one_line
 from mmtuna.studies.spec.space import assemble, priors
 from mmtuna.studies.spec.tables import (
     DataTable,
+    LimitsTable,
     ModelTable,
     ReplayTable,
     ResourcesTable,
@@ -50,6 +51,7 @@ class StudySpec(Table):
     train: Annotated[dict[str, Any], AfterValidator(check_train)] = Field(default_factory=dict)
     """Settings and dotted config keys that are the same in every trial."""
     resources: ResourcesTable = Field(default_factory=ResourcesTable)
+    limits: LimitsTable = Field(default_factory=LimitsTable)
     replay: ReplayTable | None = None
     """Only for `mmtuna replay`."""
 
@@ -189,7 +191,11 @@ class StudySpec(Table):
             split["held_out"] = self.data.test
             if isinstance(self.data.test, float):
                 split["seed"] = self.data.split_seed
+        given = self.limits.limits().given()
+        # Only where there are any: studies that were begun before there were limits go on.
+        limits = {"limits": {f"max_{name}": limit for name, limit in given.items()}} if given else {}
         return {
+            **limits,
             "metric": {"name": self.study.metric, "value": self.study.value, **self._measured()},
             "space": self.search_space().describe(),
             "train": dict(sorted(self.train.items())),

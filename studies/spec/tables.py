@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.limits import Limits
 from mmtuna.spaces.settings import check_settings
 from mmtuna.studies.spec.s3_location import parse_location
 
@@ -334,6 +335,21 @@ class ResourcesTable(Table):
         if len(set(devices)) < len(devices):
             raise InputError("a device stands twice; use trials_per_device to share one")
         return tuple(devices)
+
+
+class LimitsTable(Table):
+    """`[limits]`: what a net may ask where it is deployed. One that asks for more is not trained."""
+
+    max_parameters: int | None = Field(default=None, ge=1)
+    """Parameters of the net that is deployed; no limit where not given."""
+    max_latency_ms: float | None = Field(default=None, gt=0)
+    """Milliseconds from an image's pixels to its mask, on the devices of trials; no limit where not given."""
+    max_memory_mib: float | None = Field(default=None, gt=0)
+    """MiB of its weights and of what an image takes at most, on these devices; no limit where not given."""
+
+    def limits(self) -> Limits:
+        """As the objective takes them."""
+        return Limits(**dict(self))
 
 
 class ReplayTable(Table):

@@ -13,7 +13,7 @@ from pydantic_core import PydanticUndefined
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import write_whole
 from mmtuna.studies.spec.study_spec import StudySpec
-from mmtuna.studies.spec.tables import DataTable, ModelTable, ResourcesTable, SpaceTable, StudyTable, Table
+from mmtuna.studies.spec.tables import DataTable, LimitsTable, ModelTable, ResourcesTable, SpaceTable, StudyTable, Table
 
 _HEAD = """\
 # A study of mmtuna. Lines that are commented out show how a value is given; where none is, the default counts.
@@ -25,6 +25,7 @@ _TABLES: Mapping[str, type[Table]] = {
     "data": DataTable,
     "model": ModelTable,
     "space": SpaceTable,
+    "limits": LimitsTable,
     "resources": ResourcesTable,
 }
 """All but [train], whose fields are settings."""
@@ -45,6 +46,9 @@ _SHOWN = {
     "nsd_tolerance": "2.0",
     "deadline": "3600.0",
     "hours": "8.0",
+    "max_parameters": "5_000_000",
+    "max_latency_ms": "50.0",
+    "max_memory_mib": "512.0",
 }
 _SPACE_EXAMPLES = """\
 # A parameter of your own, or the preset's with another range:

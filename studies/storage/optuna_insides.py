@@ -205,6 +205,11 @@ def read_trials_again(study: optuna.Study) -> None:
     study._thread_local.cached_all_trials = None
 
 
+CONSTRAINT = "constraints:"
+"""How a trial's system attributes with a constraint begin; its name follows (`Trial.set_constraint`, which writes to a
+running trial alone, in a transaction of its own). One above 0 is violated."""
+
+
 def view_of_sampler(study: optuna.Study, trial: FrozenTrial) -> optuna.Study:
     """The study as its sampler sees it for `trial`: under Hyperband one bracket (`optuna.pruners._filter_study`)."""
     return pruners._filter_study(study, trial)

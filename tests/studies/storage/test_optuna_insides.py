@@ -51,6 +51,14 @@ def rows(study: optuna.Study, table: sqlalchemy.Table) -> list[dict[str, object]
         return [dict(row._mapping) for row in connection.execute(sqlalchemy.select(table))]
 
 
+def test_a_constraint_is_a_system_attribute_of_its_trial(study: optuna.Study) -> None:
+    trial = study.ask()
+    trial.set_constraint("memory", 0.5)
+    kept = {row["key"]: json.loads(str(row["value_json"])) for row in rows(study, insides.SYSTEM_ATTRS)}
+    assert kept == {f"{insides.CONSTRAINT}memory": 0.5}, MOVED
+    assert study.get_trials()[0].constraints == {"memory": 0.5}, MOVED
+
+
 def test_tables_hold_what_a_trial_was_told(study: optuna.Study) -> None:
     trial = study.ask({"x": FloatDistribution(0, 1)})
     trial.report(0.25, 50)
