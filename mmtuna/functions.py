@@ -56,7 +56,9 @@ def trials_dataframe(spec: SpecOrPath, study: optuna.Study | None = None) -> pan
     rows = []
     for row in trials(spec, study):
         nested: dict[str, Mapping[str, Any]] = {name: getattr(row, name) for name in _NESTED}
-        flat: dict[str, Any] = {name: value for name, value in vars(row).items() if name not in (*_NESTED, "curve")}
+        flat: dict[str, Any] = {
+            name: value for name, value in vars(row).items() if name not in (*_NESTED, "curve", "folds")
+        }
         for kind, values in nested.items():
             flat |= {f"{kind}_{name}": value for name, value in values.items()}
         rows.append(flat)

@@ -11,6 +11,7 @@ from pathlib import Path
 import optuna
 
 from mmtuna.homes import Home, find_home
+from mmtuna.objectives.evaluation.metrics import paired
 from mmtuna.objectives.folds import FoldedObjective
 from mmtuna.objectives.outcome import Ending, Evaluation, Outcome, TrialOrder
 from mmtuna.objectives.trial.fork_server import SERVER
@@ -27,6 +28,7 @@ from mmtuna.spaces.settings import check_sampled, check_settings
 from mmtuna.spaces.speed import AUTOMATIC, Speed
 from mmtuna.spaces.trials import LAST_STEP
 from mmtuna.studies.attributes import HISTORY, REPLICATE, SEED
+from mmtuna.studies.folding import falls_behind, fold_test
 from mmtuna.studies.spec import StudySpec
 
 Suggest = Callable[[optuna.Trial], Mapping[str, Value]]
@@ -96,7 +98,7 @@ class Objective:
         params = self._params(trial, home)
         order = self._order(trial, params, home)
         with home.holding(trial) as lost, self._slot() as slot:
-            watch = _Watch(trial, self._scoring, lost)
+            watch = _Watch(trial, self._scoring, lost, fold_test(self.spec.study))
             training = replace(self._training, folder=home.folder, speeds=self._speeds(home, slot, params))
             whole = replace(self._whole, objective=training) if isinstance(self._whole, FoldedObjective) else training
             outcome = whole.run(replace(order, device=slot.device, threads=slot.threads), watch)
@@ -176,8 +178,10 @@ class Objective:
 class _Watch:
     """Between a training and its trial: reports evaluations, passes on the pruner's answer."""
 
-    def __init__(self, trial: optuna.Trial, scoring: Scoring, lost: Callable[[], bool]) -> None:
-        self._trial, self._scoring, self.lost = trial, scoring, lost
+    def __init__(
+        self, trial: optuna.Trial, scoring: Scoring, lost: Callable[[], bool], fold_test: int | None = None
+    ) -> None:
+        self._trial, self._scoring, self.lost, self._fold_test = trial, scoring, lost, fold_test
         self._highest = float("-inf")
         self._steps: set[int] = set()
 
@@ -189,7 +193,12 @@ class _Watch:
         if evaluation.step not in self._steps:  # one that is gone on from tells again what it told before
             self._steps.add(evaluation.step)
             self._trial.report(reported, evaluation.step)
-        return evaluation.step < LAST_STEP and (is_dead(evaluation) or self._trial.should_prune())
+        if evaluation.step >= LAST_STEP:
+            return False
+        images = paired(evaluation.images) if evaluation.ended_folds else []
+        if self._fold_test is not None and images and falls_behind(self._trial.study, images, self._fold_test):
+            return True
+        return is_dead(evaluation) or self._trial.should_prune()
 
     def progressed(self, iteration: int, iterations: int, seconds: float) -> None:
         """Optuna has nowhere to show it."""

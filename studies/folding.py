@@ -8,9 +8,15 @@ import optuna
 from optuna.trial import TrialState
 
 from mmtuna.studies.attributes import FOLDS
+from mmtuna.studies.spec.tables import StudyTable
 
 P = 0.1
 """How probable it may be, at most, that a trial which is stopped is as good as the best one: Optuna's own default."""
+
+
+def fold_test(table: StudyTable) -> int | None:
+    """How many trials are to be complete before one is stopped between its folds; None where none is, ever."""
+    return table.pruner_startup if table.pruner == "wilcoxon" else None
 
 
 def falls_behind(study: optuna.Study, images: Sequence[float], startup: int = 1) -> bool:

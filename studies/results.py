@@ -121,6 +121,8 @@ class TrialRow:
     seconds: float | None = None
     iterations: int | None = None
     folder: str | None = None
+    folds: list[dict[str, float]] = field(default_factory=list)
+    """Of a trial of several folds the metrics of each, on its own images; those that were begun."""
     speed: dict[str, Any] | None = None
     """What was done for speed, in a study that lets it be chosen (`mmtuna.spaces.speed.Speed`)."""
     demand: dict[str, float] = field(default_factory=dict)
@@ -181,6 +183,7 @@ def row(trial: FrozenTrial, shared: Params | None = None) -> TrialRow:
         seconds=cost.get("seconds"),
         iterations=cost.get("iterations"),
         folder=attr(FOLDER, _text),
+        folds=_fold_metrics(trial.user_attrs.get(FOLDS)),
         speed=attr(SPEED, _speed),
         demand=attr(DEMAND, _figures),
         started=trial.datetime_start.isoformat() if trial.datetime_start else None,
@@ -217,6 +220,11 @@ def _figures(found: object) -> dict[str, float]:
 def _curve(found: object) -> list[dict[str, float]]:
     points = [_figures(point) for point in found] if isinstance(found, list) else []
     return [point for point in points if _finite(point.get("step")) is not None]
+
+
+def _fold_metrics(found: object) -> list[dict[str, float]]:
+    folds = found if isinstance(found, list) else []
+    return [_figures(fold.get("metrics")) for fold in folds if isinstance(fold, Mapping)]
 
 
 def _cost(found: object) -> dict[str, Any]:

@@ -80,6 +80,9 @@ def print_best(document: dict[str, Any]) -> None:
         return
     print(f"best: trial {best['trial']}, {document['metric']} {best['value']:.4f}")
     print("  " + ", ".join(f"{name} {value:.4f}" for name, value in best["metrics"].items()))
+    if best["folds"]:
+        each = [f"{fold[document['metric']]:.4f}" if document["metric"] in fold else "-" for fold in best["folds"]]
+        print(f"  {document['metric']} by fold: {', '.join(each)}")
     print("  " + ", ".join(f"{name} = {value}" for name, value in best["params"].items()))
     if best["demand"]:
         print(f"  {in_words(best['demand'])}")

@@ -254,7 +254,9 @@ def _settle_range(found: Data) -> None:
     assert found.dataset is not None
     assert found.split is not None
     text = found.dataset.rule.range
-    found.dataset, found.manifest = resolve_range(found.dataset, found.split.train, found.manifest)
+    # Copies are one for all folds; what their images hold says nothing of the masks.
+    trained = sorted({name for fold in found.folds for name in fold.train})
+    found.dataset, found.manifest = resolve_range(found.dataset, trained, found.manifest)
     span = found.dataset.rule.range
     assert isinstance(span, tuple)
     low, high = span

@@ -48,6 +48,7 @@ from mmtuna.studies import study as study_room
 from mmtuna.studies.begun import space_of
 from mmtuna.studies.enqueuing import Replicates
 from mmtuna.studies.files.trial_store import begin as begin_files
+from mmtuna.studies.folding import fold_test
 from mmtuna.studies.identity import Joined, id_of
 from mmtuna.studies.leases import Leases
 from mmtuna.studies.pruning import build_pruner
@@ -430,6 +431,6 @@ def make_worker(
         uploads=Uploads(files, retention, study, joined.ordinal, board.say, stop),
         showing=Showing(Pictures(study, lock, spec.data), content, board.say),
         record=record,
-        fold_test=table.pruner_startup if table.pruner == "wilcoxon" else None,
+        fold_test=fold_test(table),
     )
     return Worker(queue=queue, objective=objective, recording=recording, slots=slots, board=board, stop=stop)

@@ -42,6 +42,8 @@ def test_a_trial_is_all_folds_counted_together(trained: Path) -> None:
     assert len(counts) == 9
     assert not {Path(name).stem for name in counts} & {"img_3", "img_4", "img_5"}
     first = status(trained)["trials"][0]
+    assert first["folds"] == [fold["metrics"] for fold in folds]
+    assert "mIoU by fold: " in mmtuna("status", trained).stdout
     assert first["value"] == metrics(total(counts.values()), spec.data.classes)["mIoU"]
     assert [point["step"] for point in first["curve"]][3::4] == [33, 66, 100]
     assert len({point["step"] for point in first["curve"]}) == 12
@@ -49,7 +51,6 @@ def test_a_trial_is_all_folds_counted_together(trained: Path) -> None:
     whole = json.loads((folder / "evaluation.json").read_text())
     assert {name: Counts(**kept) for name, kept in whole["images"].items()} == counts
     kept = open_existing(spec.study).trials[0].user_attrs[FOLDS]
-    assert [fold["metrics"] for fold in kept] == [fold["metrics"] for fold in folds]
     assert [len(fold["images"]) for fold in kept] == [3, 3, 3]
     assert len(list((folder / "predictions").iterdir())) == 9
     assert list(folder.glob("overlays/*.png"))
@@ -105,3 +106,12 @@ def test_fewer_subjects_than_folds_are_told_before_trial_1(tmp_path: Path, phant
         "mmtuna: [data] folds = 4: there are images of 3 subjects, and each fold validates on at least one; give at "
         "most 3, or split by image\n"
     )
+
+
+@pytest.mark.slow
+def test_the_params_of_a_trial_of_folds_are_trained_on_all_of_their_images(trained: Path, tmp_path: Path) -> None:
+    spec = StudySpec.load(trained)
+    document = export_trial(spec, tmp_path / "bundle", retrain=True).document
+    assert document["retrained"]
+    listed = Path(read_config(tmp_path / "bundle/config.py")["train_dataloader"]["dataset"]["ann_file"])
+    assert sorted(listed.read_text().split()) == sorted((spec.study.folder / "splits/all.txt").read_text().split())
