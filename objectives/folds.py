@@ -17,6 +17,7 @@ from mmtuna.objectives.trial.causes import name_os_error
 from mmtuna.objectives.trial_files import TrialFolder
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import whole_folder, write_json_whole
+from mmtuna.spaces.speed import Speed
 from mmtuna.spaces.trials import LAST_STEP
 
 
@@ -73,7 +74,9 @@ class FoldedObjective:
         if outcome.ending is Ending.FINISHED:
             points = [evaluation.plain() for evaluation in outcome.curve]
             figures = {"seconds": outcome.seconds, "iterations": outcome.iterations}
-            write_json_whole(folder.course, {"curve": points, **figures})
+            limits = {"demand": dict(outcome.demand), "constraints": dict(outcome.constraints)}
+            speed = None if outcome.speed is None else outcome.speed.kept()
+            write_json_whole(folder.course, {"curve": points, **figures, **limits, "speed": speed})
         return course.end(outcome)
 
     def _write(self, order: TrialOrder, folder: TrialFolder, course: _Course) -> None:
@@ -218,6 +221,9 @@ def _ended(folder: TrialFolder) -> Outcome | None:
             seconds=float(kept["seconds"]),
             iterations=int(kept["iterations"]),
             folder=folder.path,
+            speed=None if kept["speed"] is None else Speed.of(kept["speed"]),
+            demand=kept["demand"],
+            constraints=kept["constraints"],
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None  # it is trained on from its last checkpoint, or anew

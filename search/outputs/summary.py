@@ -29,9 +29,9 @@ def summary(spec: StudySpec, study: optuna.Study, entries: Sequence[TrialRow] | 
     best.
 
     `hours` is None where the study may be worked on without limit, else: asked, and used until the last note of it.
-    `best` is None where no trial is complete, else: trial, value, params, seed, metrics, folds (metrics of each), demand
-    (what the net asks, in a study with limits), config (a path, or None where it is not on this machine). `entries` are
-    the study's trials, read where they are not given.
+    `best` is None where no trial is complete, else: trial, value, params, seed, metrics, folds (metrics of each),
+    demand (what the net asks, in a study with limits), config (a path, or None where it is not on this machine).
+    `entries` are the study's trials, read where they are not given.
     """
     entries = results.rows(study) if entries is None else entries
     best = results.best(entries)
