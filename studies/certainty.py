@@ -1,7 +1,4 @@
-"""How sure the figures of a study's best configs are: means over seeds, their intervals, and what is tied.
-
-A config is all complete trials with the same params: replicates, which differ in their seed.
-"""
+"""How sure the figures of a study's best configs are: means over seeds, their intervals, and what is tied."""
 
 from __future__ import annotations
 
@@ -13,15 +10,13 @@ from functools import cached_property
 
 import numpy as np
 
-from mmtuna.spaces.trials import Cause
+from mmtuna.studies.configs import floor_of, top_configs, values_of
 from mmtuna.studies.results import TrialRow
-from mmtuna.studies.standing import params_key
 from mmtuna.studies.statistics.comparing import Comparison, Place, Verdict, compare, least_units, rank
 from mmtuna.studies.statistics.intervals import Interval, Numbers
 from mmtuna.studies.statistics.measures import ImageCounts, Measured, both_empty, counts_table, measured
-from mmtuna.studies.statistics.seeds import NoiseFloor, noise_floor
+from mmtuna.studies.statistics.seeds import NoiseFloor
 
-TOP = 10
 BESIDE = ("IoU_per_image", "Dice_per_image")
 """Metrics with an interval of their own beside the study's."""
 UNKNOWN_FLOOR = "no params that found something were trained with more than one seed"
@@ -102,46 +97,6 @@ class Beside:
     unit: str = "image"
     comparison: Comparison | None = None
     why: str = ""
-
-
-def figure_of(row: TrialRow, metric: str) -> float | None:
-    """The metric in a trial's last evaluation; its value where the evaluation is not stored."""
-    found = row.metrics.get(metric, row.value)
-    return None if found is None or not math.isfinite(found) else found
-
-
-def configs_of(rows: Iterable[TrialRow], metric: str) -> list[list[TrialRow]]:
-    """The complete trials that have the metric, by their params, each by number."""
-    groups: dict[str, list[TrialRow]] = {}
-    for row in rows:
-        if row.state == "COMPLETE" and row.value is not None and figure_of(row, metric) is not None:
-            groups.setdefault(params_key(row.params), []).append(row)
-    return list(groups.values())
-
-
-def spreads_of(rows: Iterable[TrialRow], metric: str) -> list[list[float]]:
-    """The metric of each config's trials, but of configs that collapsed with every seed.
-
-    Trainings that find nothing are all alike, and would say of the others that seeds hardly matter.
-    """
-    live = [config for config in configs_of(rows, metric) if any(row.cause != Cause.COLLAPSED for row in config)]
-    return [values_of(config, metric) for config in live]
-
-
-def floor_of(rows: Iterable[TrialRow], metric: str) -> NoiseFloor | None:
-    """What seeds alone change of the metric; None where no params that found something were completed twice."""
-    return noise_floor(spreads_of(rows, metric))
-
-
-def top_configs(rows: Iterable[TrialRow], metric: str, limit: int = TOP) -> list[list[TrialRow]]:
-    """The configs with the highest means."""
-    found = configs_of(rows, metric)
-    return sorted(found, key=lambda config: (-statistics.fmean(values_of(config, metric)), config[0].number))[:limit]
-
-
-def values_of(rows: Iterable[TrialRow], metric: str) -> list[float]:
-    """The metric of each of `rows` that has it."""
-    return [figure for row in rows if (figure := figure_of(row, metric)) is not None]
 
 
 def certainty(rows: Sequence[TrialRow], metric: str, counted: Counted, classes: Sequence[str]) -> Certainty | None:

@@ -22,7 +22,8 @@ from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import whole_file
 from mmtuna.spaces.traces import scratch_folder
 from mmtuna.studies import results
-from mmtuna.studies.certainty import Beside, beside, spreads_of
+from mmtuna.studies.certainty import Beside, beside
+from mmtuna.studies.configs import spreads_of
 from mmtuna.studies.results import TrialRow
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.standing import params_key

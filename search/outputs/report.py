@@ -13,7 +13,7 @@ from mmtuna.search.versions import machine, versions
 from mmtuna.spaces.files import write_whole
 from mmtuna.studies import results
 from mmtuna.studies.begun import space_of
-from mmtuna.studies.certainty import top_configs
+from mmtuna.studies.configs import top_configs
 
 if TYPE_CHECKING:
     import optuna

@@ -14,7 +14,7 @@ import optuna
 from mmtuna.search.trials.files import StudyFiles
 from mmtuna.spaces.errors import InputError
 from mmtuna.studies import results
-from mmtuna.studies.certainty import floor_of
+from mmtuna.studies.configs import floor_of
 from mmtuna.studies.leases import clock
 from mmtuna.studies.leases.crew import Crew, crew_of
 from mmtuna.studies.results import TrialRow

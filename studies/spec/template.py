@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -127,12 +130,24 @@ def _text(given: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join(parts)
 
 
+def meanings(table: type[Table]) -> dict[str, str]:
+    """What the docstrings below the fields of a table say of each."""
+    (found,) = ast.parse(inspect.getsource(table)).body
+    assert isinstance(found, ast.ClassDef)
+    return {
+        field.target.id: inspect.cleandoc(said.value.value)
+        for field, said in pairwise(found.body)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if isinstance(said, ast.Expr) and isinstance(said.value, ast.Constant) and isinstance(said.value.value, str)
+    }
+
+
 def _table_text(name: str, table: type[Table], given: Mapping[str, Any]) -> str:
-    lines = [f"[{name}]"]
+    lines, said = [f"[{name}]"], meanings(table)
     for key, field in table.model_fields.items():
         if key == "params":
             continue
-        lines.append(f"# {field.description}")
+        lines.append(f"# {said[key]}")
         value = given.get(key, _default(field))
         lines.append(f"# {key} = {_SHOWN.get(key, '...')}" if value is None else f"{key} = {_toml(value)}")
     return "\n".join(lines) + "\n"

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mmtuna.studies.certainty import Counted, beside, certainty, floor_of, top_configs
+from mmtuna.studies.certainty import Counted, beside, certainty
+from mmtuna.studies.configs import floor_of, top_configs
 from mmtuna.studies.report.sureness import unshown_text
 from mmtuna.studies.results import TrialRow
 from mmtuna.studies.statistics.comparing import Verdict

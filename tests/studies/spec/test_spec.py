@@ -10,8 +10,8 @@ from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.presets import extended, paper
 from mmtuna.spaces.prior import Prior
 from mmtuna.studies.spec import StudySpec
-from mmtuna.studies.spec.tables import StudyTable
-from mmtuna.studies.spec.template import write_commented
+from mmtuna.studies.spec.tables import DataTable, LimitsTable, ModelTable, ResourcesTable, SpaceTable, StudyTable
+from mmtuna.studies.spec.template import meanings, write_commented
 
 Make = Callable[..., StudySpec]
 
@@ -261,8 +261,11 @@ def test_template_loads_back_to_the_defaults(spec_of: Make, tmp_path: Path) -> N
     expected["study"]["folder"] = folder / "runs" / "s"
     assert StudySpec.load(path).model_dump() == expected
     text = path.read_text()
-    for field in StudyTable.model_fields.values():
-        assert f"# {field.description}" in text
+    assert "# Name of the study: letters, digits, dot, hyphen, underscore.\nname = " in text
+    for table in (StudyTable, DataTable, ModelTable, SpaceTable, LimitsTable, ResourcesTable):
+        said = meanings(table)
+        assert said.keys() >= table.model_fields.keys() - {"params"}
+        assert all(f"# {said[name]}\n" in text for name in table.model_fields if name != "params")
     with pytest.raises(InputError, match="exists already; remove it, or give another folder"):
         write_commented(path, data_root="../data")
 
