@@ -159,11 +159,11 @@ def _evaluations(trials: Sequence[Recorded]) -> int:
 
 
 def _names(text: str, field: str) -> list[str]:
-    known = [name for name in get_args(StudyTable.model_fields[field].annotation) if name != "grid"]
+    # The cells of a grid are in the queue, and not the sampler's to propose; recorded trials have no folds.
+    known = [name for name in get_args(StudyTable.model_fields[field].annotation) if name not in ("grid", "wilcoxon")]
     names = text.split(",")
     for name in names:
         if name not in known:
-            # The cells of a grid are in the queue, and not the sampler's to propose.
             raise InputError(f"--{field} {name}: cannot be simulated; take {', '.join(known)}, several by comma")
     return names
 

@@ -33,7 +33,7 @@ from mmtuna.studies.spec.tables import SQLITE
 from mmtuna.studies.standing import params_key
 from mmtuna.studies.statistics.intervals import LEVEL, Interval, Numbers, bootstrap
 from mmtuna.studies.statistics.measures import ImageCounts, Measured, counts_table, measured
-from mmtuna.studies.study import open_existing
+from mmtuna.studies.study import open_existing, space_for
 
 FOLDS = 5
 _CONFIG, _NAME = "config", "name"
@@ -168,7 +168,7 @@ def _default(spec: StudySpec) -> Config:
 def _completed(spec: StudySpec, settings: Mapping[str, Value]) -> Params:
     """`settings` as complete params of the spec's space: what they leave out takes the paper's value."""
     defaults = DEFAULTS if spec.model.base == "unet" else {}
-    params = spec.search_space().project({**defaults, **settings})
+    params = space_for(spec)[0].project({**defaults, **settings})
     for name, value in settings.items():
         if name not in params and spec.train.get(name) != value:
             raise InputError(
