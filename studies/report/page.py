@@ -13,6 +13,7 @@ from mmtuna.studies.table2 import verdict_text
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
 
 
 @cache
@@ -31,6 +32,7 @@ def _environment() -> Environment:
     for name in ("count", "duration", "hours", "listed", "value_text"):
         environment.filters[name] = getattr(wording, name)
     environment.filters["verdict_text"] = verdict_text
+    environment.filters["code"] = _code
     environment.filters["number"] = "{:,}".format
     return environment
 
@@ -55,6 +57,14 @@ def _frame() -> dict[str, str]:
     )
     ours = {**scripts, "style": _text("report.css"), "policy": policy}
     return {name: Markup(text) for name, text in ours.items()}  # noqa: S704
+
+
+def _code(text: str) -> Markup:
+    """A sentence of ours, which Markdown takes as it is: what stands between backticks is code."""
+    from markupsafe import Markup, escape
+
+    parts = str(escape(text)).split("`")
+    return Markup("".join(f"<code>{part}</code>" if at % 2 else part for at, part in enumerate(parts)))  # noqa: S704
 
 
 def _text(name: str) -> str:

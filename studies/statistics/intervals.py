@@ -15,6 +15,8 @@ Statistic = Callable[[Numbers], Numbers]
 
 LEVEL = 0.95
 DRAWS = 2000
+FEW = 8
+"""Fewer units than these are drawn from in vain: see `bootstrap`."""
 _AT_ONCE = 2_000_000
 
 
@@ -86,7 +88,9 @@ def bootstrap(
     n / (n - 1), and to Student's t of Satterthwaite's degrees of freedom in the place of the normal (the expanded
     percentile interval; Hesterberg 2015, The American Statistician 69:371). Where a few units decide, as of pooled
     figures those with most foreground, the jackknife's error is taken if it is larger, and degrees of freedom as their
-    kurtosis leaves them. With one seed the interval is that of images alone: how trainings differ is then not in it.
+    kurtosis leaves them. Draws of fewer than 8 units never go as far as such a t (of two, 57 % of the intervals held
+    the true figure; of eight, 93 %): there it is the figure -+ t times the error, which may lie beyond 0 or 1. With one
+    seed the interval is that of images alone: how trainings differ is then not in it.
     """
     from scipy import special
 
@@ -109,7 +113,11 @@ def bootstrap(
     if not squared or not spread:
         return Interval(mean=centre, low=centre, high=centre, units=units, seeds=seeds, level=level)
     terms = of_units**2 / freedom + (of_seeds**2 / (seeds - 1) if seeds > 1 else 0.0)
-    tail = float(special.ndtr(special.stdtrit(squared**2 / terms, (1 - level) / 2)))
+    t = float(special.stdtrit(squared**2 / terms, (1 - level) / 2))
+    if units < FEW:
+        margin = -t * float(np.sqrt(squared))
+        return Interval(mean=centre, low=centre - margin, high=centre + margin, units=units, seeds=seeds, level=level)
+    tail = float(special.ndtr(t))
     low, high = np.quantile((both - both.mean()) / spread, [tail, 1 - tail]) * np.sqrt(squared) + centre
     return Interval(mean=centre, low=float(low), high=float(high), units=units, seeds=seeds, level=level)
 

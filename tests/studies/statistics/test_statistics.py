@@ -48,6 +48,15 @@ STUDIES = {
     "images alone": {"seeds": 1, "images": 22, "image": 0.15, "training": 0.0, "rest": 0.05},
     "images and seeds": {"seeds": 5, "images": 22, "image": 0.15, "training": 0.02, "rest": 0.05},
     "noisy seeds": {"seeds": 5, "images": 40, "image": 0.10, "training": 0.05, "rest": 0.05},
+    "two subjects": {
+        "seeds": 1,
+        "images": 8,
+        "image": 0.02,
+        "training": 0.0,
+        "rest": 0.02,
+        "subject": 0.1,
+        "grouped": 1,
+    },
     "subjects": {"seeds": 3, "images": 80, "image": 0.05, "training": 0.0, "rest": 0.05, "subject": 0.1, "grouped": 1},
 }
 
