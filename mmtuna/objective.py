@@ -11,12 +11,11 @@ from pathlib import Path
 import optuna
 
 from mmtuna.homes import Home, find_home
-from mmtuna.objectives.evaluation.metrics import paired
 from mmtuna.objectives.folds import FoldedObjective
 from mmtuna.objectives.outcome import Ending, Evaluation, Outcome, TrialOrder
 from mmtuna.objectives.trial.fork_server import SERVER
 from mmtuna.search.errors import NotReadyError
-from mmtuna.search.trials.conclude import Scoring, end_of, is_dead
+from mmtuna.search.trials.conclude import Scoring, end_of, is_given_up
 from mmtuna.search.work.pace import measured, speed_on
 from mmtuna.search.work.packing import said_slots
 from mmtuna.search.work.preparation import prepare
@@ -28,7 +27,7 @@ from mmtuna.spaces.settings import check_sampled, check_settings
 from mmtuna.spaces.speed import AUTOMATIC, Speed
 from mmtuna.spaces.trials import LAST_STEP
 from mmtuna.studies.attributes import HISTORY, REPLICATE, SEED
-from mmtuna.studies.folding import falls_behind, fold_test
+from mmtuna.studies.folding import fold_test
 from mmtuna.studies.spec import StudySpec
 
 Suggest = Callable[[optuna.Trial], Mapping[str, Value]]
@@ -195,10 +194,7 @@ class _Watch:
             self._trial.report(reported, evaluation.step)
         if evaluation.step >= LAST_STEP:
             return False
-        images = paired(evaluation.images) if evaluation.ended_folds else []
-        if self._fold_test is not None and images and falls_behind(self._trial.study, images, self._fold_test):
-            return True
-        return is_dead(evaluation) or self._trial.should_prune()
+        return is_given_up(evaluation, self._trial, self._fold_test) or self._trial.should_prune()
 
     def progressed(self, iteration: int, iterations: int, seconds: float) -> None:
         """Optuna has nowhere to show it."""

@@ -12,7 +12,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Params, Value
@@ -21,7 +21,7 @@ from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.studies.spec.tables import StudyTable
 from mmtuna.studies.standing import standing_of
 from mmtuna.studies.storage.optuna_insides import enqueued_params, whole_study
-from mmtuna.studies.warming import Earlier, WarmSampler, drawn_before, is_heeded
+from mmtuna.studies.warming import Earlier, SamplerBefore, WarmSampler, drawn_before, is_heeded
 
 REDRAWS = 20
 
@@ -87,7 +87,7 @@ def _base(name: str, seed: int) -> BaseSampler:
     return RandomSampler(seed=seed)
 
 
-class SpaceSampler(BaseSampler):
+class SpaceSampler(SamplerBefore):
     """Draws a complete set of params of `space` at once, proposed by `base`.
 
     With `redraw`, a set that a trial of the study already has (in any state but FAIL) is drawn again, up to 20 times;
@@ -108,7 +108,7 @@ class SpaceSampler(BaseSampler):
         seed: int | None = None,
         priors: Mapping[str, Prior] | None = None,
     ) -> None:
-        self.base = base
+        super().__init__(base)
         self._space = space
         self._redraw = redraw
         self._random = random.Random(seed)
@@ -120,7 +120,7 @@ class SpaceSampler(BaseSampler):
         return f"SpaceSampler({type(self.base).__name__})"
 
     def reseed_rng(self) -> None:
-        self.base.reseed_rng()
+        super().reseed_rng()
         self._random.seed()
 
     def infer_relative_search_space(
@@ -150,17 +150,6 @@ class SpaceSampler(BaseSampler):
             return params
         unseen = [cell for cell in self._space.cells() or [] if not standing.takes(cell, trial.number)]
         return self._random.choice(unseen) if unseen else params
-
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        return self.base.sample_independent(study, trial, param_name, param_distribution)
-
-    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        self.base.before_trial(study, trial)
-
-    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
-        self.base.after_trial(study, trial, state, values)
 
     def _draw(self, study: Study, trial: FrozenTrial, fixed: Mapping[str, Value]) -> Params:
         relative = self.base.sample_relative(study, trial, self.base.infer_relative_search_space(study, trial))

@@ -102,7 +102,31 @@ def is_heeded(drawn: int, chance: random.Random) -> bool:
     return chance.random() < HEEDED / (HEEDED + drawn)
 
 
-class WarmSampler(BaseSampler):
+class SamplerBefore(BaseSampler):
+    """Stands before `base`, which does what a class derived of this does not: such a class says how sets are drawn."""
+
+    def __init__(self, base: BaseSampler) -> None:
+        self.base = base
+
+    def reseed_rng(self) -> None:
+        self.base.reseed_rng()
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return self.base.infer_relative_search_space(study, trial)
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        return self.base.sample_independent(study, trial, param_name, param_distribution)
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        self.base.before_trial(study, trial)
+
+    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+        self.base.after_trial(study, trial, state, values)
+
+
+class WarmSampler(SamplerBefore):
     """`base`, but where earlier studies are heeded `warmed` on a study in memory, of their trials and of the own ones.
 
     There each is worth its rank in its study. The earlier ones are evenly spread over the ranks.
@@ -111,18 +135,15 @@ class WarmSampler(BaseSampler):
     def __init__(
         self, base: BaseSampler, warmed: BaseSampler, space: SearchSpace, earlier: Iterable[Earlier], seed: int
     ) -> None:
-        self.base, self._warmed = base, warmed
-        self._space = space
+        super().__init__(base)
+        self._warmed, self._space = warmed, space
         self._earlier = [_as_trial(one, space) for one in thinned(earlier, MODELLED)]
         self._chance = random.Random(seed)
 
     def reseed_rng(self) -> None:
-        self.base.reseed_rng()
+        super().reseed_rng()
         self._warmed.reseed_rng()
         self._chance.seed()
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return self.base.infer_relative_search_space(study, trial)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -135,17 +156,6 @@ class WarmSampler(BaseSampler):
         both.add_trials(self._earlier)
         both.add_trials(_with_ranks(one for one in study.get_trials(deepcopy=False) if one.number != trial.number))
         return self._space.suggest(both.ask())
-
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        return self.base.sample_independent(study, trial, param_name, param_distribution)
-
-    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        self.base.before_trial(study, trial)
-
-    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
-        self.base.after_trial(study, trial, state, values)
 
 
 def _as_trial(one: Earlier, space: SearchSpace) -> FrozenTrial:

@@ -88,22 +88,12 @@ def killed_reapers(ground: Ground) -> Outcome:
 
 
 _REAPER = """
-import os, signal, sys
-import sqlalchemy
-from mmtuna.studies.leases.leases import reap
+import sys
+from pathlib import Path
 from mmtuna.studies.spec import StudySpec
-from mmtuna.studies.storage.opening import engine_of
-from mmtuna.studies.study import open_existing
-spec, at = StudySpec.load(sys.argv[1]), int(sys.argv[2])
-study, seen = open_existing(spec.study), 0
-def count(*_):
-    global seen
-    seen += 1
-    if seen == at:
-        os.kill(os.getpid(), signal.SIGKILL)
-for event in ("before_cursor_execute", "commit"):
-    sqlalchemy.event.listen(engine_of(study), event, count)
-reap(study, spec.study.folder, 99)
+from tests.studies.leases.reaping import reap_and_die
+spec = Path(sys.argv[1])
+reap_and_die(spec, int(sys.argv[2]), StudySpec.load(spec).study.folder, 99)
 """
 
 

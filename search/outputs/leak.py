@@ -261,9 +261,9 @@ class _Sides:
             name=config.name,
             params=config.params,
             seeds=len(seeds),
-            known=bootstrap(ours.features, ours.statistic),
-            unseen=bootstrap(theirs.features, theirs.statistic),
-            everything=bootstrap(whole.features, whole.statistic),
+            known=ours.interval(),
+            unseen=theirs.interval(),
+            everything=whole.interval(),
             leak=leak,
             verdict="not testable: it finds no foreground at all" if blind else _verdict(leak, len(seeds)),
         )

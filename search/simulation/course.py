@@ -26,7 +26,7 @@ from mmtuna.studies.pruning import build_pruner
 from mmtuna.studies.results import DIVERGED_VALUE
 from mmtuna.studies.sampling import SpaceSampler, build_sampler
 from mmtuna.studies.spec.tables import StudyTable
-from mmtuna.studies.warming import Earlier
+from mmtuna.studies.warming import Earlier, SamplerBefore
 
 PLAIN = "optuna"
 """As sampler and pruner: what Optuna takes where nobody says anything, TPESampler() and MedianPruner()."""
@@ -107,11 +107,12 @@ class Course:
         return next(((float(i), s) for i, s, best in self.found if best >= value), (float("inf"), float("inf")))
 
 
-class _Moved(BaseSampler):
+class _Moved(SamplerBefore):
     """What `base` proposes, moved to the nearest recorded trial that no trial of the study was moved to yet."""
 
     def __init__(self, base: BaseSampler, pool: Pool) -> None:
-        self._base, self._pool = base, pool
+        super().__init__(base)
+        self._pool = pool
         self.left = set(range(len(pool.trials)))
         self._last: tuple[int, float] | None = None
 
@@ -119,39 +120,26 @@ class _Moved(BaseSampler):
         """The params of the recorded trials that are nearest to each of `wanted`, no trial twice."""
         left, found = set(self.left), []
         for params in wanted[: len(left)]:
-            distances = self._pool.distances(params)
-            place = min(left, key=lambda place: (distances[place], place))
-            left.discard(place)
+            place, _ = self._take(params, left)
             found.append(self._pool.trials[place].params)
         return found
 
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return self._base.infer_relative_search_space(study, trial)
-
     def sample_relative(self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> Params:
-        self._last = place, _ = self._take(self._base.sample_relative(study, trial, search_space))
+        self._last = place, _ = self._take(self.base.sample_relative(study, trial, search_space), self.left)
         return dict(self._pool.trials[place].params)
 
     def played(self, params: Params) -> tuple[int, float]:
         """Which recorded trial a trial of `params` is, and how far these were moved."""
         if self._last is None or self._pool.trials[self._last[0]].params != params:
-            self._last = self._take(params)  # it was enqueued with them, and nothing was proposed
+            self._last = self._take(params, self.left)  # it was enqueued with them, and nothing was proposed
         return self._last
 
-    def _take(self, params: Params) -> tuple[int, float]:
+    def _take(self, params: Params, left: set[int]) -> tuple[int, float]:
+        """The nearest of the recorded trials in `left`, which is taken out of them, and its distance."""
         distances = self._pool.distances(params)
-        place = min(self.left, key=lambda place: (distances[place], place))
-        self.left.discard(place)
+        place = min(left, key=lambda place: (distances[place], place))
+        left.discard(place)
         return place, float(distances[place])
-
-    def sample_independent(self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: Any) -> Any:
-        return self._base.sample_independent(study, trial, param_name, param_distribution)
-
-    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        self._base.before_trial(study, trial)
-
-    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
-        self._base.after_trial(study, trial, state, values)
 
 
 @dataclass

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import optuna
 from optuna.trial import TrialState
 from rich.markup import escape
 
@@ -13,6 +14,7 @@ from mmtuna.objectives.evaluation.metrics import paired
 from mmtuna.objectives.outcome import Ending, Evaluation, Outcome
 from mmtuna.spaces.trials import COLLAPSE_STOPS, LAST_STEP, Cause
 from mmtuna.studies import results
+from mmtuna.studies.folding import falls_behind
 from mmtuna.studies.leases import Leases
 from mmtuna.studies.leases.transactions import End, Lease
 from mmtuna.studies.spec.tables import StudyTable
@@ -114,6 +116,19 @@ def has_collapsed(evaluation: Evaluation | None) -> bool:
 def is_dead(evaluation: Evaluation) -> bool:
     """Whether a trial is to be stopped for its collapse; it gets its true value, of which the sampler learns."""
     return COLLAPSE_STOPS <= evaluation.step < LAST_STEP and has_collapsed(evaluation)
+
+
+def is_given_up(evaluation: Evaluation, trial: optuna.Trial, fold_test: int | None) -> bool:
+    """Whether a trial is to be stopped, whatever the pruner says: dead, or between two folds behind the best one.
+
+    `fold_test` is as of `mmtuna.studies.folding.fold_test`.
+    """
+    if is_dead(evaluation):
+        return True
+    if fold_test is None or not evaluation.ended_folds:
+        return False
+    images = paired(evaluation.images)
+    return bool(images) and falls_behind(trial.study, images, fold_test)
 
 
 def _collapse_attrs(evaluation: Evaluation | None) -> results.Attrs:

@@ -11,10 +11,9 @@ from dataclasses import dataclass, field, replace
 
 import optuna
 
-from mmtuna.objectives.evaluation.metrics import paired
 from mmtuna.objectives.outcome import Cause, Ending, Evaluation, Objective, Outcome, TrialOrder
 from mmtuna.search.errors import StoppedError
-from mmtuna.search.trials.conclude import ending_text, is_dead
+from mmtuna.search.trials.conclude import ending_text, is_given_up
 from mmtuna.search.trials.recording import Recording
 from mmtuna.search.work.places import Places
 from mmtuna.search.work.progress import Board
@@ -22,7 +21,6 @@ from mmtuna.search.work.study_queue import StudyQueue
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.trials import LAST_STEP
 from mmtuna.studies.attributes import HISTORY, TABLE2
-from mmtuna.studies.folding import falls_behind
 from mmtuna.studies.leases.transactions import Lease
 from mmtuna.studies.storage.optuna_insides import as_read
 from mmtuna.studies.storage.outages import DiskFullError, StorageLostError, failure_line
@@ -263,12 +261,10 @@ class TrialWatch:
         # its end, since it is there to be compared.
         if evaluation.step >= LAST_STEP or self._table2:
             return False
-        if self._recording.record is None and is_dead(evaluation):
+        kept, patiently = self._recording, self._worker.queue.patiently
+        if kept.record is None and patiently(lambda: is_given_up(evaluation, self._trial, kept.fold_test)):
             return True
-        startup, images = self._recording.fold_test, paired(evaluation.images)
-        if self._recording.record is None and startup is not None and evaluation.ended_folds and images:
-            return self._worker.queue.patiently(lambda: falls_behind(self._recording.study, images, startup))
-        return bool(self._worker.queue.patiently(self._trial.should_prune))
+        return bool(patiently(self._trial.should_prune))
 
     def progressed(self, iteration: int, iterations: int, seconds: float) -> None:
         """Shows the progress."""

@@ -81,12 +81,17 @@ def write_spec(tmp_path: Path, phantom: Path) -> Callable[..., Path]:
     """Writes tmp_path/study.toml; keywords add lines to a table."""
 
     def write(text: str = SPEC, root: Path = phantom, **tables: str) -> Path:
-        lines = dict.fromkeys(("study", "data", "model", "space", "train", "resources"), "") | tables
-        path = tmp_path / "study.toml"
-        path.write_text(text.format(root=root, **lines))
-        return path
+        return write_study(tmp_path, root, text, **tables)
 
     return write
+
+
+def write_study(folder: Path, root: Path, text: str = SPEC, **tables: str) -> Path:
+    """Writes folder/study.toml on the data in `root`; keywords add lines to a table."""
+    lines = dict.fromkeys(("study", "data", "model", "space", "train", "resources"), "") | tables
+    path = folder / "study.toml"
+    path.write_text(text.format(root=root, **lines))
+    return path
 
 
 def mmtuna(

@@ -14,16 +14,13 @@ from mmtuna.spaces.errors import InputError
 from mmtuna.studies.attributes import FOLDS
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.study import open_existing
-from tests.search.conftest import SPEC, mmtuna, status
+from tests.search.conftest import mmtuna, status, write_study
 
 DATA = 'subjects = "subjects.csv"\nsplit = "subject-kfold"\nfolds = 3\ntest = ["2"]'
 
 
 def write(folder: Path, root: Path, data: str = DATA, study: str = 'pruner = "none"', train: str = "") -> Path:
-    path = folder / "study.toml"
-    empty = dict.fromkeys(("model", "space", "resources"), "")
-    path.write_text(SPEC.format(root=root, study=study, data=data, train=train, **empty))
-    return path
+    return write_study(folder, root, study=study, data=data, train=train)
 
 
 @pytest.fixture(scope="module")

@@ -21,17 +21,14 @@ from mmtuna.studies import results
 from mmtuna.studies.attributes import LOOKS
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.study import open_existing
-from tests.search.conftest import SPEC, mmtuna
+from tests.search.conftest import mmtuna, write_study
 
 ASIDE = ("img_3", "img_4", "img_5")  # the second eye
 
 
 def write(folder: Path, root: Path, data: str = 'split = "subject"\ntest = [2]') -> Path:
-    path = folder / "study.toml"
-    empty = dict.fromkeys(("model", "space", "train", "resources"), "")
-    data = f'subjects = "subjects.csv"\n{data}'
-    path.write_text(SPEC.format(root=root, study='pruner = "none"\nnsd_tolerance = 2.0', data=data, **empty))
-    return path
+    study, data = 'pruner = "none"\nnsd_tolerance = 2.0', f'subjects = "subjects.csv"\n{data}'
+    return write_study(folder, root, study=study, data=data)
 
 
 @pytest.fixture(scope="module")

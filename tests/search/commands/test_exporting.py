@@ -27,16 +27,14 @@ from mmtuna.studies import results
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.study import open_existing
 from tests.processes import alive_in_group
-from tests.search.conftest import SPEC, interrupt, mmtuna, start, wait_for
+from tests.search.conftest import interrupt, mmtuna, start, wait_for, write_study
 from tests.studies.reported import Page
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, phantom: Path) -> Path:
     """A study of three complete trials, one that waits and one that failed."""
-    path = tmp_path_factory.mktemp("export") / "study.toml"
-    empty = dict.fromkeys(("data", "model", "space", "train", "resources"), "")
-    path.write_text(SPEC.format(root=phantom, study='pruner = "none"', **empty))
+    path = write_study(tmp_path_factory.mktemp("export"), phantom, study='pruner = "none"')
     done = mmtuna("run", path)
     assert done.returncode == 0, done.stderr
     study = open_existing(StudySpec.load(path).study)

@@ -17,7 +17,7 @@ from mmtuna.search.outputs.comparison import compare
 from mmtuna.search.outputs.paper import write_paper
 from mmtuna.spaces.errors import InputError
 from mmtuna.studies.spec import StudySpec
-from tests.search.conftest import SPEC, mmtuna
+from tests.search.conftest import mmtuna, write_study
 
 ZOO = "mmseg::unet/unet-s5-d16_fcn_4xb4-40k_hrf-256x256.py"
 
@@ -68,9 +68,7 @@ def address(canary: Path) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, phantom: Path) -> Path:
     """A study with one complete trial."""
-    path = tmp_path_factory.mktemp("foreign") / "study.toml"
-    empty = dict.fromkeys(("study", "data", "model", "space", "train", "resources"), "")
-    path.write_text(SPEC.format(root=phantom, **empty))
+    path = write_study(tmp_path_factory.mktemp("foreign"), phantom)
     done = mmtuna("run", path, "--trials", "1")
     assert done.returncode == 0, done.stderr
     return path

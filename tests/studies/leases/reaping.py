@@ -31,7 +31,12 @@ def reap_until(spec: Path, step: int, folder: Path) -> int:
 
 def _reap(_: Any, environment: dict[str, str], spec: str, step: int, folder: str) -> None:
     os.environ.update(environment)  # where the study lies
-    study = open_existing(StudySpec.load(Path(spec)).study)
+    reap_and_die(Path(spec), step, Path(folder), 3)
+
+
+def reap_and_die(spec: Path, step: int, folder: Path, retries: int) -> None:
+    """Takes trials from the dead, and this process dies at its `step`th word with the database; 0 lets it live."""
+    study = open_existing(StudySpec.load(spec).study)
     seen = 0
 
     def count(*_: object) -> None:
@@ -42,4 +47,4 @@ def _reap(_: Any, environment: dict[str, str], spec: str, step: int, folder: str
 
     for event in ("before_cursor_execute", "commit"):
         sqlalchemy.event.listen(engine_of(study), event, count)
-    reap(study, Path(folder), 3)
+    reap(study, folder, retries)
