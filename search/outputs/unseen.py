@@ -21,7 +21,6 @@ from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import write_whole
 from mmtuna.spaces.traces import scratch_folder
 from mmtuna.studies import results
-from mmtuna.studies.attributes import FOLDS
 from mmtuna.studies.looks import Look, looks_of, note_look
 from mmtuna.studies.results import TrialRow
 from mmtuna.studies.spec import StudySpec
@@ -77,17 +76,17 @@ def _look(spec: StudySpec, study: optuna.Study, entry: TrialRow, say: Callable[[
     check_opening(spec, ready.fingerprints())
     assert ready.split is not None
     say(f"trial {entry.number}: measured on {len(ready.split.test)} images that no trial saw")
-    trial = StudyFiles(spec.study, spec.data.root, study).trained(entry, checkpoints=True)
+    files = StudyFiles(spec.study, spec.data.root, study)
+    trial = files.trained(entry, checkpoints=True)
     classes, test = spec.data.classes, ready.split.test
     # The same weights, data and versions give the trial's own figures once more, or the new ones would be another's.
     if trial.folds():
-        metrics = [fold["metrics"] for fold in study.get_trials(deepcopy=False)[entry.number].user_attrs[FOLDS]]
         nets = [_net_of(fold, entry) for fold in trial.folds()]
-        for net, split, known in zip(nets, ready.folds, metrics, strict=True):
+        for net, split, known in zip(nets, ready.folds, entry.folds, strict=True):
             check_metrics(_count(ready, [net], split.val).figures(classes), known)
         unseen = _count(ready, nets, test)
     else:
-        weights = StudyFiles(spec.study, spec.data.root, study).weights(entry)
+        weights = files.weights(entry)
         net = stand_alone(trial.read_config()) | {"load_from": str(weights)}
         found = _count(ready, [net], (*ready.split.val, *test))
         known = entry.metrics if spec.study.value == "last" else entry.best_metrics

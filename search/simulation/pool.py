@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mmtuna.objectives.outcome import Ending, Evaluation, Outcome
+from mmtuna.objectives.outcome import Evaluation
 from mmtuna.objectives.recorded import Recorded
 from mmtuna.search.trials.conclude import Scoring, has_collapsed
 from mmtuna.spaces.errors import InputError
@@ -81,9 +81,7 @@ class Pool:
 
     def value(self, trial: Recorded) -> float | None:
         """What a recorded trial is worth to the study; None for one that diverged."""
-        if trial.cause is not None:
-            return None
-        return self.scoring.value_of(Outcome(ending=Ending.FINISHED, curve=trial.curve))
+        return self.scoring.value_of_recorded(trial)
 
     def distances(self, params: Mapping[str, Value]) -> Figures:
         """From `params` to each recorded trial."""

@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from mmtuna.objectives.evaluation.metrics import paired
 from mmtuna.objectives.outcome import Ending, Evaluation, Outcome
+from mmtuna.objectives.recorded import Recorded
 from mmtuna.spaces.trials import COLLAPSE_STOPS, LAST_STEP, Cause
 from mmtuna.studies import results
 from mmtuna.studies.folding import falls_behind
@@ -46,6 +47,10 @@ class Scoring:
         """The study's value of a training; None where it was never evaluated, or its class stood nowhere."""
         chosen = self.counting(outcome.curve)
         return None if chosen is None else chosen.metrics.get(self.metric)
+
+    def value_of_recorded(self, trial: Recorded) -> float | None:
+        """The study's value of a recorded training; None for one that diverged, too."""
+        return None if trial.cause is not None else self.value_of(Outcome(ending=Ending.FINISHED, curve=trial.curve))
 
     def reported(self, value: float, before: float) -> float:
         """What is reported of an evaluation with the metric `value`, `before` being the highest until then."""

@@ -8,7 +8,6 @@ from pathlib import Path
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from mmtuna.objectives.outcome import Ending, Outcome
 from mmtuna.objectives.recorded import load_recorded
 from mmtuna.search.trials.conclude import Scoring
 from mmtuna.spaces.errors import InputError
@@ -48,13 +47,7 @@ def find_warmth(spec: StudySpec, space: SearchSpace, paths: Sequence[Path] | Non
 def drawn_of(path: Path, scoring: Scoring) -> list[Drawn]:
     """The ended trials of the earlier study at `path`; InputError where there is none."""
     if path.suffix in (".jsonl", ".json"):
-        trials = load_recorded(path)
-        outcomes = [Outcome(ending=Ending.FINISHED, curve=trial.curve) for trial in trials]
-        values = [
-            None if trial.cause is not None else scoring.value_of(outcome)
-            for trial, outcome in zip(trials, outcomes, strict=True)
-        ]
-        return [Drawn(trial.params, value) for trial, value in zip(trials, values, strict=True)]
+        return [Drawn(trial.params, scoring.value_of_recorded(trial)) for trial in load_recorded(path)]
     study = open_existing(_table_of(path), to_look=True)
     ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
     return [_of_trial(trial) for trial in ended if trial.params]
