@@ -57,7 +57,7 @@ def nearest_pairs(dataset: Dataset, split: Split, manifest: Manifest) -> list[Pa
     """Of each validation image the training image that is most like it, the most alike first.
 
     Images that the manifest holds no thumbnail of are passed over. Takes a matrix product of the two sides, in blocks:
-    10,000 images take about a second.
+    10,000 images take less than a second on two cores.
     """
     train, val = (_known(dataset, names, manifest) for names in (split.train, split.val))
     if not train or not val:
