@@ -31,6 +31,14 @@ _BEGIN = (
 _FLAGS = {"isolated": "-I", "ignore_environment": "-E", "no_user_site": "-s", "dont_write_bytecode": "-B"}
 
 
+_LOOK = 0.1
+"""Seconds between looks at whether a child is still wanted, while the server imports."""
+
+
+class NotWanted(Exception):
+    """Whoever asked for a child gave up before there was one."""
+
+
 class Child:
     """A process that the fork server has forked; for one thread at a time.
 
@@ -90,11 +98,14 @@ class ForkServer:
         with self._lock, contextlib.suppress(InputError, OSError):
             self._started()
 
-    def fork(self, function: Callable[..., Any], *arguments: Any) -> Child:
+    def fork(
+        self, function: Callable[..., Any], *arguments: Any, given_up: Callable[[], bool] = lambda: False
+    ) -> Child:
         """A child that runs `function(connection, *arguments)`, with this process's sys.path and current folder.
 
         What is given must pickle; functions must lie in a module that is not the main one. InputError where the system
-        has no room for another process, or there is no fork server to be had.
+        has no room for another process, or there is no fork server to be had; NotWanted once `given_up` says so while
+        the server still imports, which takes seconds.
         """
         here, there = Pipe()
         sentinel, status = os.pipe()
@@ -105,6 +116,9 @@ class ForkServer:
             finally:
                 there.close()
                 os.close(status)
+            while not wait([sentinel], _LOOK):
+                if given_up():
+                    raise NotWanted
             pid = _pid(sentinel)
         except BaseException:
             here.close()

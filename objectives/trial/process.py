@@ -13,7 +13,7 @@ from typing import Any
 
 from mmtuna.objectives.outcome import Cause, Ending, Evaluation, Outcome, Watch
 from mmtuna.objectives.trial.causes import name_death, oom_kills
-from mmtuna.objectives.trial.fork_server import SERVER, Child
+from mmtuna.objectives.trial.fork_server import SERVER, Child, NotWanted
 from mmtuna.objectives.trial.plan import TrialPlan
 from mmtuna.objectives.trial.signals import STACKS
 from mmtuna.spaces.errors import InputError
@@ -105,7 +105,10 @@ class TrialProcess:
         """Starts the child and stays with it to its end. Never leaves a child behind."""
         began, killed_before = time.monotonic(), oom_kills()
         with scratch_folder(for_sockets=True) as scratch:
-            child = SERVER.fork(_child, "main", self.plan, scratch)
+            try:
+                child = SERVER.fork(_child, "main", self.plan, scratch, given_up=self._is_given_up)
+            except NotWanted:
+                return self._outcome(began, Ending.INTERRUPTED)
             try:
                 ending, cause, message = self._listen(child, began)
             finally:
@@ -114,6 +117,12 @@ class TrialProcess:
                     remove_unfinished(self.plan.folder.path)
         if cause is Cause.CRASHED:
             cause, message = name_death(child.status, message, oom_kills() > killed_before)
+        return self._outcome(began, ending, cause, message)
+
+    def _is_given_up(self) -> bool:
+        return self.watch.lost() or self.watch.interrupted()
+
+    def _outcome(self, began: float, ending: Ending, cause: Cause | None = None, message: str = "") -> Outcome:
         return Outcome(
             ending=ending,
             cause=cause,

@@ -117,7 +117,10 @@ def _run(descriptor: int) -> NoReturn:
     try:
         os.set_inheritable(descriptor, False)
         connection = Connection(descriptor)
-        sys.path[:], folder, sys.argv[:], function, arguments = connection.recv()
+        try:
+            sys.path[:], folder, sys.argv[:], function, arguments = connection.recv()
+        except EOFError:  # who asked for it gave up meanwhile
+            sys.exit(0)
         os.chdir(folder)
         function(connection, *arguments)
         status = 0

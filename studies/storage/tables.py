@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy
 from sqlalchemy import Column, Double, Integer, MetaData, String, Table, case, func, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 
 METADATA = MetaData()
 
@@ -106,8 +106,11 @@ def keep_contact(engine: sqlalchemy.Engine, study_id: int, seconds: float) -> No
 
 def upsert(dialect: str, table: Table) -> Any:
     """An INSERT that takes `on_conflict_do_update`."""
-    module: Any = postgresql if dialect == "postgresql" else sqlite
-    return module.insert(table)
+    if dialect == "postgresql":
+        from sqlalchemy.dialects import postgresql  # slow to import, and only its own studies need it
+
+        return postgresql.insert(table)
+    return sqlite.insert(table)
 
 
 def has_had_its_chance(engine: sqlalchemy.Engine, patience: float | None) -> sqlalchemy.ColumnElement[bool]:

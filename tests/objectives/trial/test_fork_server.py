@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from mmtuna.objectives.trial.fork_server import ForkServer
+from mmtuna.objectives.trial.fork_server import ForkServer, NotWanted
 from mmtuna.spaces.errors import InputError
 from tests.objectives.trial.in_children import die, end, say, sleep, start_another, swallow
 from tests.waiting import until
@@ -229,6 +229,21 @@ def test_signals_to_all_do_not_end_it_while_it_imports(server: Callable[..., For
     assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & {signal.SIGINT, signal.SIGTERM}
 
 
+def test_who_gives_up_does_not_wait_for_its_imports(
+    server: Callable[..., ForkServer], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C in the first seconds of a study: what was asked for ends unheard, and the next child is as any other."""
+    ours = server("tests.objectives.trial.slow_import")
+    began = time.monotonic()
+    with pytest.raises(NotWanted):
+        ours.fork(say, "unheard", given_up=lambda: True)
+    assert time.monotonic() - began < 0.7
+    child = ours.fork(say, "heard")
+    assert child.connection.recv()[0] == "heard"
+    child.close()
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_system_without_room_for_a_process_is_told_in_one_line(server: Callable[..., ForkServer]) -> None:
     ours = server("tests.objectives.trial.unforkable")
     for _ in range(2):  # the server goes on
@@ -249,7 +264,7 @@ def test_a_server_that_cannot_begin_is_told_in_one_line(
 
 FORKED = """
 import os, sys
-from mmtuna.objectives.trial.fork_server import ForkServer
+from mmtuna.objectives.trial.fork_server import ForkServer, NotWanted
 from tests.objectives.trial.in_children import say
 
 server = ForkServer("json")
