@@ -119,7 +119,8 @@ class TrialHook(Hook):  # type: ignore[misc]
         outputs: dict[str, Any] | None = None,
     ) -> None:
         done, total = batch_idx + 1, runner.max_iters
-        loss = float((outputs or {}).get("loss", 0.0))
+        loss = (outputs or {}).get("loss", 0.0)
+        loss = loss.item() if isinstance(loss, torch.Tensor) else float(loss)  # float() warns where it has a gradient
         if not math.isfinite(loss):
             raise TrainingFailure(Cause.DIVERGED, f"loss is {loss} at iteration {done}")
         now = time.monotonic()

@@ -237,6 +237,7 @@ mmtuna.open_study(spec).optimize(mmtuna.Objective(spec), n_trials=1)
 """
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_leaves_its_trial_to_others(make_spec: MakeSpec, tmp_path: Path, eyes: Path) -> None:
     path = tmp_path / "study.toml"
     path.write_text(

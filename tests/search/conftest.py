@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -107,12 +107,21 @@ def mmtuna(
     )
 
 
-def start(*arguments: object) -> subprocess.Popen[str]:
-    """Starts the command in a process group of its own, as a shell does."""
-    command = [sys.executable, "-m", "mmtuna", *(str(argument) for argument in arguments)]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=ENVIRONMENT, process_group=0
-    )
+_started: list[commands_loaded.Started] = []
+
+
+@pytest.fixture(autouse=True)
+def _ended() -> Iterator[None]:
+    """What a test has started and not ended, as it failed, ends with it."""
+    yield
+    while _started:
+        _started.pop().close()
+
+
+def start(*arguments: object) -> commands_loaded.Started:
+    """Starts the command in a process group of its own, as a shell does; what it says on stderr is in its output."""
+    _started.append(commands_loaded.Started([str(argument) for argument in arguments], ENVIRONMENT))
+    return _started[-1]
 
 
 def status(spec: Path) -> dict[str, Any]:
@@ -128,6 +137,6 @@ def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
     assert until(condition, seconds), f"not within {seconds} s: {what}"
 
 
-def interrupt(process: subprocess.Popen[str]) -> None:
+def interrupt(process: commands_loaded.Started) -> None:
     """Ctrl-C: the signal reaches the whole process group."""
     os.killpg(process.pid, signal.SIGINT)

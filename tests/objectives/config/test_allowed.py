@@ -64,6 +64,7 @@ def test_a_base_config_that_names_what_it_may_not_is_refused_as_it_is_loaded(cas
         load_base(write(tmp_path / "mine.py", f"_base_ = '{ZOO_BASE}'\n{text}\n"))
 
 
+@pytest.mark.slow
 def test_the_zoo_is_refused_only_for_packages_that_are_missing() -> None:
     from mmtuna.objectives.config.base import _zoo
 

@@ -364,6 +364,7 @@ def test_a_config_that_needs_mmtuna_is_refused(
     assert left_of(tmp_path) == []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("here")
 @pytest.mark.filterwarnings("ignore")
 def test_large_weights_lie_in_a_side_file(

@@ -79,6 +79,7 @@ def test_the_best_trial_is_exported_with_all_that_is_known_of_it(spec: StudySpec
     assert str(tmp_path) not in json.dumps(document)
 
 
+@pytest.mark.slow
 def test_a_trial_can_be_named_and_the_best_evaluation_be_the_value(finished: Path, tmp_path: Path) -> None:
     text = finished.read_text().replace('pruner = "none"', 'pruner = "none"\nvalue = "best"')
     shutil.copytree(finished.parent / "runs", tmp_path / "runs")
@@ -91,6 +92,7 @@ def test_a_trial_can_be_named_and_the_best_evaluation_be_the_value(finished: Pat
     assert document["value_of"] == "best"
 
 
+@pytest.mark.slow
 def test_retraining_takes_all_images_and_says_whose_the_figures_are(spec: StudySpec, tmp_path: Path) -> None:
     entry = best(spec)
     for name in (LAST, BEST):  # the trial's own weights are not needed

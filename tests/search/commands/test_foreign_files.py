@@ -180,6 +180,7 @@ def test_a_base_config_runs_nothing_at_check(write_spec: Callable[..., Path], ca
         assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_weights_anywhere_in_a_base_are_not_fetched_by_trials(
     write_spec: Callable[..., Path], canary: Path, address: str, tmp_path: Path
 ) -> None:

@@ -48,6 +48,7 @@ def test_a_study_runs_goes_on_and_counts_exactly(write_spec: WriteSpec) -> None:
         assert trial["seconds"] > 0
 
 
+@pytest.mark.slow
 def test_a_study_that_was_begun_under_a_settings_former_name_trains_on(write_spec: WriteSpec) -> None:
     spec = write_spec(train="amp = false")
     first = mmtuna("run", spec, "--trials", "1")

@@ -93,6 +93,7 @@ def test_the_study_with_its_plots(client: Client, tmp_path: Path) -> None:
     assert_at_home(page)
 
 
+@pytest.mark.slow
 def test_the_dashboards_own_parallel_coordinates(client: Client, tmp_path: Path) -> None:
     page = browse(f"{client.origin}/dashboard/studies/1/smartSelection", tmp_path)
     assert "Parallel Coordinate" in page.dom

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from mmtuna.objectives.config import read_config
@@ -121,6 +122,7 @@ def labelled(evaluation: Mapping[str, Any]) -> list[int]:
     return [sum(counts) for counts in zip(*(image["labelled"] for image in evaluation["images"].values()), strict=True)]
 
 
+@pytest.mark.slow
 def test_ade20k_as_mmsegmentation_lays_it_out(tmp_path: Path) -> None:
     """0 is unlabelled, 1 to 150 are classes: reduce_zero_label."""
     root = tmp_path / "data/ade/ADEChallengeData2016"

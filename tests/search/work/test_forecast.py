@@ -40,6 +40,7 @@ def longer(write_spec: WriteSpec) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_forecast_and_truth_agree(write_spec: WriteSpec) -> None:
     path = longer(write_spec)
     checked = mmtuna("check", path, "--time", "--json")

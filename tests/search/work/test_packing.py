@@ -212,6 +212,7 @@ def memory_for_one() -> Iterator[Path]:
         yield group
 
 
+@pytest.mark.slow
 def test_trials_that_the_kernel_kills_beside_others_are_trained_again(
     write_spec: WriteSpec, memory_for_one: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

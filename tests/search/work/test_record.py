@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from mmtuna.objectives.recorded import load_recorded
 from tests.search.conftest import interrupt, mmtuna, start, status, wait_for
 
@@ -42,6 +44,7 @@ def test_every_trial_is_trained_to_its_end_and_kept_whole(write_spec: WriteSpec,
     assert len(record.read_text().splitlines()) == 5
 
 
+@pytest.mark.slow
 def test_a_recording_that_was_stopped_goes_on_with_whole_curves(write_spec: WriteSpec, tmp_path: Path) -> None:
     spec = write_spec(study='sampler = "random"')
     spec.write_text(spec.read_text().replace("iterations = 8", "iterations = 120"))

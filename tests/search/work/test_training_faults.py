@@ -59,6 +59,7 @@ def may_mount(tmp_path: Path) -> None:
         pytest.skip(str(error))
 
 
+@pytest.mark.slow  # likewise, up to where another goes on, in test_interruption.py
 def test_sigterm_to_every_process_ends_the_worker_in_time_and_another_goes_on(site: TrainingSite) -> None:
     """As systemd and Slurm send it: the fork server, the trial and its loaders hear it too; only the worker may act."""
     site.lay_out(trials=1, train="iterations = 100\nevaluations = 5\nloader_workers = 2")

@@ -91,6 +91,7 @@ def test_a_row_of_table_2_that_failed_is_told_and_not_made_up_for(spec_of: Calla
     assert [trial.user_attrs["table2"] for trial in study.get_trials()][-1] == 4
 
 
+@pytest.mark.slow
 def test_rows_of_table_2_are_trained_without_the_grid(spec_of: Callable[..., StudySpec]) -> None:
     spec = spec_of(study='sampler = "grid"')
     study = running.open_to_work(spec, {})
