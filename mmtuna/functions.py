@@ -19,6 +19,7 @@ from mmtuna.spaces.errors import InputError
 from mmtuna.studies import results
 from mmtuna.studies.beginning import earlier_of
 from mmtuna.studies.begun import space_of
+from mmtuna.studies.enqueuing import Top
 from mmtuna.studies.pruning import build_pruner
 from mmtuna.studies.results import TrialRow
 from mmtuna.studies.sampling import build_sampler
@@ -126,6 +127,8 @@ def run(
     *,
     trials: int | None = None,
     slots: int | None = None,
+    replicates: int | None = None,
+    top: int = 5,
     say: Callable[[str], None] | None = None,
 ) -> optuna.Study:
     """Searches until the spec's study holds `trials` finished trials, those it has included; called again, it goes on.
@@ -133,12 +136,14 @@ def run(
     Args:
         trials: [study] trials by default.
         slots: trials that train at the same time on this machine; from [resources] by default.
+        replicates: afterwards, train the `top` configs with the highest means until each has so many seeds, 2 or more.
         say: takes the lines that the command would print; nobody hears them where not given.
 
     Raises NotReadyError with all problems, InputError for a study that cannot be gone on with, StoppedError where the
     search stopped before the study was full. However it ends, by Ctrl-C too, running trials are put back.
     """
-    return run_study(_loaded(spec), console_to(say), trials=trials, slots=slots)
+    again = None if replicates is None else Top(configs=top, replicates=replicates)
+    return run_study(_loaded(spec), console_to(say), trials=trials, slots=slots, top=again)
 
 
 def report(

@@ -142,11 +142,21 @@ def check(
 
 
 @app.command()
-def run(spec: Spec, trials: Trials = None, slots: Slots = None, record: Record = None, as_json: Json = False) -> None:
+def run(
+    spec: Spec,
+    trials: Trials = None,
+    slots: Slots = None,
+    replicates: Annotated[
+        int | None, typer.Option(min=2, help="Afterwards, train the best configs until each has so many seeds.")
+    ] = None,
+    top: Annotated[int | None, typer.Option(min=1, help="How many of the best --replicates trains; 5.")] = None,
+    record: Record = None,
+    as_json: Json = False,
+) -> None:
     """Search until the study holds the trials asked for; called again, it goes on."""
     from mmtuna.search.commands.run import run as search
 
-    search(spec, trials, slots, as_json, record=record)
+    search(spec, trials, slots, as_json, record=record, replicates=replicates, top=top)
 
 
 @app.command()

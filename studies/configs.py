@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import statistics
+import sys
 from collections.abc import Iterable
+from typing import Any
 
 from mmtuna.spaces.trials import Cause
 from mmtuna.studies.results import TrialRow
@@ -47,6 +49,20 @@ def top_configs(rows: Iterable[TrialRow], metric: str, limit: int = TOP) -> list
     """The configs with the highest means."""
     found = configs_of(rows, metric)
     return sorted(found, key=lambda config: (-statistics.fmean(values_of(config, metric)), config[0].number))[:limit]
+
+
+def means_of(rows: Iterable[TrialRow], metric: str, seeds: int) -> list[dict[str, Any]]:
+    """The configs of at least so many trainings, the best first: `trials`, `params`, `values` by trial, `mean`."""
+    return [
+        {
+            "trials": [row.number for row in config],
+            "params": config[0].params,
+            "values": values_of(config, metric),
+            "mean": statistics.fmean(values_of(config, metric)),
+        }
+        for config in top_configs(rows, metric, sys.maxsize)
+        if len(config) >= seeds
+    ]
 
 
 def values_of(rows: Iterable[TrialRow], metric: str) -> list[float]:

@@ -31,6 +31,20 @@ class Replicates:
     sets: tuple[Params, ...] | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Top:
+    """The `configs` with the highest means that a search has found, to be trained until each has `replicates` seeds."""
+
+    configs: int = 5
+    replicates: int = 3
+
+    def __post_init__(self) -> None:
+        if self.configs < 1 or self.replicates < 2:
+            raise InputError(
+                f"top {self.configs} with {self.replicates} replicates: take one config or more, and two seeds or more"
+            )
+
+
 def enqueue_replicates(
     study: optuna.Study, space: SearchSpace, what: Replicates, fixed: Mapping[str, Value] | None = None
 ) -> int:
@@ -39,7 +53,7 @@ def enqueue_replicates(
         return enqueue_table2(study, space, what.count, fixed)
     missing = missing_replicates(study, space, what, fixed)
     for params, replicate in missing:
-        study.enqueue_trial(dict(params), user_attrs={attributes.REPLICATE: replicate})
+        study.enqueue_trial(dict(params), user_attrs={attributes.REPLICATE: replicate, attributes.AGAIN: True})
     return len(missing)
 
 

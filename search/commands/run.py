@@ -14,6 +14,11 @@ from mmtuna.search.commands.table2 import print_table2
 from mmtuna.search.outputs.report import report_file, write_report
 from mmtuna.search.outputs.summary import summary
 from mmtuna.search.work.running import replay_study, run_study
+from mmtuna.spaces.errors import InputError
+from mmtuna.studies.configs import means_of
+from mmtuna.studies.enqueuing import Top
+from mmtuna.studies.report.wording import count
+from mmtuna.studies.results import named_trials, rows
 from mmtuna.studies.spec import StudySpec
 
 
@@ -25,19 +30,34 @@ def run(
     *,
     must_exist: bool = False,
     record: Path | None = None,
+    replicates: int | None = None,
+    top: int | None = None,
 ) -> None:
-    """Works on the study, then prints the best trial, Table 2 where the study holds it, and writes the report."""
-    spec = StudySpec.load(path)
+    """Works on the study, then prints the best trial, Table 2 where the study holds it, and writes the report.
+
+    With `replicates` the best `top` configs are trained with as many seeds, and their means are printed.
+    """
+    spec, again = StudySpec.load(path), again_of(replicates, top)
     study = run_study(
         spec,
         Console(stderr=as_json),
         trials=trials,
         slots=slots,
         must_exist=must_exist,
+        top=again,
         record=record,
         heed_signals=True,
     )
-    _finish(spec, study, as_json, with_report=True)
+    _finish(spec, study, as_json, with_report=True, top=again)
+
+
+def again_of(replicates: int | None, top: int | None) -> Top | None:
+    """What is trained again; InputError for a `top` of nothing."""
+    if replicates is None:
+        if top is not None:
+            raise InputError(f"--top {top} says of how many configs --replicates trains more seeds; add --replicates 3")
+        return None
+    return Top(replicates=replicates) if top is None else Top(replicates=replicates, configs=top)
 
 
 def launch(path: Path, address: str, trials: int | None, as_json: bool) -> None:
@@ -59,8 +79,10 @@ def replay(path: Path, trials: int | None, slots: int | None, as_json: bool) -> 
     _finish(spec, study, as_json, with_report=False)
 
 
-def _finish(spec: StudySpec, study: optuna.Study, as_json: bool, *, with_report: bool) -> None:
+def _finish(spec: StudySpec, study: optuna.Study, as_json: bool, *, with_report: bool, top: Top | None = None) -> None:
     document = summary(spec, study)
+    if top is not None:
+        document["top"] = means_of(rows(study), spec.study.metric, top.replicates)
     if with_report:
         document["report"] = str(write_report(spec, study, report_file(spec)))
     if as_json:
@@ -69,3 +91,7 @@ def _finish(spec: StudySpec, study: optuna.Study, as_json: bool, *, with_report:
     if "table2" in spec.study.enqueue:
         print_table2(spec, study)
     print_best(document)
+    for config in document.get("top", []):
+        each = ", ".join(f"{value:.4f}" for value in config["values"])
+        mean = f"{spec.study.metric} {config['mean']:.4f} on average"
+        print(f"  {named_trials(config['trials'])}: {mean} of {count(len(config['values']), 'seed')} ({each})")

@@ -29,6 +29,7 @@ from mmtuna.objectives.data.split import (
 from mmtuna.objectives.prepared import resolve_range
 from mmtuna.objectives.weights import cache_folder
 from mmtuna.spaces.errors import InputError
+from mmtuna.studies.report.wording import count
 from mmtuna.studies.spec.tables import DataTable
 
 OnFile = Callable[[int, int], None]
@@ -229,10 +230,10 @@ def _told_of_test(found: Data) -> list[str]:
     test, subjects = found.split.test, found.dataset.subjects
     if not test:
         return []
-    whose = f" of {_counted(len({subjects[name] for name in test}), 'subject')}" if subjects else ""
+    whose = f" of {count(len({subjects[name] for name in test}), 'subject')}" if subjects else ""
     shown = count_shown(found.manifest, found.dataset, test)
     said = (
-        f"test: {_counted(len(test), 'image')}{whose} are set aside, {shown} of them with foreground: no trial trains "
+        f"test: {count(len(test), 'image')}{whose} are set aside, {shown} of them with foreground: no trial trains "
         "or is evaluated on them, `mmtuna test SPEC` measures the chosen trial on them"
     )
     known = found.split.known_test_subjects(found.dataset)
@@ -243,10 +244,6 @@ def _told_of_test(found: Data) -> list[str]:
         "measure new images of known subjects; name whole subjects in [data] test to measure new ones"
     )
     return [said, leak]
-
-
-def _counted(number: int, one: str) -> str:
-    return f"{number} {one}{'s' * (number != 1)}"
 
 
 def _settle_range(found: Data) -> None:

@@ -46,12 +46,15 @@ from mmtuna.spaces.table2 import TABLE2
 from mmtuna.studies import beginning, enqueuing
 from mmtuna.studies import study as study_room
 from mmtuna.studies.begun import space_of
-from mmtuna.studies.enqueuing import Replicates
+from mmtuna.studies.configs import top_configs
+from mmtuna.studies.enqueuing import Replicates, Top
 from mmtuna.studies.files.trial_store import begin as begin_files
 from mmtuna.studies.folding import fold_test
 from mmtuna.studies.identity import Joined, id_of
 from mmtuna.studies.leases import Leases
 from mmtuna.studies.pruning import build_pruner
+from mmtuna.studies.report.wording import count
+from mmtuna.studies.results import sound_rows
 from mmtuna.studies.sampling import build_sampler, check_sampler, sampler_name
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.storage.opening import study_lock
@@ -68,6 +71,7 @@ def run_study(
     slots: int | None = None,
     must_exist: bool = False,
     replicates: Replicates | None = None,
+    top: Top | None = None,
     record: Path | None = None,
     heed_signals: bool = False,
 ) -> optuna.Study:
@@ -78,6 +82,7 @@ def run_study(
         slots: trials that train at the same time on this machine; from [resources] by default.
         must_exist: refuse to begin a new study.
         replicates: instead, train these, each to its end.
+        top: afterwards, train the best configs with further seeds, each to its end, whatever [study] hours says.
         record: train every trial to its end, whatever the pruner, and append its whole curve to this file.
         heed_signals: stop in order on the signals that end a process; only a command's main thread may.
 
@@ -120,20 +125,25 @@ def run_study(
     hours = (
         hours_of(spec.study, study, objective, len(ready.split.val), costs, spec.folds) if replicates is None else None
     )
-    work(
-        spec,
-        study,
-        ready.whole(objective),
-        places,
-        console,
-        budget,
-        hours=hours,
-        heed_signals=heed_signals,
-        record=kept,
-    )
+    whole = ready.whole(objective)
+    work(spec, study, whole, places, console, budget, hours=hours, heed_signals=heed_signals, record=kept)
+    if top is not None:
+        replicates = _of_top(spec, study, top, console)
+        through_outages(lambda: _enqueue(spec, study, replicates))
+        work(spec, study, whole, places, console, None, heed_signals=heed_signals, record=kept)
     if replicates is not None:
         _tell_failed_rows(spec, study, replicates)
     return study
+
+
+def _of_top(spec: StudySpec, study: optuna.Study, top: Top, console: Console) -> Replicates:
+    """The study's best configs, with a line on what is trained of them."""
+    best = top_configs(sound_rows(study), spec.study.metric, top.configs)
+    found = Replicates(count=top.replicates, sets=tuple(config[0].params for config in best))
+    lacks = len(enqueuing.missing_replicates(study, space_of(study, spec), found, spec.train))
+    configs, seeds = count(len(best), "config"), count(top.replicates, "seed")
+    _tell(f"the best {configs} with {seeds} each: {count(lacks, 'training')} to do", console)
+    return found
 
 
 def _tell(note: str, console: Console, kind: str = "note: ") -> None:

@@ -20,7 +20,7 @@ from mmtuna.search.work.progress import Board
 from mmtuna.search.work.study_queue import StudyQueue
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.trials import LAST_STEP
-from mmtuna.studies.attributes import HISTORY, TABLE2
+from mmtuna.studies.attributes import AGAIN, HISTORY, TABLE2
 from mmtuna.studies.leases.transactions import Lease
 from mmtuna.studies.storage.optuna_insides import as_read
 from mmtuna.studies.storage.outages import DiskFullError, StorageLostError, failure_line
@@ -237,7 +237,7 @@ class TrialWatch:
         before = as_read(trial)
         self._reported = set(before.intermediate_values)
         self._highest = max(before.intermediate_values.values(), default=float("-inf"))
-        self._table2 = TABLE2 in before.user_attrs
+        self._to_its_end = not {TABLE2, AGAIN}.isdisjoint(before.user_attrs)
 
     def evaluated(self, evaluation: Evaluation) -> bool:
         """Reports to the study; True where the pruner gives the trial up, else the trial's files are sent."""
@@ -257,9 +257,9 @@ class TrialWatch:
             if not self._recording.leases.report(self._trial, self._lease, evaluation.step, reported):
                 return True
             self._reported.add(evaluation.step)
-        # After its last evaluation a trial is complete: there is nothing left to save. A row of Table 2 is trained to
-        # its end, since it is there to be compared.
-        if evaluation.step >= LAST_STEP or self._table2:
+        # After its last evaluation a trial is complete: there is nothing left to save. A row of Table 2, and a
+        # config that is trained once more, have no other purpose than to be compared, and are trained to their end.
+        if evaluation.step >= LAST_STEP or self._to_its_end:
             return False
         kept, patiently = self._recording, self._worker.queue.patiently
         if kept.record is None and patiently(lambda: is_given_up(evaluation, self._trial, kept.fold_test)):

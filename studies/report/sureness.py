@@ -10,7 +10,7 @@ from mmtuna.studies.results import TrialRow
 from mmtuna.studies.statistics.comparing import Place, Verdict
 from mmtuna.studies.statistics.intervals import Interval
 
-REPLICATES = "`mmtuna table2 SPEC --replicates 3` trains the paper's rows with three seeds each"
+REPLICATES = "`mmtuna run SPEC --replicates 3` trains the best configs with three seeds each"
 """The way out where nothing was trained with two seeds."""
 
 

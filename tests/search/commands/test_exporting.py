@@ -218,7 +218,7 @@ def test_the_report_holds_intervals_of_what_was_counted(spec: StudySpec, tmp_pat
     text, entry = page.sections["certainty"], best(spec)
     assert f"{len(counts)} validation images; intervals by bootstrap over images" in text
     assert re.search(rf" {entry.number} 1 {entry.value:.4f} \(0\.\d+ to 0\.\d+\) ", text)
-    assert "mmtuna table2 SPEC --replicates 3 trains" in text
+    assert "mmtuna run SPEC --replicates 3 trains" in text
     assert "**ADD**" in (tmp_path / "methods.md").read_text()
 
 

@@ -16,6 +16,9 @@ from tests.search.conftest import mmtuna, start, status
 WriteSpec = Callable[..., Path]
 
 
+TWICE = ("--trials", "5", "--replicates", "2", "--top", "2")
+
+
 def test_a_study_runs_goes_on_and_counts_exactly(write_spec: WriteSpec) -> None:
     spec = write_spec()
     folder = spec.parent / "runs" / "tiny"
@@ -46,6 +49,23 @@ def test_a_study_runs_goes_on_and_counts_exactly(write_spec: WriteSpec) -> None:
         assert {"config.py", "train.log", "evaluation.json"} <= files
         assert trial["curve"][-1]["step"] == 100 or trial["state"] == "PRUNED"
         assert trial["seconds"] > 0
+
+    confirmed = mmtuna("run", spec, *TWICE, "--json")
+    assert confirmed.returncode == 0, confirmed.stderr
+    assert "the best 2 configs with 2 seeds each: 2 trainings to do" in confirmed.stderr
+    for config in json.loads(confirmed.stdout)["top"]:
+        first_seed, second_seed = (status(spec)["trials"][number] for number in config["trials"])
+        assert (first_seed["number"] < 5, second_seed["number"] >= 5) == (True, True)
+        assert first_seed["params"] == second_seed["params"] == config["params"]
+        assert second_seed["seed"] == first_seed["seed"] + 1
+        assert config["mean"] == pytest.approx((first_seed["value"] + second_seed["value"]) / 2)
+    assert [trial["state"] for trial in status(spec)["trials"][5:]] == ["COMPLETE"] * 2
+    assert "the best 2 configs with 2 seeds each: 0 trainings to do" in mmtuna("run", spec, *TWICE).stdout
+    refused = mmtuna("run", spec, "--top", "2")
+    assert (refused.returncode, refused.stderr) == (
+        2,
+        "mmtuna: --top 2 says of how many configs --replicates trains more seeds; add --replicates 3\n",
+    )
 
 
 @pytest.mark.slow

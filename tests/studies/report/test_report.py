@@ -183,7 +183,7 @@ def test_best_configs_are_ten_by_value_with_classes_and_params(page: Page, sixty
     assert f"{top[0].user_attrs['metrics']['IoU.fluid']:.4f}" in page.sections["best"]
     assert "mIoU mDice IoU.background IoU.fluid iterations time" in page.sections["best"]
     assert all(name in page.sections["certainty"] for name in top[0].params)
-    assert "mmtuna table2 SPEC --replicates 3 trains" in page.sections["certainty"], "the way to a noise floor"
+    assert "mmtuna run SPEC --replicates 3 trains" in page.sections["certainty"], "the way to a noise floor"
 
 
 def test_failures_are_counted_by_cause_with_their_messages(page: Page, sixty: optuna.Study) -> None:
