@@ -24,8 +24,9 @@ demo: $(VENV)/.demo
 
 # Much of a test's time it waits for processes that start: one more at a time than there are cores, up to four, those of
 # a file by the same process. In the order of the folders: of files with few and long tests none is left to the end.
+# A thread each: more would spend their time waiting for a core that another test has.
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest -n "$$($(BIN)/python -c 'import os; print(min(4, os.cpu_count() + 1))')" --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n "$$($(BIN)/python -c 'import os; print(min(4, os.cpu_count() + 1))')" --dist loadfile --no-loadscope-reorder
 
 test-slow: $(VENV)/.ready
 	$(BIN)/python -m pytest -m slow

@@ -23,6 +23,7 @@ print(json.dumps([stock.build(str(config)), ours.build(ours.spec(name, root, roo
 """
 
 
+@pytest.mark.slow
 def test_both_sides_build_a_config(tmp_path: Path) -> None:
     root = tmp_path / "data"
     write_phantom(root, subjects=2, scans=2, size=64, val_share=0.5)

@@ -171,6 +171,7 @@ def told(trial: optuna.trial.FrozenTrial) -> tuple[object, ...]:
     return trial.params, trial.state, None if trial.value is None else round(trial.value, 6), reports
 
 
+@pytest.mark.slow
 def test_hundreds_of_studies_within_seconds() -> None:
     contest = Contest(random_pool(), TABLE, "recorded", 0.1, studies=200)
     began = time.monotonic()
