@@ -21,8 +21,9 @@ from rich.console import Console
 from mmtuna.search.trials.files import StudyFiles
 from mmtuna.search.versions import machine, versions
 from mmtuna.search.work.running import run_study
-from mmtuna.spaces.parameter import Params
+from mmtuna.spaces.parameter import Categorical, Params
 from mmtuna.spaces.settings import DEFAULTS
+from mmtuna.spaces.table2 import TABLE2, Row
 from mmtuna.studies import results
 from mmtuna.studies.enqueuing import Replicates
 from mmtuna.studies.results import TrialRow
@@ -35,10 +36,14 @@ from mmtuna.studies.statistics.seeds import NoiseFloor, noise_floor
 from mmtuna.studies.study import open_existing
 
 METRIC = "mIoU"
-BASE: Params = {"crop": 320, "loss": "cross_entropy", "optimizer": "SGD", "weight_decay": 5e-4}
+BASE: Params = {"crop": 320, "flip": "none", "loss": "cross_entropy", "optimizer": "SGD", "weight_decay": 5e-4}
+SHORT = "no crop, half the iterations"
+"""The one row that has fewer iterations than all others."""
 ROWS: Mapping[str, Params] = {
     "crop 320, CE, SGD, L2 5e-4": {},
+    SHORT: {"crop": "none"},
     "no crop": {"crop": "none"},
+    "no crop, flip": {"crop": "none", "flip": "horizontal"},
     "crop 192": {"crop": 192},
     "crop 224": {"crop": 224},
     "Dice": {"loss": "dice"},
@@ -74,7 +79,12 @@ def main() -> None:
     small.vessels(told)
     spec = StudySpec.load(small.spec("claims", told))
     space, train = spec.search_space(), spec.train
-    sets = {name: space.project({**DEFAULTS, **train, **BASE, **own}) for name, own in ROWS.items()}
+    (iterations,) = (known.choices for known in space if isinstance(known, Categorical) and known.name == "iterations")
+    many = max(int(choice) for choice in iterations)
+    sets = {
+        name: space.project({**DEFAULTS, **train, **BASE, "iterations": many // (2 if name == SHORT else 1), **own})
+        for name, own in ROWS.items()
+    }
     wanted = Replicates(count=told.replicates, sets=tuple(sets.values()))
     run_study(spec, Console(), slots=told.slots, replicates=wanted, heed_signals=True)
     document = examined(spec, sets, told.replicates) | {
@@ -82,7 +92,7 @@ def main() -> None:
         "command": f"python benchmarks/claims/claims.py --data DATA --replicates {told.replicates}",
         "machine": machine(),
         "versions": versions(),
-        "fixed": train,
+        "fixed": {**train, "iterations": many},
         "blind": blind_losses(),
     }
     results_folder = told.out if told.rehearse else small.ROOT / "benchmarks" / "results"
@@ -142,8 +152,11 @@ def _row(
 ) -> dict[str, Any]:
     interval = None if side is None else bootstrap(side.features, side.statistic)
     fluid = [entry.metrics.get("IoU.fluid", 0.0) for entry in complete]
+    published = next((row for row in TABLE2 if _is_row(row, name, params)), None)
     return {
         "name": name,
+        "table2": published.number if published else None,
+        "published": published.miou if published else None,
         "params": params,
         "seeds": len(complete),
         "by_seed": [] if side is None else [round(value, 4) for value in side.by_seed],
@@ -153,6 +166,13 @@ def _row(
         "diverged": sum(entry.cause == "diverged" for entry in own),
         "seconds": statistics.median(entry.seconds or 0.0 for entry in complete) if complete else None,
     }
+
+
+def _is_row(row: Row, name: str, params: Params) -> bool:
+    """Whether the params are a row's of Table 2, but for their scale."""
+    said = ("crop", "flip", "loss", "optimizer", "weight_decay", "lr_adam")
+    same = all(params[one] == row.settings[one] for one in said if one in params and one in row.settings)
+    return same and (row.iterations == min(row.iterations for row in TABLE2)) == (name == SHORT)
 
 
 def _floor(floor: NoiseFloor) -> dict[str, float]:

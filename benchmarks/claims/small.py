@@ -34,8 +34,10 @@ def spec(name: str, told: argparse.Namespace) -> Path:
     iterations = max(8, ITERATIONS[name] // (100 if told.rehearse else 1))
     for word, place in {"DATA": told.data.resolve().as_posix(), "OUT": told.out.resolve().as_posix()}.items():
         text = text.replace(word, place)
+    for word, number in {"ITERATIONS": iterations, "HALF": iterations // 2}.items():
+        text = text.replace(word, str(number))
     found.parent.mkdir(parents=True, exist_ok=True)
-    found.write_text(text.replace("ITERATIONS", str(iterations)), encoding="utf-8")
+    found.write_text(text, encoding="utf-8")
     return found
 
 
