@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import optuna
 from rich.console import Console
@@ -91,7 +93,17 @@ def _finish(spec: StudySpec, study: optuna.Study, as_json: bool, *, with_report:
     if "table2" in spec.study.enqueue:
         print_table2(spec, study)
     print_best(document)
-    for config in document.get("top", []):
+    for line in lines_of_top(document):
+        print(line)
+
+
+def lines_of_top(document: dict[str, Any]) -> Iterator[str]:
+    """What further seeds made of the best configs; and the trial to export, where the luckiest is another config's."""
+    top = document.get("top", [])
+    for config in top:
         each = ", ".join(f"{value:.4f}" for value in config["values"])
-        mean = f"{spec.study.metric} {config['mean']:.4f} on average"
-        print(f"  {named_trials(config['trials'])}: {mean} of {count(len(config['values']), 'seed')} ({each})")
+        mean = f"{document['metric']} {config['mean']:.4f} on average"
+        yield f"  {named_trials(config['trials'])}: {mean} of {count(len(config['values']), 'seed')} ({each})"
+    if top and document["best"]["trial"] not in top[0]["trials"]:
+        _, number = max(zip(top[0]["values"], top[0]["trials"], strict=True), key=lambda pair: (pair[0], -pair[1]))
+        yield f"  the config that leads over its seeds is another than the best trial's: export --trial {number}"

@@ -9,11 +9,25 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from mmtuna.search.commands.run import lines_of_top
 from mmtuna.search.work.running import replay_study
 from mmtuna.studies.spec import StudySpec
 from tests.search.conftest import mmtuna, start, status
 
 WriteSpec = Callable[..., Path]
+
+
+def test_the_config_that_leads_over_its_seeds_is_told_where_the_luckiest_trial_is_another() -> None:
+    lucky = {"trials": [1, 9], "values": [0.80, 0.70], "mean": 0.75}
+    steady = {"trials": [2, 8], "values": [0.77, 0.78], "mean": 0.775}
+    document = {"metric": "mIoU", "best": {"trial": 1}, "top": [steady, lucky]}
+    assert list(lines_of_top(document)) == [
+        "  trials 2, 8: mIoU 0.7750 on average of 2 seeds (0.7700, 0.7800)",
+        "  trials 1, 9: mIoU 0.7500 on average of 2 seeds (0.8000, 0.7000)",
+        "  the config that leads over its seeds is another than the best trial's: export --trial 8",
+    ]
+    assert len(list(lines_of_top(document | {"best": {"trial": 8}}))) == 2
+    assert list(lines_of_top({"metric": "mIoU", "best": None})) == []
 
 
 TWICE = ("--trials", "5", "--replicates", "2", "--top", "2")
