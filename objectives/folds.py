@@ -17,6 +17,7 @@ from mmtuna.objectives.trial.causes import name_os_error
 from mmtuna.objectives.trial_files import TrialFolder
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import whole_folder, write_json_whole
+from mmtuna.spaces.metrics import COUNTS
 from mmtuna.spaces.speed import Speed
 from mmtuna.spaces.trials import LAST_STEP
 
@@ -188,8 +189,7 @@ class _Course:
             return {}
         if kept["iteration"] != evaluation.iteration:
             return {}
-        kinds = ("intersect", "predicted", "labelled")
-        return {name: Counts.of([counts[kind] for kind in kinds]) for name, counts in kept["images"].items()}
+        return {name: Counts.of([counts[kind] for kind in COUNTS]) for name, counts in kept["images"].items()}
 
     def progressed(self, iteration: int, iterations: int, seconds: float) -> None:
         """Passes on the progress, of all folds."""

@@ -18,7 +18,6 @@ from mmtuna.objectives.config import (
     merge_settings,
     write_config,
 )
-from mmtuna.objectives.config.base import UNET
 from mmtuna.objectives.data.dataset import Dataset
 from mmtuna.objectives.demand import architecture, measure_demand
 from mmtuna.objectives.evaluation.metrics import PLAIN, Measures
@@ -34,7 +33,7 @@ from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import remove_unfinished
 from mmtuna.spaces.limits import NO_LIMITS, Limits
 from mmtuna.spaces.parameter import Value
-from mmtuna.spaces.settings import by_present_names
+from mmtuna.spaces.settings import UNET, by_present_names
 from mmtuna.spaces.speed import AUTOMATIC, EXACT, Speed
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mmtuna.spaces.parameter import Value
-from mmtuna.spaces.settings import CLASS_WEIGHTED_LOSSES, DEFAULTS, MIXED_LOSSES, NO_CROP, OPTIMIZERS, SCHEDULES
+from mmtuna.spaces.settings import CLASS_WEIGHTED_LOSSES, MIXED_LOSSES, NO_CROP, OPTIMIZERS, SCHEDULES, defaults_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,9 +81,9 @@ def without_idle(values: Mapping[str, Value], others: Mapping[str, Value] | None
     return {name: value for name, value in values.items() if why_idle(name, possible) is None}
 
 
-def paper_values() -> dict[str, tuple[Value, ...]]:
-    """The paper's value of every setting, in the form of `Possible`: what the UNet family takes where none is named."""
-    return {name: (value,) for name, value in DEFAULTS.items()}
+def default_values(base: str | None) -> dict[str, Sequence[Value]]:
+    """`defaults_of` the base in the form of `Possible`."""
+    return {name: (value,) for name, value in defaults_of(base).items()}
 
 
 def _listed(values: Sequence[Value]) -> str:

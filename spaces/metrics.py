@@ -12,6 +12,8 @@ SENSITIVITY, SPECIFICITY = "sensitivity_per_image", "specificity_per_image"
 NSD, HD95 = "NSD_per_image", "HD95_per_image"
 BOTH_EMPTY = {"left_out": None, "1": 1.0, "0": 0.0}
 """By what the spec says: what an image without foreground in truth and prediction counts; None leaves it out."""
+COUNTS = ("intersect", "predicted", "labelled")
+"""What is counted of a class: pixels found rightly, pixels found, pixels that are its."""
 PER_SUBJECT = ("IoU_per_subject", "Dice_per_subject")
 
 _POOLED = "from pixel counts summed over all validation images"

@@ -269,6 +269,15 @@ _ALL = (
 
 SETTINGS: Mapping[str, Setting] = {setting.name: setting for setting in _ALL}
 DEFAULTS: Mapping[str, Value] = {name: setting.default for name, setting in SETTINGS.items()}
+UNET = "unet"
+"""The base that stands for MMSegmentation's UNet with the head that `decoder` names, as the paper had it."""
+
+
+def defaults_of(base: str | None) -> Mapping[str, Value]:
+    """What settings are where nobody names them: the paper's with its UNet; another base's own config says it."""
+    return DEFAULTS if base == UNET else {}
+
+
 UNET_ONLY = ("decoder", "base_channels")
 LATER_NAMES: Mapping[str, tuple[str, ...]] = {
     "dropout": ("model.decode_head.dropout_ratio", "model.auxiliary_head.dropout_ratio"),

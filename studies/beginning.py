@@ -12,7 +12,7 @@ from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Params
 from mmtuna.spaces.portfolio import Portfolio, adapted, packaged
 from mmtuna.spaces.search_space import SearchSpace
-from mmtuna.spaces.settings import DEFAULTS
+from mmtuna.spaces.settings import DEFAULTS, UNET
 from mmtuna.studies.attributes import BEGUN_WITH
 from mmtuna.studies.sampling import sampler_name
 from mmtuna.studies.spec import StudySpec
@@ -42,7 +42,7 @@ def first_configs(spec: StudySpec, space: SearchSpace, portfolio: Portfolio | No
     They were found with the UNet: on another base there are none.
     """
     table = spec.study
-    if not table.portfolio or spec.model.base != "unet" or sampler_name(table, space) not in _LEARNING:
+    if not table.portfolio or spec.model.base != UNET or sampler_name(table, space) not in _LEARNING:
         return []
     found: list[Params] = []
     for config in (portfolio or packaged()).configs:

@@ -7,7 +7,7 @@ from typing import Any
 
 from optuna.distributions import CategoricalDistribution, IntDistribution, json_to_distribution
 
-from mmtuna.spaces.effects import NEEDS, paper_values, why_idle
+from mmtuna.spaces.effects import NEEDS, default_values, why_idle
 from mmtuna.spaces.parameter import Value
 
 
@@ -30,8 +30,7 @@ def idle_as_kept(was: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, An
 
 
 def _possible(was: Mapping[str, Any]) -> dict[str, Sequence[Value]]:
-    found: dict[str, Sequence[Value]] = dict(paper_values()) if was.get("model", {}).get("base") == "unet" else {}
-    found |= {name: (value,) for name, value in was["train"].items()}
+    found = default_values(was.get("model", {}).get("base")) | {name: (value,) for name, value in was["train"].items()}
     for name, described in was["space"].items():
         found[name] = (*(found.get(name, ()) if described["when"] else ()), *_values(described))
     return found

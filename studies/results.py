@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from mmtuna.spaces.effects import without_idle
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Params
-from mmtuna.spaces.settings import DEFAULTS
+from mmtuna.spaces.settings import defaults_of
 from mmtuna.spaces.speed import Speed
 from mmtuna.spaces.trials import Cause
 from mmtuna.studies.attributes import (
@@ -139,8 +139,7 @@ def shared_settings(attrs: Mapping[str, Any]) -> Params | None:
     if not isinstance(spec, dict) or not isinstance(spec.get("train"), dict):
         return None
     model = spec.get("model")
-    defaults = DEFAULTS if isinstance(model, dict) and model.get("base") == "unet" else {}
-    return {**defaults, **spec["train"]}
+    return {**defaults_of(model.get("base") if isinstance(model, dict) else None), **spec["train"]}
 
 
 def row(trial: FrozenTrial, shared: Params | None = None) -> TrialRow:

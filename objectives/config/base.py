@@ -14,8 +14,8 @@ from mmtuna.objectives.config.allowed import check_config, foreign_imports, impo
 from mmtuna.objectives.config.inheritance import SUFFIXES, load_plain, plain_copy
 from mmtuna.objectives.insides import find_mmsegs_bases
 from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.settings import UNET
 
-UNET = "unet"
 UNET_CONFIGS = {head: f"unet-s5-d16_{head}_4xb4-40k_hrf-256x256" for head in ("fcn", "pspnet", "deeplabv3")}
 
 

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from mmtuna.spaces.metrics import COUNTS
+
 Classes = NDArray[np.integer[Any]]
 """Class indices, height x width; 0 is the background."""
 Grid = NDArray[np.bool_]
@@ -160,9 +162,7 @@ def choose_images(evaluation: Mapping[str, Any], classes: Sequence[str], limit: 
     shown: list[tuple[float, str]] = []
     empty: list[tuple[float, str]] = []
     for name, counts in evaluation["images"].items():
-        right, predicted, labelled = (
-            sum(counts[key][index] for index in foreground) for key in ("intersect", "predicted", "labelled")
-        )
+        right, predicted, labelled = (sum(counts[key][index] for index in foreground) for key in COUNTS)
         if labelled:
             shown.append((right / (predicted + labelled - right), name))
         else:

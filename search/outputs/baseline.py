@@ -9,13 +9,13 @@ from typing import Any
 from rich.console import Console
 
 from mmtuna.objectives import measured
-from mmtuna.objectives.config.base import UNET
 from mmtuna.objectives.evaluation.metrics import per_image_foreground_iou
 from mmtuna.objectives.weights import BACKBONE
 from mmtuna.search.errors import NotReadyError
 from mmtuna.search.work.progress import watched_preparation
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import write_whole
+from mmtuna.spaces.settings import UNET
 from mmtuna.spaces.table2 import TABLE1
 from mmtuna.spaces.traces import scratch_folder
 from mmtuna.studies.spec import StudySpec

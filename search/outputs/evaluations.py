@@ -10,12 +10,10 @@ from mmtuna.objectives.prepared import configs_suffix
 from mmtuna.search.trials.files import StudyFiles
 from mmtuna.search.work.data import open_dataset
 from mmtuna.spaces.errors import InputError
-from mmtuna.spaces.metrics import BOTH_EMPTY
+from mmtuna.spaces.metrics import BOTH_EMPTY, COUNTS
 from mmtuna.studies.certainty import Counted
 from mmtuna.studies.results import TrialRow
 from mmtuna.studies.spec import StudySpec
-
-_KINDS = ("intersect", "predicted", "labelled")
 
 
 def counted(spec: StudySpec, files: StudyFiles, rows: Iterable[TrialRow], dataset: Dataset | None = None) -> Counted:
@@ -67,5 +65,5 @@ def _images(files: StudyFiles, row: TrialRow, classes: int) -> dict[str, Any] | 
 
 
 def _is_counts(found: object, classes: int) -> bool:
-    lists = [found.get(kind) for kind in _KINDS] if isinstance(found, dict) else [None]
+    lists = [found.get(kind) for kind in COUNTS] if isinstance(found, dict) else [None]
     return all(isinstance(one, list) and len(one) == classes and all(isinstance(n, int) for n in one) for one in lists)

@@ -24,7 +24,7 @@ from mmtuna.search.work.running import run_study
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.metrics import BOTH_EMPTY, maximised
 from mmtuna.spaces.parameter import Params, Value
-from mmtuna.spaces.settings import DEFAULTS
+from mmtuna.spaces.settings import defaults_of
 from mmtuna.studies import results
 from mmtuna.studies.enqueuing import Replicates
 from mmtuna.studies.spec import StudySpec
@@ -167,8 +167,7 @@ def _default(spec: StudySpec) -> Config:
 
 def _completed(spec: StudySpec, settings: Mapping[str, Value]) -> Params:
     """`settings` as complete params of the spec's space: what they leave out takes the paper's value."""
-    defaults = DEFAULTS if spec.model.base == "unet" else {}
-    params = space_for(spec)[0].project({**defaults, **settings})
+    params = space_for(spec)[0].project({**defaults_of(spec.model.base), **settings})
     for name, value in settings.items():
         if name not in params and spec.train.get(name) != value:
             raise InputError(

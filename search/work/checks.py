@@ -11,7 +11,6 @@ from typing import Any
 
 import optuna
 
-from mmtuna.objectives.config.base import UNET
 from mmtuna.objectives.config.effective import UNET_STRIDE, effective
 from mmtuna.objectives.trial.open_files import most_open_files
 from mmtuna.objectives.trial.process import call_in_child
@@ -19,7 +18,7 @@ from mmtuna.search.quiet import quiet_optuna
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Categorical, Float, Int, Parameter, Params, Value
 from mmtuna.spaces.search_space import SearchSpace
-from mmtuna.spaces.settings import DEFAULTS, NO_CROP
+from mmtuna.spaces.settings import DEFAULTS, NO_CROP, UNET, defaults_of
 from mmtuna.studies.files.bucket import prove
 from mmtuna.studies.spec.s3_location import parse_location
 from mmtuna.studies.spec.tables import SQLITE, StudyTable
@@ -56,7 +55,7 @@ def ends(parameter: Parameter) -> list[Value]:
 
 def check_sizes(space: SearchSpace, fixed: Mapping[str, Any], base: str, shapes: set[tuple[int, int]]) -> list[str]:
     """InputError for sides that the UNet cannot halve four times. Returns notes: of crops that are padded."""
-    defaults: Mapping[str, Any] = DEFAULTS if base == UNET else {}
+    defaults = defaults_of(base)
     names = [name for name in ("input_size", "crop", "window") if name in space or name in {**defaults, **fixed}]
     if "input_size" not in names:
         return []

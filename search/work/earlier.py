@@ -12,7 +12,7 @@ from mmtuna.objectives.recorded import load_recorded
 from mmtuna.search.trials.conclude import Scoring
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.search_space import SearchSpace
-from mmtuna.spaces.settings import DEFAULTS
+from mmtuna.spaces.settings import defaults_of
 from mmtuna.spaces.trials import Cause
 from mmtuna.studies.attributes import CAUSE
 from mmtuna.studies.spec import StudySpec
@@ -29,7 +29,7 @@ def find_warmth(spec: StudySpec, space: SearchSpace, paths: Sequence[Path] | Non
 
     InputError for a place that holds no study, and for a study of which nothing fits.
     """
-    settings = {**(DEFAULTS if spec.model.base == "unet" else {}), **spec.train}
+    settings = {**defaults_of(spec.model.base), **spec.train}
     found = []
     for path in spec.study.warm if paths is None else paths:
         try:

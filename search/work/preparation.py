@@ -11,7 +11,6 @@ from typing import Any
 
 from mmtuna.objectives.config import BaseConfig, load_base
 from mmtuna.objectives.config.allowed import sending
-from mmtuna.objectives.config.base import UNET
 from mmtuna.objectives.config.classes import lost_weights
 from mmtuna.objectives.config.initial import initial_files
 from mmtuna.objectives.data import duplicates
@@ -33,7 +32,7 @@ from mmtuna.spaces.files import write_whole
 from mmtuna.spaces.metrics import BOTH_EMPTY
 from mmtuna.spaces.parameter import Categorical
 from mmtuna.spaces.search_space import SearchSpace
-from mmtuna.spaces.settings import DECODERS, DEFAULTS, FORMER
+from mmtuna.spaces.settings import DECODERS, DEFAULTS, FORMER, UNET
 from mmtuna.spaces.traces import scratch_folder
 from mmtuna.studies.beginning import check_beliefs
 from mmtuna.studies.sampling import check_sampler

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from mmtuna.spaces.effects import NEEDS, paper_values, why_idle
+from mmtuna.spaces.effects import NEEDS, default_values, why_idle
 from mmtuna.spaces.errors import InputError
-from mmtuna.spaces.parameter import Categorical, Float, Int, Parameter, Value, parameter
+from mmtuna.spaces.parameter import Categorical, Float, Int, Parameter, parameter
 from mmtuna.spaces.presets import preset
 from mmtuna.spaces.prior import Prior, prior, split
 from mmtuna.spaces.search_space import SearchSpace
-from mmtuna.spaces.settings import DEFAULTS, SETTINGS, UNET_ONLY, check_one_name, check_sampled, check_settings
+from mmtuna.spaces.settings import DEFAULTS, SETTINGS, UNET, UNET_ONLY, check_one_name, check_sampled, check_settings
 from mmtuna.studies.spec.tables import SpaceTable
 
 
@@ -27,7 +27,7 @@ def assemble(table: SpaceTable, train: Mapping[str, Any], base: str) -> SearchSp
             raise InputError(f"[train] {name} is fixed and [space] samples it too; {drop}, or remove it from [train]")
     check_one_name({**parameters, **train}, "[train] and [space]")
     for name in UNET_ONLY:
-        if base != "unet" and (name in parameters or name in train):
+        if base != UNET and (name in parameters or name in train):
             raise InputError(
                 f"[model] base is not unet, and {name} belongs to unet alone; "
                 + (f'add drop = ["{name}"] to [space]' if name in parameters else f"remove {name} from [train]")
@@ -72,8 +72,7 @@ def _of_use(
     parameters: Mapping[str, Parameter], own: Mapping[str, Parameter], train: Mapping[str, Any], base: str
 ) -> dict[str, Parameter]:
     """`parameters` where they change a training; InputError for what a person wrote and no trial would feel."""
-    possible: dict[str, Sequence[Value]] = dict(paper_values()) if base == "unet" else {}
-    possible |= {name: (value,) for name, value in train.items()}
+    possible = default_values(base) | {name: (value,) for name, value in train.items()}
     for name, sampled in parameters.items():
         # Where a parameter has a condition of its own, trials beyond it take the value that stood there before.
         possible[name] = (*(possible.get(name, ()) if sampled.when else ()), *(sampled.values() or ()))

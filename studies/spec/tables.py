@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.limits import Limits
-from mmtuna.spaces.settings import check_settings
+from mmtuna.spaces.settings import UNET, check_settings
 from mmtuna.studies.spec.s3_location import parse_location
 
 SQLITE = "sqlite:///"
@@ -270,7 +270,7 @@ class DataTable(Table):
 class ModelTable(Table):
     """`[model]`: the network and the weights it starts from."""
 
-    base: NameOrPath = "unet"
+    base: NameOrPath = UNET
     """unet, the path of an MMSegmentation config, or the name of one in its model zoo."""
     pretrained: NameOrPath = "auto"
     """auto (published for the base), backbone (its own start), none, a path or URL; {decoder} is the decoder's name."""
@@ -281,7 +281,7 @@ class ModelTable(Table):
     @classmethod
     def _check_base(cls, name: str) -> str:
         is_file = name.endswith(".py") or "/" in name
-        if name != "unet" and not is_file and difflib.get_close_matches(name.lower(), ["unet"]):
+        if name != UNET and not is_file and difflib.get_close_matches(name.lower(), [UNET]):
             raise InputError("did you mean unet?")
         return name
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mmtuna.spaces.metrics import SENSITIVITY, SPECIFICITY
+from mmtuna.spaces.metrics import COUNTS, SENSITIVITY, SPECIFICITY
 from mmtuna.studies.statistics.intervals import (
     Interval,
     Numbers,
@@ -53,8 +53,7 @@ class Measured:
 
 def counts_table(evaluations: Sequence[Mapping[str, ImageCounts]], images: Sequence[str]) -> Numbers:
     """Counts of several evaluations of the same images: (seeds, images, 3, classes), right, predicted, labelled."""
-    kinds = ("intersect", "predicted", "labelled")
-    return np.array([[[counts[name][kind] for kind in kinds] for name in images] for counts in evaluations], float)
+    return np.array([[[counts[name][kind] for kind in COUNTS] for name in images] for counts in evaluations], float)
 
 
 def both_empty(table: Numbers) -> list[int]:
