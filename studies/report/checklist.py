@@ -20,7 +20,7 @@ from mmtuna.studies.results import TrialRow
 
 UNANSWERED = (
     "Nothing in a search answers the other items, such as CLAIM 1 to 6, 8, 10 to 18, 31, 34, 36, 38, 41 and 44, or "
-    "TRIPOD+AI 1 to 4, 6 to 9, 14, 17, 18a to 18d, 19, 24, 25 and 27: background and aims, who was examined and how, "
+    "TRIPOD+AI 1 to 4, 6, 8, 9, 14, 17, 18a to 18d, 19, 24, 25 and 27: background and aims, who was examined and how, "
     "the reference standard and its raters, fairness, ethics, registration, funding."
 )
 _BEFORE = ("input_size", "crop", "cat_max_ratio", "range", "channels", "resize", "size_scale")
@@ -43,7 +43,9 @@ def checklist(reading: Reading) -> list[Item]:
     """The items in the guidelines' order; what is not known is left empty, never guessed."""
     return [
         Item("7", "5a", "data source", _data(reading), "origin, dates, licence"),
-        Item("9", "12b", "pre-processing", _settings(reading, _BEFORE), "what was done before mmtuna read the images"),
+        Item(
+            "9", "7, 12b", "pre-processing", _settings(reading, _BEFORE), "what was done before mmtuna read the images"
+        ),
         Item("19", "12a", "partitions", _partitions(reading), "why this split"),
         Item("20", "", "level at which partitions are disjoint", _level(reading), _add_level(reading)),
         Item("21", "10", "sample size", _sizes(reading), "why that many are enough"),
@@ -59,7 +61,7 @@ def checklist(reading: Reading) -> list[Item]:
         Item("30", "", "robustness", _robustness(reading), "other scanners, sites and noise"),
         Item("32", "16", "internal data", _internal(reading), _add_internal(reading)),
         Item("33", "", "external data", "", "figures on data from elsewhere, or that there are none"),
-        Item("35", "20a", "numbers", _sizes(reading), "who was included and excluded, and why"),
+        Item("35", "20a, 21", "numbers", _sizes(reading), "who was included and excluded, and why"),
         Item("37", "23a", "performance", _performance(reading)),
         Item("39", "", "failures", _pictures(reading), "what goes wrong, and what it would mean"),
         Item("40", "26", "limitations", _limits(reading), "those of the data and of the aim"),
