@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SECONDS = 10
+SECONDS = 5
 SCRIPT = r"""
 import json, random, re, sys, time
 from pathlib import Path

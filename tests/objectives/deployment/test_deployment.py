@@ -294,6 +294,7 @@ def test_other_metrics_than_the_trials_are_refused(make: Callable[[str], Made], 
     assert left_of(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_retrained_weights_are_not_held_against_the_trials_metrics(make: Callable[[str], Made], tmp_path: Path) -> None:
     trial = make("fcn-whole").trial
     facts = facts_of(trial, retrained=True)

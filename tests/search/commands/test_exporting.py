@@ -150,6 +150,7 @@ def test_a_full_folder_a_missing_package_and_an_empty_study_are_refused(
         export_trial(spec, tmp_path / "bundle", None)
 
 
+@pytest.mark.slow  # likewise in tests/objectives/deployment
 def test_data_that_changed_since_the_trial_leaves_no_bundle(spec: StudySpec, tmp_path: Path, phantom: Path) -> None:
     entry = best(spec)
     changed = shutil.copytree(phantom, tmp_path / "changed")

@@ -163,6 +163,7 @@ def test_ade20k_as_mmsegmentation_lays_it_out(tmp_path: Path) -> None:
     assert sum(labelled(evaluation)) == int((truth > 0).sum())
 
 
+@pytest.mark.slow
 def test_cityscapes_as_mmsegmentation_lays_it_out(tmp_path: Path) -> None:
     """Folders of cities within the sides, suffixes of several words, other masks beside those that count."""
     root = tmp_path / "data/cityscapes"
