@@ -52,6 +52,7 @@ def training(site: Site) -> bool:
     return (site.folder / "runs").exists() and "RUNNING" in states(site)
 
 
+@pytest.mark.parametrize("ground", [pytest.param("sqlite", marks=pytest.mark.slow), "postgres"], indirect=True)
 def test_kill_9_loses_and_doubles_nothing(ground: Ground) -> None:
     passed, found = kill_some(ground, workers=3, trials=16, kills=2)
     assert passed, found

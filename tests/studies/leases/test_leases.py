@@ -265,6 +265,7 @@ def test_two_reapers_at_once_retry_once(study: optuna.Study, stored_spec: StudyS
     assert [(trial.state, endings(trial)) for trial in study.get_trials()] == [(TrialState.WAITING, ["lost"])] * 6
 
 
+@pytest.mark.parametrize("url", [pytest.param("sqlite", marks=pytest.mark.slow), "postgres"], indirect=True)
 def test_a_reaper_killed_at_any_step_loses_no_retry(
     study: optuna.Study, stored_spec: StudySpec, tmp_path: Path
 ) -> None:
