@@ -204,4 +204,4 @@ def blind_losses() -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main()
+    small.told_in_one_line(main)

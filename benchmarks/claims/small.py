@@ -6,12 +6,23 @@ import argparse
 import runpy
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+
+from mmtuna.search.errors import StoppedError
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 ITERATIONS = {"vessels": 1500, "claims": 1600, "leak": 400}
 """The paper's rows had 400; by its rate and SGD the small net finds no fluid before 1,200."""
+
+
+def told_in_one_line(main: Callable[[], None]) -> None:
+    """Runs `main`; a stop in order, as by Ctrl-C, ends it with one line."""
+    try:
+        main()
+    except StoppedError as stopped:
+        sys.exit(str(stopped))
 
 
 def options(what: str) -> argparse.Namespace:
