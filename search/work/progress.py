@@ -116,6 +116,11 @@ class Board:
         line = f"trial {trial:>4}  {text}  [dim]({done} finished)[/dim]"
         self._console.print(line, highlight=False, soft_wrap=True)
 
+    def left(self, slot: int) -> None:
+        """A slot has helped with a trial that another has, which will say how it ended."""
+        with self._lock:
+            self._slots[slot] = _SlotLine(self._slots[slot].device)
+
     def say(self, text: str) -> None:
         """A line beside the table."""
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -8,9 +8,11 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import optuna
 
+from mmtuna.objectives.folds import FoldedObjective
 from mmtuna.objectives.outcome import Cause, Ending, Evaluation, Objective, Outcome, TrialOrder
 from mmtuna.search.errors import StoppedError
 from mmtuna.search.trials.conclude import ending_text, is_given_up
@@ -152,11 +154,28 @@ class Worker:
             if not room:
                 return Budget.WAIT
             claim = self.queue.ask(trials)
+            if claim is Budget.WAIT and self._helps(slot):
+                return None
             if isinstance(claim, Budget):
                 self.over |= claim is Budget.OVER
                 return claim
             self._train(claim, slot)
             return None
+
+    def _helps(self, slot: Slot) -> bool:
+        """Trains a fold of another slot's trial, whose turn is still to come; False where there is none."""
+        if not isinstance(self.objective, FoldedObjective):
+            return False
+
+        def begun(trial: int) -> None:
+            self.board.started(slot.index, trial)
+            self._places.began(slot.index)
+
+        progressed = partial(self.board.progressed, slot.index)
+        helped = self.objective.help(slot.device, slot.threads, begun, progressed)
+        if helped:
+            self.board.left(slot.index)
+        return helped
 
     def _train(self, claim: Claim, slot: Slot) -> None:
         assert claim.lease is not None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from mmtuna.objectives.ahead import Ahead, Counted
 from mmtuna.objectives.data.dataset import Dataset
 from mmtuna.objectives.data.split import by_folds, validated, write_lists
 from mmtuna.objectives.evaluation.metrics import Counts, metrics, paired, total
@@ -73,10 +75,109 @@ def test_a_trial_may_be_stopped_between_two_folds(folded: FoldedObjective) -> No
     assert not list(trial.path.rglob("*.pth"))
 
 
+class Helper:
+    """Another slot: trains one fold ahead, begun before the trial's own slot has heard its first evaluation."""
+
+    def __init__(self, folded: FoldedObjective, device: str = "cpu") -> None:
+        self.begun, self.helped = threading.Event(), list[bool]()
+        self._thread = threading.Thread(
+            target=lambda: self.helped.append(folded.help(device, 1, self._begin, lambda *_: None))
+        )
+
+    def _begin(self, trial: int) -> None:
+        assert trial == ORDER.number
+        self.begun.set()
+
+    def join(self) -> list[bool]:
+        self._thread.join(60)
+        return self.helped
+
+    def comes(self, evaluation: Evaluation) -> bool:
+        """For Listener.on_evaluated: it is there from the first evaluation on."""
+        if not self._thread.ident:
+            self._thread.start()
+            assert self.begun.wait(60)
+        return False
+
+
+def test_a_fold_that_another_slot_trains_ahead_changes_no_figure(folded: FoldedObjective, tmp_path: Path) -> None:
+    alone = replace(folded, objective=replace(folded.objective, folder=tmp_path / "alone"))
+    whole = alone.run(ORDER, Listener())
+    helper, heard = Helper(folded), Listener()
+    heard.on_evaluated = helper.comes
+    outcome = folded.run(ORDER, heard)
+    assert (outcome.ending, helper.join()) == (Ending.FINISHED, [True]), outcome.message
+    assert heard.heard == list(outcome.curve)
+    assert figures(outcome) == figures(whole)
+    assert [fold.metrics for fold in outcome.folds] == [fold.metrics for fold in whole.folds]
+    ended = [folder.read_evaluation() for folder in (folded.objective.trial_folder(7), alone.objective.trial_folder(7))]
+    assert ended[0] == ended[1]
+    assert not folded.help("cpu", 1, lambda trial: None, lambda *_: None)
+
+
+def test_a_fold_whose_turn_never_comes_leaves_nothing_but_its_seconds(folded: FoldedObjective) -> None:
+    helper, heard = Helper(folded), Listener()
+
+    def stop(evaluation: Evaluation) -> bool:
+        helper.comes(evaluation)
+        return evaluation.ended_folds == 1
+
+    heard.on_evaluated = stop
+    outcome = folded.run(ORDER, heard)
+    assert (outcome.ending, helper.join()) == (Ending.STOPPED, [True])
+    assert [point.step for point in outcome.curve] == [25, 50]
+    trial = folded.objective.trial_folder(7)
+    assert [folder.path.name for folder in trial.folds()] == ["fold-1"]
+    assert outcome.seconds > outcome.curve[-1].seconds
+
+
+def test_a_fold_that_was_begun_ahead_is_gone_on_with(folded: FoldedObjective, tmp_path: Path) -> None:
+    alone = replace(folded, objective=replace(folded.objective, folder=tmp_path / "alone"))
+    helper, heard = Helper(folded), Listener()
+    heard.on_evaluated, heard.asked = helper.comes, helper.begun.is_set
+    cut = folded.run(ORDER, heard)
+    assert (cut.ending, helper.join()) == (Ending.INTERRUPTED, [True])
+    again = folded.run(replace(ORDER, resume=True), Listener())
+    assert again.ending is Ending.FINISHED, again.message
+    assert figures(again) == figures(alone.run(ORDER, Listener()))
+
+
+def test_a_stop_within_a_fold_that_ran_ahead_is_where_it_would_have_been(folded: FoldedObjective) -> None:
+    heard: list[Evaluation] = []
+    ahead = Ahead(Listener(), lambda evaluation: {}, lambda *_: None)
+    points = [Evaluation(step=step, iteration=step, seconds=1.0, metrics={}) for step in (50, 100)]
+    assert [ahead.evaluated(point) for point in points] == [False, False]
+    folder = folded.objective.trial_folder(7).fold(2)
+    folder.predictions.mkdir(parents=True)
+    ahead.end(Outcome(ending=Ending.FINISHED, curve=tuple(points), iterations=100, seconds=2.0, folder=folder.path))
+
+    def stop(evaluation: Evaluation, images: Counted) -> bool:
+        heard.append(evaluation)
+        return True
+
+    outcome = ahead.follow(stop, lambda *_: None)
+    assert outcome == Outcome(ending=Ending.STOPPED, curve=(points[0],), iterations=50, seconds=2.0, folder=folder.path)
+    assert heard == points[:1]
+    assert ahead.interrupted()
+    assert not folder.predictions.exists()
+
+
+def test_a_trial_on_another_kind_of_device_is_not_helped(folded: FoldedObjective) -> None:
+    heard, asked = Listener(), list[bool]()
+
+    def ask(evaluation: Evaluation) -> bool:
+        asked.append(folded.help("cuda:0", 1, lambda trial: None, lambda *_: None))
+        return True
+
+    heard.on_evaluated = ask
+    folded.run(ORDER, heard)
+    assert asked == [False]
+
+
 def test_where_images_are_many_their_counts_come_from_the_fold_s_file(folded: FoldedObjective) -> None:
     course = _Course(folded.objective, 2, Listener())
     folder = folded.objective.trial_folder(0).fold(1)
-    course.begin(folder, folded.lists[0][1])
+    course.begin(folder, ("a.png",))
     counts = Counts(intersect=(5, 1), predicted=(6, 2), labelled=(6, 2))
     evaluation = Evaluation(step=100, iteration=4, seconds=1.0, metrics={}, counts=counts)
     course.evaluated(evaluation)

@@ -35,3 +35,7 @@ def start_another(connection: Connection) -> None:
     other = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
     other.start()
     connection.send(other.pid)
+
+
+def say_variable(connection: Connection, name: str) -> None:
+    connection.send(os.environ.get(name))

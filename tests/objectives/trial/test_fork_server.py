@@ -15,7 +15,7 @@ import pytest
 
 from mmtuna.objectives.trial.fork_server import ForkServer, NotWanted
 from mmtuna.spaces.errors import InputError
-from tests.objectives.trial.in_children import die, end, say, sleep, start_another, swallow
+from tests.objectives.trial.in_children import die, end, say, say_variable, sleep, start_another, swallow
 from tests.waiting import until
 
 ROOT = Path(__file__).parents[3]
@@ -127,6 +127,18 @@ print(state() == before, threading.active_count(), "torch" in sys.modules)
 def test_importing_changes_nothing_for_others(tmp_path: Path) -> None:
     done = run_script(UNTOUCHED, tmp_path)
     assert (done.stdout, done.stderr) == ("True 1 False\n", "")
+
+
+@pytest.mark.parametrize(("told", "waits"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
+def test_threads_of_torch_sleep_while_they_wait(
+    server: Callable[..., ForkServer], monkeypatch: pytest.MonkeyPatch, told: dict[str, str], waits: str
+) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    child = server().fork(say_variable, "OMP_WAIT_POLICY")
+    assert child.connection.recv() == waits
+    child.close()
 
 
 def test_several_threads_get_a_child_each(server: Callable[..., ForkServer], tmp_path: Path) -> None:
