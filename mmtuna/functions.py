@@ -169,6 +169,7 @@ def export(
     *,
     trial: int | None = None,
     retrain: bool = False,
+    ensemble: bool = False,
     say: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Writes a trial's bundle, verified, to the new or empty folder `out` and returns what its bundle.json holds.
@@ -176,13 +177,14 @@ def export(
     Args:
         trial: number of a complete trial; the best by default.
         retrain: train its params on training and validation images together and export these weights.
+        ensemble: export the nets of a trial's folds together: the mean of their probabilities.
         say: takes a line now and then while it trains again.
 
     InputError where there is no such trial, its weights are gone, a package is missing or the verification fails; then
     nothing is written.
     """
     say = say or (lambda _line: None)
-    return export_trial(_loaded(spec), Path(out), trial, retrain=retrain, say=say).document
+    return export_trial(_loaded(spec), Path(out), trial, retrain=retrain, ensemble=ensemble, say=say).document
 
 
 def compare(spec: SpecOrPath, a: int, b: int, out: str | Path, image: str | None = None) -> Path:

@@ -65,7 +65,7 @@ class ChannelsError(BadImageError):
 
 
 class Predictor:
-    """The models of a bundle, opened as they are needed.
+    """The models of a bundle, opened as they are needed; of several nets what they say together.
 
     Args:
         bundle: folder of bundle.json and the ONNX models.
@@ -79,6 +79,7 @@ class Predictor:
         self.rule: Rule = self.input.get("rule", {})
         self.output: dict[str, Any] = document["output"]
         self.files = {(model["height"], model["width"]): model["file"] for model in document["models"]}
+        self.members = [Predictor(bundle / name, threads) for name in document.get("members", ())]
         self._sessions: dict[tuple[int, int], Any] = {}
 
     def mask(self, image: Pixels) -> NDArray[np.uint8]:
@@ -86,7 +87,12 @@ class Predictor:
         return np.asarray(self.logits(image).argmax(axis=0), np.uint8)
 
     def logits(self, image: Pixels) -> Logits:
-        """Logits at the image's own size; where no model has the size that it needs, by the nearest (`change`)."""
+        """Logits at the image's own size; where no model has the size that it needs, by the nearest (`change`).
+
+        Of several nets the mean of their probabilities, 0 to 1, as nnU-Net joins its folds.
+        """
+        if self.members:
+            return np.asarray(np.mean([softmax(net.logits(image)) for net in self.members], axis=0), np.float32)
         height, width = image.shape[:2]
         resized = resize_like_opencv(image, *self._fitting(*resized_size(self.input, height, width)))
         padded = pad(self.input, resized.astype(np.float32))
@@ -430,6 +436,12 @@ def resize_logits(logits: Logits, height: int, width: int, align_corners: bool) 
     down = down[:, None]
     found: Logits = rows[:, above] * (one - down) + rows[:, below] * down
     return found
+
+
+def softmax(logits: Logits) -> NDArray[np.float32]:
+    """The probability of each class, classes x height x width."""
+    powers = np.exp(logits - logits.max(axis=0))
+    return np.asarray(powers / powers.sum(axis=0), np.float32)
 
 
 def _neighbours(

@@ -335,11 +335,12 @@ def export(
     out: Annotated[Path, typer.Option("-o", help="Folder to write, new or empty.")],
     trial: Annotated[int | None, typer.Option(help="Trial to export; the best by default.")] = None,
     retrain: Annotated[bool, typer.Option("--retrain", help="Train its params on all images first.")] = False,
+    ensemble: Annotated[bool, typer.Option("--ensemble", help="The nets of its folds, joined.")] = False,
 ) -> None:
     """Export a trial as a verified bundle: config, weights, ONNX, predict.py, model card."""
     from mmtuna.search.commands.export import export as write
 
-    write(spec, out, trial, retrain)
+    write(spec, out, trial, retrain, ensemble)
 
 
 @app.command("test")

@@ -21,10 +21,11 @@ from mmtuna.spaces.files import write_json_whole, write_whole
 DOCUMENT, CARD, SCRIPT, CONFIG = "bundle.json", "README.md", "predict.py", "config.py"
 FORMAT = 1
 _PATHS = ("data_root", "ann_file")
+_LARGEST = ("logits_max_difference", "logits_relative_difference")
 
 
 def write_bundle(
-    trial: TrialFolder, part: Path, facts: dict[str, Any], weights: Path, imports: Sequence[str] = ()
+    part: Path, trial: TrialFolder, facts: dict[str, Any], weights: Path, imports: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Fills the empty folder `part` and verifies what lies there; InputError names the step that failed."""
     cfg = stand_alone(trial.read_config())
@@ -43,9 +44,56 @@ def write_bundle(
         _measure(cfg, part, document, images)
     with _step("latency"):
         document["latency"] = verify.measure_latency(part, images[0])
+    return _finish(part, document)
+
+
+def write_ensemble(
+    part: Path,
+    folds: Sequence[TrialFolder],
+    facts: dict[str, Any],
+    members: Sequence[dict[str, Any]],
+    weights: Sequence[Path],
+    imports: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Fills the empty folder `part` with a bundle of each fold, verified, and what makes one of them all, verified."""
+    from mmtuna.objectives.deployment import graph  # imports torch
+
+    made: dict[str, dict[str, Any]] = {}
+    for fold, own, checkpoint in zip(folds, members, weights, strict=True):
+        (part / fold.path.name).mkdir()
+        try:
+            made[fold.path.name] = write_bundle(part / fold.path.name, fold, own, checkpoint, imports)
+        except InputError as error:
+            raise InputError(f"{fold.path.name}: {error}") from error
+    first = next(iter(made.values()))
+    document: dict[str, Any] = {"format": FORMAT, **facts, "input": first["input"], "output": first["output"]}
+    document["members"], document["models"] = list(made), [_within(n, m) for n, d in made.items() for m in d["models"]]
+    shutil.copyfile(predict.__file__, part / SCRIPT)
+    write_json_whole(part / DOCUMENT, document)  # predict.py reads it
+    with _step("the nets together"):
+        listed = [image for fold in folds for image in contract.labelled_images(fold.read_config())]
+        images = list({image.name: image for image in listed}.values())
+        segmentors = [graph.load_segmentor(part / name, imports) for name in made]
+        document["parity"] = verify.compare_together(segmentors, part, images)
+        document["latency"] = verify.measure_latency(part, images[0])
+    alone = [found["parity"] for found in made.values()]
+    document["parity"] |= {name: max(parity[name] for parity in alone) for name in _LARGEST}
+    worst = max(found["verified"]["metrics_max_difference"] for found in made.values())
+    document["verified"] = {"metrics": "of each net on its own fold's images", "metrics_max_difference": worst}
+    return _finish(part, document)
+
+
+def _within(folder: str, model: dict[str, Any]) -> dict[str, Any]:
+    """A model of bundle.json as seen from the folder above."""
+    sides = [f"{folder}/{side}" for side in model["side_files"]]
+    return {**model, "file": f"{folder}/{model['file']}", "side_files": sides}
+
+
+def _finish(part: Path, document: dict[str, Any]) -> dict[str, Any]:
+    """Writes the card, and bundle.json with what each file holds."""
     write_whole(part / CARD, card.card(document))
-    names = sorted(path.name for path in part.iterdir() if path.is_file() and path.name != DOCUMENT)
-    document["files"] = {name: file_sha256(part / name) for name in names}
+    files = [path for path in sorted(part.rglob("*")) if path.is_file() and path != part / DOCUMENT]
+    document["files"] = {path.relative_to(part).as_posix(): file_sha256(path) for path in files}
     write_json_whole(part / DOCUMENT, document)
     return document
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+_SCRIPT = ("predict.py", "masks for a folder of images; needs onnxruntime, Pillow and numpy")
 _FILES = (
-    ("predict.py", "masks for a folder of images; needs onnxruntime, Pillow and numpy"),
+    _SCRIPT,
     ("model.onnx", "raw RGB values in, logits out, one fixed input size; normalisation inside"),
     ("config.py", "stock MMSegmentation config"),
     ("weights.pth", "weights for torch; loads with weights_only=True"),
@@ -17,12 +18,19 @@ _FILES = (
 def card(document: dict[str, Any]) -> str:
     """The model card of a complete bundle.json, as Markdown."""
     sections = (_use, _data, _measured, _limits, _params, _input, _contents)
-    title = f"# {document['study']}: trial {document['trial']}\n"
+    fold = f", fold {document['fold']}" if "fold" in document else ""
+    title = f"# {document['study']}: trial {document['trial']}{fold}\n"
     return title + "".join(f"\n{section(document)}\n" for section in sections)
 
 
 def _use(document: dict[str, Any]) -> str:
     classes = ", ".join(f"{index} {name}" for index, name in enumerate(document["output"]["classes"]))
+    members = document.get("members", [])
+    where = f"{members[0]}/" if members else ""
+    together = f"""
+This is one of {len(members)} nets: of each pixel the class whose probability (softmax of the logits) is highest on
+average over all of them is taken.
+"""
     return f"""Semantic segmentation of images into {len(document["output"]["classes"])} classes ({classes}).
 
     pip install onnxruntime pillow numpy
@@ -31,9 +39,9 @@ def _use(document: dict[str, Any]) -> str:
 In MMSegmentation, without mmtuna:
 
     from mmseg.apis import inference_model, init_model
-    model = init_model("config.py", "weights.pth", device="cpu")
+    model = init_model("{where}config.py", "{where}weights.pth", device="cpu")
     mask = inference_model(model, "image.png").pred_sem_seg.data[0]
-
+{together if members else ""}
 ## Intended use
 
 Research: to reproduce the figures below, to compare with other models, to segment images made like those it was
@@ -43,12 +51,19 @@ trained on. **Not a medical device.** It was not validated for diagnosis, treatm
 def _data(document: dict[str, Any]) -> str:
     prints = document["fingerprints"]
     split, data = prints.get("split", {}), prints.get("data", {})
+    kind = split.get("kind", "unknown")
     lines = ["## Data", ""]
-    trained = "training and validation images together" if document["retrained"] else "the training images"
-    lines.append(
-        f"- Trained on {trained}; split {split.get('kind', 'unknown')}: {_n(split, 'train')} training and "
-        f"{_n(split, 'val')} validation images."
-    )
+    if "members" in document:
+        nets = f"{len(document['members'])} nets, each trained on the images of all folds but its own"
+        lines.append(f"- {nets}; split {kind}.")
+    elif "fold" in document:
+        lines.append(f"- Trained on the images of all folds but number {document['fold']}; split {kind}.")
+    else:
+        trained = "training and validation images together" if document["retrained"] else "the training images"
+        lines.append(
+            f"- Trained on {trained}; split {kind}: {_n(split, 'train')} training and {_n(split, 'val')} validation "
+            "images."
+        )
     lines.append(
         f"- sha256 of the data {data.get('sha256', 'unknown')}, of the split {split.get('sha256', 'unknown')}."
     )
@@ -70,6 +85,14 @@ def _measured(document: dict[str, Any]) -> str:
             "been trained on. The weights in this bundle were then trained anew, with the same params and seed, on "
             "training and validation images together: nothing is left to measure them on. Files and torch were "
             "compared, metrics were not."
+        )
+    elif "members" in document:
+        parity = document["parity"]
+        lines.append(
+            "Each image counts once, segmented by the net that had not been trained on it, pixels of all images "
+            "counted together. What the nets give together is not measured on these images: all nets but one were "
+            "trained on each. Every net was held against its own figures (README.md of its folder), and the masks that "
+            f"predict.py writes against torch's mean: {parity['pixels_differing']} of {parity['pixels']} pixels differ."
         )
     else:
         parity = document["parity"]
@@ -104,14 +127,15 @@ def _unseen(document: dict[str, Any]) -> str:
 
 
 def _limits(document: dict[str, Any]) -> str:
-    sizes = ", ".join(f"{model['height']} x {model['width']}" for model in document["models"])
+    sizes = ", ".join(dict.fromkeys(f"{model['height']} x {model['width']}" for model in document["models"]))
+    trained = "A training of each fold" if "members" in document else "One training"
     return f"""## Limits
 
 - Other scanners, other diseases, other image shapes or preprocessing: unknown, expect worse.
 - Input sizes of the models: {sizes} (height x width); images of other shapes are padded to fit one, or made smaller
   where none is large enough, and predict.py says so.
 - Every pixel gets a class; nothing says how sure the model is, nor that an image is unlike its training data.
-- One training with seed {document["seed"]}; another seed gives other figures."""
+- {trained} with seed {document["seed"]}; another seed gives other figures."""
 
 
 def _params(document: dict[str, Any]) -> str:
@@ -122,6 +146,7 @@ def _params(document: dict[str, Any]) -> str:
 
 def _input(document: dict[str, Any]) -> str:
     given, latency = document["input"], document["latency"]
+    nets = "all models" if "members" in document else "the model"
     resize, pad = given["resize"], given["pad"]
     steps = [_reading(given["rule"])]
     if resize:
@@ -137,11 +162,12 @@ def _input(document: dict[str, Any]) -> str:
         steps.append(
             f"cut into windows of {window}, every {stride} pixels, the last moved back inside; logits averaged"
         )
-    steps.append("logits resized to the image's size, then argmax")
+    joined = "softmax, the mean over all nets, " if "members" in document else ""
+    steps.append(f"logits resized to the image's size, {joined}then argmax")
     listed = "\n".join(f"{number}. {step}" for number, step in enumerate(steps, start=1))
     return (
         f"## Input\n\nWhat predict.py does, for your own code:\n\n{listed}\n\n"
-        f"On {latency['cores']} CPU cores ({latency['processor']}): {latency['model_ms']:g} ms a pass of the model, "
+        f"On {latency['cores']} CPU cores ({latency['processor']}): {latency['model_ms']:g} ms a pass of {nets}, "
         f"{latency['image_ms']:g} ms an image (median of {latency['runs']})."
     )
 
@@ -158,6 +184,11 @@ def _reading(rule: dict[str, Any]) -> str:
 
 
 def _contents(document: dict[str, Any]) -> str:
+    if "members" in document:
+        nets = [f"- `{name}/`: one of the nets, a bundle by itself" for name in document["members"]]
+        return "\n".join(
+            ["## Files", "", f"- `{_SCRIPT[0]}`: {_SCRIPT[1]}", f"- `{_FILES[-1][0]}`: {_FILES[-1][1]}", *nets]
+        )
     lines = [f"- `{name}`: {text}" for name, text in _FILES]
     sides = [side for model in document["models"] for side in model["side_files"]]
     if len(document["models"]) > 1:
@@ -165,6 +196,10 @@ def _contents(document: dict[str, Any]) -> str:
     if sides:
         lines.append(f"- {', '.join(f'`{side}`' for side in sides)}: weights of the model; keep beside it")
     return "## Files\n\n" + "\n".join(lines)
+
+
+def _listed(*files: tuple[str, str]) -> list[str]:
+    return [f"- `{name}`: {text}" for name, text in files]
 
 
 def _n(split: dict[str, Any], side: str) -> str:

@@ -9,7 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +87,7 @@ def compare_with_torch(segmentor: Any, bundle: Path, images: Sequence[LabelledIm
         raise InputError(
             f"ONNX and torch logits differ by {relative:.2g} of their range, {LOGITS_TOLERANCE:g} is allowed"
         )
-    if not share <= PIXELS_TOLERANCE:
-        raise InputError(f"ONNX and torch differ in {share:.3%} of the pixels, {PIXELS_TOLERANCE:.3%} is allowed")
+    _check_pixels(share)
     check_stock(bundle, images[0], sha)
     return {
         "images": len(images),
@@ -102,6 +102,11 @@ def compare_with_torch(segmentor: Any, bundle: Path, images: Sequence[LabelledIm
     }
 
 
+def _check_pixels(share: float) -> None:
+    if not share <= PIXELS_TOLERANCE:
+        raise InputError(f"ONNX and torch differ in {share:.3%} of the pixels, {PIXELS_TOLERANCE:.3%} is allowed")
+
+
 def check_stock(bundle: Path, image: LabelledImage, sha256: str) -> None:
     """config.py and weights.pth in a fresh interpreter that refuses our package: the same mask, or InputError."""
     paths = [str(bundle / "config.py"), str(bundle / "weights.pth"), str(image.image)]
@@ -113,10 +118,40 @@ def check_stock(bundle: Path, image: LabelledImage, sha256: str) -> None:
         raise InputError(f"{image.name}: MMSegmentation without mmtuna gives another mask than with it")
 
 
+def compare_together(segmentors: Sequence[Any], bundle: Path, images: Sequence[LabelledImage]) -> dict[str, Any]:
+    """The masks of several nets by predict.py in a fresh interpreter against torch's mean of their probabilities.
+
+    Returns `images`, `pixels` and `pixels_differing` of bundle.json's `parity`; InputError beyond the tolerance.
+    """
+    import torch
+    from mmseg.apis import inference_model
+
+    differing, pixels = 0, 0
+    with _predicted(bundle, images) as masks:
+        for entry in images:
+            logits = [inference_model(segmentor, str(entry.image)).seg_logits.data for segmentor in segmentors]
+            wanted = torch.stack([one.softmax(dim=0) for one in logits]).mean(dim=0).argmax(dim=0).numpy()
+            found = _values(masks / Path(entry.name).with_suffix(".png"))
+            if found.shape != wanted.shape:
+                raise InputError(f"{entry.name}: predict.py gives {found.shape} and torch {wanted.shape} pixels")
+            differing, pixels = differing + int((found != wanted).sum()), pixels + wanted.size
+    _check_pixels(differing / pixels)
+    return {"images": len(images), "pixels": pixels, "pixels_differing": differing}
+
+
 def measure_files(
     bundle: Path, images: Sequence[LabelledImage], classes: Sequence[str], ignore: int
 ) -> dict[str, float]:
     """Metrics (fractions) of the bundle as a person uses it: masks that predict.py writes in a fresh interpreter."""
+    with _predicted(bundle, images) as masks:
+        names = {entry: masks / Path(entry.name).with_suffix(".png") for entry in images}
+        counts = [count(path, entry.truth(), len(classes), ignore) for entry, path in names.items()]
+    return metrics(total(counts), classes)
+
+
+@contextmanager
+def _predicted(bundle: Path, images: Sequence[LabelledImage]) -> Iterator[Path]:
+    """The folder of the masks that the bundle's predict.py writes of these images in a fresh interpreter."""
     # Within the bundle: where this process is killed, it goes with the bundle that never was.
     with tempfile.TemporaryDirectory(prefix=".measured-", dir=bundle) as name:
         source, out = Path(name) / "images", Path(name) / "masks"
@@ -125,10 +160,7 @@ def measure_files(
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(entry.source.resolve())
         _fresh([sys.executable, "-I", str(bundle / "predict.py"), str(source), str(out)])
-        counts = [
-            count(out / Path(entry.name).with_suffix(".png"), entry.truth(), len(classes), ignore) for entry in images
-        ]
-    return metrics(total(counts), classes)
+        yield out
 
 
 def count(predicted: Path, truth: NDArray[np.uint8], classes: int, ignore: int) -> Counts:
@@ -163,13 +195,12 @@ def check_metrics(found: Mapping[str, float], trial: Mapping[str, float]) -> flo
 def measure_latency(bundle: Path, image: LabelledImage, runs: int = 20) -> dict[str, Any]:
     """Milliseconds on this machine, medians of up to `runs` runs after two to warm up, at most some ten seconds each.
 
-    `model_ms` is one pass of model.onnx, `image_ms` one image in memory to its mask.
+    `model_ms` is one pass of model.onnx, or of that of each net; `image_ms` is one image in memory to its mask.
     """
     predictor = Predictor(bundle)
     pixels = read_image(image.source, predictor.rule)
-    height, width = next(iter(predictor.files))
-    batch = np.full((1, 3, height, width), 127, np.float32)
-    model, model_runs = _median_ms(lambda: predictor.forward(batch), runs)
+    nets = [(net, np.full((1, 3, *next(iter(net.files))), 127, np.float32)) for net in predictor.members or [predictor]]
+    model, model_runs = _median_ms(lambda: [net.forward(batch) for net, batch in nets], runs)
     whole, whole_runs = _median_ms(lambda: predictor.mask(pixels), runs)
     return {
         "model_ms": round(model, 3),

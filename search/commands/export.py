@@ -9,11 +9,10 @@ from mmtuna.search.outputs.bundle import Exported, export_trial
 from mmtuna.studies.spec import StudySpec
 
 
-def export(path: Path, out: Path, trial: int | None, retrain: bool) -> None:
+def export(path: Path, out: Path, trial: int | None, retrain: bool, ensemble: bool) -> None:
     """Writes the bundle and prints what was verified."""
-    exported = export_trial(
-        StudySpec.load(path), out, trial, retrain=retrain, say=lambda line: print(line, file=sys.stderr)
-    )
+    spec, say = StudySpec.load(path), lambda line: print(line, file=sys.stderr)
+    exported = export_trial(spec, out, trial, retrain=retrain, ensemble=ensemble, say=say)
     print(line_of(exported))
 
 
@@ -22,7 +21,8 @@ def line_of(exported: Exported) -> str:
     found = exported.document
     parity, latency = found["parity"], found["latency"]
     figure = f"{found['metric']} {found['value']:.4f}" + (", measured before retraining" if found["retrained"] else "")
+    nets = f"{len(found['members'])} nets of trial" if "members" in found else "trial"
     return (
-        f"{exported.folder}: trial {exported.trial}, {figure}; ONNX and torch differ in {parity['pixels_differing']} "
+        f"{exported.folder}: {nets} {exported.trial}, {figure}; ONNX and torch differ in {parity['pixels_differing']} "
         f"of {parity['pixels']} pixels; {latency['image_ms']:.0f} ms an image on {latency['cores']} CPU cores"
     )

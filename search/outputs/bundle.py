@@ -10,7 +10,7 @@ from typing import Any
 import optuna
 
 from mmtuna.objectives.config import load_base
-from mmtuna.objectives.deployment import build_bundle, check_installed
+from mmtuna.objectives.deployment import build_bundle, build_ensemble, check_installed
 from mmtuna.objectives.outcome import Ending, Evaluation, TrialOrder
 from mmtuna.objectives.trial_files import TrialFolder
 from mmtuna.search.errors import NotReadyError
@@ -42,6 +42,7 @@ def export_trial(
     trial: int | None = None,
     *,
     retrain: bool = False,
+    ensemble: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> Exported:
     """Writes the bundle of a complete trial to `out`, verified.
@@ -51,11 +52,14 @@ def export_trial(
         trial: number of the trial; None for the best.
         retrain: train its params on training and validation images together and export these weights. The metrics
             are then the trial's own, measured before, and are labelled so.
+        ensemble: export the nets of a trial's folds together, each of which is held against its own fold's metrics.
         say: takes a line now and then while it trains.
 
     Raises InputError for a trial that does not exist, is not complete or has lost its weights, an `out` that is not
     empty or cannot be written, a package that is missing, and a verification that fails; then nothing is written.
     """
+    if retrain and ensemble:
+        raise InputError("the nets of the folds together, or one trained anew on all images: give one of the two")
     check_installed()
     require_new_folder(out)
     study = open_existing(spec.study)
@@ -66,10 +70,28 @@ def export_trial(
         with scratch_folder(spec.study.folder) as folder:
             trained = _retrain(spec, entry, folder, say)
             found = build_bundle(trained, out, facts, trained.last, trusted_imports(spec))
+    elif ensemble:
+        found = _joined(spec, study, entry, out, facts)
     else:
         weights = StudyFiles(spec.study, spec.data.root, study).weights(entry)
         found = build_bundle(TrialFolder(weights.parent), out, facts, weights, trusted_imports(spec))
     return Exported(out, entry.number, found)
+
+
+def _joined(spec: StudySpec, study: optuna.Study, entry: TrialRow, out: Path, facts: dict[str, Any]) -> dict[str, Any]:
+    """The bundle of all nets of a trial's folds, each with facts of its own."""
+    folds = StudyFiles(spec.study, spec.data.root, study).fold_weights(entry)
+    if not folds:
+        raise InputError(
+            f'trial {entry.number}: is one training, not folds (split = "{spec.data.split}"); export it without '
+            "--ensemble"
+        )
+    own = [
+        {**facts, "fold": number, "metrics": dict(metrics), "value": metrics.get(spec.study.metric), "test": []}
+        for number, metrics in enumerate(entry.folds, start=1)
+    ]
+    folders, weights = [fold for fold, _ in folds], [path for _, path in folds]
+    return build_ensemble(folders, out, facts, own, weights, trusted_imports(spec))
 
 
 def trusted_imports(spec: StudySpec) -> tuple[str, ...]:

@@ -77,17 +77,17 @@ def _look(spec: StudySpec, study: optuna.Study, entry: TrialRow, say: Callable[[
     assert ready.split is not None
     say(f"trial {entry.number}: measured on {len(ready.split.test)} images that no trial saw")
     files = StudyFiles(spec.study, spec.data.root, study)
-    trial = files.trained(entry, checkpoints=True)
     classes, test = spec.data.classes, ready.split.test
     # The same weights, data and versions give the trial's own figures once more, or the new ones would be another's.
-    if trial.folds():
-        nets = [_net_of(fold, entry) for fold in trial.folds()]
+    folds = files.fold_weights(entry)
+    if folds:
+        nets = [stand_alone(fold.read_config()) | {"load_from": str(weights)} for fold, weights in folds]
         for net, split, known in zip(nets, ready.folds, entry.folds, strict=True):
             check_metrics(_count(ready, [net], split.val).figures(classes), known)
         unseen = _count(ready, nets, test)
     else:
         weights = files.weights(entry)
-        net = stand_alone(trial.read_config()) | {"load_from": str(weights)}
+        net = stand_alone(TrialFolder(weights.parent).read_config()) | {"load_from": str(weights)}
         found = _count(ready, [net], (*ready.split.val, *test))
         known = entry.metrics if spec.study.value == "last" else entry.best_metrics
         check_metrics(found.of(ready.files_of(ready.split.val)).figures(classes), known)
@@ -105,16 +105,6 @@ def _look(spec: StudySpec, study: optuna.Study, entry: TrialRow, say: Callable[[
         figures=figures,
         intervals=intervals(unseen.counts, figures, classes, measures),
     )
-
-
-def _net_of(fold: TrialFolder, entry: TrialRow) -> dict[str, Any]:
-    """The config of a fold, to start from what it was trained to; InputError where retention deleted that."""
-    if not fold.last.is_file():
-        raise InputError(
-            f"trial {entry.number}: the weights of its folds are deleted, only the best [resources] keep_checkpoints "
-            "trials keep theirs; take one of these"
-        )
-    return stand_alone(fold.read_config()) | {"load_from": str(fold.last)}
 
 
 def _count(ready: Preparation, nets: Sequence[dict[str, Any]], names: Sequence[str]) -> Counted:

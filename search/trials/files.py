@@ -109,7 +109,7 @@ class StudyFiles:
         if folder.folds():
             raise InputError(
                 f"trial {entry.number}: has a net for each of its {len(folder.folds())} folds, and not one; "
-                "`mmtuna export --retrain` trains its params on the images of all of them"
+                "`mmtuna export --ensemble` takes them together, --retrain trains its params on the images of all"
             )
         found = folder.weights(self._table.value)
         if not found.is_file():
@@ -119,6 +119,16 @@ class StudyFiles:
                 "trials, or train it again with --retrain"
             )
         return found
+
+    def fold_weights(self, entry: TrialRow) -> list[tuple[TrialFolder, Path]]:
+        """The folds of a trial and their weights, none of one training; InputError where retention deleted them."""
+        folds = self.trained(entry, checkpoints=True).folds()
+        if not all(fold.last.is_file() for fold in folds):
+            raise InputError(
+                f"trial {entry.number}: the weights of its folds are deleted, only the best [resources] "
+                "keep_checkpoints trials keep theirs; take one of these"
+            )
+        return [(fold, fold.last) for fold in folds]
 
     def clear_abandoned(self) -> None:
         """Removes what killed processes left half written in the study's folder, unless somebody may still write it."""

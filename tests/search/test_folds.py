@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from mmtuna.objectives.config import read_config
+from mmtuna.objectives.deployment.verify import count
 from mmtuna.objectives.evaluation.metrics import Counts, metrics, total
 from mmtuna.search.outputs.bundle import export_trial
 from mmtuna.spaces.errors import InputError
@@ -66,14 +72,47 @@ def test_each_fold_validates_on_subjects_that_it_does_not_train_on(trained: Path
     assert len(seen) == 9
 
 
-def test_the_nets_of_all_folds_are_measured_together_and_exported_as_one_that_is_trained_anew(
-    trained: Path, tmp_path: Path
-) -> None:
+def test_the_nets_of_all_folds_are_measured_together_and_exported_as_is_asked(trained: Path, tmp_path: Path) -> None:
     done = mmtuna("test", trained)
     assert done.returncode == 0, done.stderr
     assert "on 3 images of 1 subject" in done.stdout
-    with pytest.raises(InputError, match=r"has a net for each of its 3 folds, and not one; `mmtuna export --retrain`"):
-        export_trial(StudySpec.load(trained), tmp_path / "bundle")
+    spec = StudySpec.load(trained)
+    with pytest.raises(InputError, match=r"has a net for each of its 3 folds, and not one; `mmtuna export --ensemble`"):
+        export_trial(spec, tmp_path / "bundle")
+    with pytest.raises(InputError, match="or one trained anew on all images: give one of the two"):
+        export_trial(spec, tmp_path / "bundle", retrain=True, ensemble=True)
+    copied = Path(shutil.copytree(trained.parent, tmp_path / "copy")) / "study.toml"
+    next((copied.parent / "runs").rglob("00000/fold-2/last.pth")).unlink()
+    with pytest.raises(InputError, match="trial 0: the weights of its folds are deleted, only the best"):
+        export_trial(StudySpec.load(copied), tmp_path / "bundle", 0, ensemble=True)
+
+
+@pytest.mark.slow  # an export of each fold; what joins them: tests/objectives/deployment
+def test_the_bundle_of_all_folds_gives_what_was_measured_of_them_together(trained: Path, tmp_path: Path) -> None:
+    looked = mmtuna("test", trained, "--json")
+    assert looked.returncode == 0, looked.stderr
+    exported = mmtuna("export", trained, "-o", tmp_path / "bundle", "--ensemble")
+    assert exported.returncode == 0, exported.stderr
+    assert exported.stdout.startswith(f"{tmp_path / 'bundle'}: 3 nets of trial ")
+    spec, images = StudySpec.load(trained), tmp_path / "images"
+    images.mkdir()
+    for name in ("img_3", "img_4", "img_5"):
+        shutil.copy(spec.data.root / f"images/{name}.png", images)
+    command = [sys.executable, "-I", tmp_path / "bundle/predict.py", images, tmp_path / "masks"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    counts = [
+        count(path, np.asarray(Image.open(spec.data.root / "masks" / path.name)), 2, 255)
+        for path in (tmp_path / "masks").iterdir()
+    ]
+    figures = json.loads(looked.stdout)["looks"][0]["figures"]
+    assert figures.items() >= metrics(total(counts), spec.data.classes).items()
+    document = json.loads((tmp_path / "bundle/bundle.json").read_text())
+    assert document["parity"]["pixels_differing"] == document["verified"]["metrics_max_difference"] == 0
+    assert document["test"][0]["figures"] == figures
+    card = (tmp_path / "bundle/README.md").read_text()
+    assert "3 nets, each trained on the images of all folds but its own" in card
+    assert "all folds but number 2; split subject-kfold" in (tmp_path / "bundle/fold-2/README.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from mmtuna.objectives.config import read_config
 from mmtuna.objectives.data.dataset import Dataset, ImageRule
 from mmtuna.objectives.data.manifest import inspect
 from mmtuna.objectives.data.phantom import write_phantom
-from mmtuna.objectives.deployment import build_bundle, bundle, contract, verify
+from mmtuna.objectives.deployment import build_bundle, build_ensemble, bundle, contract, verify
 from mmtuna.objectives.deployment.verify import check_metrics
 from mmtuna.objectives.evaluation.metrics import metrics, total
 from mmtuna.objectives.outcome import Ending
@@ -379,6 +379,47 @@ def test_a_config_that_needs_mmtuna_is_refused(
     with pytest.raises(InputError, match=r"imports mmtuna\.objectives\.trial\.training \(custom_imports\)"):
         build_bundle(trial, tmp_path / "out", facts_of(trial), trial.last)
     assert left_of(tmp_path) == []
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.filterwarnings("ignore")
+def test_the_nets_of_several_folds_are_one_bundle(
+    make: Callable[[str], Made], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = {"fold-1": make("fcn-whole"), "fold-2": make("pspnet-slide")}
+    folds = [TrialFolder(shutil.copytree(one.trial.path, tmp_path / name)) for name, one in made.items()]
+
+    def copied(part: Path, fold: TrialFolder, *_: Any) -> dict[str, Any]:
+        shutil.copytree(made[fold.path.name].bundle, part, dirs_exist_ok=True)
+        return made[fold.path.name].summary
+
+    monkeypatch.setattr(bundle, "write_bundle", copied)
+    facts = facts_of(folds[0])
+    given = facts, [{**facts, "fold": 1}, {**facts, "fold": 2}], [fold.last for fold in folds]
+    document = build_ensemble(folds, tmp_path / "out", *given)
+    assert (document["members"], document["parity"]["pixels_differing"]) == (["fold-1", "fold-2"], 0)
+    assert document == json.loads((tmp_path / "out/bundle.json").read_text())
+    assert {"predict.py", "README.md", "fold-2/model.onnx"} < {*document["files"]}
+    together, alone = predict.Predictor(tmp_path / "out"), [predict.Predictor(one.bundle) for one in made.values()]
+    differing = [0, 0]
+    for path in validation_images(made["fold-1"], tmp_path / "images").iterdir():
+        image = predict.read_image(path)
+        found = together.logits(image)
+        assert np.allclose(found.sum(axis=0), 1.0, atol=1e-6)
+        masks = [one.mask(image) for one in alone]
+        differing = [n + int((mask != found.argmax(axis=0)).sum()) for n, mask in zip(differing, masks, strict=True)]
+    assert min(differing) > 0, "either net alone says the same"
+    card = (tmp_path / "out/README.md").read_text()
+    assert "This is one of 2 nets" in card
+    assert "all nets but one were trained on each" in card.replace("\n", " ")
+
+    from mmseg.models import EncoderDecoder
+
+    encode_decode = EncoderDecoder.encode_decode
+    monkeypatch.setattr(EncoderDecoder, "encode_decode", lambda *given: -encode_decode(*given))
+    with pytest.raises(InputError, match=r"the nets together: ONNX and torch differ in \d+\.\d+% of the pixels"):
+        build_ensemble(folds, tmp_path / "other", *given)
+    assert not (tmp_path / "other").exists()
 
 
 @pytest.mark.slow

@@ -129,15 +129,15 @@ def test_importing_changes_nothing_for_others(tmp_path: Path) -> None:
     assert (done.stdout, done.stderr) == ("True 1 False\n", "")
 
 
-@pytest.mark.parametrize(("told", "waits"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
-def test_threads_of_torch_sleep_while_they_wait(
-    server: Callable[..., ForkServer], monkeypatch: pytest.MonkeyPatch, told: dict[str, str], waits: str
+@pytest.mark.parametrize(("told", "spins"), [("", "10000"), ("OMP_WAIT_POLICY", None), ("GOMP_SPINCOUNT", "7")])
+def test_threads_of_torch_soon_sleep_while_they_wait(
+    server: Callable[..., ForkServer], monkeypatch: pytest.MonkeyPatch, told: str, spins: str | None
 ) -> None:
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    for name, value in told.items():
-        monkeypatch.setenv(name, value)
-    child = server().fork(say_variable, "OMP_WAIT_POLICY")
-    assert child.connection.recv() == waits
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    if told:
+        monkeypatch.setenv(told, "7")
+    child = server().fork(say_variable, "GOMP_SPINCOUNT")
+    assert child.connection.recv() == spins
     child.close()
 
 
