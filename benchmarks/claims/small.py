@@ -14,7 +14,7 @@ from mmtuna.search.errors import StoppedError
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 ITERATIONS = {"vessels": 1500, "claims": 1600, "leak": 400}
-"""The paper's rows had 400; by its rate and SGD the small net finds no fluid before 1,200."""
+"""The paper's rows had 400; by SGD at its rate the small net finds no fluid before 1,200."""
 
 
 def told_in_one_line(main: Callable[[], None]) -> None:
