@@ -86,7 +86,7 @@ class Outcome:
     `speed` is what was done for speed, where the study lets that be chosen. `folds` are the last evaluations of
     the folds that were begun, each of its own images alone; () where there are none. In a study that has limits
     `demand` is what the net asks, and `constraints` by what share of each limit that is beyond it
-    (mmtuna.spaces.limits).
+    (mmtuna.spaces.limits). `joules` is what its cards took, None where that is not known.
     """
 
     ending: Ending
@@ -100,6 +100,7 @@ class Outcome:
     folds: tuple[Evaluation, ...] = ()
     demand: Demand = field(default_factory=dict)
     constraints: Mapping[str, float] = field(default_factory=dict)
+    joules: float | None = None
 
 
 class Watch(Protocol):

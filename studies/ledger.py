@@ -27,7 +27,8 @@ class Ledger:
 
     `pruned` were stopped by the pruner; `diverged` are those whose loss became NaN, which Optuna holds as pruned too.
     `saved` is an estimate, see `ledger`; `unestimated` counts the pruned trials it leaves out because they hold no
-    cost or no step, `untimed` the ended trials of any kind that hold no cost.
+    cost or no step, `untimed` the ended trials of any kind that hold no cost. `joules` is what cards took for the
+    `metered` trials, of which that is known.
     """
 
     complete: float = 0.0
@@ -37,6 +38,8 @@ class Ledger:
     saved: float = 0.0
     unestimated: int = 0
     untimed: int = 0
+    joules: float = 0.0
+    metered: int = 0
     entries: tuple[Entry, ...] = ()
     """The same by ending and cause: endings in the order above, in each the costliest cause first."""
 
@@ -69,7 +72,7 @@ def ledger(rows: Iterable[TrialRow]) -> Ledger:
     """
     spent = dict.fromkeys(ENDINGS, 0.0)
     entries: dict[tuple[str, str | None], Entry] = {}
-    saved, unestimated, untimed = 0.0, 0, 0
+    saved, unestimated, untimed, joules = 0.0, 0, 0, list[float]()
     for row in rows:
         how = ending(row)
         if how not in spent:
@@ -77,6 +80,7 @@ def ledger(rows: Iterable[TrialRow]) -> Ledger:
         cause = row.cause or ("unknown" if how == "failed" else None)
         entry = entries.get((how, cause), Entry(ending=how, cause=cause))
         entries[how, cause] = replace(entry, trials=entry.trials + 1, seconds=entry.seconds + (row.seconds or 0.0))
+        joules += [] if row.joules is None else [row.joules]
         step = row.curve[-1].get("step") if row.curve else None
         if how == "pruned" and row.cause != Cause.OVER_LIMIT and (row.seconds is None or not step):
             unestimated += 1
@@ -89,4 +93,12 @@ def ledger(rows: Iterable[TrialRow]) -> Ledger:
     booked = sorted(
         entries.values(), key=lambda entry: (ENDINGS.index(entry.ending), -entry.seconds, entry.cause or "")
     )
-    return Ledger(**spent, saved=saved, unestimated=unestimated, untimed=untimed, entries=tuple(booked))
+    return Ledger(
+        **spent,
+        saved=saved,
+        unestimated=unestimated,
+        untimed=untimed,
+        joules=sum(joules),
+        metered=len(joules),
+        entries=tuple(booked),
+    )

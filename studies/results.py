@@ -54,9 +54,10 @@ def evaluation_attrs(*, metrics: Metrics, best_metrics: Metrics, curve: Sequence
     return {METRICS: dict(metrics), BEST_METRICS: dict(best_metrics), CURVE: [dict(entry) for entry in curve]}
 
 
-def cost_attrs(*, seconds: float, iterations: int) -> Attrs:
-    """What the trial took: seconds of its device (its share of a shared one) and training iterations."""
-    return {COST: {"seconds": seconds, "iterations": iterations}}
+def cost_attrs(*, seconds: float, iterations: int, joules: float | None = None) -> Attrs:
+    """What the trial took: seconds of its device (its share of a shared one), iterations, and energy where known."""
+    energy = {} if joules is None else {"joules": joules}
+    return {COST: {"seconds": seconds, "iterations": iterations, **energy}}
 
 
 def demand_attrs(demand: Mapping[str, float]) -> Attrs:
@@ -120,6 +121,8 @@ class TrialRow:
     table2: int | None = None
     seconds: float | None = None
     iterations: int | None = None
+    joules: float | None = None
+    """What its cards took for it, where they tell."""
     folder: str | None = None
     folds: list[dict[str, float]] = field(default_factory=list)
     """Of a trial of several folds the metrics of each, on its own images; those that were begun."""
@@ -181,6 +184,7 @@ def row(trial: FrozenTrial, shared: Params | None = None) -> TrialRow:
         table2=attr(TABLE2, _whole),
         seconds=cost.get("seconds"),
         iterations=cost.get("iterations"),
+        joules=cost.get("joules"),
         folder=attr(FOLDER, _text),
         folds=_fold_metrics(trial.user_attrs.get(FOLDS)),
         speed=attr(SPEED, _speed),

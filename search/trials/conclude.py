@@ -73,7 +73,7 @@ def end_of(outcome: Outcome, scoring: Scoring, folder: Path) -> End:
 
 
 def _unconstrained(outcome: Outcome, scoring: Scoring, folder: Path) -> End:
-    attrs = results.cost_attrs(seconds=outcome.seconds, iterations=outcome.iterations)
+    attrs = results.cost_attrs(seconds=outcome.seconds, iterations=outcome.iterations, joules=outcome.joules)
     if outcome.demand:
         attrs |= results.demand_attrs(outcome.demand)
     if outcome.speed is not None:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -17,6 +18,7 @@ from mmtuna.objectives.outcome import Cause, Ending, Evaluation, Objective, Outc
 from mmtuna.search.errors import StoppedError
 from mmtuna.search.trials.conclude import ending_text, is_given_up
 from mmtuna.search.trials.recording import Recording
+from mmtuna.search.work.energy import Meter
 from mmtuna.search.work.places import Places
 from mmtuna.search.work.progress import Board
 from mmtuna.search.work.study_queue import StudyQueue
@@ -66,6 +68,7 @@ class Worker:
     _shows: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "shows"))
     _showing: dict[int, Future[None]] = field(default_factory=dict)
     _places: Places = field(init=False)
+    _energy: Meter = field(default_factory=Meter, init=False)
     _asked_to_stop: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
@@ -170,9 +173,11 @@ class Worker:
         def begun(trial: int) -> None:
             self.board.started(slot.index, trial)
             self._places.began(slot.index)
+            measured.enter_context(self._energy.training(trial, slot.device))
 
         progressed = partial(self.board.progressed, slot.index)
-        helped = self.objective.help(slot.device, slot.threads, begun, progressed)
+        with ExitStack() as measured:
+            helped = self.objective.help(slot.device, slot.threads, begun, progressed)
         if helped:
             self.board.left(slot.index)
         return helped
@@ -191,7 +196,9 @@ class Worker:
             resume=HISTORY in claim.trial.user_attrs,
         )
         self.recording.begin(order)
-        outcome = self.objective.run(order, watch)
+        with self._energy.training(order.number, order.device, resumed=order.resume):
+            outcome = self.objective.run(order, watch)
+        outcome = replace(outcome, joules=self._energy.joules(order.number))
         if outcome.ending is Ending.FAILED:
             self.queue.patiently(self.queue.leases.check)  # else its folder being gone would be the cause
         outcome = self._unless_alone(slot, outcome)

@@ -11,7 +11,7 @@ from mmtuna.spaces.speed import Speed
 from mmtuna.spaces.trials import Cause
 from mmtuna.studies.report.facts import Reading, value_of
 from mmtuna.studies.report.sureness import drawn_from, interval_text, numbers_of
-from mmtuna.studies.report.wording import count, hours, listed, size_of, value_text
+from mmtuna.studies.report.wording import count, hours, kilowatt_hours, listed, size_of, value_text
 
 
 def methods_paragraph(reading: Reading) -> str:
@@ -106,7 +106,12 @@ def _cost(reading: Reading) -> str:
     if not account.spent:
         return ""
     saved = f"; pruning saved an estimated {hours(account.saved)}" if account.saved else ""
-    return f"All trainings together took {hours(account.spent)} device-hours{saved}."
+    energy = ""
+    if account.metered:
+        ended = sum(entry.trials for entry in account.entries)
+        of = "" if account.metered == ended else f" for {account.metered} of {count(ended, 'trial')}"
+        energy = f"; by their own count the cards took {kilowatt_hours(account.joules)} kWh{of}"
+    return f"All trainings together took {hours(account.spent)} device-hours{saved}{energy}."
 
 
 def _data(reading: Reading) -> str:

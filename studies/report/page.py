@@ -29,7 +29,7 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
-    for name in ("count", "duration", "hours", "listed", "value_text"):
+    for name in ("count", "duration", "hours", "kilowatt_hours", "listed", "value_text"):
         environment.filters[name] = getattr(wording, name)
     environment.filters["verdict_text"] = verdict_text
     environment.filters["code"] = _code

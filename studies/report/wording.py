@@ -31,6 +31,11 @@ def hours(seconds: float) -> str:
     return f"{amount:,.0f}" if amount >= 100 else f"{amount:.1f}" if amount >= 10 else f"{amount:.2f}"
 
 
+def kilowatt_hours(joules: float) -> str:
+    """Joules as kilowatt-hours, with three digits."""
+    return f"{joules / 3.6e6:.3g}"
+
+
 def value_text(value: object, digits: int = 4) -> str:
     """A param as a person writes it in the spec, floats with so many significant digits."""
     if isinstance(value, bool):

@@ -1,5 +1,7 @@
 """Device-seconds spent and saved, from rows with known costs."""
 
+from dataclasses import replace
+
 import pytest
 
 from mmtuna.studies.ledger import Ledger, ending, ledger
@@ -48,6 +50,12 @@ def test_what_diverged_or_failed_saves_nothing() -> None:
     assert account.saved == 0.0
     assert account.saved_share == 0.0
     assert account.unestimated == 0
+
+
+def test_energy_is_that_of_the_trials_that_hold_it() -> None:
+    rows = [row(0, "COMPLETE", 10.0, 100), row(1, "PRUNED", 5.0, 50), row(2, "FAIL", 5.0), row(3, "RUNNING")]
+    account = ledger(replace(one, joules=joules) for one, joules in zip(rows, (3e6, 6e5, None, 9.0), strict=True))
+    assert (account.joules, account.metered) == (3.6e6, 2)
 
 
 def test_a_trial_pruned_at_its_last_step_saves_nothing_and_never_less() -> None:

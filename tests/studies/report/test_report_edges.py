@@ -54,6 +54,16 @@ def test_one_trial(space: SearchSpace) -> None:
     assert "that of the only complete trial" in page.sections["methods"]
 
 
+def test_energy_where_cards_told(space: SearchSpace) -> None:
+    study, chance = new_study(), random.Random(4)
+    for joules in (3.6e6, 1.8e6, None):
+        cost = {"seconds": 80.0, "iterations": 400} | ({} if joules is None else {"joules": joules})
+        add(study, space, draw_params(space, chance), cost=cost)
+    page = read(study, space)
+    assert "Energy: 1.5 kWh for 2 trials, by the cards' own count" in page.sections["cost"]
+    assert "by their own count the cards took 1.5 kWh for 2 of 3 trials." in page.sections["methods"]
+
+
 def test_all_pruned(space: SearchSpace) -> None:
     study, chance = new_study(), random.Random(4)
     for _ in range(12):
