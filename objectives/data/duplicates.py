@@ -1,8 +1,8 @@
-"""Near-duplicates across a split: copies of a training image among those that validate, and neighbouring slices."""
+"""Near-duplicates across a split: copies of images that were seen among those that judge, and neighbouring slices."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from mmtuna.objectives import predict
 from mmtuna.objectives.data.dataset import Dataset
 from mmtuna.objectives.data.manifest import Manifest, image_file
-from mmtuna.objectives.data.split import Split
 from mmtuna.objectives.data.thumbnails import unpacked
 from mmtuna.objectives.evaluation.overlays import beside
 from mmtuna.spaces.files import whole_file
@@ -29,16 +28,41 @@ _PICTURED = 8
 Numbers = NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class Sides:
+    """What an image and the one most like it are: in words, and above their pictures."""
+
+    images: str
+    others: str
+    titles: tuple[str, str]
+    so: str
+    """What follows where they are near-duplicates."""
+
+
+VALIDATION = Sides(
+    images="validation",
+    others="training images",
+    titles=("val", "train"),
+    so="the figures are in part of images that were trained on",
+)
+TEST = Sides(
+    images="test",
+    others="images that trials see",
+    titles=("test", "seen"),
+    so="what `mmtuna test SPEC` measures is in part of images that were seen",
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """A validation image and the training image that is most like it: their names, and how alike they are.
+    """An image and the one of the other side that is most like it: their names, and how alike they are.
 
     `correlation` is that of what sets them apart from the others, -1 to 1; `distance` the bits of 63 in which their
     perceptual hashes differ.
     """
 
-    val: str
-    train: str
+    image: str
+    other: str
     correlation: float
     distance: int
 
@@ -53,20 +77,19 @@ class Pair:
         return self.is_near and self.distance <= COPY
 
 
-def nearest_pairs(dataset: Dataset, split: Split, manifest: Manifest) -> list[Pair]:
-    """Of each validation image the training image that is most like it, the most alike first.
+def nearest_pairs(dataset: Dataset, images: Sequence[str], others: Sequence[str], manifest: Manifest) -> list[Pair]:
+    """Of each of `images` the one of `others` that is most like it, the most alike first.
 
     Images that the manifest holds no thumbnail of are passed over. Takes a matrix product of the two sides, in blocks:
     10,000 images take less than a second on two cores.
     """
-    train, val = (_known(dataset, names, manifest) for names in (split.train, split.val))
-    if not train or not val:
+    seen, judging = (_known(dataset, names, manifest) for names in (others, images))
+    if not seen or not judging:
         return []
-    thumbnails = unpacked([*train.values(), *val.values()])
+    thumbnails = unpacked([*seen.values(), *judging.values()])
     apart, hashes = set_apart(thumbnails), perceptual_hashes(thumbnails)
-    count, others = len(train), list(train)
-    found = []
-    for place, name in enumerate(val):
+    count, names, found = len(seen), list(seen), []
+    for place, name in enumerate(judging):
         if place % _BLOCK == 0:
             block = slice(count + place, count + place + _BLOCK)
             likeness = apart[block] @ apart[:count].T
@@ -74,13 +97,13 @@ def nearest_pairs(dataset: Dataset, split: Split, manifest: Manifest) -> list[Pa
         other = int(nearest[place % _BLOCK])
         found.append(
             Pair(
-                val=name,
-                train=others[other],
+                image=name,
+                other=names[other],
                 correlation=round(float(likeness[place % _BLOCK, other]), 4),
                 distance=int((hashes[count + place] != hashes[other]).sum()),
             )
         )
-    return sorted(found, key=lambda pair: (-pair.correlation, pair.distance, pair.val))
+    return sorted(found, key=lambda pair: (-pair.correlation, pair.distance, pair.image))
 
 
 def _known(dataset: Dataset, names: Sequence[str], manifest: Manifest) -> dict[str, str]:
@@ -89,7 +112,7 @@ def _known(dataset: Dataset, names: Sequence[str], manifest: Manifest) -> dict[s
     return {name: record.thumbnail for name, record in records if record is not None and record.thumbnail}
 
 
-def told(pairs: Sequence[Pair]) -> str | None:
+def told(pairs: Sequence[Pair], sides: Sides = VALIDATION) -> str | None:
     """How many of the `nearest_pairs` are near-duplicates and which most of all, in one line; None where none is."""
     near = [pair for pair in pairs if pair.is_near]
     if not near:
@@ -99,21 +122,23 @@ def told(pairs: Sequence[Pair]) -> str | None:
     alike = " and ".join(f"{count} as like as {kind} are" for kind, count in kinds.items() if count)
     worst = near[0]
     return (
-        f"split: {len(near)} of {len(pairs)} validation images are near-duplicates of training images, "
-        f"{alike} ({worst.val} beside {worst.train} most of all: correlation {worst.correlation:.2f}, "
-        f"{worst.distance} of 63 bits of their hashes apart), so the figures are in part of images that were trained on"
+        f"split: {len(near)} of {len(pairs)} {sides.images} images are near-duplicates of {sides.others}, "
+        f"{alike} ({worst.image} beside {worst.other} most of all: correlation {worst.correlation:.2f}, "
+        f"{worst.distance} of 63 bits of their hashes apart), so {sides.so}"
     )
 
 
-def draw(dataset: Dataset, pairs: Sequence[Pair], path: Path) -> None:
-    """Writes a picture of the most alike of the near-duplicates, eight at most, a row each."""
+def draw(dataset: Dataset, found: Mapping[Sides, Sequence[Pair]], path: Path) -> None:
+    """Writes a picture of the most alike of the near-duplicates, eight of each two sides at most, a row each."""
     rule = dict(vars(dataset.rule))
     rows = []
-    for pair in [pair for pair in pairs if pair.is_near][:_PICTURED]:
-        title = f"correlation {pair.correlation:.3f}, {pair.distance} of 63 bits apart"
-        named = {f"val: {pair.val}": pair.val, f"train: {pair.train}": pair.train}
-        scans = {what: predict.read_image(dataset.image_path(name), rule) for what, name in named.items()}
-        rows.append((title, scans))
+    for sides, pairs in found.items():
+        for pair in [pair for pair in pairs if pair.is_near][:_PICTURED]:
+            title = f"correlation {pair.correlation:.3f}, {pair.distance} of 63 bits apart"
+            named = {f"{what}: {name}": name for what, name in zip(sides.titles, (pair.image, pair.other), strict=True)}
+            rows.append(
+                (title, {what: predict.read_image(dataset.image_path(name), rule) for what, name in named.items()})
+            )
     with whole_file(path) as part:
         beside(rows).save(part, format="PNG")
 

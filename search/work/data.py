@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mmtuna.objectives.data.dataset import Dataset, ImageRule, MaskRule, some
-from mmtuna.objectives.data.duplicates import Pair, nearest_pairs
+from mmtuna.objectives.data.duplicates import TEST, VALIDATION, Pair, Sides, nearest_pairs
 from mmtuna.objectives.data.evidence import what_val_shows
 from mmtuna.objectives.data.manifest import Manifest, image_file, inspect
 from mmtuna.objectives.data.sides import check_folds, count_shown
@@ -45,7 +45,8 @@ _FEW_LEVELS = 32  # of 256: images that use no more of them are nearly of one gr
 class Data:
     """What was found; `dataset` and `split` are None where they could not be had, for which there is a problem then.
 
-    `nearest` is, of each validation image, the training image that is most like it.
+    `nearest` is, of each validation image, the training image that is most like it, and of each test image the image
+    most like it that trials see.
     """
 
     dataset: Dataset | None = None
@@ -54,7 +55,7 @@ class Data:
     manifest: Manifest = field(default_factory=Manifest)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    nearest: list[Pair] = field(default_factory=list)
+    nearest: dict[Sides, list[Pair]] = field(default_factory=dict)
 
 
 def open_dataset(data: DataTable) -> Dataset:
@@ -98,7 +99,7 @@ def read_data(data: DataTable, *, metric: str, known: Path, on_file: OnFile | No
         found.problems += problems
         found.notes += [*_told_of_subjects(found.split, found.dataset), *notes]
         found.notes += what_val_shows(found.dataset, validated(found.folds), found.manifest)
-        found.nearest = nearest_pairs(found.dataset, found.split, found.manifest)
+        found.nearest = _nearest(found.dataset, found.split, found.manifest)
         found.notes += _told_of_test(found)
         if found.dataset.rule.range is not None and not inspection.problems:
             _settle_range(found)
@@ -107,6 +108,14 @@ def read_data(data: DataTable, *, metric: str, known: Path, on_file: OnFile | No
     except InputError as error:
         found.problems.append(str(error))
     return found
+
+
+def _nearest(dataset: Dataset, split: Split, manifest: Manifest) -> dict[Sides, list[Pair]]:
+    seen = (*split.train, *split.val)
+    return {
+        VALIDATION: nearest_pairs(dataset, split.val, split.train, manifest),
+        TEST: nearest_pairs(dataset, split.test, seen, manifest),
+    }
 
 
 def recall(root: Path) -> Manifest:

@@ -60,7 +60,7 @@ class Preparation:
     split: Split | None = None
     folds: tuple[Split, ...] = ()
     manifest: Manifest = field(default_factory=Manifest)
-    nearest: list[duplicates.Pair] = field(default_factory=list)
+    nearest: dict[duplicates.Sides, list[duplicates.Pair]] = field(default_factory=dict)
     bases: dict[str, BaseConfig] = field(default_factory=dict)
     weights: dict[str, Path] = field(default_factory=dict)
     backbones: dict[str, Path] = field(default_factory=dict)
@@ -155,15 +155,16 @@ class Preparation:
         return tuple(shares[round(i * (len(shares) - 1) / max(1, places - 1))][1] for i in range(places))
 
     def show_near_duplicates(self) -> list[str]:
-        """A line on validation images that are nearly a training image, which are drawn into the study's folder."""
-        line, picture = duplicates.told(self.nearest), StudyFolder(self.spec.study.folder).near_duplicates
-        if line is None or self.dataset is None:
+        """Lines on images that judge and are nearly one that was seen; they are drawn into the study's folder."""
+        told = [duplicates.told(pairs, sides) for sides, pairs in self.nearest.items()]
+        lines, picture = [line for line in told if line], StudyFolder(self.spec.study.folder).near_duplicates
+        if not lines or self.dataset is None:
             return []
         try:
             duplicates.draw(self.dataset, self.nearest, picture)
         except OSError as error:
-            return [f"{line}; no picture could be written to {picture} ({error.strerror or error})"]
-        return [f"{line}; pictures: {picture}"]
+            return [f"{line}; no picture could be written to {picture} ({error.strerror or error})" for line in lines]
+        return [f"{line}; pictures: {picture}" for line in lines]
 
     def fingerprints(self) -> dict[str, dict[str, Any]]:
         """What the study was begun on and must go on with."""

@@ -14,9 +14,17 @@ from scipy.ndimage import gaussian_filter
 
 from mmtuna.objectives import predict
 from mmtuna.objectives.data.dataset import Dataset
-from mmtuna.objectives.data.duplicates import COPY, NEAR, draw, nearest_pairs, perceptual_hashes, set_apart, told
+from mmtuna.objectives.data.duplicates import (
+    COPY,
+    NEAR,
+    VALIDATION,
+    draw,
+    nearest_pairs,
+    perceptual_hashes,
+    set_apart,
+    told,
+)
 from mmtuna.objectives.data.manifest import Manifest, inspect
-from mmtuna.objectives.data.split import Split
 from mmtuna.objectives.data.thumbnails import packed, unpacked
 
 REAL = Path(__file__).parents[3] / "../shared/data"
@@ -81,9 +89,9 @@ def test_pairs_are_told_and_drawn(tmp_path: Path) -> None:
     images |= {"val_flat": Image.new("L", (128, 96), 130), "val_other": pictures(1, seed=9)[0]}
     dataset = laid_out(tmp_path / "data", images)
     val = tuple(name for name in dataset.names if name.startswith("val"))
-    split = Split(train=tuple(name for name in dataset.names if name not in val), val=val, source="test")
-    pairs = nearest_pairs(dataset, split, inspect(dataset).manifest)
-    assert [(pair.val, pair.train) for pair in pairs[:2]] == [("val_copy", "one"), ("val_next", "two")]
+    train = tuple(name for name in dataset.names if name not in val)
+    pairs = nearest_pairs(dataset, val, train, inspect(dataset).manifest)
+    assert [(pair.image, pair.other) for pair in pairs[:2]] == [("val_copy", "one"), ("val_next", "two")]
     assert [pair.is_near for pair in pairs] == [True, True, False, False]
     assert pairs[0].is_copy
     line = told(pairs)
@@ -92,7 +100,7 @@ def test_pairs_are_told_and_drawn(tmp_path: Path) -> None:
         "split: 2 of 4 validation images are near-duplicates of training images, 1 as like as copies"
     )
     assert "(val_copy beside one most of all: correlation 1.00" in line
-    draw(dataset, pairs, tmp_path / "near.png")
+    draw(dataset, {VALIDATION: pairs}, tmp_path / "near.png")
     with Image.open(tmp_path / "near.png") as picture:
         assert picture.height > 2 * 96
     assert told(pairs[2:]) is None

@@ -124,20 +124,28 @@ def _zero(mask: np.ndarray) -> bytes:
     return saved(Image.fromarray(mask * 0), "PNG")
 
 
-def test_a_check_shows_images_of_both_sides_that_are_nearly_the_same(write_spec: WriteSpec, tmp_path: Path) -> None:
+def test_a_check_shows_images_that_judge_and_are_nearly_seen_ones(write_spec: WriteSpec, tmp_path: Path) -> None:
     root = tmp_path / "eyes"
-    write_phantom(root, subjects=4, scans=4, size=64)
-    spec = write_spec(root=root, data='subjects = "subjects.csv"\nsplit = "subject"')
-    assert not [note for note in read(StudySpec.load(spec)).notes if "both sides" in note]
-    train, val = (read(StudySpec.load(spec)).split.train, read(StudySpec.load(spec)).split.val)  # type: ignore[union-attr]
-    with Image.open(root / f"images/{train[0]}.png") as image:
-        image.point(lambda value: 0.8 * value + 20).save(root / f"images/{val[0]}.png")
+    write_phantom(root, subjects=5, scans=4, size=64)
+    spec = write_spec(root=root, data='subjects = "subjects.csv"\nsplit = "subject"\ntest = ["5"]')
+    found = read(StudySpec.load(spec))
+    assert found.split is not None
+    assert not [note for note in found.notes if "both sides" in note]
+    train, val, test = found.split.train, found.split.val, found.split.test
+    for seen, image in ((train[0], val[0]), (val[1], test[2])):
+        with Image.open(root / f"images/{seen}.png") as original:
+            original.point(lambda value: 0.8 * value + 20).save(root / f"images/{image}.png")
     done = mmtuna("check", spec, "--quick")
     assert done.returncode == 0, done.stderr
-    (line,) = [line for line in done.stdout.splitlines() if "near-duplicates" in line]
+    lines = [line for line in done.stdout.splitlines() if "near-duplicates" in line]
     picture = StudySpec.load(spec).study.folder / "near-duplicates.png"
-    assert f"({val[0]} beside {train[0]} most of all: correlation " in line
-    assert line.startswith("note: split: 1 of 4 validation images are near-duplicates of training images, 1 as like as")
-    assert line.endswith(f"; pictures: {picture}")
+    assert [line.partition(" images are near-duplicates of ")[0] for line in lines] == [
+        "note: split: 1 of 4 validation",
+        "note: split: 1 of 4 test",
+    ]
+    assert f"training images, 1 as like as copies are ({val[0]} beside {train[0]} most of all: correlation " in lines[0]
+    assert f"images that trials see, 1 as like as copies are ({test[2]} beside {val[1]} most of all" in lines[1]
+    assert all(line.endswith(f"; pictures: {picture}") for line in lines)
     with Image.open(picture) as drawn:
         assert drawn.width > 2 * 64
+        assert drawn.height > 2 * 64
