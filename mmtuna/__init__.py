@@ -12,7 +12,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mmtuna.functions import compare, export, leak, open_study, report, run, table2, trials, trials_dataframe
+    from mmtuna.functions import (
+        against,
+        compare,
+        export,
+        leak,
+        open_study,
+        report,
+        run,
+        table2,
+        trials,
+        trials_dataframe,
+    )
     from mmtuna.objective import Objective, TrialFailedError
     from mmtuna.search.errors import NotReadyError, StoppedError
     from mmtuna.spaces.errors import InputError
@@ -20,7 +31,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "mmtuna.functions": (
-        *("compare", "export", "leak", "open_study", "report", "run", "table2"),
+        *("against", "compare", "export", "leak", "open_study", "report", "run", "table2"),
         *("trials", "trials_dataframe"),
     ),
     "mmtuna.objective": ("Objective", "TrialFailedError"),
@@ -37,6 +48,7 @@ __all__ = [
     "StoppedError",
     "StudySpec",
     "TrialFailedError",
+    "against",
     "compare",
     "export",
     "leak",

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import optuna
 
 from mmtuna.search.outputs.bundle import export_trial
+from mmtuna.search.outputs.comparison import Against
+from mmtuna.search.outputs.comparison import against as judge
 from mmtuna.search.outputs.comparison import compare as draw
 from mmtuna.search.outputs.leak import FOLDS, Leak, chosen_configs, measure_leak
 from mmtuna.search.outputs.report import report_file, write_report
@@ -185,6 +187,16 @@ def export(
     """
     say = say or (lambda _line: None)
     return export_trial(_loaded(spec), Path(out), trial, retrain=retrain, ensemble=ensemble, say=say).document
+
+
+def against(spec: SpecOrPath, a: int, b: int, other: SpecOrPath | None = None) -> Against:
+    """Whether the config of trial `b` is better or worse than that of trial `a`, over all their seeds, or tied with it.
+
+    `other` is the study that trial `b` is of, where it is another one on the same images. `beside.verdict` is the
+    answer, `beside.difference` that of their means, `beside.comparison` what it rests on, and `beside.why` says why
+    nothing can be told where that is so. InputError for a trial that is not there or not complete.
+    """
+    return judge(_loaded(spec), a, b, None if other is None else _loaded(other))
 
 
 def compare(spec: SpecOrPath, a: int, b: int, out: str | Path, image: str | None = None) -> Path:

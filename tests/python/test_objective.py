@@ -341,6 +341,12 @@ def test_importing_it_is_quick_and_changes_nothing() -> None:
     assert time.monotonic() - began < 20  # on a machine that is busy; alone well under a second
 
 
+@pytest.mark.parametrize("asked", [{"replicates": 1}, {"replicates": 3, "top": 0}])
+def test_too_few_seeds_or_configs_are_refused_before_anything_is_read(asked: dict[str, int]) -> None:
+    with pytest.raises(mmtuna.InputError, match=r"^top \d with \d replicates: take one config or more, and two seeds"):
+        mmtuna.run("no-such-study.toml", **asked)  # type: ignore[arg-type]
+
+
 def test_names_that_are_not_there_are_refused() -> None:
     with pytest.raises(AttributeError, match="module 'mmtuna' has no attribute 'optimise'"):
         _ = mmtuna.optimise
