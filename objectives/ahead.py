@@ -68,15 +68,18 @@ class Ahead:
         The outcome is that of a fold which `evaluated` would have stopped where it did now, less in its seconds.
         """
         self._heard, passed, stopped = progressed, 0, False
-        while True:
-            said = self._said.get()
-            if not isinstance(said, tuple):
-                break
-            if not stopped:
-                passed += 1
+        while isinstance(said := self._said.get(), tuple):
+            if stopped:
+                continue
+            passed += 1
+            try:
                 stopped = evaluated(*said)
-                if stopped:
-                    self.give_up()
+            except BaseException:  # such as a database that is lost: nothing may train on in the trial's folder
+                self.give_up()
+                self.wait()
+                raise
+            if stopped:
+                self.give_up()
         if said is None or not stopped:
             return said
         if len(said.curve) > passed and said.folder is not None:  # its masks are of an evaluation that nobody heard
@@ -86,10 +89,9 @@ class Ahead:
 
     def wait(self) -> float:
         """Seconds that it trained for, once it has ended."""
-        said: object = ()
-        while isinstance(said, tuple):
-            said = self._said.get()
-        return said.seconds if isinstance(said, Outcome) else 0.0
+        while isinstance(said := self._said.get(), tuple):
+            pass
+        return 0.0 if said is None else said.seconds
 
 
 @dataclass

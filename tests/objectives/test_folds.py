@@ -17,6 +17,7 @@ from mmtuna.objectives.objective import SegmentationObjective
 from mmtuna.objectives.outcome import Ending, Evaluation, Outcome, TrialOrder
 from mmtuna.spaces.files import write_json_whole
 from tests.objectives.conftest import TINY, Listener
+from tests.waiting import until
 
 ORDER = TrialOrder(number=7, params={}, seed=5)
 
@@ -160,6 +161,27 @@ def test_a_stop_within_a_fold_that_ran_ahead_is_where_it_would_have_been(folded:
     assert heard == points[:1]
     assert ahead.interrupted()
     assert not folder.predictions.exists()
+
+
+def test_what_the_trial_cannot_hear_ends_the_fold_that_ran_ahead(folded: FoldedObjective) -> None:
+    ended = threading.Event()
+    ahead = Ahead(Listener(), lambda evaluation: {}, lambda *_: None)
+
+    def train() -> None:
+        ahead.evaluated(Evaluation(step=50, iteration=2, seconds=1.0, metrics={}))
+        assert until(ahead.interrupted, 30)
+        ended.set()
+        ahead.end(Outcome(ending=Ending.INTERRUPTED))
+
+    def lost(evaluation: Evaluation, images: Counted) -> bool:
+        raise RuntimeError("the database is lost")
+
+    helper = threading.Thread(target=train)
+    helper.start()
+    with pytest.raises(RuntimeError, match="the database is lost"):
+        ahead.follow(lost, lambda *_: None)
+    assert ended.is_set()
+    helper.join()
 
 
 def test_a_trial_on_another_kind_of_device_is_not_helped(folded: FoldedObjective) -> None:
