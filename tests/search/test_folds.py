@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -57,6 +58,22 @@ def test_a_trial_is_all_folds_counted_together(trained: Path) -> None:
     assert [len(fold["images"]) for fold in kept] == [3, 3, 3]
     assert len(list((folder / "predictions").iterdir())) == 9
     assert list(folder.glob("overlays/*.png"))
+
+
+def test_a_slot_without_a_trial_trains_folds_of_anothers(tmp_path: Path, phantom: Path, trained: Path) -> None:
+    path = write(tmp_path, phantom)
+    done = mmtuna("run", path, "--trials", 1, "--slots", 3)
+    assert done.returncode == 0, done.stderr
+    assert len(re.findall(r"^trial ", done.stdout, re.MULTILINE)) == 1
+    alone, helped = status(trained)["trials"][0], status(path)["trials"][0]
+    for point in (*alone["curve"], *helped["curve"]):
+        del point["seconds"]
+    assert [helped[name] for name in ("params", "value", "folds", "curve")] == [
+        alone[name] for name in ("params", "value", "folds", "curve")
+    ]
+    folder = StudySpec.load(path).study.folder / helped["folder"]
+    begun, ended = ((folder / place).stat().st_mtime for place in ("fold-3/config.py", "fold-1/last.pth"))
+    assert begun < ended, "the third fold waited for the first one"
 
 
 def test_each_fold_validates_on_subjects_that_it_does_not_train_on(trained: Path) -> None:
