@@ -52,17 +52,19 @@ def top_configs(rows: Iterable[TrialRow], metric: str, limit: int = TOP) -> list
 
 
 def means_of(rows: Iterable[TrialRow], metric: str, seeds: int) -> list[dict[str, Any]]:
-    """The configs of at least so many trainings, the best first: `trials`, `params`, `values` by trial, `mean`."""
-    return [
-        {
-            "trials": [row.number for row in config],
-            "params": config[0].params,
-            "values": values_of(config, metric),
-            "mean": statistics.fmean(values_of(config, metric)),
-        }
-        for config in top_configs(rows, metric, sys.maxsize)
-        if len(config) >= seeds
-    ]
+    """The configs of at least so many trainings: `trials`, `params`, `values` by trial, their `mean`, and what it is at
+    `least` (`NoiseFloor.least`), by which the best comes first: of equal means that of more seeds is surer."""
+    everything = list(rows)
+    floor = floor_of(everything, metric)
+    found = []
+    for config in top_configs(everything, metric, sys.maxsize):
+        values = values_of(config, metric)
+        mean = statistics.fmean(values)
+        if len(config) >= seeds:
+            numbers, params = [row.number for row in config], config[0].params
+            least = None if floor is None else floor.least(mean, len(values))
+            found.append({"trials": numbers, "params": params, "values": values, "mean": mean, "least": least})
+    return sorted(found, key=lambda config: -config["mean"] if config["least"] is None else -config["least"])
 
 
 def values_of(rows: Iterable[TrialRow], metric: str) -> list[float]:

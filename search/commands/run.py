@@ -103,6 +103,7 @@ def lines_of_top(document: dict[str, Any]) -> Iterator[str]:
     for config in top:
         each = ", ".join(f"{value:.4f}" for value in config["values"])
         mean = f"{document['metric']} {config['mean']:.4f} on average"
+        mean += "" if config["least"] is None else f", {config['least']:.4f} at least,"
         yield f"  {named_trials(config['trials'])}: {mean} of {count(len(config['values']), 'seed')} ({each})"
     if top and document["best"]["trial"] not in top[0]["trials"]:
         _, number = max(zip(top[0]["values"], top[0]["trials"], strict=True), key=lambda pair: (pair[0], -pair[1]))

@@ -39,6 +39,12 @@ class NoiseFloor:
         t = float(special.stdtrit(self.freedom, (1 + level) / 2))
         return t * self.sd * math.sqrt(1 / ours + 1 / theirs)
 
+    def least(self, mean: float, seeds: int, level: float = LEVEL) -> float:
+        """What further seeds' mean is not below, given that of so many, with a probability of `level` (one-sided t)."""
+        from scipy import special
+
+        return mean - float(special.stdtrit(self.freedom, level)) * self.sd / math.sqrt(seeds)
+
     def probability(
         self, difference: float, ours: int, theirs: int, *, of_units: float = 0.0, units: int | None = None
     ) -> float:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from mmtuna.studies.certainty import Counted, beside, certainty
-from mmtuna.studies.configs import floor_of, top_configs
+from mmtuna.studies.configs import floor_of, means_of, top_configs
 from mmtuna.studies.report.sureness import unshown_text
 from mmtuna.studies.results import TrialRow
 from mmtuna.studies.statistics.comparing import Verdict
@@ -112,3 +114,22 @@ def test_what_collapsed_with_every_seed_says_nothing_of_seeds(known: tuple[list[
 def test_the_best_configs_are_those_of_the_highest_means(known: tuple[list[TrialRow], Counted]) -> None:
     assert [config[0].number for config in top_configs(known[0], METRIC)][2:] == [7, 0]
     assert {config[0].number for config in top_configs(known[0], METRIC, 2)} == {3, 6}
+
+
+def test_after_replicates_the_config_with_the_surest_mean_leads() -> None:
+    def row(number: int, rate: float, value: float) -> TrialRow:
+        return TrialRow(number=number, state="COMPLETE", value=value, params={"lr_adam": rate}, metrics={"mIoU": value})
+
+    rates = {1e-3: [0.70, 0.74], 2e-3: [0.70, 0.72, 0.73, 0.71], 3e-3: [0.90]}
+    pairs = [(rate, value) for rate, values in rates.items() for value in values]
+    rows = [row(number, *pair) for number, pair in enumerate(pairs)]
+    sure, higher = means_of(rows, "mIoU", 2)
+    assert (sure["trials"], higher["trials"]) == ([2, 3, 4, 5], [0, 1])
+    assert sure["mean"] < higher["mean"]
+    # scipy's own interval of a mean, one-sided, with the deviation pooled: 1 + 3 degrees of freedom.
+    deviation = math.sqrt((0.0008 + 0.0005) / 4)
+    for found in (sure, higher):
+        spread = deviation / math.sqrt(len(found["values"]))
+        assert found["least"] == pytest.approx(stats.t.ppf(0.05, 4, loc=found["mean"], scale=spread))
+    assert [config["trials"] for config in means_of(rows[1:2], "mIoU", 1)] == [[1]]
+    assert means_of(rows[1:2], "mIoU", 1)[0]["least"] is None

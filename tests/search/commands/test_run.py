@@ -18,11 +18,11 @@ WriteSpec = Callable[..., Path]
 
 
 def test_the_config_that_leads_over_its_seeds_is_told_where_the_luckiest_trial_is_another() -> None:
-    lucky = {"trials": [1, 9], "values": [0.80, 0.70], "mean": 0.75}
-    steady = {"trials": [2, 8], "values": [0.77, 0.78], "mean": 0.775}
+    lucky = {"trials": [1, 9], "values": [0.80, 0.70], "mean": 0.75, "least": None}
+    steady = {"trials": [2, 8], "values": [0.77, 0.78], "mean": 0.775, "least": 0.7512}
     document = {"metric": "mIoU", "best": {"trial": 1}, "top": [steady, lucky]}
     assert list(lines_of_top(document)) == [
-        "  trials 2, 8: mIoU 0.7750 on average of 2 seeds (0.7700, 0.7800)",
+        "  trials 2, 8: mIoU 0.7750 on average, 0.7512 at least, of 2 seeds (0.7700, 0.7800)",
         "  trials 1, 9: mIoU 0.7500 on average of 2 seeds (0.8000, 0.7000)",
         "  the config that leads over its seeds is another than the best trial's: export --trial 8",
     ]
