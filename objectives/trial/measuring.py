@@ -130,11 +130,37 @@ def _train_and_evaluate(
 ) -> TrialCost:
     began = time.monotonic()
     import torch
-    from mmengine.hooks import Hook
 
     from mmtuna.objectives.config.allowed import imported
     from mmtuna.objectives.evaluation.counting import counting_metric
     from mmtuna.objectives.trial.training import build_runner
+
+    torch.set_num_threads(threads)
+    # What it imports is the base's own: it was made from it just now.
+    runner = build_runner(cfg, imported(cfg), "the trial", work_dir=str(folder), experiment_name="measured")
+    clock = _clock(folder, beside, seconds)
+    runner.register_hook(clock, priority="LOWEST")
+    runner.train()
+    counting_metric(runner)  # tells the metric its image folder
+    evaluated = time.monotonic()
+    with contextlib.suppress(_Enough):
+        runner.val_loop.run()
+    evaluated = time.monotonic() - evaluated
+    each = median(clock.images[1:] or clock.images)
+    written = time.monotonic()
+    runner.save_checkpoint(str(folder), "measured.pth", save_optimizer=True, save_param_scheduler=True, by_epoch=False)
+    written = time.monotonic() - written
+    return TrialCost(
+        start=clock.first - began,
+        iteration=median(clock.times[WARM_UP:] or clock.times[1:] or clock.times),
+        evaluation=evaluated + max(0, images - len(clock.images)) * each + written,
+        memory=_own_memory() + clock.memory,
+    )
+
+
+def _clock(folder: Path, beside: int, seconds: float) -> Any:
+    """A hook of MMEngine, which only a child has, that takes the times."""
+    from mmengine.hooks import Hook
 
     class Clock(Hook):  # type: ignore[misc]
         """Takes the times, and ends the training when there are enough of them, or an evaluation that takes long."""
@@ -187,27 +213,7 @@ def _train_and_evaluate(
             if sum(self.images) > seconds:
                 raise _Enough
 
-    torch.set_num_threads(threads)
-    # What it imports is the base's own: it was made from it just now.
-    runner = build_runner(cfg, imported(cfg), "the trial", work_dir=str(folder), experiment_name="measured")
-    clock = Clock()
-    runner.register_hook(clock, priority="LOWEST")
-    runner.train()
-    counting_metric(runner)  # tells the metric its image folder
-    evaluated = time.monotonic()
-    with contextlib.suppress(_Enough):
-        runner.val_loop.run()
-    evaluated = time.monotonic() - evaluated
-    each = median(clock.images[1:] or clock.images)
-    written = time.monotonic()
-    runner.save_checkpoint(str(folder), "measured.pth", save_optimizer=True, save_param_scheduler=True, by_epoch=False)
-    written = time.monotonic() - written
-    return TrialCost(
-        start=clock.first - began,
-        iteration=median(clock.times[WARM_UP:] or clock.times[1:] or clock.times),
-        evaluation=evaluated + max(0, images - len(clock.images)) * each + written,
-        memory=_own_memory() + clock.memory,
-    )
+    return Clock()
 
 
 class _Enough(Exception):
