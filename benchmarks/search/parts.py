@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "search-parts.json")
     options = parser.parse_args()
     began = time.monotonic()
-    pools = {name: _pool(name, options) for name in options.only.split(",")}
+    pools = {name: pool_of(name, options) for name in options.only.split(",")}
     found = {}
     for name, pool in pools.items():
         for trials in map(int, options.trials.split(",")):
@@ -64,7 +64,7 @@ def main() -> None:
             found[place] = _lines(name, pools, trials, options)
             print(f"{place}, of {len(pool.trials)} recorded, the best {pool.best:.4f}", flush=True)
             for line in found[place]:
-                figures = ", ".join(f"{figure} {_shown(line[figure])}" for figure in FIGURES)
+                figures = ", ".join(f"{figure} {shown(line[figure])}" for figure in FIGURES)
                 print(f"  {line['what']}, {line['workers']} workers: {figures}", flush=True)
     document = {
         "what": f"{options.studies} simulated studies a setting; of_plain is the cost until plain Optuna's end score",
@@ -78,11 +78,13 @@ def main() -> None:
     write_whole(options.out, json.dumps(document, indent=1) + "\n")
 
 
-def _shown(figure: float | None) -> str:
+def shown(figure: float | None) -> str:
+    """A figure of a line as a person reads it."""
     return "-" if figure is None else f"{figure:,.0f}" if figure >= 100 else f"{figure:.4f}"
 
 
-def _pool(name: str, options: argparse.Namespace) -> Pool:
+def pool_of(name: str, options: argparse.Namespace) -> Pool:
+    """The recorded trials of a set, of as many evaluations as a study's have."""
     spec = StudySpec.load(HERE / f"{name}.toml")
     recorded = load_recorded(options.recorded / f"{name}.jsonl")
     thin = [thinned(trial, options.evaluations) for trial in recorded]
@@ -106,7 +108,7 @@ def _lines(name: str, pools: Mapping[str, Pool], trials: int, options: argparse.
         for what, setting in _variants(whole).items():
             settings.setdefault(setting, what)  # a part that does nothing by default is no line of its own
     lines = contest.lines([one for one in settings if one != one.plain()], processes=cores())
-    return [_told(line, settings[line.setting]) for line in lines]
+    return [told(line, settings[line.setting]) for line in lines]
 
 
 def _variants(whole: Setting) -> dict[str, Setting]:
@@ -150,7 +152,8 @@ def _priors(params: Params) -> dict[str, Prior]:
     return {name: Prior(params[name]) for name in BELIEVED if name in params}
 
 
-def _told(line: Line, what: str) -> dict[str, Any]:
+def told(line: Line, what: str) -> dict[str, Any]:
+    """What is written of a line."""
     plain = line.plain()
     return {"what": what, "workers": line.setting.workers, **{name: plain[name] for name in FIGURES}}
 

@@ -17,6 +17,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from mmtuna.objectives.recorded import Recorded
+from mmtuna.search.simulation.candidates import Rungs, candidate
 from mmtuna.search.simulation.pool import Answers, Pool
 from mmtuna.search.trials.conclude import has_collapsed
 from mmtuna.spaces.parameter import Params, Value
@@ -50,6 +51,7 @@ class Knows:
 @dataclass(frozen=True, kw_only=True)
 class Setting:
     """How a study is searched: names as in `[study]`, or "optuna" for both; `evaluations` is what the pruner expects.
+    The pruner may also be a candidate (`mmtuna.search.simulation.candidates`).
 
     The budget is `trials` finished ones, or where they are given training `iterations` or `seconds` in all.
     """
@@ -193,6 +195,7 @@ class Simulation:
             direction="maximize", sampler=self._moved or sampler, pruner=pruner, study_name=f"simulated-{seed}"
         )
         self._events: list[tuple[float, int, _Running | None]] = []
+        self._rungs: Rungs[_Running] | None = Rungs.of(setting.pruner, setting.evaluations)
         self._training = 0
         self._order = count()
         self._now = 0.0
@@ -224,7 +227,13 @@ class Simulation:
 
     def _fill(self) -> None:
         """Gives free workers trials, as `mmtuna.studies.study.ask` would."""
-        while len(self._events) < self._setting.workers and self._asks_for_more():
+        while len(self._events) < self._setting.workers:
+            waiting = self._rungs.next() if self._rungs is not None else None
+            if waiting is not None:
+                self._go_on_with(waiting)
+                continue
+            if not self._asks_for_more():
+                break
             trial = self.study.ask()
             params = self._pool.space.suggest(trial)
             played = self._played(params)
@@ -234,6 +243,18 @@ class Simulation:
             else:
                 self._training += 1
                 self._schedule(_Running(trial, played))
+
+    def _go_on_with(self, waiting: _Running) -> None:
+        """A trial that waited trains on from its checkpoint, as another one of the study with the same params."""
+        self.study.enqueue_trial(dict(waiting.played.params))
+        trial = self.study.ask()
+        self._pool.space.suggest(trial)
+        self.course.ends["pruned"] -= 1
+        self.course.collapsed -= has_collapsed(waiting.played.curve[waiting.done - 1])
+        self._training += 1
+        running = replace(waiting, trial=trial)
+        starts = self._now + waiting.closing()
+        heapq.heappush(self._events, (starts + running.cost()[1], next(self._order), running))
 
     def _asks_for_more(self) -> bool:
         ends, setting = self.course.ends, self._setting
@@ -270,8 +291,9 @@ class Simulation:
         running.highest = max(running.highest, value)
         if evaluation.step >= LAST_STEP:
             return True
+        waits = self._rungs is not None and not self._rungs.passes(running.done, value, running)
         dead = evaluation.step >= self._setting.collapse and has_collapsed(evaluation)
-        if not dead and not running.trial.should_prune():
+        if not dead and not waits and not running.trial.should_prune():
             return True
         self.course.ends["pruned"] += 1
         self.course.collapsed += has_collapsed(evaluation)
@@ -315,4 +337,4 @@ def searchers(
         priors=knows.prior.get(setting.prior),
         earlier=knows.warm.get(setting.warm, ()),
     )
-    return sampler, build_pruner(named, setting.evaluations)
+    return sampler, candidate(setting.pruner) or build_pruner(named, setting.evaluations)
