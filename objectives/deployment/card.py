@@ -185,11 +185,9 @@ def _reading(rule: dict[str, Any]) -> str:
 
 def _contents(document: dict[str, Any]) -> str:
     if "members" in document:
-        nets = [f"- `{name}/`: one of the nets, a bundle by itself" for name in document["members"]]
-        return "\n".join(
-            ["## Files", "", f"- `{_SCRIPT[0]}`: {_SCRIPT[1]}", f"- `{_FILES[-1][0]}`: {_FILES[-1][1]}", *nets]
-        )
-    lines = [f"- `{name}`: {text}" for name, text in _FILES]
+        nets = [(f"{name}/", "one of the nets, a bundle by itself") for name in document["members"]]
+        return "## Files\n\n" + "\n".join(_listed(_SCRIPT, _FILES[-1], *nets))
+    lines = _listed(*_FILES)
     sides = [side for model in document["models"] for side in model["side_files"]]
     if len(document["models"]) > 1:
         lines.append("- `model_HEIGHTxWIDTH.onnx`: the same network for the other input sizes")

@@ -86,6 +86,8 @@ class Meter:
     def joules(self, trial: int) -> float | None:
         """What was taken for the trial so far; None where that is not wholly known."""
         with self._lock:
+            for device in self._cards:
+                self._settle(device)
             return None if trial in self._unknown else self._joules.get(trial)
 
     def _settle(self, device: str) -> _Card | None:

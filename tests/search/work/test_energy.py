@@ -46,6 +46,8 @@ def test_a_trial_that_helpers_train_on_too_has_all_of_it() -> None:
     with meter.training(1, "cuda:0"), meter.training(1, "cuda:1"):
         cards["cuda:0"].take(3)
         cards["cuda:1"].take(4)
+        assert meter.joules(1) == 7.0
+    cards["cuda:1"].take(9)
     assert meter.joules(1) == 7.0
 
 
