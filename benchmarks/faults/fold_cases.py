@@ -16,14 +16,15 @@ from tests.waiting import until
 
 FOLDS, TRIALS, EVALUATIONS = 3, 2, 4
 DATA = f'subjects = "subjects.csv"\nsplit = "subject-kfold"\nfolds = {FOLDS}\ntest = ["2"]'
+SLOTS = "--slots", "2"
 START = "start = [{ lr_adam = 0.003 }, { lr_adam = 0.001 }]"
 """Params are given: a worker that is started again draws others than the one that was killed would have drawn."""
 
 
 def killed_folds(ground: Ground) -> Outcome:
-    """12: two trials of three folds, killed twice with kill -9 at random evaluations; then the test set.
+    """12: two trials of three folds in two slots, killed twice with kill -9 at random evaluations; then the test set.
 
-    Values, curves, folds and the figures on the test set are those of a study that was left alone, and so is every
+    The slot whose trial ends first trains folds of the other's ahead of their turn. Values, curves, folds and the figures on the test set are those of a study that was left alone, and so is every
     tensor of the last checkpoints; no fold that had ended is trained again.
     """
     draw, folder, url = random.Random(ground.seed), ground.site.folder, ground.site.url
@@ -35,12 +36,12 @@ def killed_folds(ground: Ground) -> Outcome:
         moments = sorted(draw.sample(range(1, most - 1), 2))
         ended: dict[Path, int] = {}
         for moment in moments:
-            worker = killed.launch("run")
+            worker = killed.launch("run", *SLOTS)
             until(partial(_reached, killed, moment), 300)
             worker.kill()
             worker.wait()
             ended |= {path: path.stat().st_mtime_ns for path in killed.runs.glob("trials/*/fold-*/course.json")}
-        whole = killed.launch("run").wait(300) == 0 and alone.launch("run").wait(300) == 0
+        whole = killed.launch("run", *SLOTS).wait(300) == 0 and alone.launch("run").wait(300) == 0
         again = [path for path, written in ended.items() if path.stat().st_mtime_ns != written]
         looks = [_look(site) for site in (killed, alone)]
         pairs = list(zip(killed.trials(), alone.trials(), strict=True))
