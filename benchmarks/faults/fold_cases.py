@@ -24,8 +24,9 @@ START = "start = [{ lr_adam = 0.003 }, { lr_adam = 0.001 }]"
 def killed_folds(ground: Ground) -> Outcome:
     """12: two trials of three folds in two slots, killed twice with kill -9 at random evaluations; then the test set.
 
-    The slot whose trial ends first trains folds of the other's ahead of their turn. Values, curves, folds and the figures on the test set are those of a study that was left alone, and so is every
-    tensor of the last checkpoints; no fold that had ended is trained again.
+    The slot whose trial ends first trains folds of the other's ahead of their turn. Values, curves, folds and the
+    figures on the test set are those of a study that was left alone, in one slot, and so is every tensor of the last
+    checkpoints; no fold that had ended is trained again.
     """
     draw, folder, url = random.Random(ground.seed), ground.site.folder, ground.site.url
     with training_site(folder / "killed", url) as killed, training_site(folder / "alone", url) as alone:

@@ -309,6 +309,7 @@ assert server._forkserver._preload_modules == ["__main__"], server._forkserver._
 """
 
 
+@pytest.mark.slow  # docs/python.md is one such script, and is run; the fork server alone: tests/objectives/trial
 def test_a_script_without_a_guard_runs_once(tmp_path: Path, make_spec: MakeSpec, eyes: Path) -> None:
     script, mark = tmp_path / "script.py", tmp_path / "mark"
     script.write_text(

@@ -218,7 +218,11 @@ def test_the_bundle_is_complete_and_equals_its_trial(made: Made, torch: ModuleTy
     assert b"site-packages" not in (made.bundle / "model.onnx").read_bytes()
 
 
-def test_predict_py_needs_only_onnxruntime_and_agrees_with_mmsegmentation(made: Made, tmp_path: Path) -> None:
+@pytest.mark.parametrize("case", ["pspnet-slide", pytest.param("deeplabv3-whole-oblong", marks=pytest.mark.slow)])
+def test_predict_py_needs_only_onnxruntime_and_agrees_with_mmsegmentation(
+    make: Callable[[str], Made], case: str, tmp_path: Path
+) -> None:
+    made = make(case)
     images = validation_images(made, tmp_path / "images")
     script = made.bundle / "predict.py"
 
@@ -625,6 +629,7 @@ def test_predict_py_says_what_is_wrong(
         assert "large.png: has 9600 x 9600 = 92 million pixels, more than 89; cut" in refused(images, out, status=1)
 
 
+@pytest.mark.slow  # how such images are read: tests/inputs, tests/search/work/test_data.py
 def test_images_of_16_bits_are_read_as_training_read_them(train: Train, square: Dataset, tmp_path: Path) -> None:
     root = Path(shutil.copytree(square.root, tmp_path / "deep", ignore=shutil.ignore_patterns("*.png")))
     shutil.copytree(square.root / "masks", root / "masks", dirs_exist_ok=True)

@@ -155,6 +155,7 @@ def test_the_token_opens_the_dashboard_once_and_leaves_the_address(tmp_path: Pat
         assert_at_home(page)
 
 
+@pytest.mark.slow
 def test_a_picture_of_it_is_not_blank(client: Client, tmp_path: Path) -> None:
     from PIL import Image
 

@@ -164,6 +164,7 @@ def test_ade20k_as_mmsegmentation_lays_it_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_cityscapes_as_mmsegmentation_lays_it_out(tmp_path: Path) -> None:
     """Folders of cities within the sides, suffixes of several words, other masks beside those that count."""
     root = tmp_path / "data/cityscapes"
