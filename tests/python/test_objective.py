@@ -356,6 +356,7 @@ def test_names_that_are_not_there_are_refused() -> None:
         assert getattr(mmtuna, name).__doc__
 
 
+@pytest.mark.slow
 def test_leases_show_others_that_a_trial_is_trained(make_spec: MakeSpec) -> None:
     spec = make_spec(train={**TRAIN, "iterations": 40, "evaluations": 8})
     study = mmtuna.open_study(spec)

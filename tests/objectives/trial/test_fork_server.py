@@ -100,6 +100,7 @@ except InputError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_long_folder_for_temporary_files_is_no_obstacle(tmp_path: Path) -> None:
     (tmp_path / LONG).mkdir()
     done = run_script(REAL, tmp_path, TMPDIR=str(tmp_path / LONG))

@@ -84,6 +84,7 @@ print(*sorted(set(sys.modules) - before))
 """
 
 
+@pytest.mark.slow
 def test_children_import_next_to_nothing_that_the_fork_server_has_not(finished: Outcome, tmp_path: Path) -> None:
     command = [sys.executable, "-W", "ignore", "-c", IMPORTED, folder_of(finished) / "config.py", tmp_path]
     done = subprocess.run(command, capture_output=True, text=True)

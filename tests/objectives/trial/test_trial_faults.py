@@ -163,6 +163,7 @@ def test_a_loaders_death_is_only_the_kernels_doing_where_it_has_killed() -> None
     assert name_death(-9, "", False)[0] is Cause.CRASHED
 
 
+@pytest.mark.slow
 def test_a_slow_evaluation_is_not_a_hung_one(attempt: Attempt, phantom: Dataset, tmp_path: Path) -> None:
     both = (tmp_path / "all.txt",) * 2
     both[0].write_text("\n".join(phantom.names) + "\n")

@@ -133,6 +133,7 @@ def test_a_message_with_markup_is_text(client: Client, tmp_path: Path) -> None:
     assert_at_home(page)
 
 
+@pytest.mark.slow
 def test_a_stored_page_does_not_run(tmp_path: Path) -> None:
     with served(make_study(tmp_path, trials=1), writable=True) as client:
         stored = "data:text/html;base64," + base64.b64encode(b"<script>new Image().src='/ran'</script>").decode()

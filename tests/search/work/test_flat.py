@@ -82,9 +82,8 @@ def work_of(folder: Path, before: int, trials: int, **words: str) -> Work:
     return work
 
 
-@pytest.mark.parametrize(
-    ("sampler", "pruner"), [pytest.param("random", "none", marks=pytest.mark.slow), ("tpe", "median")]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("sampler", "pruner"), [("random", "none"), ("tpe", "median")])
 def test_a_trial_costs_the_same_after_100_and_after_1000(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sampler: str, pruner: str
 ) -> None:

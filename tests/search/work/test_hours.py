@@ -86,6 +86,7 @@ def test_a_trial_that_takes_longer_than_was_expected_is_put_back(
     assert [entry["ended"] for entry in study.trials[0].user_attrs["history"]] == ["interrupted"]
 
 
+@pytest.mark.slow
 def test_a_real_search_ends_in_time(write_spec: WriteSpec) -> None:
     path = write_spec(study='hours = 0.0015\npruner = "none"')
     path.write_text(path.read_text().replace("trials = 3", "trials = 1000"))

@@ -69,8 +69,7 @@ def test_a_worker_stopped_past_its_lease_drops_its_late_result_and_lives(ground:
     "number",
     [
         signal.SIGTERM,
-        signal.SIGUSR1,
-        *(pytest.param(other, marks=pytest.mark.slow) for other in (signal.SIGINT, signal.SIGUSR2)),
+        *(pytest.param(other, marks=pytest.mark.slow) for other in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)),
     ],
 )
 def test_signals_put_trials_back_without_spending_a_retry(site: Site, number: int) -> None:

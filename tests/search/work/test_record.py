@@ -14,6 +14,7 @@ from tests.search.conftest import interrupt, mmtuna, start, status, wait_for
 WriteSpec = Callable[..., Path]
 
 
+@pytest.mark.slow  # what a line holds: tests/objectives/test_recorded.py
 def test_every_trial_is_trained_to_its_end_and_kept_whole(write_spec: WriteSpec, tmp_path: Path) -> None:
     # This pruner would stop most trials at their first evaluation.
     spec = write_spec(study='pruner = "hyperband"\npruner_warmup = 0.0\nsampler = "random"')
