@@ -9,7 +9,6 @@ from typing import Any
 
 from mmtuna.objectives.evaluation.metrics import PLAIN, Counts, Measures, metrics, per_image, total
 from mmtuna.objectives.trial.process import call_in_child
-from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.traces import scratch_folder
 
 
@@ -94,9 +93,9 @@ def measure_together(
 def _measure_together(cfgs: list[dict[str, Any]], names: str, imports: Sequence[str]) -> dict[str, Any]:
     # In the child, which has torch.
     import torch
-    from mmseg.apis import inference_model
 
     from mmtuna.objectives.deployment.contract import ignore_index, labelled_images
+    from mmtuna.objectives.deployment.verify import mask_together
     from mmtuna.objectives.evaluation.counting import CountingIoUMetric
     from mmtuna.objectives.trial.training import init_segmentor
 
@@ -106,10 +105,7 @@ def _measure_together(cfgs: list[dict[str, Any]], names: str, imports: Sequence[
     nets = [init_segmentor(cfg, Path(cfg["load_from"]), imports, "the config of a fold") for cfg in cfgs]
     found = {}
     for entry in labelled_images(listed):
-        logits = [inference_model(net, str(entry.image)).seg_logits.data for net in nets]
-        if len(logits[0]) < classes:
-            raise InputError("the decode head has one sigmoid channel; folds are joined by one probability a class")
-        mask = torch.stack([one.softmax(dim=0) for one in logits]).mean(dim=0).argmax(dim=0)
+        mask = mask_together(nets, entry.image, classes)
         truth = torch.from_numpy(entry.truth())
         right, _, predicted, labelled = CountingIoUMetric.intersect_and_union(mask, truth, classes, ignored)
         found[entry.name] = [right.tolist(), predicted.tolist(), labelled.tolist()]

@@ -74,7 +74,7 @@ def write_ensemble(
         listed = [image for fold in folds for image in contract.labelled_images(fold.read_config())]
         images = list({image.name: image for image in listed}.values())
         segmentors = [graph.load_segmentor(part / name, imports) for name in made]
-        document["parity"] = verify.compare_together(segmentors, part, images)
+        document["parity"] = verify.compare_together(segmentors, part, images, len(document["output"]["classes"]))
         document["latency"] = verify.measure_latency(part, images[0])
     alone = [found["parity"] for found in made.values()]
     document["parity"] |= {name: max(parity[name] for parity in alone) for name in _LARGEST}

@@ -118,19 +118,31 @@ def check_stock(bundle: Path, image: LabelledImage, sha256: str) -> None:
         raise InputError(f"{image.name}: MMSegmentation without mmtuna gives another mask than with it")
 
 
-def compare_together(segmentors: Sequence[Any], bundle: Path, images: Sequence[LabelledImage]) -> dict[str, Any]:
-    """The masks of several nets by predict.py in a fresh interpreter against torch's mean of their probabilities.
+def mask_together(segmentors: Sequence[Any], image: Path, classes: int) -> Any:
+    """What several nets say of an image: a tensor, height x width, of the classes with the highest mean probability.
 
-    Returns `images`, `pixels` and `pixels_differing` of bundle.json's `parity`; InputError beyond the tolerance.
+    The mean is of their softmax, as nnU-Net joins its folds. InputError for nets of a single sigmoid channel.
     """
     import torch
     from mmseg.apis import inference_model
 
+    logits = [inference_model(segmentor, str(image)).seg_logits.data for segmentor in segmentors]
+    if len(logits[0]) < classes:
+        raise InputError("the decode head has one sigmoid channel; folds are joined by one probability a class")
+    return torch.stack([one.softmax(dim=0) for one in logits]).mean(dim=0).argmax(dim=0)
+
+
+def compare_together(
+    segmentors: Sequence[Any], bundle: Path, images: Sequence[LabelledImage], classes: int
+) -> dict[str, Any]:
+    """The masks of several nets by predict.py in a fresh interpreter against torch's mean of their probabilities.
+
+    Returns `images`, `pixels` and `pixels_differing` of bundle.json's `parity`; InputError beyond the tolerance.
+    """
     differing, pixels = 0, 0
     with _predicted(bundle, images) as masks:
         for entry in images:
-            logits = [inference_model(segmentor, str(entry.image)).seg_logits.data for segmentor in segmentors]
-            wanted = torch.stack([one.softmax(dim=0) for one in logits]).mean(dim=0).argmax(dim=0).numpy()
+            wanted = mask_together(segmentors, entry.image, classes).numpy()
             found = _values(masks / Path(entry.name).with_suffix(".png"))
             if found.shape != wanted.shape:
                 raise InputError(f"{entry.name}: predict.py gives {found.shape} and torch {wanted.shape} pixels")
