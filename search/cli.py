@@ -219,9 +219,13 @@ def replay(
     without: Annotated[
         str | None,
         typer.Option(
-            help="With --studies: leave out one at a time of sampler, pruner, collapse, portfolio, warm, prior."
+            help="With --studies: leave out one at a time of sampler, pruner, collapse, portfolio, warm, prior, "
+            "confirm, stop."
         ),
     ] = None,
+    noise: Annotated[
+        float, typer.Option(min=0, help="With --studies: standard deviation by which seeds alone change the metric.")
+    ] = 0.0,
     answers: Annotated[str, typer.Option(help="With --studies: recorded, nearest or blend.")] = "recorded",
     within: Annotated[
         float, typer.Option(min=0, max=1, help="With --studies: the distance up to which a recorded trial is near.")
@@ -251,6 +255,7 @@ def replay(
         portfolio=portfolio,
         warm=warm,
         without=without,
+        noise=noise,
         evaluations=evaluations,
         answers=answers,
         within=within,

@@ -14,6 +14,7 @@ from mmtuna.spaces.portfolio import Portfolio, adapted, packaged
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.settings import DEFAULTS, UNET
 from mmtuna.studies.attributes import BEGUN_WITH
+from mmtuna.studies.confirming import CONFIGS
 from mmtuna.studies.sampling import sampler_name
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.warming import Earlier, Warmth, name_of
@@ -23,11 +24,22 @@ _LEARNING = ("tpe", "gp")
 
 
 def check_beliefs(spec: StudySpec, space: SearchSpace) -> None:
-    """InputError where the spec says what its sampler cannot heed."""
+    """InputError where the spec says what its sampler cannot heed, or of its end what cannot be done."""
     name = sampler_name(spec.study, space)
     if spec.study.warm and name != "tpe":
         raise InputError(
             f"[study] warm: the sampler {name} learns nothing of earlier studies; take tpe, or remove warm"
+        )
+    if name == "grid" and (spec.study.confirm or spec.study.stop == "auto"):
+        field = "confirm" if spec.study.confirm else 'stop = "auto"'
+        raise InputError(
+            f"[study] {field}: a grid is trained whole; take sampler tpe, or remove it and confirm the best by `mmtuna "
+            "run SPEC --replicates 3`"
+        )
+    if spec.study.confirm and spec.resources.keep_checkpoints < CONFIGS:
+        raise InputError(
+            f"[study] confirm chooses among {CONFIGS} configs, whose checkpoints have to stay; set [resources] "
+            f"keep_checkpoints = {CONFIGS} or more"
         )
     believed = next(iter(spec.priors()), None)
     if believed is not None and name == "grid":

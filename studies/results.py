@@ -19,6 +19,7 @@ from mmtuna.spaces.settings import defaults_of
 from mmtuna.spaces.speed import Speed
 from mmtuna.spaces.trials import Cause
 from mmtuna.studies.attributes import (
+    AGAIN,
     BEST_METRICS,
     CAUSE,
     COST,
@@ -35,8 +36,10 @@ from mmtuna.studies.attributes import (
     SPEED_ON,
     TABLE2,
 )
+from mmtuna.studies.confirming import surest
 from mmtuna.studies.leases import End
-from mmtuna.studies.standing import params_of
+from mmtuna.studies.standing import params_key, params_of
+from mmtuna.studies.statistics.seeds import noise_floor
 from mmtuna.studies.storage.optuna_insides import TRIALS, backend_of, study_id
 
 Metrics = Mapping[str, float]
@@ -118,6 +121,8 @@ class TrialRow:
     message: str | None = None
     seed: int | None = None
     replicate: int = 0
+    again: bool = False
+    """Whether it trained a config once more, to confirm it."""
     table2: int | None = None
     seconds: float | None = None
     iterations: int | None = None
@@ -181,6 +186,7 @@ def row(trial: FrozenTrial, shared: Params | None = None) -> TrialRow:
         message=attr(MESSAGE, _text),
         seed=attr(SEED, _whole),
         replicate=attr(REPLICATE, _whole) or 0,
+        again=attr(AGAIN, _yes) or False,
         table2=attr(TABLE2, _whole),
         seconds=cost.get("seconds"),
         iterations=cost.get("iterations"),
@@ -193,6 +199,10 @@ def row(trial: FrozenTrial, shared: Params | None = None) -> TrialRow:
         ended=trial.datetime_complete.isoformat() if trial.datetime_complete else None,
         damaged=tuple(damaged),
     )
+
+
+def _yes(found: object) -> bool | None:
+    return found if isinstance(found, bool) else None
 
 
 def _text(found: object) -> str | None:
@@ -316,11 +326,30 @@ def best(entries: Iterable[TrialRow]) -> TrialRow | None:
     return next(iter(ranked(entries)), None)
 
 
+def chosen(entries: Iterable[TrialRow]) -> TrialRow | None:
+    """The trial to go on with: the best, but where configs were trained once more to confirm them, of the config among
+    these whose mean is surest (`confirming.surest`) the best. None where none is complete."""
+    complete = ranked(entries)
+    configs: dict[str, list[TrialRow]] = {}
+    for entry in complete:
+        configs.setdefault(params_key(entry.params), []).append(entry)
+    confirmed = {key: found for key, found in configs.items() if any(entry.again for entry in found)}
+    if not confirmed:
+        return next(iter(complete), None)
+    live = [found for found in configs.values() if any(entry.cause != Cause.COLLAPSED for entry in found)]
+    floor = noise_floor([_values(found) for found in live])
+    return confirmed[surest({key: _values(found) for key, found in confirmed.items()}, floor)][0]
+
+
+def _values(entries: Iterable[TrialRow]) -> list[float]:
+    return [entry.value for entry in entries if entry.value is not None]
+
+
 def complete(study: optuna.Study, number: int | None = None) -> TrialRow:
-    """The complete trial `number`, or the best one; InputError where there is none."""
+    """The complete trial `number`, or the one that is `chosen`; InputError where there is none."""
     name = study.study_name
     if number is None:
-        found = best(sound_rows(study))
+        found = chosen(sound_rows(study))
         if found is None:
             raise InputError(f"study {name}: no trial is complete yet; `mmtuna run SPEC` goes on until one is")
         return found

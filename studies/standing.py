@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mmtuna.spaces.parameter import Params, Value
 from mmtuna.spaces.trials import Cause
-from mmtuna.studies.attributes import CAUSE, FOLDER, HISTORY, REPLICATE
+from mmtuna.studies.attributes import AGAIN, CAUSE, FOLDER, HISTORY, REPLICATE
 from mmtuna.studies.storage.optuna_insides import enqueued_params, storage_of, study_id
 from mmtuna.studies.storage.worker_storage import Look, WorkerStorage
 
@@ -75,6 +75,7 @@ class Standing:
         self._keys: dict[int, str] = {}
         self._replicates: defaultdict[str, dict[int, int]] = defaultdict(dict)
         self._lost: list[int] = []
+        self._again: set[int] = set()  # trained once more than the search asked for, whatever became of it
 
     def look(self, *, begun: bool = False, anew: bool = False, locked: bool = True) -> Look:
         """Takes note of trials that ended, and of others as `WorkerStorage.look` does."""
@@ -103,6 +104,8 @@ class Standing:
         if trial.state != TrialState.FAIL:  # one that failed gave no result with its seed
             self._keys[number] = key
             self._replicates[key][number] = _replicate(trial)
+        if AGAIN in trial.user_attrs:
+            self._again.add(number)
         if not trial.state.is_finished():
             return
         attrs = trial.user_attrs
@@ -134,10 +137,51 @@ class Standing:
         with self._lock:
             return (-self._ranked[0][0], self._ranked[0][1]) if self._ranked else None
 
+    def confirms(self, number: int) -> bool:
+        """Whether trial `number` trains a config once more."""
+        with self._lock:
+            return number in self._again
+
+    def confirmed(self) -> int:
+        """How many of the finished trials trained a config once more."""
+        with self._lock:
+            return sum(self._ends[number].state in FINISHED for number in self._again if number in self._ends)
+
+    def since_best(self) -> int:
+        """How many trials of the search finished after the best complete one; all of them where none is complete."""
+        with self._lock:
+            found = [entry.number for _, _, entry in self._by_time if entry.state in FINISHED]
+            searched = [number for number in found if number not in self._again]
+            best = next((number for _, number in self._ranked if number not in self._again), None)
+        return len(searched) if best is None else len(searched) - 1 - searched.index(best)
+
+    def least_trained(self, configs: int) -> int | None:
+        """Of so many configs that a search found best the trial whose config has the fewest trainings, the better of
+        equals; None where no trial is complete."""
+        with self._lock:
+            best: dict[str, int] = {}
+            for _, number in self._ranked:
+                if number not in self._again and len(best) < configs:
+                    best.setdefault(self._keys[number], number)
+            if not best:
+                return None
+            return best[min(best, key=lambda key: len(self._replicates[key]))]
+
     def ranks(self, first: int, beyond: int) -> list[int]:
         """Numbers of the complete trials from place `first` (0: the best) up to `beyond`."""
         with self._lock:
             return [number for _, number in self._ranked[first:beyond]]
+
+    def kept(self, count: int) -> list[int]:
+        """Numbers of the trials whose checkpoints stay: the best `count` complete ones, and of each config that was
+        trained once more the best."""
+        with self._lock:
+            confirmed = {self._keys[number] for number in self._again if number in self._keys}
+            best: dict[str, int] = {}
+            for _, number in self._ranked if confirmed else ():
+                if self._keys[number] in confirmed:
+                    best.setdefault(self._keys[number], number)
+            return list(dict.fromkeys((*(number for _, number in self._ranked[:count]), *best.values())))
 
     def rank(self, number: int, value: float, limit: int) -> int:
         """The place that trial `number` has, or would have, with `value`; `limit` where it is that or a later one."""

@@ -23,6 +23,7 @@ from mmtuna.search.trials.retention import Retention
 from mmtuna.search.work.study_queue import StudyQueue
 from mmtuna.spaces.parameter import Float
 from mmtuna.spaces.search_space import SearchSpace
+from mmtuna.studies.asking import Claim
 from mmtuna.studies.identity import Joined
 from mmtuna.studies.leases import End, Leases
 from mmtuna.studies.pruning import build_pruner
@@ -30,7 +31,7 @@ from mmtuna.studies.sampling import SpaceSampler
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.standing import standing_of
 from mmtuna.studies.storage.opening import study_lock
-from mmtuna.studies.study import Claim, create_or_open, next_worker
+from mmtuna.studies.study import create_or_open, next_worker
 
 REPORTS = tuple(range(12, 97, 12))
 SPACE = SearchSpace(

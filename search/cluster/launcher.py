@@ -24,16 +24,16 @@ from mmtuna.search.cluster.nodes import Answer, Cluster, Node, Share
 from mmtuna.search.cluster.tasks import Order
 from mmtuna.search.errors import NotReadyError, StoppedError
 from mmtuna.search.quiet import quiet_optuna
-from mmtuna.search.work.hours import ending_line
+from mmtuna.search.work.hours import ending_lines
 from mmtuna.search.work.signals import on_signals
 from mmtuna.spaces.errors import InputError
 from mmtuna.studies import study as study_room
+from mmtuna.studies.asking import Budget
 from mmtuna.studies.spec.study_spec import StudySpec, read_text
 from mmtuna.studies.spec.tables import SQLITE
 from mmtuna.studies.standing import repeated_cause
 from mmtuna.studies.storage.outages import DiskFullError, StorageLostError, through_outages
 from mmtuna.studies.storage.postgres import holds_password, without_password
-from mmtuna.studies.study import Budget
 
 _QUEUE = 100  # tasks that wait in Ray's queue at most: enough for it to ask for more nodes
 _LISTEN = 2.0  # seconds between looks at the cluster
@@ -59,7 +59,7 @@ class Launch:
     _unfit: set[str] = field(default_factory=set)
     _lost: int = 0
     _rest_until: float = 0.0
-    _over: bool = False
+    _ended: Budget | None = None
 
     @quiet_optuna()
     def run(self) -> optuna.Study:
@@ -79,8 +79,8 @@ class Launch:
         study = study_room.open_existing(self.spec.study)
         with on_signals(self._stop.set, self._say):
             self._train(study, order)
-        if self.spec.study.hours is not None:
-            self._say(ending_line(self.spec.study, study, over=self._over))
+        for line in ending_lines(self.spec.study, study, self._ended, order.trials):
+            self._say(line)
         return study
 
     def _order(self, share: Share) -> Order:
@@ -131,9 +131,9 @@ class Launch:
                 left = order.trials - through_outages(
                     lambda: study_room.finished(study), stop=self._stop, say=self._say
                 )
-                if left <= 0 or (self._over and not self._flying):
+                if left <= 0 or (self._ended is not None and not self._flying):
                     return
-                if not self._over:
+                if self._ended is None:
                     self._send(order, left)
                 self._watch_nodes(order)
                 tasks = [*self._flying, *self._looks]
@@ -194,8 +194,8 @@ class Launch:
             self._shun(found["node_id"], found["unfit"])
         elif "stopped" in found:
             raise StoppedError(found["stopped"])
-        elif found.get("budget") == Budget.OVER.value:
-            self._over = True
+        elif found.get("budget") in (Budget.OVER.value, Budget.SETTLED.value):
+            self._ended = Budget(found["budget"])
         elif "budget" in found:
             self._rest_until = time.monotonic() + _REST
         else:

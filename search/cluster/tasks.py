@@ -36,12 +36,12 @@ from mmtuna.search.work.progress import Board
 from mmtuna.search.work.running import begin, foresee, make_worker, open_to_work
 from mmtuna.search.work.worker import Slot
 from mmtuna.spaces.errors import InputError
+from mmtuna.studies.asking import Hours
 from mmtuna.studies.begun import space_of
 from mmtuna.studies.spec.study_spec import STORAGE_VARIABLE, StudySpec
 from mmtuna.studies.storage.opening import study_lock
 from mmtuna.studies.storage.outages import DiskFullError, StorageLostError, through_outages
 from mmtuna.studies.storage.postgres import without_password
-from mmtuna.studies.study import Hours
 
 Result = TypeVar("Result")
 PACKAGES = ("mmtuna.spaces", "mmtuna.objectives", "mmtuna.studies", "mmtuna.search")

@@ -14,11 +14,11 @@ from rich.table import Table
 
 from mmtuna.objectives.recorded import Recorded, load_recorded
 from mmtuna.objectives.trial.devices import cores
-from mmtuna.search.simulation.course import KNOWLEDGE, Knows, Setting
 from mmtuna.search.simulation.figures import Contest, Line
 from mmtuna.search.simulation.picture import regret_png
 from mmtuna.search.simulation.pool import Answers, Pool, thinned
 from mmtuna.search.simulation.portfolio import choose
+from mmtuna.search.simulation.setting import KNOWLEDGE, Knows, Setting
 from mmtuna.search.trials.conclude import Scoring
 from mmtuna.search.versions import machine, versions
 from mmtuna.search.work.earlier import find_warmth
@@ -53,6 +53,7 @@ def simulate(
     portfolio: str | None,
     warm: str | None,
     without: str | None,
+    noise: float,
     evaluations: int | None,
     answers: str,
     within: float,
@@ -87,6 +88,9 @@ def simulate(
             portfolio=next(iter(knows.portfolio), "") if sampler != "random" else "",
             warm=next(iter(knows.warm), ""),
             prior=next(iter(knows.prior), ""),
+            confirm=spec.study.confirm,
+            stop=spec.study.stop == "auto",
+            noise=noise,
         )
         for count in _numbers(workers)
         for sampler in _names(samplers or spec.study.sampler, "sampler")
@@ -144,6 +148,8 @@ def _without(setting: Setting, parts: str | None) -> list[Setting]:
         "pruner": {"pruner": "none"},
         "collapse": {"collapse": LAST_STEP},
         **{part: {part: ""} for part in KNOWLEDGE},
+        "confirm": {"confirm": 0.0},
+        "stop": {"stop": False},
     }
     found = []
     for part in parts.split(",") if parts else ():

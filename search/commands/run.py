@@ -83,8 +83,8 @@ def replay(path: Path, trials: int | None, slots: int | None, as_json: bool) -> 
 
 def _finish(spec: StudySpec, study: optuna.Study, as_json: bool, *, with_report: bool, top: Top | None = None) -> None:
     document = summary(spec, study)
-    if top is not None:
-        document["top"] = means_of(rows(study), spec.study.metric, top.replicates)
+    if top is not None or spec.study.confirm:
+        document["top"] = means_of(rows(study), spec.study.metric, 2 if top is None else top.replicates)
     if with_report:
         document["report"] = str(write_report(spec, study, report_file(spec)))
     if as_json:
@@ -98,13 +98,9 @@ def _finish(spec: StudySpec, study: optuna.Study, as_json: bool, *, with_report:
 
 
 def lines_of_top(document: dict[str, Any]) -> Iterator[str]:
-    """What further seeds made of the best configs; and the trial to export, where the luckiest is another config's."""
-    top = document.get("top", [])
-    for config in top:
+    """What further seeds made of the best configs."""
+    for config in document.get("top", []):
         each = ", ".join(f"{value:.4f}" for value in config["values"])
         mean = f"{document['metric']} {config['mean']:.4f} on average"
         mean += "" if config["least"] is None else f", {config['least']:.4f} at least,"
         yield f"  {named_trials(config['trials'])}: {mean} of {count(len(config['values']), 'seed')} ({each})"
-    if top and document["best"]["trial"] not in top[0]["trials"]:
-        _, number = max(zip(top[0]["values"], top[0]["trials"], strict=True), key=lambda pair: (pair[0], -pair[1]))
-        yield f"  the config that leads over its seeds is another than the best trial's: export --trial {number}"

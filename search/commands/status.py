@@ -88,6 +88,8 @@ def print_best(document: dict[str, Any]) -> None:
         print(f"  {in_words(best['demand'])}")
     if best["config"]:
         print(f"  config: {best['config']}")
+    if document["chosen"] != best["trial"]:
+        print(f"  chosen: trial {document['chosen']}, whose config is surest over its seeds; export takes it")
     if "report" in document:
         print(f"  report: {document['report']}")
 

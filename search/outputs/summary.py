@@ -26,15 +26,16 @@ WINDOW = 3600.0
 
 def summary(spec: StudySpec, study: optuna.Study, entries: Sequence[TrialRow] | None = None) -> dict[str, Any]:
     """The study in a few figures, as JSON data: study, metric, asked, finished, states, causes, seconds, hours, folder,
-    best.
+    best, chosen.
 
     `hours` is None where the study may be worked on without limit, else: asked, and used until the last note of it.
     `best` is None where no trial is complete, else: trial, value, params, seed, metrics, folds (metrics of each),
     demand (what the net asks, in a study with limits), config (a path, or None where it is not on this machine).
+    `chosen` is the trial that export takes, of the config that is surest where some were confirmed, else the best one.
     `entries` are the study's trials, read where they are not given.
     """
     entries = results.rows(study) if entries is None else entries
-    best = results.best(entries)
+    best, chosen = results.best(entries), results.chosen(entries)
     document: dict[str, Any] = {
         "study": spec.study.name,
         "metric": spec.study.metric,
@@ -46,6 +47,7 @@ def summary(spec: StudySpec, study: optuna.Study, entries: Sequence[TrialRow] | 
         "hours": None,
         "folder": str(spec.study.folder),
         "best": None,
+        "chosen": None if chosen is None else chosen.number,
     }
     if spec.study.hours is not None:
         document["hours"] = {"asked": spec.study.hours, "used": round(clock.used(study) / 3600, 4)}

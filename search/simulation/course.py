@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import heapq
+import math
+import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import count
-from typing import Any
+from itertools import count, cycle
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -19,67 +20,21 @@ from optuna.trial import FrozenTrial, TrialState
 from mmtuna.objectives.recorded import Recorded
 from mmtuna.search.simulation.candidates import Rungs, candidate
 from mmtuna.search.simulation.pool import Answers, Pool
+from mmtuna.search.simulation.setting import PLAIN, Knows, Setting
 from mmtuna.search.trials.conclude import has_collapsed
 from mmtuna.spaces.parameter import Params, Value
-from mmtuna.spaces.prior import Prior
-from mmtuna.spaces.trials import COLLAPSE_STOPS, LAST_STEP
+from mmtuna.spaces.trials import LAST_STEP
+from mmtuna.studies.confirming import CONFIGS, surest, to_search
 from mmtuna.studies.pruning import build_pruner
 from mmtuna.studies.results import DIVERGED_VALUE
 from mmtuna.studies.sampling import SpaceSampler, build_sampler
 from mmtuna.studies.spec.tables import StudyTable
-from mmtuna.studies.warming import Earlier, SamplerBefore
+from mmtuna.studies.statistics.seeds import noise_floor
+from mmtuna.studies.stopping import is_settled
+from mmtuna.studies.warming import SamplerBefore
 
-PLAIN = "optuna"
-"""As sampler and pruner: what Optuna takes where nobody says anything, TPESampler() and MedianPruner()."""
 _REFUSALS = 20
 """Proposals without an answer, for each trial of the budget, after which a study is given up."""
-
-
-KNOWLEDGE = ("portfolio", "warm", "prior")
-"""What a study may know before trial 1."""
-
-
-@dataclass(frozen=True)
-class Knows:
-    """What studies can know before trial 1, by names that settings choose by: a portfolio, earlier trials, beliefs."""
-
-    portfolio: Mapping[str, Sequence[Params]] = field(default_factory=dict)
-    warm: Mapping[str, Sequence[Earlier]] = field(default_factory=dict)
-    prior: Mapping[str, Mapping[str, Prior]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """How a study is searched: names as in `[study]`, or "optuna" for both; `evaluations` is what the pruner expects.
-    The pruner may also be a candidate (`mmtuna.search.simulation.candidates`).
-
-    The budget is `trials` finished ones, or where they are given training `iterations` or `seconds` in all.
-    """
-
-    sampler: str
-    pruner: str
-    workers: int
-    trials: int
-    iterations: int | None = None
-    seconds: float | None = None
-    evaluations: int = 5
-    collapse: int = COLLAPSE_STOPS
-    """The step from which on a trial that has collapsed is stopped; 100 stops none."""
-    portfolio: str = ""
-    """What it knows before trial 1, of `Knows`; none where this is empty. So for the others."""
-    warm: str = ""
-    prior: str = ""
-
-    def __str__(self) -> str:
-        who = "plain Optuna" if self.sampler == PLAIN else f"{self.sampler} + {self.pruner}"
-        stops = f", collapses stopped from {self.collapse} %" if self.collapse < LAST_STEP else ""
-        known = "".join(f", {part} {name}" for part in KNOWLEDGE if (name := getattr(self, part)))
-        return f"{who}, {self.workers} worker{'s' * (self.workers > 1)}{stops}{known}"
-
-    def plain(self) -> Setting:
-        """Plain Optuna at the same workers and budget, which knows of no collapse, and nothing else."""
-        nothing: dict[str, Any] = dict.fromkeys(KNOWLEDGE, "")
-        return replace(self, sampler=PLAIN, pruner=PLAIN, collapse=LAST_STEP, **nothing)
 
 
 @dataclass(kw_only=True)
@@ -87,21 +42,26 @@ class Course:
     """What became of a simulated study.
 
     `found` holds, for each trial that was the best so far, (iterations, seconds) that the study had taken by then, and
-    its value. `ends` counts trials by how they ended, `unanswered` those among them that no recorded trial is near to,
-    `collapsed` those that ended so. `moved` are the distances from proposals to what was trained in their place.
+    what its config is worth, which is the trial's value but for seeds; its last entry is what the study chooses.
+    `told` are the values of all that finished, in order, NaN of those that were stopped. `ends` counts trials by how
+    they ended, `unanswered` those among them that no recorded trial is near to, `collapsed` those that ended so.
+    `moved` are the distances from proposals to what was trained in their place; `starved` says that no recorded trial
+    was left, `settled` that it stopped by itself.
     """
 
     found: list[tuple[int, float, float]] = field(default_factory=list)
+    told: list[float] = field(default_factory=list)
     ends: Counter[str] = field(default_factory=Counter)
     collapsed: int = 0
     iterations: int = 0
     seconds: float = 0.0
     moved: list[float] = field(default_factory=list)
     starved: bool = False
+    settled: bool = False
 
     @property
     def final(self) -> float:
-        """The best value in the end, 0 where no trial was complete."""
+        """What the config is worth that was chosen in the end, 0 where no trial was complete."""
         return self.found[-1][2] if self.found else 0.0
 
     def reached(self, value: float) -> tuple[float, float]:
@@ -148,6 +108,7 @@ class _Moved(SamplerBefore):
 class _Running:
     trial: optuna.Trial
     played: Recorded
+    shift: float = 0.0
     done: int = 0
     highest: float = float("-inf")
 
@@ -199,6 +160,8 @@ class Simulation:
         self._training = 0
         self._order = count()
         self._now = 0.0
+        self._chance = random.Random(seed)
+        self._complete: list[tuple[float, float, Recorded]] = []  # what it was told to be, what it is worth
         self.course = Course()
         for params in first if self._moved is None else self._moved.nearest(first):
             self.study.enqueue_trial(dict(params))
@@ -215,18 +178,51 @@ class Simulation:
                     self._schedule(running)
                     continue
             self._fill()
+        if self._setting.confirm and self._complete:
+            self._confirm()
         return self.course
 
     def _is_over(self) -> bool:
-        """Whether a budget of iterations or seconds is used up; what runs then is dropped."""
+        """Whether the search's part of a budget of iterations or seconds is used up; what runs then is dropped."""
         iterations, seconds = self._setting.iterations, self._setting.seconds
-        if seconds is not None and self._events[0][0] > seconds:
-            self.course.seconds = seconds
+        searches = 1 - self._setting.confirm
+        if seconds is not None and self._events[0][0] > searches * seconds:
+            self.course.seconds = searches * seconds
             return True
-        return iterations is not None and self.course.iterations >= iterations
+        return iterations is not None and self.course.iterations >= searches * iterations
+
+    def _confirm(self) -> None:
+        """Trains the best configs once more, in turn, with what is left of the budget, and chooses the surest."""
+        setting, course = self._setting, self.course
+        best = sorted(self._complete, key=lambda entry: -entry[0])[:CONFIGS]
+        told = {place: [entry[0]] for place, entry in enumerate(best)}
+        free = [course.seconds] * setting.workers
+        lacks = setting.trials - self._finished()
+        for place in cycle(told):
+            _, worth, played = best[place]
+            starts = min(free)
+            over = (
+                course.iterations >= setting.iterations
+                if setting.iterations is not None
+                else starts + played.seconds > setting.seconds
+                if setting.seconds is not None
+                else lacks <= 0
+            )
+            if over:
+                break
+            lacks -= 1
+            heapq.heapreplace(free, starts + played.seconds)
+            course.iterations += played.iterations
+            told[place].append(worth + self._shift())
+        course.seconds = max(free)
+        course.found.append((course.iterations, course.seconds, best[surest(told, noise_floor(told.values()))][1]))
+
+    def _shift(self) -> float:
+        """What a seed adds to the metric of a training that has not collapsed."""
+        return self._chance.gauss(0.0, self._setting.noise) if self._setting.noise else 0.0
 
     def _fill(self) -> None:
-        """Gives free workers trials, as `mmtuna.studies.study.ask` would."""
+        """Gives free workers trials, as `mmtuna.studies.asking.ask` would."""
         while len(self._events) < self._setting.workers:
             waiting = self._rungs.next() if self._rungs is not None else None
             if waiting is not None:
@@ -242,7 +238,8 @@ class Simulation:
                 self.course.ends["unanswered"] += 1
             else:
                 self._training += 1
-                self._schedule(_Running(trial, played))
+                collapses = has_collapsed(self._pool.scoring.counting(played.curve))
+                self._schedule(_Running(trial, played, 0.0 if collapses else self._shift()))
 
     def _go_on_with(self, waiting: _Running) -> None:
         """A trial that waited trains on from its checkpoint, as another one of the study with the same params."""
@@ -258,13 +255,29 @@ class Simulation:
 
     def _asks_for_more(self) -> bool:
         ends, setting = self.course.ends, self._setting
-        finished = ends["complete"] + ends["pruned"] + ends["diverged"]
         by_trials = setting.iterations is None and setting.seconds is None
-        if by_trials and finished + self._training >= setting.trials:
+        if by_trials and self._finished() + self._training >= to_search(setting.confirm, setting.trials):
+            return False
+        # As in a real study: not before all that was enqueued has begun.
+        queued = any(trial.state == TrialState.WAITING for trial in self.study.get_trials(deepcopy=False))
+        self.course.settled = setting.stop and not queued and self._is_settled()
+        if self.course.settled:
             return False
         used_up = self._moved is not None and not self._moved.left
         self.course.starved = used_up or ends["unanswered"] >= _REFUSALS * setting.trials
         return not self.course.starved
+
+    def _is_settled(self) -> bool:
+        """Whether nothing better is to be expected, in trials; of iterations by what these cost so far."""
+        setting, told = self._setting, self.course.told
+        finished, left = self._finished(), to_search(setting.confirm, setting.trials) - self._finished()
+        if setting.iterations is not None:
+            left = round(finished * (setting.iterations / max(1, self.course.iterations) - 1))
+        return is_settled(finished, since_best(told), left)
+
+    def _finished(self) -> int:
+        ends = self.course.ends
+        return ends["complete"] + ends["pruned"] + ends["diverged"]
 
     def _played(self, params: dict[str, Value]) -> Recorded | None:
         if self._moved is None:
@@ -287,6 +300,7 @@ class Simulation:
         value = evaluation.metrics.get(scoring.metric)
         if value is None:
             return True
+        value += running.shift
         running.trial.report(scoring.reported(value, running.highest), evaluation.step)
         running.highest = max(running.highest, value)
         if evaluation.step >= LAST_STEP:
@@ -297,6 +311,7 @@ class Simulation:
             return True
         self.course.ends["pruned"] += 1
         self.course.collapsed += has_collapsed(evaluation)
+        self.course.told.append(math.nan)
         self.study.tell(running.trial, state=TrialState.PRUNED)
         self._training -= 1
         # Its worker is free when its process has ended.
@@ -306,17 +321,27 @@ class Simulation:
     def _end(self, running: _Running) -> None:
         trial, played = running.trial, running.played
         self._training -= 1
-        value = self._pool.value(played)
-        if value is None:
+        worth = self._pool.value(played)
+        if worth is None:
             trial.report(DIVERGED_VALUE, min(LAST_STEP, played.curve[-1].step + 1) if played.curve else 1)
             self.study.tell(trial, state=TrialState.PRUNED)
             self.course.ends["diverged"] += 1
+            self.course.told.append(math.nan)
             return
+        value = worth + running.shift
         self.study.tell(trial, value)
         self.course.ends["complete"] += 1
+        self.course.told.append(value)
         self.course.collapsed += has_collapsed(self._pool.scoring.counting(played.curve))
-        if not self.course.found or value > self.course.final:
-            self.course.found.append((self.course.iterations, self._now, value))
+        if value > max((told for told, _, _ in self._complete), default=-math.inf):
+            self.course.found.append((self.course.iterations, self._now, worth))
+        self._complete.append((value, worth, played))
+
+
+def since_best(told: Sequence[float]) -> int:
+    """How many trials have finished since the best did, the first of equals; all, where none was complete."""
+    known = [(-value, place) for place, value in enumerate(told) if not math.isnan(value)]
+    return len(told) - 1 - min(known)[1] if known else len(told)
 
 
 def searchers(

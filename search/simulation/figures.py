@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from mmtuna.search.quiet import quiet_optuna
-from mmtuna.search.simulation.course import Course, Knows, Setting, Simulation, searchers
+from mmtuna.search.simulation.course import Course, Simulation, searchers
 from mmtuna.search.simulation.pool import Answers, Pool
+from mmtuna.search.simulation.setting import Knows, Setting
 from mmtuna.studies.spec.tables import StudyTable
 
 POINTS = 60
@@ -82,17 +83,27 @@ class Contest:
         """
         plain = [setting.plain() for setting in settings]
         everyone = list(dict.fromkeys(one for pair in zip(plain, settings, strict=True) for one in pair))
-        courses: dict[Setting, list[Course]] = {}
-        with _mapping(processes, chunk=max(1, self.studies // (4 * processes))) as over:
-            for place, setting in enumerate(everyone):
-                courses[setting] = list(over(partial(_course, self, setting), range(self.studies)))
-                said(setting, len(everyone) - place - 1)
+        courses = self.courses(everyone, processes, said)
         lines: dict[Setting, Line] = {}
         for setting in everyone:  # plain Optuna stands before those that are held against it
             own = setting.plain()
             target = _median([course.final for course in courses[own]])
             lines[setting] = self._line(setting, courses[setting], target, lines.get(own))
         return list(lines.values())
+
+    def courses(
+        self,
+        settings: Sequence[Setting],
+        processes: int = 1,
+        said: Callable[[Setting, int], object] = lambda _setting, _left: None,
+    ) -> dict[Setting, list[Course]]:
+        """What became of each setting's studies, in the order of their seeds; otherwise as `lines`."""
+        found: dict[Setting, list[Course]] = {}
+        with _mapping(processes, chunk=max(1, self.studies // (4 * processes))) as over:
+            for place, setting in enumerate(settings):
+                found[setting] = list(over(partial(_course, self, setting), range(self.studies)))
+                said(setting, len(settings) - place - 1)
+        return found
 
     def _line(self, setting: Setting, courses: Sequence[Course], target: float, plain: Line | None) -> Line:
         best = self.pool.best
@@ -168,7 +179,7 @@ def _regrets(courses: Sequence[Course], best: float) -> list[tuple[float, float,
     end = max(course.iterations for course in courses)
     found = []
     for at in np.linspace(0, end, POINTS + 1)[1:]:
-        values = [max((value for i, _, value in course.found if i <= at), default=0.0) for course in courses]
+        values = [next((worth for i, _, worth in reversed(course.found) if i <= at), 0.0) for course in courses]
         regrets = best - np.array(values)
         found.append((float(at), float(np.median(regrets)), float(np.quantile(regrets, 0.95))))
     return found

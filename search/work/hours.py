@@ -1,4 +1,4 @@
-"""`[study] hours`: for how long a study may be worked on, what its trials are expected to take, and how it ended."""
+"""`[study] hours` and `stop`: for how long a study may be worked on, what its trials should take, and how it ended."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import optuna
 from mmtuna.objectives.objective import SegmentationObjective
 from mmtuna.search.work.costs import Costs, Expectation
 from mmtuna.search.work.forecast import Forecast, duration
+from mmtuna.studies import confirming, stopping
+from mmtuna.studies.asking import Budget, Hours
 from mmtuna.studies.identity import id_of
 from mmtuna.studies.leases import clock
 from mmtuna.studies.spec.tables import StudyTable
-from mmtuna.studies.study import Hours
+from mmtuna.studies.standing import standing_of
 
 
 def hours_of(
@@ -45,8 +47,22 @@ def too_short(table: StudyTable, found: Forecast) -> str | None:
     )
 
 
-def ending_line(table: StudyTable, study: optuna.Study, *, over: bool) -> str:
-    """How much of its hours the study has used, and whether it ended by them; for one that has some."""
-    why = "what is left is too short for the trials that were found" if over else "the trials asked for are there"
-    used = duration(clock.used(study))
-    return f"[study] hours = {table.hours:g}: the study was worked on for {used}; it ends since {why}"
+def ending_lines(table: StudyTable, study: optuna.Study, ended: Budget | None, trials: int) -> list[str]:
+    """Why a study that was to hold `trials` trials ends, where it has hours or stopped by itself."""
+    found = []
+    if table.hours is not None:
+        over = ended is Budget.OVER
+        why = "what is left is too short for the trials that were found" if over else "the trials asked for are there"
+        why = "nothing better is to be expected" if ended is Budget.SETTLED else why
+        used = duration(clock.used(study))
+        found.append(f"[study] hours = {table.hours:g}: the study was worked on for {used}; it ends since {why}")
+    if ended is Budget.SETTLED:
+        standing = standing_of(study)
+        searched = standing.finished - standing.confirmed()
+        left = confirming.to_search(table.confirm, trials) - searched
+        chance = stopping.odds(searched, standing.since_best(), left)
+        found.append(
+            f'[study] stop = "auto": after {searched} trials the odds are {chance:.0%} that {left} more find one that '
+            f'is better by {stopping.WORTH}; stop = "off" goes on'
+        )
+    return found

@@ -33,7 +33,7 @@ from mmtuna.search.versions import machine, versions
 from mmtuna.search.work import memory
 from mmtuna.search.work.earlier import find_warmth
 from mmtuna.search.work.forecast import Forecast, forecast
-from mmtuna.search.work.hours import ending_line, hours_of, too_short
+from mmtuna.search.work.hours import ending_lines, hours_of, too_short
 from mmtuna.search.work.pace import at_speed
 from mmtuna.search.work.packing import loaders_note, said_slots, slots_per_device
 from mmtuna.search.work.preparation import Preparation, try_combinations
@@ -45,6 +45,7 @@ from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.table2 import TABLE2
 from mmtuna.studies import beginning, enqueuing
 from mmtuna.studies import study as study_room
+from mmtuna.studies.asking import Hours, Plan
 from mmtuna.studies.begun import space_of
 from mmtuna.studies.configs import top_configs
 from mmtuna.studies.enqueuing import Replicates, Top
@@ -59,7 +60,6 @@ from mmtuna.studies.sampling import build_sampler, check_sampler, sampler_name
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.storage.opening import study_lock
 from mmtuna.studies.storage.outages import through_outages
-from mmtuna.studies.study import Hours
 
 
 @quiet_optuna()
@@ -381,8 +381,8 @@ def work(
     signals = on_signals(worker.stop.set, board.say) if heed_signals else nullcontext()
     with board, signals:
         worker.work(trials)
-    if hours is not None:
-        board.say(ending_line(spec.study, study, over=worker.over))
+    for line in ending_lines(spec.study, study, worker.ended, trials) if trials is not None else ():
+        board.say(line)
 
 
 def make_worker(
@@ -428,7 +428,8 @@ def make_worker(
         say=board.say,
         still_there=still_there,
     )
-    queue = StudyQueue(study=study, space=space, seed=table.seed, lock=lock, leases=leases, hours=hours)
+    plan = Plan(confirm=table.confirm, stops=table.stop == "auto")
+    queue = StudyQueue(study=study, space=space, seed=table.seed, lock=lock, leases=leases, hours=hours, plan=plan)
     files, retention = StudyFiles(table, spec.data.root, study), Retention(resources.keep_checkpoints)
     files.clear_abandoned()
     content = Content(study=study, table=table, data=spec.data, space=space, files=files)

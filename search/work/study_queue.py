@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import optuna
 
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.studies import study as study_room
+from mmtuna.studies.asking import Budget, Claim, Hours, Plan
+from mmtuna.studies.asking import ask as ask_for
 from mmtuna.studies.leases import Leases
 from mmtuna.studies.standing import repeated_cause, standing_of
 from mmtuna.studies.storage.opening import StudyLock
 from mmtuna.studies.storage.outages import through_outages
-from mmtuna.studies.study import Budget, Claim, Hours
 
 Result = TypeVar("Result")
 
@@ -28,6 +29,7 @@ class StudyQueue:
         lock: the study's own.
         leases: the worker's, which also know when it is to stop and to whom it speaks.
         hours: how long the study may be worked on, None for no limit.
+        plan: how the budget is used.
     """
 
     study: optuna.Study
@@ -36,6 +38,7 @@ class StudyQueue:
     lock: StudyLock
     leases: Leases
     hours: Hours | None = None
+    plan: Plan = field(default_factory=Plan)
 
     def ask(self, trials: int | None) -> Claim | Budget:
         """A trial to train towards `trials` finished ones, or why there is none; None: only what is in the queue.
@@ -45,7 +48,7 @@ class StudyQueue:
 
         def ask() -> Claim | Budget:
             self.leases.check()
-            return study_room.ask(
+            return ask_for(
                 self.study,
                 self.space,
                 self.seed,
@@ -53,6 +56,7 @@ class StudyQueue:
                 lock=self.lock,
                 leases=self.leases,
                 hours=self.hours,
+                plan=self.plan,
             )
 
         return self.patiently(ask)

@@ -24,11 +24,11 @@ from mmtuna.search.work.progress import Board
 from mmtuna.search.work.study_queue import StudyQueue
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.trials import LAST_STEP
+from mmtuna.studies.asking import Budget, Claim
 from mmtuna.studies.attributes import AGAIN, HISTORY, TABLE2
 from mmtuna.studies.leases.transactions import Lease
 from mmtuna.studies.storage.optuna_insides import as_read
 from mmtuna.studies.storage.outages import DiskFullError, StorageLostError, failure_line
-from mmtuna.studies.study import Budget, Claim
 
 _GPU = ("CUDA", "CUBLAS", "CUDNN", "HIP")
 """What is said of a GPU's memory, and not of the machine's."""
@@ -62,8 +62,9 @@ class Worker:
     slots: Sequence[Slot]
     board: Board
     stop: threading.Event
-    over: bool = field(default=False, init=False)
-    """Whether a slot found that what is left of the study's hours holds no further trial."""
+    ended: Budget | None = field(default=None, init=False)
+    """Why a slot found no further trial though the study lacks some: its hours are over, or nothing better is to be
+    expected; None where it did not."""
     _reasons: list[str] = field(default_factory=list)
     _shows: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "shows"))
     _showing: dict[int, Future[None]] = field(default_factory=dict)
@@ -75,14 +76,14 @@ class Worker:
         self._places = Places([slot.device for slot in self.slots])
 
     def work(self, trials: int | None) -> None:
-        """Trains until the study holds `trials` finished trials, or its hours are over; None: until nothing is left in
-        its queue.
+        """Trains until the study holds `trials` finished trials, its hours are over, or nothing better is to be
+        expected; None: until nothing is left in its queue.
 
         Raises StoppedError where the same cause ends every trial, where the database is lost or full, or after
         `stop` was set.
         """
         self._on_threads(lambda slot: self._serve(slot, trials))
-        if self.queue.left(trials) and not (self.over and not self._asked_to_stop):
+        if self.queue.left(trials) and (self.ended is None or self._asked_to_stop):
             raise StoppedError("stopped; run the same command again to go on")
 
     def work_once(self, trials: int | None, patience: float = 0.0) -> Budget | None:
@@ -147,7 +148,7 @@ class Worker:
     def _serve(self, slot: Slot, trials: int | None) -> None:
         while not self.stop.is_set():
             answer = self._serve_once(slot, trials)
-            if answer in (Budget.DONE, Budget.OVER):
+            if isinstance(answer, Budget) and answer is not Budget.WAIT:
                 return
             if answer is Budget.WAIT:
                 self.stop.wait(_WAIT)
@@ -160,7 +161,7 @@ class Worker:
             if claim is Budget.WAIT and self._helps(slot):
                 return None
             if isinstance(claim, Budget):
-                self.over |= claim is Budget.OVER
+                self.ended = claim if claim in (Budget.OVER, Budget.SETTLED) else self.ended
                 return claim
             self._train(claim, slot)
             return None

@@ -94,6 +94,10 @@ class StudyTable(Table):
     """Params proposed again: replicate trains them with the next seed, redraw proposes others."""
     enqueue: Annotated[tuple[Literal["table2"], ...], Field(strict=False)] = ()
     """Trials to begin with: ["table2"] is the eleven rows of the paper's Table 2."""
+    confirm: float = Field(default=0.0, ge=0, le=0.5)
+    """Share of trials, or hours, that trains the three best configs once more; the one whose mean is surest wins."""
+    stop: Literal["off", "auto"] = "off"
+    """auto: the search ends where nothing better is to be expected of the trials that are left."""
     portfolio: bool = True
     """Whether tpe and gp begin with configs that did well on other data sets, as far as they fit into [space]."""
     warm: Annotated[tuple[ResolvedPath, ...], Field(strict=False)] = ()

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from optuna.trial import TrialState
 
+from mmtuna.studies.asking import Budget, ask
 from mmtuna.studies.enqueuing import enqueue_table2
 from mmtuna.studies.sampling import build_sampler
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.storage.opening import study_lock
-from mmtuna.studies.study import Budget, ask, create_or_open, next_worker
+from mmtuna.studies.study import create_or_open, next_worker
 
 
 def work(path: Path, trials: int, threads: int, replicates: int) -> None:

@@ -13,12 +13,13 @@ from optuna.trial import TrialState
 
 from mmtuna.spaces.errors import InputError
 from mmtuna.studies import copying
+from mmtuna.studies.asking import Claim, ask
 from mmtuna.studies.attributes import COPIED_FROM, ID
 from mmtuna.studies.copying import copy_study
 from mmtuna.studies.leases import End, Leases
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.storage.opening import open_storage, study_lock
-from mmtuna.studies.study import Claim, ask, create_or_open
+from mmtuna.studies.study import create_or_open
 from tests.postgres import PostgresServer
 from tests.studies.finishing import finish
 

@@ -11,13 +11,14 @@ import sqlalchemy
 from optuna.trial import TrialState
 
 from mmtuna.spaces.parameter import Params
+from mmtuna.studies.asking import Budget, Claim, Hours, ask
 from mmtuna.studies.copying import copy_study
 from mmtuna.studies.identity import id_of
 from mmtuna.studies.leases import Leases, clock
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.storage.opening import engine_of, study_lock
 from mmtuna.studies.storage.tables import CLOCKS, WORKERS, now
-from mmtuna.studies.study import Budget, Claim, Hours, ask, create_or_open, open_existing
+from mmtuna.studies.study import create_or_open, open_existing
 
 SECONDS: Mapping[object, float] = {64: 100.0, 96: 1000.0}
 """What a trial takes by its crop."""

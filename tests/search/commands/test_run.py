@@ -17,16 +17,14 @@ from tests.search.conftest import mmtuna, start, status
 WriteSpec = Callable[..., Path]
 
 
-def test_the_config_that_leads_over_its_seeds_is_told_where_the_luckiest_trial_is_another() -> None:
+def test_what_further_seeds_made_of_the_best_configs_is_told() -> None:
     lucky = {"trials": [1, 9], "values": [0.80, 0.70], "mean": 0.75, "least": None}
     steady = {"trials": [2, 8], "values": [0.77, 0.78], "mean": 0.775, "least": 0.7512}
     document = {"metric": "mIoU", "best": {"trial": 1}, "top": [steady, lucky]}
     assert list(lines_of_top(document)) == [
         "  trials 2, 8: mIoU 0.7750 on average, 0.7512 at least, of 2 seeds (0.7700, 0.7800)",
         "  trials 1, 9: mIoU 0.7500 on average of 2 seeds (0.8000, 0.7000)",
-        "  the config that leads over its seeds is another than the best trial's: export --trial 8",
     ]
-    assert len(list(lines_of_top(document | {"best": {"trial": 8}}))) == 2
     assert list(lines_of_top({"metric": "mIoU", "best": None})) == []
 
 
@@ -217,3 +215,22 @@ def test_a_recorded_study_can_be_searched_again(tmp_path: Path) -> None:
     (tmp_path / "trials.json").write_text(mmtuna("status", first, "--json").stdout)
     second.write_text(head.format(name="second") + '[replay]\ncurves = "./trials.json"\n')
     assert {trial.value for trial in replay_study(StudySpec.load(second), Console(quiet=True)).trials} <= values
+
+
+def test_the_end_of_a_budget_confirms_the_best_and_says_which_is_chosen(tmp_path: Path) -> None:
+    spec = tmp_path / "study.toml"
+    spec.write_text(
+        '[study]\nname = "r"\ntrials = 12\nconfirm = 0.3\npruner = "none"\nsampler = "random"\n[data]\nroot = "."\n'
+        "[replay]\n[space.params.weight_decay]\nlow = 1e-4\nhigh = 1e-3\n"
+    )
+    done = mmtuna("replay", spec, "--slots", 2, "--json")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    again = [trial for trial in status(spec)["trials"] if trial["again"]]
+    assert (document["finished"], [trial["replicate"] for trial in again]) == (12, [1, 1, 1, 2])
+    assert [trial["number"] for trial in again] == [8, 9, 10, 11]
+    assert sorted(len(config["trials"]) for config in document["top"]) == [2, 2, 3]
+    assert document["chosen"] in document["top"][0]["trials"]
+    said = mmtuna("replay", spec).stdout
+    assert ("chosen: trial" in said) == (document["chosen"] != document["best"]["trial"])
+    assert said.count("on average") == 3

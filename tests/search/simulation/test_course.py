@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -17,13 +18,15 @@ from mmtuna.objectives.evaluation.metrics import Counts
 from mmtuna.objectives.outcome import Ending, Outcome, TrialOrder
 from mmtuna.objectives.recorded import RecordFile
 from mmtuna.search.quiet import quiet_optuna
-from mmtuna.search.simulation.course import PLAIN, Course, Setting, Simulation, searchers
+from mmtuna.search.simulation.course import Course, Simulation, searchers, since_best
 from mmtuna.search.simulation.figures import Contest
 from mmtuna.search.simulation.pool import Pool
+from mmtuna.search.simulation.setting import PLAIN, Setting
 from mmtuna.search.trials.conclude import Scoring
 from mmtuna.search.work.running import replay_study
 from mmtuna.studies.sampling import SpaceSampler
 from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.stopping import is_settled
 from tests.search.simulation.pools import CLOSING, diverged, random_pool, recorded
 
 TABLE = StudySpec(study={"name": "s"}, data={"root": "."}, space={"preset": "extended"}).study
@@ -198,3 +201,31 @@ def test_figures_are_the_same_over_several_processes() -> None:
         assert line.regrets[-1][1] == pytest.approx(line.regret)
         assert (line.reached >= 0.5) == (line.iterations_to is not None)
     assert all(line.reached >= 0.5 for line in lines[::2])  # plain Optuna is what it is held against
+
+
+def test_a_share_of_the_budget_trains_the_best_once_more_and_finds_them_where_seeds_mislead() -> None:
+    pool = random_pool(60)
+    contest = Contest(pool, TABLE, "recorded", 1.0, studies=40)
+    noisy = setting(trials=30, noise=0.1)
+    found = contest.courses([noisy, replace(noisy, confirm=0.5), setting(trials=30, confirm=0.5)])
+    for how, courses in found.items():
+        assert {len(course.told) for course in courses} == {15 if how.confirm else 30}
+    exact = found[setting(trials=30, confirm=0.5)]
+    assert all(course.final == max(course.told) for course in exact)
+    misled = [max(course.told) - course.final for course in found[noisy]]
+    assert sum(misled) / len(misled) > 0.05  # the luckiest draw promises more than its config holds
+
+
+def test_a_simulated_study_stops_by_itself_as_a_real_one_does() -> None:
+    pool = random_pool(120)
+    whole, stops = course(pool, setting(trials=100)), course(pool, setting(trials=100, stop=True))
+    assert not whole.settled
+    assert stops.settled
+    assert stops.told == whole.told[: len(stops.told)]
+    since = since_best(stops.told)
+    assert is_settled(len(stops.told), since, 100 - len(stops.told))
+    assert not is_settled(len(stops.told) - 1, since - 1, 101 - len(stops.told))
+
+
+def test_how_many_have_finished_since_the_best() -> None:
+    assert [since_best(told) for told in ([], [math.nan] * 2, [0.5, 0.7, math.nan, 0.7])] == [0, 2, 2]

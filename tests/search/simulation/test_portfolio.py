@@ -12,9 +12,10 @@ import pytest
 from mmtuna.objectives.outcome import Ending, Outcome, TrialOrder
 from mmtuna.objectives.recorded import RecordFile
 from mmtuna.search.quiet import quiet_optuna
-from mmtuna.search.simulation.course import Knows, Setting, Simulation, searchers
+from mmtuna.search.simulation.course import Simulation, searchers
 from mmtuna.search.simulation.pool import Pool
 from mmtuna.search.simulation.portfolio import choose
+from mmtuna.search.simulation.setting import Knows, Setting
 from mmtuna.search.trials.conclude import Scoring
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Params

@@ -214,3 +214,16 @@ def test_what_a_sampler_cannot_heed_is_refused(tmp_path: Path) -> None:
         spec = spec_at(tmp_path, study, f"{space}\n{more}")
         with pytest.raises(InputError, match=re.escape(message)):
             beginning.check_beliefs(spec, spec.search_space())
+
+
+def test_an_end_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    cells = "[space.params.flip]\nchoices = ['none', 'horizontal']"
+    for field, said in (("confirm = 0.2", "confirm"), ('stop = "auto"', 'stop = "auto"')):
+        spec = spec_at(tmp_path, f'sampler = "grid"\n{field}', cells)
+        with pytest.raises(InputError, match=re.escape(f"[study] {said}: a grid is trained whole; take sampler tpe")):
+            beginning.check_beliefs(spec, spec.search_space())
+    path = spec_at(tmp_path, "confirm = 0.2").study.folder / "study.toml"
+    path.write_text(path.read_text() + "[resources]\nkeep_checkpoints = 2\n")
+    spec = StudySpec.load(path)
+    with pytest.raises(InputError, match=r"confirm chooses among 3 configs.*keep_checkpoints = 3 or more"):
+        beginning.check_beliefs(spec, spec.search_space())

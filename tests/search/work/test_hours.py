@@ -13,9 +13,10 @@ from mmtuna.objectives.replay import ReplayObjective
 from mmtuna.search.work import running, worker
 from mmtuna.search.work.progress import console_to
 from mmtuna.search.work.worker import Slot
+from mmtuna.studies.asking import Hours
 from mmtuna.studies.leases import clock
 from mmtuna.studies.spec import StudySpec
-from mmtuna.studies.study import Hours, open_existing
+from mmtuna.studies.study import open_existing
 from tests.search.conftest import mmtuna, status
 
 WriteSpec = Callable[..., Path]

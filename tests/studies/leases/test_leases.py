@@ -22,6 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mmtuna.spaces.parameter import Params
 from mmtuna.spaces.search_space import SearchSpace
+from mmtuna.studies.asking import Budget, Claim, ask
 from mmtuna.studies.leases import signs_of_life
 from mmtuna.studies.leases.crew import crew_of
 from mmtuna.studies.leases.leases import Leases, reap
@@ -31,7 +32,7 @@ from mmtuna.studies.storage.opening import engine_of, study_lock
 from mmtuna.studies.storage.outages import StorageAwayError
 from mmtuna.studies.storage.postgres import CONNECTIONS
 from mmtuna.studies.storage.tables import CONTACT, LEASES, now
-from mmtuna.studies.study import Budget, Claim, ask, create_or_open
+from mmtuna.studies.study import create_or_open
 from tests.studies.leases.reaping import reap_until
 
 SHORT, LONG = 0.3, 2.0  # seconds that a lease is not, and is, renewed within, also on a busy machine
@@ -297,7 +298,8 @@ from pathlib import Path
 from mmtuna.studies.leases import Leases
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.storage.opening import study_lock
-from mmtuna.studies.study import ask, open_existing
+from mmtuna.studies.asking import ask
+from mmtuna.studies.study import open_existing
 spec = StudySpec.load(sys.argv[1])
 study = open_existing(spec.study)
 leases = Leases(study=study, folder=Path(sys.argv[2]))

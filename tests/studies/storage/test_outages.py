@@ -15,6 +15,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 
 from mmtuna.spaces.errors import InputError
+from mmtuna.studies.asking import Claim, ask
 from mmtuna.studies.leases import End, Leases
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.storage.opening import engine_of, open_storage, sqlite_file, study_lock
@@ -27,7 +28,7 @@ from mmtuna.studies.storage.outages import (
     is_outage,
     through_outages,
 )
-from mmtuna.studies.study import Claim, ask, create_or_open
+from mmtuna.studies.study import create_or_open
 from tests.postgres import PostgresServer
 
 

@@ -1,0 +1,118 @@
+"""What the simulations over recorded trials share: their options, the recorded trials, the table and the document."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmtuna.objectives.recorded import load_recorded
+from mmtuna.objectives.trial.devices import cores
+from mmtuna.search.simulation.figures import Contest, Line
+from mmtuna.search.simulation.pool import Pool, thinned
+from mmtuna.search.simulation.setting import Knows, Setting
+from mmtuna.search.trials.conclude import Scoring
+from mmtuna.search.versions import machine, versions
+from mmtuna.spaces.files import write_whole
+from mmtuna.studies.spec import StudySpec
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+RESULTS = ROOT / "benchmarks" / "results"
+SETS = "duke,drive,phantom"
+FIGURES = ("of_plain", "reached", "final", "regret", "regret_95", "iterations")
+
+
+def parser_of(description: str | None, trials: str, workers: str, out: str) -> argparse.ArgumentParser:
+    """The options of a simulation, with budgets and workers by default, and the name of its result."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--studies", type=int, default=200, help="of each setting")
+    parser.add_argument("--trials", default=trials, help="budgets by comma")
+    parser.add_argument("--workers", default=workers, help="by comma")
+    parser.add_argument("--only", default=SETS, help="names of the sets by comma")
+    parser.add_argument("--evaluations", type=int, default=5, help="of each training: what a study has by default")
+    parser.add_argument("--answers", default="recorded", help="recorded or blend, as of mmtuna replay")
+    parser.add_argument("--recorded", type=Path, default=HERE / "recorded", help="folder of the recorded trials")
+    parser.add_argument("--out", type=Path, default=RESULTS / out)
+    return parser
+
+
+@dataclass(frozen=True)
+class Sets:
+    """The recorded trials of each set, and how they are to be searched."""
+
+    options: argparse.Namespace
+    pools: Mapping[str, Pool]
+
+    @classmethod
+    def load(cls, options: argparse.Namespace) -> Sets:
+        """Those of --only, of as many evaluations as --evaluations."""
+        return cls(options, {name: pool_of(name, options) for name in options.only.split(",")})
+
+    def contest(self, name: str, knows: Knows | None = None) -> Contest:
+        """Studies of one set."""
+        table, options = StudySpec.load(HERE / f"{name}.toml").study, self.options
+        return Contest(self.pools[name], table, options.answers, 1.0, options.studies, knows or Knows())
+
+    @property
+    def workers(self) -> list[int]:
+        """The numbers of workers that are asked for."""
+        return [int(count) for count in self.options.workers.split(",")]
+
+    def run(self, what: str, lines_of: Callable[[str, int], Sequence[Mapping[str, Any]]]) -> None:
+        """Prints and writes the lines of each set and budget."""
+        options, began, found = self.options, time.monotonic(), {}
+        for name, pool in self.pools.items():
+            for trials in map(int, options.trials.split(",")):
+                place = f"{name}, {trials} trials"
+                found[place] = lines = lines_of(name, trials)
+                print(f"{place}, of {len(pool.trials)} recorded, the best {pool.best:.4f}", flush=True)
+                for line in lines:
+                    figures = ", ".join(f"{figure} {shown(line[figure])}" for figure in FIGURES)
+                    print(f"  {line['what']}, {line['workers']} workers: {figures}", flush=True)
+        self.write(f"{options.studies} simulated studies a setting; {what}", time.monotonic() - began, {"sets": found})
+
+    def write(self, what: str, seconds: float, found: Mapping[str, Any]) -> None:
+        """Writes what was found, with the command, the machine and the versions that made it."""
+        document = {
+            "what": what,
+            "command": " ".join(["python", f"benchmarks/search/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+            "wall_seconds": round(seconds, 1),
+            "recorded": {name: len(pool.trials) for name, pool in self.pools.items()},
+            "machine": machine(),
+            "versions": versions(),
+            **found,
+        }
+        write_whole(self.options.out, json.dumps(document, indent=1) + "\n")
+        print(self.options.out)
+
+
+def pool_of(name: str, options: argparse.Namespace) -> Pool:
+    """The recorded trials of a set, of as many evaluations as a study's have."""
+    spec = StudySpec.load(HERE / f"{name}.toml")
+    recorded = load_recorded(options.recorded / f"{name}.jsonl")
+    thin = [thinned(trial, options.evaluations) for trial in recorded]
+    return Pool(spec.search_space(), thin, Scoring.of(spec.study))
+
+
+def lines(contest: Contest, names: Mapping[Setting, str]) -> list[dict[str, Any]]:
+    """What came of each setting, by its name, and of plain Optuna beside it."""
+    wanted = [one for one in names if one != one.plain()]
+    found = contest.lines(wanted, processes=cores())
+    return [told(line, names.get(line.setting, "plain Optuna")) for line in found]
+
+
+def told(line: Line, what: str) -> dict[str, Any]:
+    """What is written of a line."""
+    plain = line.plain()
+    return {"what": what, "workers": line.setting.workers, **{name: plain[name] for name in FIGURES}}
+
+
+def shown(figure: float | None) -> str:
+    """A figure of a line as a person reads it."""
+    return "-" if figure is None else f"{figure:,.0f}" if figure >= 100 else f"{figure:.4f}"
