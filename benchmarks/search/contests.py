@@ -64,8 +64,13 @@ class Sets:
         """The numbers of workers that are asked for."""
         return [int(count) for count in self.options.workers.split(",")]
 
-    def run(self, what: str, lines_of: Callable[[str, int], Sequence[Mapping[str, Any]]]) -> None:
-        """Prints and writes the lines of each set and budget."""
+    def run(
+        self,
+        what: str,
+        lines_of: Callable[[str, int], Sequence[Mapping[str, Any]]],
+        beside: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Prints and writes the lines of each set and budget, and what else was found."""
         options, began, found = self.options, time.monotonic(), {}
         for name, pool in self.pools.items():
             for trials in map(int, options.trials.split(",")):
@@ -75,7 +80,11 @@ class Sets:
                 for line in lines:
                     figures = ", ".join(f"{figure} {shown(line[figure])}" for figure in FIGURES)
                     print(f"  {line['what']}, {line['workers']} workers: {figures}", flush=True)
-        self.write(f"{options.studies} simulated studies a setting; {what}", time.monotonic() - began, {"sets": found})
+        self.write(
+            f"{options.studies} simulated studies a setting; {what}",
+            time.monotonic() - began,
+            {**(beside or {}), "sets": found},
+        )
 
     def write(self, what: str, seconds: float, found: Mapping[str, Any]) -> None:
         """Writes what was found, with the command, the machine and the versions that made it."""

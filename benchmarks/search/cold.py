@@ -1,0 +1,205 @@
+"""A cold start for real: a spec as it is, searched by mmtuna, and by plain Optuna at the same cost, on trained nets.
+
+Plain Optuna is `study.optimize` of the same objective with TPESampler() and MedianPruner(), and stops when it has used
+as many iterations as mmtuna's search has. Then the config that each has chosen, and the defaults of the preset, are
+trained to their end with seeds that no search has seen. Stop it at any time; the same command goes on where it stopped.
+Writes benchmarks/results/cold-NAME.json, NAME being the study's, and a picture of both searches beside it.
+
+    python benchmarks/search/cold.py benchmarks/duke-cold/study.toml --data ../shared/data
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.pruners import MedianPruner
+from optuna.samplers import TPESampler
+from rich.console import Console
+
+import mmtuna
+from mmtuna.search.versions import machine, versions
+from mmtuna.search.work.running import run_study
+from mmtuna.spaces.files import write_whole
+from mmtuna.spaces.parameter import Params
+from mmtuna.spaces.search_space import SearchSpace
+from mmtuna.spaces.settings import DEFAULTS
+from mmtuna.studies.configs import values_of
+from mmtuna.studies.enqueuing import Replicates
+from mmtuna.studies.results import TrialRow, chosen
+from mmtuna.studies.standing import params_key
+
+ROOT = Path(__file__).resolve().parents[2]
+FRESH = 10_000
+"""The first seed of the final trainings."""
+
+
+def main() -> None:
+    """Searches twice, trains what was chosen, and writes what came of it."""
+    options = _options()
+    spec = _spec(options, "mmtuna")
+    run_study(spec, Console(), slots=options.slots)
+    ours = mmtuna.trials(spec)
+    budget = _iterations(ours)
+    theirs = _plain(_spec(options, "optuna", portfolio=False, confirm=0.0), budget, options)
+    found = {"mmtuna": _params(chosen(ours)), "optuna": _params(chosen(theirs)), "defaults": _defaults(spec)}
+    final = _spec(options, "final", seed=FRESH, pruner="none")
+    sets = tuple({params_key(params): params for params in found.values()}.values())
+    run_study(final, Console(), slots=options.slots, replicates=Replicates(count=options.seeds, sets=sets))
+    _write(spec, {"mmtuna": ours, "optuna": theirs}, found, mmtuna.trials(final), options)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("spec", type=Path, help="a study.toml, with DATA for the place of the data")
+    parser.add_argument("--data", type=Path, required=True, help="what is put for DATA")
+    parser.add_argument("--trials", type=int, help="of mmtuna's search; the spec's by default")
+    parser.add_argument("--seeds", type=int, default=5, help="trainings of each config that is compared in the end")
+    parser.add_argument("--slots", type=int, default=2, help="trials at the same time")
+    parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "cold", help="of the studies")
+    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
+    return parser.parse_args()
+
+
+def _spec(options: argparse.Namespace, side: str, **study: Any) -> mmtuna.StudySpec:
+    """The spec's study of one side, in a folder of its own."""
+    tables: dict[str, Any] = tomllib.loads(
+        options.spec.read_text(encoding="utf-8").replace("DATA", options.data.resolve().as_posix())
+    )
+    name = tables["study"]["name"]
+    if options.trials is not None:
+        tables["study"]["trials"] = options.trials
+    tables["study"] |= {"name": f"{name}-{side}", "folder": str(options.folder.resolve() / name / side), **study}
+    return mmtuna.StudySpec(**tables)
+
+
+def _plain(spec: mmtuna.StudySpec, budget: int, options: argparse.Namespace) -> list[TrialRow]:
+    """Trials of plain Optuna until they have used so many iterations."""
+    spec.study.folder.mkdir(parents=True, exist_ok=True)
+    study = optuna.create_study(
+        study_name=spec.study.name,
+        storage=f"sqlite:///{spec.study.folder / 'plain.db'}",
+        direction="maximize",
+        sampler=TPESampler(seed=spec.study.seed),
+        pruner=MedianPruner(),
+        load_if_exists=True,
+    )
+
+    def over(study: optuna.Study, _: optuna.trial.FrozenTrial) -> None:
+        if _iterations(mmtuna.trials(spec, study)) >= budget:
+            study.stop()
+
+    if _iterations(mmtuna.trials(spec, study)) < budget:
+        objective = mmtuna.Objective(spec, slots=options.slots)
+        study.optimize(objective, n_jobs=options.slots, callbacks=[over], catch=(mmtuna.TrialFailedError,))
+    return mmtuna.trials(spec, study)
+
+
+def _iterations(trials: Sequence[TrialRow]) -> int:
+    return sum(trial.iterations or 0 for trial in trials)
+
+
+def _params(trial: TrialRow | None) -> Params:
+    if trial is None:
+        sys.exit("no trial was complete")
+    return trial.params
+
+
+def _defaults(spec: mmtuna.StudySpec) -> Params:
+    """What a trial of the space's has where nobody says anything, but for the iterations: as many as may be."""
+    space: SearchSpace = spec.search_space()
+    found: Params = {}
+    for parameter in space:
+        if parameter.exists(found):
+            wanted = max(parameter.values() or [0]) if parameter.name == "iterations" else DEFAULTS[parameter.name]
+            found[parameter.name] = wanted
+    return found
+
+
+def _write(
+    spec: mmtuna.StudySpec,
+    searches: Mapping[str, Sequence[TrialRow]],
+    found: Mapping[str, Params],
+    final: Sequence[TrialRow],
+    options: argparse.Namespace,
+) -> None:
+    name, metric = spec.study.name.removesuffix("-mmtuna"), spec.study.metric
+    values = {side: values_of([row for row in final if _is_of(row, params)], metric) for side, params in found.items()}
+    document = {
+        "what": f"{metric} of the config that each search chose, and of the defaults, with {options.seeds} fresh seeds",
+        "command": " ".join(["python", "benchmarks/search/cold.py", *sys.argv[1:]]),
+        "searches": {
+            side: {
+                "trials": len(rows),
+                "complete": sum(row.state == "COMPLETE" for row in rows),
+                "iterations": _iterations(rows),
+                "seconds": round(sum(row.seconds or 0.0 for row in rows), 1),
+                "best": max((row.value for row in rows if row.value is not None), default=None),
+                "chosen": found[side],
+            }
+            for side, rows in searches.items()
+        },
+        "defaults": found["defaults"],
+        "final": {
+            side: {
+                "values": [round(value, 4) for value in own],
+                "mean": round(statistics.fmean(own), 4),
+                "sd": round(statistics.stdev(own), 4) if len(own) > 1 else None,
+            }
+            for side, own in values.items()
+        },
+        "machine": machine(),
+        "versions": versions(),
+    }
+    out = options.results / f"cold-{name}.json"
+    write_whole(out, json.dumps(document, indent=1) + "\n")
+    _draw(searches, values, metric, name, out.with_suffix(".svg"))
+    print(json.dumps(document["final"], indent=1))
+    print(out)
+
+
+def _is_of(row: TrialRow, params: Params) -> bool:
+    return params_key(row.params) == params_key(params)
+
+
+def _draw(
+    searches: Mapping[str, Sequence[TrialRow]], values: Mapping[str, Sequence[float]], metric: str, name: str, out: Path
+) -> None:
+    """The best so far over the iterations of each search, and beside it what fresh seeds made of what it chose."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    from matplotlib import pyplot
+
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(8, 3), width_ratios=(3, 1), sharey=True)
+    colours = {"mmtuna": "#0072B2", "optuna": "#D55E00", "defaults": "#999999"}
+    for side, rows in searches.items():
+        points = list[tuple[int, float]]()
+        for row in sorted(rows, key=lambda row: row.ended or ""):
+            at, best = points[-1] if points else (0, 0.0)
+            value = row.value if row.state == "COMPLETE" and row.value is not None else 0.0
+            points.append((at + (row.iterations or 0), max(best, value)))
+        points = [point for point in points if point[1]]
+        left.step(*zip(*points, strict=True), where="post", color=colours[side], label=side)
+    for place, (side, own) in enumerate(values.items()):
+        right.plot([place] * len(own), own, "o", color=colours[side], alpha=0.6)
+        right.plot([place - 0.25, place + 0.25], [statistics.fmean(own)] * 2, color=colours[side], linewidth=2)
+    left.set_xlabel("iterations of the search")
+    left.set_ylabel(metric)
+    left.legend(frameon=False)
+    left.set_title(f"{name}: best so far", fontsize=10)
+    right.set_xticks(range(len(values)), list(values), rotation=30)
+    right.set_title("chosen, fresh seeds", fontsize=10)
+    figure.tight_layout()
+    figure.savefig(out)
+
+
+if __name__ == "__main__":
+    main()
