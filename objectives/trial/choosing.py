@@ -18,7 +18,8 @@ from mmtuna.spaces.speed import EXACT, Speed
 from mmtuna.spaces.traces import scratch_folder
 
 SECONDS = 25.0
-"""How long the measurement takes at most; what it has not come to by then stays as it is in stock MMSegmentation."""
+"""How long the measurement takes at most, where nobody says less; what it has not come to by then stays as it is in
+stock MMSegmentation."""
 _STEPS, _LONGEST = 24, 60.0  # of a slow net it may take as long as so many iterations, but no more than these seconds
 _GRACE = 60.0  # seconds for the start of the child, and the step that is under way when the time is over
 _LEAST = 0.03  # a share of the time that must be saved, beyond the measurement's own noise
@@ -44,6 +45,7 @@ def choose(
     threads: int,
     one_size: bool,
     heads: Path | None = None,
+    seconds: float = SECONDS,
 ) -> Speed:
     """The way of training this config that is fastest here, found in a child process within half a minute.
 
@@ -53,11 +55,12 @@ def choose(
         threads: CPU threads of a trial.
         one_size: whether all validation images have one size, so that several can be evaluated at a time.
         heads: see TrialPlan.
+        seconds: how long the measurement may take.
 
     InputError where the config cannot be trained at all.
     """
     with scratch_folder() as folder:
-        arguments = (dict(cfg), list(named), threads, one_size, str(heads or ""), str(folder))
+        arguments = (dict(cfg), list(named), threads, one_size, str(heads or ""), str(folder), seconds)
         found = call_in_child(_choose, *arguments, timeout=_LONGEST + _GRACE, visible=visible)
     return Speed.of(found)
 
@@ -84,7 +87,7 @@ def _gpu_name() -> str:
 
 
 def _choose(
-    cfg: dict[str, Any], named: list[str], threads: int, one_size: bool, heads: str, folder: str
+    cfg: dict[str, Any], named: list[str], threads: int, one_size: bool, heads: str, folder: str, seconds: float
 ) -> dict[str, Any]:
     """In the child, which has torch: the Speed as it is kept."""
     import torch
@@ -94,7 +97,7 @@ def _choose(
     trying = _Trying(cfg, heads, folder)
     best, fastest = EXACT, trying.built(EXACT)
     longest = min(fastest.step() for _ in range(_WARM)) * _STEPS
-    end = began + min(_LONGEST, max(SECONDS, longest))
+    end = began + (seconds if seconds < SECONDS else min(_LONGEST, max(seconds, longest)))
     for candidate in _candidates(torch.cuda.is_available(), threads, one_size, cfg):
         speed = fitting(replace(best, **candidate), cfg, named)
         if speed == best:

@@ -11,10 +11,11 @@ from typing import Any
 import optuna
 
 from mmtuna.objectives.objective import SegmentationObjective
-from mmtuna.objectives.trial.choosing import choose, device_name
+from mmtuna.objectives.trial.choosing import SECONDS, choose, device_name
 from mmtuna.objectives.trial.devices import visible_to_child
 from mmtuna.objectives.trial.heads import shared_folder
 from mmtuna.search.work.checks import covering
+from mmtuna.search.work.forecast import duration
 from mmtuna.search.work.worker import Slot
 from mmtuna.spaces.parameter import Params
 from mmtuna.spaces.search_space import SearchSpace
@@ -23,6 +24,7 @@ from mmtuna.spaces.speed import AUTOMATIC, Speed
 from mmtuna.studies.attributes import SPEED_ON
 
 Say = Callable[[str], None]
+_SHARE, _LEAST = 0.05, 5.0
 
 
 def at_speed(
@@ -32,10 +34,11 @@ def at_speed(
     space: SearchSpace,
     slots: Iterable[Slot],
     say: Say,
+    seconds: float = SECONDS,
 ) -> SegmentationObjective:
     """The objective with what the study's trials do for speed on the devices of `slots`.
 
-    Where nobody has chosen for a device of that kind, this measures, which takes half a minute. `lock` is the study's:
+    Where nobody has chosen for a device of that kind, this measures, which takes some `seconds`. `lock` is the study's:
     of workers that begin at the same time one chooses for all.
     """
     if objective.fixed.get("speed") != AUTOMATIC:
@@ -43,7 +46,7 @@ def at_speed(
     speeds: dict[str, Speed] = {}
     for slot in slots:
         if slot.device not in speeds:
-            speeds[slot.device] = speed_on(slot, objective, typical(objective, space), study, lock, say)
+            speeds[slot.device] = speed_on(slot, objective, typical(objective, space), study, lock, say, seconds)
     return replace(objective, speeds=speeds)
 
 
@@ -54,6 +57,7 @@ def speed_on(
     study: optuna.Study,
     lock: AbstractContextManager[Any],
     say: Say,
+    seconds: float = SECONDS,
 ) -> Speed:
     """What the study's trials do for speed on the slot's kind of device; measured with `params` where nobody has."""
     visible = visible_to_child(slot.device)
@@ -61,8 +65,8 @@ def speed_on(
     attribute = SPEED_ON + kind
     known = study.user_attrs.get(attribute)
     if known is None:
-        say(f"measures what is faster on {kind}, once for this study: half a minute")
-        found = measured(slot, objective, params)
+        say(f"measures what is faster on {kind}, once for this study: about {duration(seconds)}")
+        found = measured(slot, objective, params, seconds)
         with lock:
             known = study.user_attrs.get(attribute)
             if known is None:
@@ -73,7 +77,7 @@ def speed_on(
     return speed
 
 
-def measured(slot: Slot, objective: SegmentationObjective, params: Params) -> Speed:
+def measured(slot: Slot, objective: SegmentationObjective, params: Params, seconds: float = SECONDS) -> Speed:
     """The fastest way of training `params` on the slot's device."""
     return choose(
         objective.config(params, seed=0),
@@ -82,7 +86,14 @@ def measured(slot: Slot, objective: SegmentationObjective, params: Params) -> Sp
         threads=slot.threads,
         one_size=len(objective.shapes) == 1,
         heads=shared_folder(),
+        seconds=seconds,
     )
+
+
+def worth_measuring(study: float) -> float:
+    """For how many seconds speeds are measured for a study of so many: a twentieth, but never so few that nothing could
+    be told."""
+    return min(SECONDS, max(_LEAST, _SHARE * study))
 
 
 def typical(objective: SegmentationObjective, space: SearchSpace) -> Params:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -34,7 +35,7 @@ from mmtuna.search.work import memory
 from mmtuna.search.work.earlier import find_warmth
 from mmtuna.search.work.forecast import Forecast, forecast
 from mmtuna.search.work.hours import ending_lines, hours_of, too_short
-from mmtuna.search.work.pace import at_speed
+from mmtuna.search.work.pace import at_speed, worth_measuring
 from mmtuna.search.work.packing import loaders_note, said_slots, slots_per_device
 from mmtuna.search.work.preparation import Preparation, try_combinations
 from mmtuna.search.work.progress import Board, watched_preparation
@@ -91,27 +92,12 @@ def run_study(
     """
     if must_exist:
         study_room.open_existing(spec.study)
-    SERVER.begin()  # imports torch while the data are read
-    ready = _checked(spec, console, slots or said_slots(spec.resources), probe=not must_exist, replicates=replicates)
-    places = [] if ready.problems else slots_of(ready, slots)
-    found = None
-    if (
-        not ready.problems
-        and replicates is None
-        and (spec.study.hours is not None or (_heard(console, must_exist) and lacking(spec, trials)))
-    ):
-        found = foresee(ready, places, quick=spec.study.hours is None)
-    if ready.problems:
-        raise NotReadyError(ready.problems)
-    for note in ready.notes:
-        _tell(note, console)
+    ready, places, found = _ready(spec, console, trials, slots, must_exist=must_exist, replicates=replicates)
     study = begin(spec, ready, replicates)
     budget = trials or spec.study.trials if replicates is None else None
     kept = None if record is None else _record_file(record, spec, study, ready, console)
-    if found is not None:
-        lacks, pruned = study_room.left(study, budget), record is None and spec.study.pruner != "none"
-        for line in found.lines(lacks, pruned=pruned):
-            _tell(line, console, "")
+    pruned = record is None and spec.study.pruner != "none"
+    expected = _tell_forecast(found, study_room.left(study, budget), console, pruned=pruned)
     objective = at_speed(
         ready.objective(),
         study,
@@ -119,6 +105,7 @@ def run_study(
         space_of(study, spec),
         places,
         lambda text: _tell(text, console),
+        worth_measuring(expected),
     )
     assert ready.split is not None
     costs = None if found is None else found.costs
@@ -134,6 +121,38 @@ def run_study(
     if replicates is not None:
         _tell_failed_rows(spec, study, replicates)
     return study
+
+
+def _ready(
+    spec: StudySpec,
+    console: Console,
+    trials: int | None,
+    slots: int | None,
+    *,
+    must_exist: bool,
+    replicates: Replicates | None,
+) -> tuple[Preparation, list[Slot], Forecast | None]:
+    """What a worker begins with, its notes told; NotReadyError with all problems."""
+    SERVER.begin()  # imports torch while the data are read
+    ready = _checked(spec, console, slots or said_slots(spec.resources), probe=not must_exist, replicates=replicates)
+    places = [] if ready.problems else slots_of(ready, slots)
+    found, timed = None, spec.study.hours is not None
+    if not ready.problems and replicates is None and (timed or (_heard(console, must_exist) and lacking(spec, trials))):
+        found = foresee(ready, places, quick=not timed)
+    if ready.problems:
+        raise NotReadyError(ready.problems)
+    for note in ready.notes:
+        _tell(note, console)
+    return ready, places, found
+
+
+def _tell_forecast(found: Forecast | None, trials: int, console: Console, *, pruned: bool) -> float:
+    """Tells what `trials` trials will take; the seconds of them all, infinite where there is no forecast."""
+    if found is None:
+        return math.inf
+    for line in found.lines(trials, pruned=pruned):
+        _tell(line, console, "")
+    return found.study(trials)[0]
 
 
 def _of_top(spec: StudySpec, study: optuna.Study, top: Top, console: Console) -> Replicates:

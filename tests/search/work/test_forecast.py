@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from mmtuna.objectives.trial.measuring import TrialCost
 from mmtuna.search.work import running
 from mmtuna.search.work.costs import Costs, Drawn, Expectation, Measured
 from mmtuna.search.work.forecast import duration, size
+from mmtuna.search.work.pace import worth_measuring
 from mmtuna.search.work.preparation import prepare
 from mmtuna.spaces.parameter import Params
 from mmtuna.studies.attributes import COST, CURVE
@@ -159,3 +161,7 @@ def test_figures_are_spoken_in_few_digits() -> None:
         *("3.6 ms", "12 ms", "500 ms", "3.4 s", "42 s", "2 min", "5.56 h"),
     ]
     assert (size(3 << 20), size(5 << 29)) == ("3 MiB", "2.5 GiB")
+
+
+def test_speeds_are_measured_for_a_twentieth_of_a_study_within_bounds() -> None:
+    assert [worth_measuring(seconds) for seconds in (10.0, 200.0, 3600.0, math.inf)] == [5.0, 10.0, 25.0, 25.0]
