@@ -23,6 +23,7 @@ PRUNERS = (
     *(f"percentile:{best}:{startup}:0.2" for best in (25, 75) for startup in (4, 8)),
     *(f"patient:{patience}:4:0.2" for patience in (1, 2)),
     *("asha:2", "asha:3", "asha:4"),
+    *(f"extrapolate:4:{odds}" for odds in (0.05, 0.1, 0.2)),
 )
 
 

@@ -10,14 +10,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+import numpy as np
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, MedianPruner, NopPruner, PatientPruner, PercentilePruner
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
 
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.trials import LAST_STEP
 from mmtuna.studies.pruning import COMPARED
 
 Trial = TypeVar("Trial")
+_NARROWEST, _FAR = 0.01, 1e-3
+"""The least deviation of curves that are told apart by, a fraction; the weight of the farthest curve."""
 
 
 def _median(startup: float, warmup: float) -> BasePruner:
@@ -38,15 +43,48 @@ def _asha(factor: float) -> BasePruner:  # noqa: ARG001  `Rungs` stops its trial
     return NopPruner()
 
 
+class Extrapolation(BasePruner):
+    """Stops a trial whose curve, gone on with as those of the complete trials went on from there, beats the best one
+    with odds below `odds`, once `startup` trials are complete.
+
+    A plain stand-in for freeze-thaw (Swersky et al. 2014): what is to come of a curve is what came of the study's other
+    curves, each weighed by how near it was at this step, in deviations of all of them there.
+    """
+
+    def __init__(self, startup: int, odds: float) -> None:
+        self._startup, self._odds = startup, odds
+
+    def prune(self, study: Study, trial: FrozenTrial) -> bool:
+        step = trial.last_step
+        complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        if step is None or len(complete) < self._startup:
+            return False
+        pairs = [(one.intermediate_values[step], one.value) for one in complete if step in one.intermediate_values]
+        if len(pairs) < COMPARED:
+            return False
+        then, final = np.array(pairs, dtype=float).T
+        now = trial.intermediate_values[step]
+        weights = np.exp(-0.5 * ((then - now) / max(float(then.std()), _NARROWEST)) ** 2) + _FAR
+        better = now + final - then > final.max()
+        # As if one more curve had got better and one had not: of few trials nothing is certain.
+        return bool((weights[better].sum() + weights.max() / 2) / (weights.sum() + weights.max()) < self._odds)
+
+
+def _extrapolation(startup: float, odds: float) -> BasePruner:
+    return Extrapolation(int(startup), odds)
+
+
 KINDS: Mapping[str, tuple[int, Callable[..., BasePruner]]] = {
     "median": (2, _median),
     "percentile": (3, _percentile),
     "patient": (3, _patient),
     "asha": (1, _asha),
+    "extrapolate": (2, _extrapolation),
 }
 """By kind how many figures follow its name: trials before it begins, share of a trial (0 to 1) that it leaves alone;
 before these the percent of trials that go on, or the evaluations in a row without a better one that a trial is allowed.
-Of "asha" the factor by which fewer trials go on from rung to rung, 2 or more."""
+Of "asha" the factor by which fewer trials go on from rung to rung, 2 or more; of "extrapolate" trials before it begins
+and the odds below which it stops one."""
 
 
 def candidate(name: str) -> BasePruner | None:

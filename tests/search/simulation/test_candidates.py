@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 
+import optuna
 import pytest
 from optuna.pruners import MedianPruner, NopPruner, PatientPruner, PercentilePruner
+from optuna.trial import TrialState, create_trial
 
 from mmtuna.search.quiet import quiet_optuna
-from mmtuna.search.simulation.candidates import Rungs, candidate
+from mmtuna.search.simulation.candidates import Extrapolation, Rungs, candidate
 from mmtuna.search.simulation.course import Simulation, searchers
 from mmtuna.spaces.errors import InputError
 from tests.search.simulation.pools import random_pool
@@ -22,6 +24,7 @@ from tests.search.simulation.test_course import TABLE, course, setting
         ("percentile:25:4:0.2", PercentilePruner),
         ("patient:1:4:0.2", PatientPruner),
         ("asha:2", NopPruner),
+        ("extrapolate:4:0.1", Extrapolation),
     ],
 )
 def test_a_name_with_figures_is_a_candidate(name: str, kind: type) -> None:
@@ -41,6 +44,21 @@ def test_other_figures_are_refused(name: str) -> None:
 def test_a_name_of_a_study_is_none() -> None:
     assert candidate("median") is None
     assert Rungs.of("median", 5) is None
+
+
+def test_a_curve_is_gone_on_with_as_others_that_were_near_it_went_on() -> None:
+    study = optuna.create_study(direction="maximize")
+    # From 0.2 on some came to the top and some stayed; from 0.1 on none came far.
+    for early, final in ((0.2, 0.8), (0.2, 0.7), (0.2, 0.3), (0.1, 0.2), (0.1, 0.15), (0.1, 0.2)):
+        values = {"state": TrialState.COMPLETE, "value": final, "intermediate_values": {20: early, 100: final}}
+        study.add_trial(create_trial(**values))
+    pruner = Extrapolation(startup=6, odds=0.15)
+
+    def stops(value: float) -> bool:
+        return pruner.prune(study, create_trial(state=TrialState.RUNNING, intermediate_values={20: value}))
+
+    assert [stops(value) for value in (0.25, 0.21, 0.1)] == [False, False, True]
+    assert not Extrapolation(startup=7, odds=0.15).prune(study, study.trials[3])
 
 
 def test_of_each_rung_the_best_go_on_and_others_once_worse_ones_came() -> None:
