@@ -59,7 +59,9 @@ def export_trial(
     empty or cannot be written, a package that is missing, and a verification that fails; then nothing is written.
     """
     if retrain and ensemble:
-        raise InputError("the nets of the folds together, or one trained anew on all images: give one of the two")
+        raise InputError(
+            "--ensemble exports the nets of the folds, --retrain one that is trained anew on all images; give one"
+        )
     check_installed()
     require_new_folder(out)
     study = open_existing(spec.study)
