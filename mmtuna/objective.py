@@ -15,7 +15,7 @@ from mmtuna.objectives.folds import FoldedObjective
 from mmtuna.objectives.outcome import Ending, Evaluation, Outcome, TrialOrder
 from mmtuna.objectives.trial.fork_server import SERVER
 from mmtuna.search.errors import NotReadyError
-from mmtuna.search.trials.conclude import Scoring, end_of, is_given_up
+from mmtuna.search.trials.conclude import Collapse, Scoring, end_of, is_given_up
 from mmtuna.search.work.pace import measured, speed_on
 from mmtuna.search.work.packing import said_slots
 from mmtuna.search.work.preparation import prepare
@@ -181,11 +181,11 @@ class _Watch:
         self, trial: optuna.Trial, scoring: Scoring, lost: Callable[[], bool], fold_test: int | None = None
     ) -> None:
         self._trial, self._scoring, self.lost, self._fold_test = trial, scoring, lost, fold_test
-        self._highest = float("-inf")
+        self._highest, self._collapse = float("-inf"), Collapse()
         self._steps: set[int] = set()
 
     def evaluated(self, evaluation: Evaluation) -> bool:
-        value = evaluation.metrics.get(self._scoring.metric)
+        value, dead = evaluation.metrics.get(self._scoring.metric), self._collapse.is_dead(evaluation)
         if value is None:
             return False
         reported, self._highest = self._scoring.reported(value, self._highest), max(self._highest, value)
@@ -194,7 +194,7 @@ class _Watch:
             self._trial.report(reported, evaluation.step)
         if evaluation.step >= LAST_STEP:
             return False
-        return is_given_up(evaluation, self._trial, self._fold_test) or self._trial.should_prune()
+        return dead or is_given_up(evaluation, self._trial, self._fold_test) or self._trial.should_prune()
 
     def progressed(self, iteration: int, iterations: int, seconds: float) -> None:
         """Optuna has nowhere to show it."""

@@ -1,7 +1,7 @@
 """From when on is a trial dead that finds none of a class? Recorded trials that came back, and simulated studies.
 
-Of each set and evaluation how many recorded trials had collapsed, and how many of these had not in the end. Then
-studies that stop collapsed trials from some evaluation on, by the sampler and pruner of a study, at the same trials.
+Of each set and evaluation how many recorded trials had found none of a class so far, and how many of these did in the
+end. Then studies that stop such trials from some evaluation on, by a study's sampler and pruner, at the same trials.
 Writes benchmarks/results/search-collapse.json and prints a table. Needs what record.py left.
 
     python benchmarks/search/collapse.py --studies 200
@@ -26,7 +26,7 @@ def main() -> None:
     back = {name: [asdict(entry) for entry in pool.collapses()] for name, pool in sets.pools.items()}
     for name, entries in back.items():
         counted = ", ".join(f"{entry['trials']} at {entry['step']} % ({entry['came_back']})" for entry in entries)
-        print(f"{name}: collapsed (and came back): {counted}", flush=True)
+        print(f"{name}: nothing so far (and came to something): {counted}", flush=True)
     sets.run(
         "of_plain is the cost until plain Optuna's end score",
         lambda name, trials: _lines(name, sets, trials),

@@ -255,7 +255,7 @@ def _notes(lines: Sequence[Line], about: dict[str, Any]) -> list[str]:
             said.append(f"held out, {mode}: no recorded trial has another so near")
     if about["collapses"]:
         back = [f"{entry['trials']} at {entry['step']} % ({entry['came_back']})" for entry in about["collapses"]]
-        said.append(f"recorded trials that had collapsed (and came back from there): {', '.join(back)}")
+        said.append(f"recorded trials that had found nothing so far (and came to something): {', '.join(back)}")
     moved = [line.moved for line in lines if line.moved is not None]
     if moved:
         said.append(f"proposals were moved by a distance of {max(moved):.2f} (median; 0 is none, 1 every parameter)")

@@ -21,7 +21,7 @@ from mmtuna.objectives.recorded import Recorded
 from mmtuna.search.simulation.candidates import Rungs, candidate
 from mmtuna.search.simulation.pool import Answers, Pool
 from mmtuna.search.simulation.setting import PLAIN, Knows, Setting
-from mmtuna.search.trials.conclude import has_collapsed
+from mmtuna.search.trials.conclude import Collapse, has_collapsed
 from mmtuna.spaces.parameter import Params, Value
 from mmtuna.spaces.trials import LAST_STEP
 from mmtuna.studies.confirming import CONFIGS, surest, to_search
@@ -108,6 +108,7 @@ class _Moved(SamplerBefore):
 class _Running:
     trial: optuna.Trial
     played: Recorded
+    collapse: Collapse
     shift: float = 0.0
     done: int = 0
     highest: float = float("-inf")
@@ -239,7 +240,8 @@ class Simulation:
             else:
                 self._training += 1
                 collapses = has_collapsed(self._pool.scoring.counting(played.curve))
-                self._schedule(_Running(trial, played, 0.0 if collapses else self._shift()))
+                dies = Collapse(self._setting.collapse)
+                self._schedule(_Running(trial, played, dies, 0.0 if collapses else self._shift()))
 
     def _go_on_with(self, waiting: _Running) -> None:
         """A trial that waited trains on from its checkpoint, as another one of the study with the same params."""
@@ -297,6 +299,7 @@ class Simulation:
             return False
         evaluation, scoring = curve[running.done], self._pool.scoring
         running.done += 1
+        dead = running.collapse.is_dead(evaluation)
         value = evaluation.metrics.get(scoring.metric)
         if value is None:
             return True
@@ -306,7 +309,6 @@ class Simulation:
         if evaluation.step >= LAST_STEP:
             return True
         waits = self._rungs is not None and not self._rungs.passes(running.done, value, running)
-        dead = evaluation.step >= self._setting.collapse and has_collapsed(evaluation)
         if not dead and not waits and not running.trial.should_prune():
             return True
         self.course.ends["pruned"] += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Literal
 
 import numpy as np
@@ -40,7 +41,7 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Collapses:
-    """How many trials found none of a class at `step`, and how many of them did where it counts."""
+    """How many trials had found none of a class at any evaluation up to `step`, and how many did where it counts."""
 
     step: int
     trials: int
@@ -149,13 +150,12 @@ class Pool:
         return HeldOut(len(true) / len(ended), float(error), float(guess), _ranks(foretold, true))
 
     def collapses(self) -> list[Collapses]:
-        """At each evaluation, how many recorded trials had collapsed, and how many of these came back from it."""
+        """At each evaluation, how many recorded trials had found nothing yet, and how many of these did."""
         found: dict[int, list[bool]] = {}
         for trial in self.trials:
             back = not has_collapsed(self.scoring.counting(trial.curve))
-            for evaluation in trial.curve if trial.cause is None else ():
-                if has_collapsed(evaluation):
-                    found.setdefault(evaluation.step, []).append(back)
+            for evaluation in takewhile(has_collapsed, trial.curve if trial.cause is None else ()):
+                found.setdefault(evaluation.step, []).append(back)
         return [Collapses(step, len(backs), sum(backs)) for step, backs in sorted(found.items())]
 
     def _point(self, params: Mapping[str, Value]) -> list[float]:

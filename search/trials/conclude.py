@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import optuna
@@ -118,18 +118,28 @@ def has_collapsed(evaluation: Evaluation | None) -> bool:
     return evaluation is not None and evaluation.counts is not None and bool(evaluation.counts.unfound())
 
 
-def is_dead(evaluation: Evaluation) -> bool:
-    """Whether a trial is to be stopped for its collapse; it gets its true value, of which the sampler learns."""
-    return COLLAPSE_STOPS <= evaluation.step < LAST_STEP and has_collapsed(evaluation)
+@dataclass
+class Collapse:
+    """Whether a trial is dead, which is asked at each of its evaluations in turn: it had collapsed at all of them.
+
+    One that had found something before and lost it comes back now and then; `stops` is the step from which on one that
+    never had does not (percent; 100 stops none).
+    """
+
+    stops: int = field(default_factory=lambda: COLLAPSE_STOPS)
+    found: bool = False
+
+    def is_dead(self, evaluation: Evaluation) -> bool:
+        """Whether the trial is to be stopped now; it gets its true value, of which the sampler learns."""
+        self.found |= not has_collapsed(evaluation)
+        return self.stops <= evaluation.step < LAST_STEP and not self.found
 
 
 def is_given_up(evaluation: Evaluation, trial: optuna.Trial, fold_test: int | None) -> bool:
-    """Whether a trial is to be stopped, whatever the pruner says: dead, or between two folds behind the best one.
+    """Whether a trial is to be stopped, whatever the pruner says, since between two folds it is behind the best one.
 
     `fold_test` is as of `mmtuna.studies.folding.fold_test`.
     """
-    if is_dead(evaluation):
-        return True
     if fold_test is None or not evaluation.ended_folds:
         return False
     images = paired(evaluation.images)

@@ -16,7 +16,7 @@ import optuna
 from mmtuna.objectives.folds import FoldedObjective
 from mmtuna.objectives.outcome import Cause, Ending, Evaluation, Objective, Outcome, TrialOrder
 from mmtuna.search.errors import StoppedError
-from mmtuna.search.trials.conclude import ending_text, is_given_up
+from mmtuna.search.trials.conclude import Collapse, ending_text, is_given_up
 from mmtuna.search.trials.recording import Recording
 from mmtuna.search.work.energy import Meter
 from mmtuna.search.work.places import Places
@@ -264,6 +264,7 @@ class TrialWatch:
         before = as_read(trial)
         self._reported = set(before.intermediate_values)
         self._highest = max(before.intermediate_values.values(), default=float("-inf"))
+        self._collapse = Collapse()
         self._to_its_end = not {TABLE2, AGAIN}.isdisjoint(before.user_attrs)
 
     def evaluated(self, evaluation: Evaluation) -> bool:
@@ -275,6 +276,7 @@ class TrialWatch:
 
     def _report(self, evaluation: Evaluation) -> bool:
         self._worker.board.evaluated(self._slot, evaluation)
+        dead = self._collapse.is_dead(evaluation)
         value = evaluation.metrics.get(self._recording.scoring.metric)
         if value is None:
             return False
@@ -289,7 +291,8 @@ class TrialWatch:
         if evaluation.step >= LAST_STEP or self._to_its_end:
             return False
         kept, patiently = self._recording, self._worker.queue.patiently
-        if kept.record is None and patiently(lambda: is_given_up(evaluation, self._trial, kept.fold_test)):
+        given_up = dead or patiently(lambda: is_given_up(evaluation, self._trial, kept.fold_test))
+        if kept.record is None and given_up:
             return True
         return bool(patiently(self._trial.should_prune))
 

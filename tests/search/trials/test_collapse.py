@@ -14,7 +14,7 @@ from mmtuna.objectives.evaluation.metrics import Counts
 from mmtuna.objectives.outcome import Ending, Evaluation, Outcome, TrialOrder
 from mmtuna.objectives.recorded import RecordFile
 from mmtuna.search.trials import conclude
-from mmtuna.search.trials.conclude import Scoring, end_of, ending_text, has_collapsed
+from mmtuna.search.trials.conclude import Collapse, Scoring, end_of, ending_text, has_collapsed
 from mmtuna.search.work.running import replay_study
 from mmtuna.studies import results
 from mmtuna.studies.ledger import ending
@@ -92,3 +92,12 @@ def test_collapsed_trials_are_counted_and_are_neither_diverged_nor_failed() -> N
         study.tell(trial, end.value, state=end.state)
     assert results.causes(results.rows(study)) == {"collapsed": 2}
     assert [ending(row) for row in results.rows(study)] == ["complete", "pruned"]
+
+
+def test_a_trial_that_had_found_something_is_not_dead_though_it_lost_it() -> None:
+    lost, never = Collapse(stops=40), Collapse(stops=40)
+    assert [never.is_dead(evaluation(step, NONE_FOUND)) for step in (20, 40, 60, 100)] == [False, True, True, False]
+    curve = (evaluation(20, SOME_FOUND), *(evaluation(step, NONE_FOUND) for step in (40, 60, 80)))
+    assert not any(map(lost.is_dead, curve))
+    uncounted = Collapse(stops=40)
+    assert not any(map(uncounted.is_dead, (evaluation(20, None), evaluation(40, NONE_FOUND))))
