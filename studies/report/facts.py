@@ -16,7 +16,7 @@ from mmtuna.studies.attributes import FINGERPRINTS, SPEC
 from mmtuna.studies.certainty import Certainty, Counted, certainty
 from mmtuna.studies.ledger import Ledger, ending, ledger
 from mmtuna.studies.looks import Look, looks_of
-from mmtuna.studies.results import UNREADABLE, TrialRow, named_trials, ranked, read_trials, row, shared_settings
+from mmtuna.studies.results import UNREADABLE, TrialRow, chosen, named_trials, ranked, read_trials, row, shared_settings
 from mmtuna.studies.standing import params_key
 from mmtuna.studies.table2 import Table2Line, lines
 
@@ -154,6 +154,11 @@ class Reading:
     def best(self) -> TrialRow | None:
         """The best complete trial, or None where there is none."""
         return self.ranked[0] if self.ranked else None
+
+    @cached_property
+    def chosen(self) -> TrialRow | None:
+        """The trial to go on with: the best, or of configs that were confirmed the best of the surest."""
+        return chosen(self.rows)
 
     @property
     def finished(self) -> int:

@@ -67,6 +67,8 @@ def _trials(reading: Reading) -> str:
     asked = f"; the study was to hold {reading.facts.asked:,} finished ones" if reading.facts.asked is not None else ""
     rows = sum(row.table2 is not None for how in ended for row in reading.ended(how))
     enqueued = f" {rows:,} of them were rows of the paper's Table 2, enqueued and not proposed." if rows else ""
+    again = sum(row.again for how in ended for row in reading.ended(how))
+    enqueued += f" {again:,} of them trained one of the best configurations once more, to confirm it." if again else ""
     beyond = sum(row.cause == Cause.OVER_LIMIT for row in reading.ended("pruned"))
     asks = "asks" if beyond == 1 else "ask"
     untrained = f" Of those stopped early {beyond:,} {asks} for more than was allowed ({reading.facts.limits}), and "
@@ -160,7 +162,12 @@ def _best(reading: Reading) -> str:
     more = f" ({', '.join(others)})" if others else ""
     params = ", ".join(f"{name} = {value_text(value, 6)}" for name, value in best.params.items())
     reached = f"{reading.metric} {value_of(best):.4f}{more}"
-    return f"The best configuration (trial {best.number}) reached {reached} with {params or 'no params'}."
+    text = f"The best configuration (trial {best.number}) reached {reached} with {params or 'no params'}."
+    chosen = reading.chosen
+    if chosen is not None and chosen.number != best.number:
+        value = f"{reading.metric} {value_of(chosen):.4f}"
+        text += f" Chosen was the one whose mean over its seeds is surest (trial {chosen.number}, {value})."
+    return text
 
 
 def _sure(reading: Reading) -> str:

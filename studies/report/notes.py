@@ -205,8 +205,15 @@ def _best(reading: Reading) -> str:
     others = {name: figure for name, figure in reading.metrics(best).items() if name != reading.metric}
     figures = "".join(f", {plain(name)} {_figure(figure)}" for name, figure in others.items())
     seeds = " One training each: repeat the best params with other seeds before trusting small differences."
+    chosen = reading.chosen
+    surest = ""
+    if chosen is not None and chosen.number != best.number:
+        surest = (
+            f" The config of trial {chosen.number} ({_figure(value_of(chosen))}) is surest over its seeds: `mmtuna "
+            "export` takes it."
+        )
     return (
-        f"**Best so far: trial {best.number}, {plain(reading.metric)} {_figure(value_of(best))}**{figures}."
+        f"**Best so far: trial {best.number}, {plain(reading.metric)} {_figure(value_of(best))}**{figures}.{surest}"
         f"\n\n{params}.{seeds if not reading.replicated and len(reading.complete) > 1 else ''}"
     )
 

@@ -13,6 +13,8 @@ from mmtuna.spaces.presets import extended
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.table2 import TABLE2
 from mmtuna.studies.report import ReportFacts, methods_markdown, report_html
+from mmtuna.studies.report.facts import Reading
+from mmtuna.studies.report.notes import study_note
 from tests.studies.counted import study as counted_study
 from tests.studies.reported import FACTS, PNG, SECTIONS, Page, add, new_study, read, searched
 
@@ -129,6 +131,22 @@ def test_without_counts_nothing_is_ranked_and_the_report_says_why(space: SearchS
     table = page.sections["table2"]
     assert "reproduced (-0.0300; one more of ours: 0.5508 to 0.9092)" in table
     assert "not testable: one seed; nothing tells how seeds differ" in table
+
+
+def test_the_surest_config_is_named_where_the_best_trial_is_anothers(space: SearchSpace) -> None:
+    study = new_study()
+    for row, finals in ((9, (0.80, 0.60, 0.61)), (5, (0.78, 0.79, 0.77))):
+        for place, final in enumerate(finals):
+            add(study, space, TABLE2[row].params(space), final=final, **({"again": True} if place else {}))
+    page = read(study, space)
+    assert "Best mIoU 0.8000 trial 0, on validation images" in page.sections["headline"]
+    assert "The config of trial 4 (0.7900) is surest over its seeds" in page.sections["headline"]
+    note = study_note(Reading(study, space, ReportFacts()))
+    assert "**Best so far: trial 0, mIoU 0.8000**" in note
+    assert "The config of trial 4 (0.7900) is surest over its seeds: `mmtuna export` takes it." in note
+    methods = page.sections["methods"]
+    assert "4 of them trained one of the best configurations once more, to confirm it." in methods
+    assert "Chosen was the one whose mean over its seeds is surest (trial 4, mIoU 0.7900)." in methods
 
 
 @pytest.fixture(scope="module")
