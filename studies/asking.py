@@ -240,7 +240,10 @@ class _Asking:
         ends = self._search_ends(trials, left)
         if ends is not None:
             # Which configs are the best is known when no trial of the search runs any more.
-            return Budget.WAIT if self._searching() else self._once_more(ends, trials, left)
+            if self._searching():
+                return Budget.WAIT
+            if self._standing.best() is not None:
+                return self._once_more(ends, trials, left)
         if left is None or self._hours is None:
             return self._sampled()
         self._learn()
@@ -249,10 +252,15 @@ class _Asking:
             expected = self._hours.expected(claim.params)
             if _fits(expected, left - self._plan.confirm * self._hours.seconds):
                 return replace(claim, left=left, expected=expected)
-        return self._once_more(Budget.OVER, trials, left) if not self._searching() else Budget.WAIT
+        if not self._plan.confirm:
+            return Budget.OVER
+        return Budget.WAIT if self._searching() else self._once_more(Budget.OVER, trials, left)
 
     def _search_ends(self, trials: int, left: float | None) -> Budget | None:
-        """Why the search proposes nothing more, though the study has not all of its trials; None where it does."""
+        """Why the search proposes nothing more, though the study has not all of its trials; None where it does.
+
+        While no trial is complete it goes on: there is nothing to be confirmed, and nothing to be content with.
+        """
         plan, standing = self._plan, self._standing
         searched = standing.finished - standing.confirmed()
         to_search = confirming.to_search(plan.confirm, trials)
@@ -261,7 +269,8 @@ class _Asking:
             return Budget.DONE
         if plan.confirm and left is not None and self._hours is not None and left <= plan.confirm * self._hours.seconds:
             return Budget.OVER
-        if plan.stops and stopping.is_settled(searched, standing.since_best(), to_search - searched):
+        known = standing.best() is not None
+        if plan.stops and known and stopping.is_settled(searched, standing.since_best(), to_search - searched):
             return Budget.SETTLED
         return None
 

@@ -275,7 +275,7 @@ class Simulation:
         finished, left = self._finished(), to_search(setting.confirm, setting.trials) - self._finished()
         if setting.iterations is not None:
             left = round(finished * (setting.iterations / max(1, self.course.iterations) - 1))
-        return is_settled(finished, since_best(told), left)
+        return bool(self._complete) and is_settled(finished, since_best(told), left)
 
     def _finished(self) -> int:
         ends = self.course.ends

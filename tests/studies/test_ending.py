@@ -80,6 +80,21 @@ def test_the_best_are_known_when_the_last_trial_of_the_search_has_ended(study: o
     assert give(5) is Budget.WAIT
 
 
+def test_while_nothing_is_complete_the_search_goes_on(study: optuna.Study, give: Give) -> None:
+    plan = Plan(confirm=0.4, stops=True)
+    for _ in range(40):
+        assert not is_again(tell(study, give(50, plan), None))
+    assert not is_again(tell(study, give(50, plan), 0.5))
+    assert is_again(tell(study, give(50, plan), 0.5))
+
+
+def test_a_study_that_confirms_nothing_is_over_though_another_slot_trains(study: optuna.Study, give: Give) -> None:
+    hours = Hours(100.0, lambda _: 90.0)
+    assert isinstance(give(50, Plan(), hours), Claim)
+    set_clock(study, 50.0)
+    assert give(50, Plan(), hours) is Budget.OVER
+
+
 def test_more_trials_are_searched_before_more_are_confirmed(study: optuna.Study, give: Give) -> None:
     for value in (0.1, 0.2, 0.3, 0.4, 0.5):
         tell(study, give(5), value)
