@@ -28,10 +28,12 @@ from pathlib import Path
 
 import mmseg
 
+import mmtuna
 from mmtuna.objectives.trial.devices import cores
 from mmtuna.search.versions import machine, versions
 from mmtuna.spaces.presets import paper
 from mmtuna.spaces.table2 import TABLE2
+from mmtuna.studies.standing import params_key
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "runs" / "speed"
@@ -83,7 +85,8 @@ def main() -> None:
     for number, side in turns:
         call = partial(_stock, f"stock{number}") if side == "stock" else partial(_ours, options, side, number)
         rounds[side].append(_measured(f"{number} {side}", call))
-    if len(_logs("alone")) < ROWS:
+    trained = ROWS * options.seeds
+    if len(_logs("alone")) < trained:
         _stock("alone", threads=1)
     seconds = {side: statistics.median(found["seconds"] for found in measured) for side, measured in rounds.items()}
     last = {side: number for number, side in turns}
@@ -94,13 +97,14 @@ def main() -> None:
     losses = {side: [loss for log in of_side for loss in _LOSS.findall(log)] for side, of_side in logs.items()}
     bare = _bare()
     document = {
-        "what": f"{ROWS} rows of Table 2 (not the focal loss), {options.channels} channels, a quarter of every side, "
-        f"{options.share:g} of the iterations, 4 evaluations each, on the paper's images",
+        "what": f"{ROWS} rows of Table 2 (not the focal loss) with {options.seeds} seeds each, {options.channels} "
+        f"channels, a quarter of every side, {options.share:g} of the iterations, 4 evaluations each, on the paper's "
+        "images",
         "command": " ".join(["python", "benchmarks/speed/trials.py", *sys.argv[1:]]),
         "machine": machine(),
         "versions": versions(),
         "rounds": rounds,
-        "trials_an_hour": {side: round(ROWS * 3600 / found, 1) for side, found in seconds.items()},
+        "trials_an_hour": {side: round(trained * 3600 / found, 1) for side, found in seconds.items()},
         "to_stock": {side: round(seconds["stock"] / seconds[side], 2) for side in SIDES[1:]},
         "last_miou_in_percent": figures,
         "largest_difference_to_stock_with_one_thread": {
@@ -118,7 +122,7 @@ def main() -> None:
         "seconds_of_the_machine_a_trial": parts,
     }
     RESULT.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    _draw(parts, bare / ROWS)
+    _draw(parts, bare / trained)
     print(json.dumps({key: document[key] for key in ("trials_an_hour", "to_stock", "to_bare_loop")}))
 
 
@@ -129,6 +133,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--channels", type=int, default=8, help="base channels of the UNet, 64 in the paper")
     parser.add_argument("--share", type=float, default=0.25, help="of the paper's iterations")
+    parser.add_argument("--seeds", type=int, default=1, help="trainings of each row")
     parser.add_argument("--anew", action="store_true", help="not on from where it was stopped")
     return parser.parse_args()
 
@@ -162,15 +167,15 @@ def _ours(options: argparse.Namespace, speed: str, number: int) -> None:
     spec.write_text(SPEC.format(folder=folder, rows=ROWS, speed=speed, **given))
     # A cache of its own: what a probe came to is not remembered from the round before.
     environment = {**os.environ, "MMTUNA_CACHE": str(OUT / f"cache{number}")}
-    _run([sys.executable, "-m", "mmtuna", "run", str(spec), "--slots", str(cores())], environment)
+    again = ["--replicates", str(options.seeds), "--top", str(ROWS)] if options.seeds > 1 else []
+    _run([sys.executable, "-m", "mmtuna", "run", str(spec), "--slots", str(cores()), *again], environment)
 
 
 def _stock(name: str, threads: int | None = None) -> None:
     shutil.rmtree(OUT / name, ignore_errors=True)
     environment = dict(os.environ) | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
-    for row in range(ROWS):
-        config = OUT / "ours0" / "trials" / f"{row:05d}" / "config.py"
-        folder = OUT / name / f"{row:05d}"
+    for config in _configs():
+        folder = OUT / name / config.parent.name
         _run([sys.executable, "-W", "ignore", str(TRAIN), str(config), "--work-dir", str(folder)], environment)
 
 
@@ -180,10 +185,24 @@ def _run(command: list[str], environment: dict[str, str]) -> None:
         sys.exit(f"{' '.join(command)}: status {done.returncode}\n{done.stdout[-3000:]}")
 
 
+def _configs() -> list[Path]:
+    """The configs of all trainings, as the first study of ours has left them."""
+    return sorted((OUT / "ours0" / "trials").glob("*/config.py"))
+
+
 def _logs(name: str) -> list[str]:
-    """What the trainings of one round have written, by row."""
-    pattern = "trials/*/train.log" if name.startswith("ours") else "*/*/*.log"
-    return [path.read_text() for path in sorted((OUT / name).glob(pattern))]
+    """What the trainings of one round have written, in the order of `_configs`."""
+    if not name.startswith("ours"):
+        return [path.read_text() for path in sorted((OUT / name).glob("*/*/*.log"))]
+    # Which config is trained again first depends on how well it did.
+    places = {key: place for place, key in enumerate(_keys("ours0"))}
+    ordered = sorted((places[key], number) for number, key in enumerate(_keys(name)))
+    return [(OUT / name / "trials" / f"{number:05d}" / "train.log").read_text() for _, number in ordered]
+
+
+def _keys(name: str) -> list[tuple[str, int]]:
+    """Params and replicate of each trial of a study of ours."""
+    return [(params_key(row.params), row.replicate) for row in mmtuna.trials(OUT / f"{name}.toml")]
 
 
 def _figures(logs: Sequence[str]) -> list[float]:
@@ -205,15 +224,15 @@ def _parts(logs: Sequence[str], seconds: float, side_by_side: int) -> dict[str, 
             before = int(done)
         evaluating += sum(int(images) * float(whole) for images, _, whole in _EVALUATED.findall(log))
     found = dict(zip(PARTS, (training, loading, evaluating), strict=False))
-    found = {part: value / side_by_side / ROWS for part, value in found.items()}
-    found["the rest"] = seconds / ROWS - sum(found.values())
+    found = {part: value / side_by_side / len(logs) for part, value in found.items()}
+    found["the rest"] = seconds / len(logs) - sum(found.values())
     return {part: round(value, 3) for part, value in found.items()}
 
 
 def _bare() -> float:
     """Seconds of the same iterations and evaluations as loops over one batch, with nothing about them: as many side by
     side as ours trains."""
-    configs = [str(OUT / "ours0" / "trials" / f"{row:05d}" / "config.py") for row in range(ROWS)]
+    configs = list(map(str, _configs()))
     running = [
         subprocess.Popen([sys.executable, "-W", "ignore", str(BARE), *share], stdout=subprocess.PIPE, text=True)
         for share in (configs[first :: cores()] for first in range(cores()))
