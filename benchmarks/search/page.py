@@ -1,0 +1,146 @@
+"""docs/search.md: what the search is measured to be worth, as a page, from the results that lie in benchmarks/results.
+
+python benchmarks/search/page.py
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from contests import RESULTS, ROOT, shown
+
+PAGE = ROOT / "docs" / "search.md"
+HEAD = """\
+# What the search is worth
+
+Whole curves of random trials of the untouched `extended` preset were recorded on three sets at the scale of a small
+machine: the paper's images (duke), the vessels of DRIVE and synthetic eyes (phantom). Simulated studies search them,
+with the very samplers and pruners of `mmtuna run`, hundreds of times a setting by the seeds 0, 1, ..., and a proposal
+is moved to the nearest trial that was recorded ([how](spec.md#record-and-replay)). What holds among these trials need
+not hold elsewhere: record your own, and simulate.
+
+In the tables: *of plain* is the cost (training iterations) until the score that plain Optuna, `TPESampler()` and
+`MedianPruner()`, has at the end of its budget, as a share of its own; *reached* the share of studies that came there;
+*regret* how far the best trial stays below the best one that was recorded, median and 95 % of the studies.
+"""
+COLUMNS = {
+    "of_plain": "of plain",
+    "reached": "reached",
+    "regret": "regret",
+    "regret_95": "95 %",
+    "iterations": "iterations",
+}
+
+
+def main() -> None:
+    """Writes the page."""
+    parts = [HEAD, *(_section(title, name, of) for title, name, of in SECTIONS), _cold()]
+    PAGE.write_text("\n".join(part for part in parts if part), encoding="utf-8")
+    print(PAGE)
+
+
+def _section(title: str, name: str, of: Callable[[Mapping[str, Any]], Iterable[str]]) -> str:
+    path = RESULTS / f"search-{name}.json"
+    if not path.exists():
+        return ""
+    document = json.loads(path.read_text(encoding="utf-8"))
+    recorded = ", ".join(f"{count} on {one}" for one, count in document.get("recorded", {}).items())
+    on = f", recorded trials: {recorded}" if recorded else ""
+    return "\n".join([f"## {title}", "", *of(document), "", f"`{document['command']}`{on}.", ""])
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+    lines = [header, ["---"] * len(header), *rows]
+    return ["| " + " | ".join(map(str, line)) + " |" for line in lines]
+
+
+def _contests(document: Mapping[str, Any]) -> Iterable[str]:
+    """A table for each set and budget."""
+    for place, lines in document["sets"].items():
+        rows = [[line["what"], line["workers"], *(shown(line[figure]) for figure in COLUMNS)] for line in lines]
+        yield from (f"{place}:", "", *_table(["", "workers", *COLUMNS.values()], rows), "")
+
+
+def _portfolio(document: Mapping[str, Any]) -> Iterable[str]:
+    yield "Chosen on the other sets, tried on the one that was left out:"
+    yield ""
+    fields = {
+        "best_of_portfolio": "best of the portfolio",
+        "best_of_as_many_random": "of as many random ones, mean",
+        "share_of_random_that_beat_it": "random ones that beat it",
+        "best_recorded": "best recorded",
+        "iterations_of_portfolio": "iterations",
+        "iterations_of_as_many_random": "of as many random ones",
+    }
+    rows = [[name, *(found[field] for field in fields)] for name, found in document["sets"].items()]
+    yield from _table(["set", *fields.values()], rows)
+
+
+def _collapse(document: Mapping[str, Any]) -> Iterable[str]:
+    yield "Trials that had found none of a class at any evaluation so far, and in brackets those that did in the end:"
+    yield ""
+    steps = sorted({entry["step"] for entries in document["collapses"].values() for entry in entries})
+    rows = []
+    for name, entries in document["collapses"].items():
+        by_step = {entry["step"]: f"{entry['trials']} ({entry['came_back']})" for entry in entries}
+        rows.append([name, *(by_step.get(step, "-") for step in steps)])
+    yield from (*_table(["set", *(f"{step} %" for step in steps)], rows), "")
+    yield from ("Studies that stop these from some evaluation on:", "")
+    yield from _contests(document)
+
+
+def _plain_rows(document: Mapping[str, Any]) -> Iterable[str]:
+    """Tables of documents whose lines are rows of figures, by set and budget."""
+    for place, lines in document["sets"].items():
+        header = list(lines[0])
+        yield from (f"{place}:", "", *_table(header, ([line[key] for key in header] for line in lines)), "")
+
+
+def _stopping(document: Mapping[str, Any]) -> Iterable[str]:
+    yield "Odds by the regression that was fitted to the other sets, and how often a better trial did follow:"
+    yield ""
+    rows = [
+        [name, odds, entry["times"], entry["said"], entry["came"]]
+        for name, found in document["left_out"].items()
+        for odds, entry in found["by_odds"].items()
+    ]
+    yield from (*_table(["set", "odds", "times", "said", "came"], rows), "")
+    yield from ("What stopping saves, and loses of the best value in pairs of studies of the same seed:", "")
+    rows = [[place, *found.values()] for place, found in document["stopped"].items()]
+    yield from _table(["", *(key.replace("_", " ") for key in next(iter(document["stopped"].values())))], rows)
+
+
+SECTIONS: Sequence[tuple[str, str, Callable[[Mapping[str, Any]], Iterable[str]]]] = (
+    ("Each part, left out once", "parts", _contests),
+    ("The portfolio", "portfolio", _portfolio),
+    ("When a trial is dead", "collapse", _collapse),
+    ("Pruners, at equal iterations", "pruners", _contests),
+    ("Iterations: searched, or rationed", "iterations", _plain_rows),
+    ("The end of the budget, where seeds mislead", "ending", _contests),
+    ("When a search may stop", "stopping", _stopping),
+)
+
+
+def _cold() -> str:
+    """The searches that were trained for real."""
+    paths = sorted(RESULTS.glob("cold-*.json"))
+    if not paths:
+        return ""
+    rows = []
+    for path in paths:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        for side, final in document["final"].items():
+            search = document["searches"].get(side, {})
+            name = path.stem.removeprefix("cold-")
+            rows.append(
+                [name, side, search.get("trials", "-"), search.get("iterations", "-"), final["mean"], final["sd"]]
+            )
+    header = ["study", "", "trials", "iterations", "mean over fresh seeds", "sd"]
+    commands = [f"`{json.loads(path.read_text(encoding='utf-8'))['command']}`" for path in paths]
+    return "\n".join(["## Trained for real, from a cold start", "", *_table(header, rows), "", *commands, ""])
+
+
+if __name__ == "__main__":
+    main()
