@@ -246,15 +246,35 @@ class _Asking:
                 return self._once_more(ends, trials, left)
         if left is None or self._hours is None:
             return self._sampled()
-        self._learn()
-        for _ in range(_DRAWS):
-            claim = self._sampled()
-            expected = self._hours.expected(claim.params)
-            if _fits(expected, left - self._plan.confirm * self._hours.seconds):
-                return replace(claim, left=left, expected=expected)
+        claim = self._drawn_in_time(left - self._reserved(), self._hours)
+        if claim is not None:
+            return replace(claim, left=left)
         if not self._plan.confirm:
             return Budget.OVER
         return Budget.WAIT if self._searching() else self._once_more(Budget.OVER, trials, left)
+
+    def _drawn_in_time(self, seconds: float, hours: Hours) -> Claim | None:
+        """What the sampler proposes and `seconds` are expected to hold; None where nothing was found.
+
+        Nothing is drawn anew until another trial has finished: a slot that waits asks twice a second.
+        """
+        standing = self._standing
+        if self._plan.confirm and standing.drawn_out == standing.finished:
+            return None
+        self._learn()
+        for _ in range(_DRAWS):
+            claim = self._sampled()
+            expected = hours.expected(claim.params)
+            if _fits(expected, seconds):
+                return replace(claim, expected=expected)
+        standing.drawn_out = standing.finished
+        return None
+
+    def _reserved(self) -> float:
+        """Seconds of the hours that are to confirm the best; none while there is nothing that could be."""
+        if self._hours is None or self._standing.best() is None:
+            return 0.0
+        return self._plan.confirm * self._hours.seconds
 
     def _search_ends(self, trials: int, left: float | None) -> Budget | None:
         """Why the search proposes nothing more, though the study has not all of its trials; None where it does.
@@ -267,10 +287,14 @@ class _Asking:
         begun = searched + len(self._look.running)
         if plan.confirm and begun >= to_search and searched + self._searching() >= to_search:
             return Budget.DONE
-        if plan.confirm and left is not None and self._hours is not None and left <= plan.confirm * self._hours.seconds:
+        if left is not None and left <= self._reserved():
             return Budget.OVER
+        more = to_search - searched
+        if left is not None and self._hours is not None:  # as many as there will be time for, by what they took so far
+            used = max(1.0, self._hours.seconds - left)
+            more = min(more, round(searched * (left - self._reserved()) / used))
         known = standing.best() is not None
-        if plan.stops and known and stopping.is_settled(searched, standing.since_best(), to_search - searched):
+        if plan.stops and known and stopping.is_settled(searched, standing.since_best(), more):
             return Budget.SETTLED
         return None
 

@@ -14,7 +14,7 @@ from mmtuna.spaces.portfolio import Portfolio, adapted, packaged
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.settings import DEFAULTS, UNET
 from mmtuna.studies.attributes import BEGUN_WITH
-from mmtuna.studies.confirming import CONFIGS
+from mmtuna.studies.confirming import to_search
 from mmtuna.studies.sampling import sampler_name
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.warming import Earlier, Warmth, name_of
@@ -36,10 +36,10 @@ def check_beliefs(spec: StudySpec, space: SearchSpace) -> None:
             f"[study] {field}: a grid is trained whole; take sampler tpe, or remove it and confirm the best by `mmtuna "
             "run SPEC --replicates 3`"
         )
-    if spec.study.confirm and spec.resources.keep_checkpoints < CONFIGS:
+    share, trials = spec.study.confirm, spec.study.trials
+    if share and spec.study.hours is None and to_search(share, trials) >= trials:
         raise InputError(
-            f"[study] confirm chooses among {CONFIGS} configs, whose checkpoints have to stay; set [resources] "
-            f"keep_checkpoints = {CONFIGS} or more"
+            f"[study] confirm = {share:g} of {trials} trials is none; take more trials, or a greater share"
         )
     believed = next(iter(spec.priors()), None)
     if believed is not None and name == "grid":

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, cast
 
 import optuna
@@ -36,7 +37,7 @@ from mmtuna.studies.attributes import (
     SPEED_ON,
     TABLE2,
 )
-from mmtuna.studies.confirming import surest
+from mmtuna.studies.confirming import CONFIGS, surest
 from mmtuna.studies.leases import End
 from mmtuna.studies.standing import params_key, params_of
 from mmtuna.studies.statistics.seeds import noise_floor
@@ -327,18 +328,27 @@ def best(entries: Iterable[TrialRow]) -> TrialRow | None:
 
 
 def chosen(entries: Iterable[TrialRow]) -> TrialRow | None:
-    """The trial to go on with: the best, but where configs were trained once more to confirm them, of the config among
-    these whose mean is surest (`confirming.surest`) the best. None where none is complete."""
-    complete = ranked(entries)
+    """The trial to go on with: the best one, but where configs were trained once more to confirm them the best of the
+    config whose mean is surest (`confirming.surest`), of these and of those that the search found best. None where none
+    is complete.
+
+    A confirmation that diverged counts as `DIVERGED_VALUE`: a config that ends so by some seed is not sure.
+    """
+    everything = list(entries)
+    complete = ranked(everything)
     configs: dict[str, list[TrialRow]] = {}
     for entry in complete:
         configs.setdefault(params_key(entry.params), []).append(entry)
-    confirmed = {key: found for key, found in configs.items() if any(entry.again for entry in found)}
-    if not confirmed:
+    confirmed = {params_key(entry.params) for entry in everything if entry.again}
+    if not confirmed & configs.keys():
         return next(iter(complete), None)
+    best = dict.fromkeys(params_key(entry.params) for entry in complete if not entry.again)
+    values = {key: _values(configs[key]) for key in (*islice(best, CONFIGS), *(confirmed & configs.keys()))}
+    for entry in everything:
+        if entry.again and entry.cause == Cause.DIVERGED and params_key(entry.params) in values:
+            values[params_key(entry.params)].append(DIVERGED_VALUE)
     live = [found for found in configs.values() if any(entry.cause != Cause.COLLAPSED for entry in found)]
-    floor = noise_floor([_values(found) for found in live])
-    return confirmed[surest({key: _values(found) for key, found in confirmed.items()}, floor)][0]
+    return configs[surest(values, noise_floor([_values(found) for found in live]))][0]
 
 
 def _values(entries: Iterable[TrialRow]) -> list[float]:

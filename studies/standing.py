@@ -76,6 +76,9 @@ class Standing:
         self._replicates: defaultdict[str, dict[int, int]] = defaultdict(dict)
         self._lost: list[int] = []
         self._again: set[int] = set()  # trained once more than the search asked for, whatever became of it
+        self._failed_again: defaultdict[str, set[int]] = defaultdict(set)
+        self.drawn_out = -1
+        """How many trials had finished when last no params were found that what is left of the hours holds."""
 
     def look(self, *, begun: bool = False, anew: bool = False, locked: bool = True) -> Look:
         """Takes note of trials that ended, and of others as `WorkerStorage.look` does."""
@@ -106,6 +109,8 @@ class Standing:
             self._replicates[key][number] = _replicate(trial)
         if AGAIN in trial.user_attrs:
             self._again.add(number)
+            if trial.state == TrialState.FAIL:
+                self._failed_again[key].add(number)
         if not trial.state.is_finished():
             return
         attrs = trial.user_attrs
@@ -156,32 +161,46 @@ class Standing:
         return len(searched) if best is None else len(searched) - 1 - searched.index(best)
 
     def least_trained(self, configs: int) -> int | None:
-        """Of so many configs that a search found best the trial whose config has the fewest trainings, the better of
-        equals; None where no trial is complete."""
+        """Of so many configs that a search found best the trial whose config was trained least often, failures to
+        confirm it included, the better of equals; None where no trial is complete."""
         with self._lock:
-            best: dict[str, int] = {}
-            for _, number in self._ranked:
-                if number not in self._again and len(best) < configs:
-                    best.setdefault(self._keys[number], number)
+            best = self._best_configs(configs)
             if not best:
                 return None
-            return best[min(best, key=lambda key: len(self._replicates[key]))]
+            return best[min(best, key=lambda key: len(self._replicates[key]) + len(self._failed_again[key]))]
+
+    def _best_configs(self, count: int) -> dict[str, int]:
+        """The search's best trial of each of so many configs, the best first."""
+        best: dict[str, int] = {}
+        for _, number in self._ranked if count else ():
+            if number not in self._again:
+                best.setdefault(self._keys[number], number)
+                if len(best) == count:
+                    break
+        return best
 
     def ranks(self, first: int, beyond: int) -> list[int]:
         """Numbers of the complete trials from place `first` (0: the best) up to `beyond`."""
         with self._lock:
             return [number for _, number in self._ranked[first:beyond]]
 
-    def kept(self, count: int) -> list[int]:
-        """Numbers of the trials whose checkpoints stay: the best `count` complete ones, and of each config that was
-        trained once more the best."""
+    def kept(self, count: int, configs: int) -> list[int]:
+        """Numbers of the trials whose checkpoints stay: the best `count` complete ones, and the best of each of so many
+        `configs` that the search found best, and of each that was trained once more."""
         with self._lock:
-            confirmed = {self._keys[number] for number in self._again if number in self._keys}
+            wanted = {self._keys[number] for number in self._again if number in self._keys}
+            wanted |= self._best_configs(configs).keys()
             best: dict[str, int] = {}
-            for _, number in self._ranked if confirmed else ():
-                if self._keys[number] in confirmed:
+            for _, number in self._ranked if wanted else ():
+                if self._keys[number] in wanted:
                     best.setdefault(self._keys[number], number)
             return list(dict.fromkeys((*(number for _, number in self._ranked[:count]), *best.values())))
+
+    def better_configs(self, value: float, limit: int) -> int:
+        """How many configs the search found to be better than `value`; `limit` where they are that many or more."""
+        with self._lock:
+            best = set(self._best_configs(limit).values())
+            return sum(number in best and -minus > value for minus, number in self._ranked)
 
     def rank(self, number: int, value: float, limit: int) -> int:
         """The place that trial `number` has, or would have, with `value`; `limit` where it is that or a later one."""

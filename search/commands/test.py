@@ -43,7 +43,7 @@ def lines(tested: Tested, metric: str) -> list[str]:
     for number, look in enumerate(looks, start=1):
         told += _of(look, number, metric)
     if looks[-1].trial != tested.best:
-        told.append(f"the best trial is {tested.best} now")
+        told.append(f"the trial that export takes is {tested.best} now")
     return told
 
 

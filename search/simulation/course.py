@@ -24,11 +24,12 @@ from mmtuna.search.simulation.setting import PLAIN, Knows, Setting
 from mmtuna.search.trials.conclude import Collapse, has_collapsed
 from mmtuna.spaces.parameter import Params, Value
 from mmtuna.spaces.trials import LAST_STEP
-from mmtuna.studies.confirming import CONFIGS, surest, to_search
+from mmtuna.studies.confirming import CONFIGS, surest, to_search, trainings
 from mmtuna.studies.pruning import build_pruner
 from mmtuna.studies.results import DIVERGED_VALUE
 from mmtuna.studies.sampling import SpaceSampler, build_sampler
 from mmtuna.studies.spec.tables import StudyTable
+from mmtuna.studies.standing import params_key
 from mmtuna.studies.statistics.seeds import noise_floor
 from mmtuna.studies.stopping import is_settled
 from mmtuna.studies.warming import SamplerBefore
@@ -195,10 +196,12 @@ class Simulation:
     def _confirm(self) -> None:
         """Trains the best configs once more, in turn, with what is left of the budget, and chooses the surest."""
         setting, course = self._setting, self.course
-        best = sorted(self._complete, key=lambda entry: -entry[0])[:CONFIGS]
+        best = self._best_configs()
         told = {place: [entry[0]] for place, entry in enumerate(best)}
         free = [course.seconds] * setting.workers
         lacks = setting.trials - self._finished()
+        if course.settled:
+            lacks = trainings(setting.confirm, self._finished(), setting.trials)
         for place in cycle(told):
             _, worth, played = best[place]
             starts = min(free)
@@ -217,6 +220,13 @@ class Simulation:
             told[place].append(worth + self._shift())
         course.seconds = max(free)
         course.found.append((course.iterations, course.seconds, best[surest(told, noise_floor(told.values()))][1]))
+
+    def _best_configs(self) -> list[tuple[float, float, Recorded]]:
+        """The best trial of each of the best configs, the best first."""
+        found: dict[str, tuple[float, float, Recorded]] = {}
+        for entry in sorted(self._complete, key=lambda entry: -entry[0]):
+            found.setdefault(params_key(entry[2].params), entry)
+        return list(found.values())[:CONFIGS]
 
     def _shift(self) -> float:
         """What a seed adds to the metric of a training that has not collapsed."""
@@ -274,7 +284,8 @@ class Simulation:
         setting, told = self._setting, self.course.told
         finished, left = self._finished(), to_search(setting.confirm, setting.trials) - self._finished()
         if setting.iterations is not None:
-            left = round(finished * (setting.iterations / max(1, self.course.iterations) - 1))
+            whole = setting.iterations * (1 - setting.confirm)
+            left = round(finished * (whole / max(1, self.course.iterations) - 1))
         return bool(self._complete) and is_settled(finished, since_best(told), left)
 
     def _finished(self) -> int:

@@ -14,12 +14,13 @@ _PUSHED_OUT = 16
 @dataclass
 class Retention:
     """The best `keep` complete trials keep theirs, of equals the earlier, and so does the best one of each config that
-    was trained once more. One for all that a process does to a study.
+    was trained once more, and of the `configs` that are to be. One for all that a process does to a study.
 
     Each ended trial is looked at when its end becomes known, and once more when others push it out of the best.
     """
 
     keep: int
+    configs: int = 0
     _seen: int = 0
     _keeping: dict[int, Ended] = field(default_factory=dict)
     _again: set[int] = field(default_factory=set)
@@ -27,11 +28,15 @@ class Retention:
 
     def keeps(self, standing: Standing, number: int) -> bool:
         """Whether trial `number` keeps its checkpoints."""
-        return number in standing.kept(self.keep)
+        return number in standing.kept(self.keep, self.configs)
 
     def would_keep(self, standing: Standing, number: int, value: float) -> bool:
         """Whether trial `number` would keep them if it ended complete now, with `value`."""
-        return standing.rank(number, value, self.keep) < self.keep or standing.confirms(number)
+        return (
+            standing.rank(number, value, self.keep) < self.keep
+            or standing.confirms(number)
+            or standing.better_configs(value, self.configs) < self.configs
+        )
 
     def superfluous(self, standing: Standing, number: int) -> list[int]:
         """Trials that may hold checkpoints without keeping them, now that trial `number` has ended.
@@ -40,7 +45,7 @@ class Retention:
         workers: few, since S3 is asked about each.
         """
         pushed_out = standing.ranks(self.keep, self.keep + _PUSHED_OUT)
-        return sorted({number, *pushed_out, *standing.lost()} - set(standing.kept(self.keep)))
+        return sorted({number, *pushed_out, *standing.lost()} - set(standing.kept(self.keep, self.configs)))
 
     def look_again(self, number: int) -> None:
         """Has the trial's folder looked at once more, when it has ended: something was written there since."""
@@ -53,7 +58,7 @@ class Retention:
             fresh = standing.ended(self._seen)
             again = [entry for number in self._again if (entry := standing.end_of(number))]
             looked_at = self._keeping | {entry.number: entry for entry in (*fresh, *again) if entry.folder}
-            kept = set(standing.kept(self.keep))
+            kept = set(standing.kept(self.keep, self.configs))
             for number, entry in looked_at.items():
                 if number not in kept:
                     assert entry.folder is not None

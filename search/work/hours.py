@@ -47,10 +47,12 @@ def too_short(table: StudyTable, found: Forecast) -> str | None:
     )
 
 
-def ending_lines(table: StudyTable, study: optuna.Study, ended: Budget | None, trials: int) -> list[str]:
-    """Why a study that was to hold `trials` trials ends, where it has hours or stopped by itself."""
+def ending_lines(
+    table: StudyTable, study: optuna.Study, ended: Budget | None, trials: int, timed: object = True
+) -> list[str]:
+    """Why a study that was to hold `trials` trials ends, where it has hours, and is `timed`, or stopped by itself."""
     found = []
-    if table.hours is not None:
+    if table.hours is not None and timed is not None:
         over = ended is Budget.OVER
         why = "what is left is too short for the trials that were found" if over else "the trials asked for are there"
         why = "nothing better is to be expected" if ended is Budget.SETTLED else why

@@ -49,6 +49,7 @@ from mmtuna.studies import study as study_room
 from mmtuna.studies.asking import Hours, Plan
 from mmtuna.studies.begun import space_of
 from mmtuna.studies.configs import top_configs
+from mmtuna.studies.confirming import CONFIGS
 from mmtuna.studies.enqueuing import Replicates, Top
 from mmtuna.studies.files.trial_store import begin as begin_files
 from mmtuna.studies.folding import fold_test
@@ -97,7 +98,9 @@ def run_study(
     budget = trials or spec.study.trials if replicates is None else None
     kept = None if record is None else _record_file(record, spec, study, ready, console)
     pruned = record is None and spec.study.pruner != "none"
-    expected = _tell_forecast(found, study_room.left(study, budget), console, pruned=pruned)
+    expected = _tell_forecast(found, study_room.left(study, budget), console, asked=spec.study.trials, pruned=pruned)
+    if spec.study.hours is not None:
+        expected = min(expected, 3600 * spec.study.hours)
     objective = at_speed(
         ready.objective(),
         study,
@@ -146,13 +149,14 @@ def _ready(
     return ready, places, found
 
 
-def _tell_forecast(found: Forecast | None, trials: int, console: Console, *, pruned: bool) -> float:
-    """Tells what `trials` trials will take; the seconds of them all, infinite where there is no forecast."""
+def _tell_forecast(found: Forecast | None, trials: int, console: Console, *, asked: int, pruned: bool) -> float:
+    """Tells what `trials` trials will take; the seconds of these or of the `asked` ones, whichever are more, infinite
+    where there is no forecast."""
     if found is None:
         return math.inf
     for line in found.lines(trials, pruned=pruned):
         _tell(line, console, "")
-    return found.study(trials)[0]
+    return found.study(max(trials, asked))[0]
 
 
 def _of_top(spec: StudySpec, study: optuna.Study, top: Top, console: Console) -> Replicates:
@@ -351,6 +355,7 @@ def replay_study(
         raise InputError('[replay] is missing; add it with curves = "generated" or the path of recorded trials')
     space, note = study_room.space_for(spec)
     check_sampler(spec.study, space)
+    beginning.check_beliefs(spec, space)
     if note is not None:
         _tell(note, console)
     recorded = () if spec.replay.curves == "generated" else load_recorded(Path(spec.replay.curves))
@@ -400,7 +405,7 @@ def work(
     signals = on_signals(worker.stop.set, board.say) if heed_signals else nullcontext()
     with board, signals:
         worker.work(trials)
-    for line in ending_lines(spec.study, study, worker.ended, trials) if trials is not None else ():
+    for line in ending_lines(spec.study, study, worker.ended, trials, hours) if trials is not None else ():
         board.say(line)
 
 
@@ -449,7 +454,8 @@ def make_worker(
     )
     plan = Plan(confirm=table.confirm, stops=table.stop == "auto")
     queue = StudyQueue(study=study, space=space, seed=table.seed, lock=lock, leases=leases, hours=hours, plan=plan)
-    files, retention = StudyFiles(table, spec.data.root, study), Retention(resources.keep_checkpoints)
+    files = StudyFiles(table, spec.data.root, study)
+    retention = Retention(resources.keep_checkpoints, CONFIGS if table.confirm else 0)
     files.clear_abandoned()
     content = Content(study=study, table=table, data=spec.data, space=space, files=files)
     recording = Recording(

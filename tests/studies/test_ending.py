@@ -156,7 +156,84 @@ def test_the_surest_config_wins_and_not_the_luckiest_draw(study: optuna.Study, g
     assert (winner.number, winner.value) == (7, 0.80)
     standing = standing_of(study)
     standing.look()
-    assert standing.kept(1) == [0, 7, 2]
+    assert standing.kept(1, 0) == [0, 7, 2]
+
+
+def test_a_better_config_that_was_found_later_is_chosen_though_others_were_confirmed(
+    study: optuna.Study, give: Give
+) -> None:
+    for value in (0.70, 0.69, 0.68, 0.70, 0.69, 0.69):
+        tell(study, give(6, Plan(confirm=0.5)), value)
+    tell(study, give(9, Plan()), 0.85)
+    best = chosen(rows(study))
+    assert best is not None
+    assert best.number == 6
+
+
+def test_a_config_that_diverged_when_it_was_confirmed_is_not_the_surest(study: optuna.Study, give: Give) -> None:
+    plan = Plan(confirm=0.6)
+    for value in (0.80, 0.79):
+        tell(study, give(5, plan), value)
+    claim = give(5, plan)
+    assert isinstance(claim, Claim)
+    assert claim.params == study.trials[0].params
+    claim.trial.set_user_attr("cause", "diverged")
+    study.tell(claim.trial, state=TrialState.PRUNED)
+    assert is_again(tell(study, give(5, plan), 0.785))
+    assert is_again(tell(study, give(5, plan), 0.80))
+    best = chosen(rows(study))
+    assert best is not None
+    assert best.params == study.trials[1].params
+
+
+def test_a_config_that_fails_when_it_is_confirmed_leaves_its_turn_to_the_others(
+    study: optuna.Study, give: Give
+) -> None:
+    for value in (0.5, 0.4, 0.3):
+        tell(study, give(6, Plan(confirm=0.5)), value)
+    of = []
+    for _ in range(4):
+        claim = give(6, Plan(confirm=0.5))
+        assert isinstance(claim, Claim)
+        of.append(next(trial.number for trial in study.trials if trial.params == claim.params))
+        study.tell(claim.trial, state=TrialState.FAIL)
+    assert of == [0, 1, 2, 0]
+
+
+def test_the_weights_of_what_is_to_be_confirmed_stay(study: optuna.Study, give: Give) -> None:
+    for value in (0.80, 0.79, 0.78, 0.10):
+        tell(study, give(8, Plan(confirm=0.5)), value)
+    tell(study, give(8, Plan(confirm=0.5)), 0.795)  # the best one's second seed is among the best three trials now
+    standing = standing_of(study)
+    standing.look()
+    assert standing.kept(3, 0) == [0, 4, 1]
+    assert standing.kept(3, 3) == [0, 4, 1, 2]
+    assert [standing.better_configs(value, 3) for value in (0.9, 0.785, 0.5)] == [0, 2, 3]
+
+
+def test_the_hours_belong_to_the_search_while_nothing_is_complete(study: optuna.Study, give: Give) -> None:
+    plan = Plan(confirm=0.5)
+    claim = give(50, plan, Hours(1000.0, lambda _: 600.0))
+    tell(study, claim, None)
+    set_clock(study, 650.0)
+    assert not is_again(tell(study, give(50, plan, Hours(1000.0, lambda _: 100.0)), None))
+
+
+def test_a_slot_that_waits_draws_nothing_anew_until_a_trial_has_finished(study: optuna.Study, give: Give) -> None:
+    asked = []
+
+    def expected(_: object) -> float:
+        asked.append(1)
+        return 100.0 if len(asked) < 3 else 600.0
+
+    hours, plan = Hours(1000.0, expected), Plan(confirm=0.3)
+    tell(study, give(50, plan, hours), 0.5)
+    assert isinstance(give(50, plan, hours), Claim)
+    set_clock(study, 200.0)
+    assert give(50, plan, hours) is Budget.WAIT
+    drawn = len(asked)
+    assert give(50, plan, hours) is Budget.WAIT
+    assert len(asked) == drawn
 
 
 def test_a_config_of_one_seed_is_less_sure_than_one_of_three() -> None:

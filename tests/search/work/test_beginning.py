@@ -222,8 +222,8 @@ def test_an_end_that_cannot_be_is_refused(tmp_path: Path) -> None:
         spec = spec_at(tmp_path, f'sampler = "grid"\n{field}', cells)
         with pytest.raises(InputError, match=re.escape(f"[study] {said}: a grid is trained whole; take sampler tpe")):
             beginning.check_beliefs(spec, spec.search_space())
-    path = spec_at(tmp_path, "confirm = 0.2").study.folder / "study.toml"
-    path.write_text(path.read_text() + "[resources]\nkeep_checkpoints = 2\n")
-    spec = StudySpec.load(path)
-    with pytest.raises(InputError, match=r"confirm chooses among 3 configs.*keep_checkpoints = 3 or more"):
+    spec = spec_at(tmp_path, "confirm = 0.1")
+    with pytest.raises(InputError, match=re.escape("[study] confirm = 0.1 of 3 trials is none; take more trials")):
         beginning.check_beliefs(spec, spec.search_space())
+    with pytest.raises(InputError, match="of 3 trials is none"):
+        replayed(spec, 3)
