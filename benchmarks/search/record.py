@@ -1,7 +1,8 @@
 """Records random trials of the extended preset, trained to their end, which `mmtuna replay` searches.
 
-Three sets, the same params on each: the paper's images, the vessels of DRIVE, synthetic eyes. Leaves
-recorded/NAME.jsonl beside this file, a line a trial. Stop it at any time; the same command goes on where it stopped.
+Three sets, the same params on each: the paper's images, the vessels of DRIVE, synthetic eyes. They are drawn by the
+spec's seed, after those that were recorded on another set before. Leaves recorded/NAME.jsonl beside this file, a line a
+trial. Stop it at any time; the same command goes on where it stopped.
 
     python benchmarks/search/record.py --data ../shared/data --only duke,drive,phantom --trials 120
 """
@@ -16,6 +17,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import optuna
+from optuna.samplers import RandomSampler
+
+from mmtuna.objectives.recorded import load_recorded
+from mmtuna.search.quiet import quiet_optuna
+from mmtuna.spaces.parameter import Params
+from mmtuna.studies.spec import StudySpec
+
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 SETS = ("duke", "drive", "phantom")
@@ -27,12 +36,16 @@ def main() -> None:
     """Records in rounds until every set has its trials."""
     options = _options()
     options.out.mkdir(parents=True, exist_ok=True)
-    specs = {name: _spec(name, options) for name in options.only}
+    wanted = _params(options)
     for trials in (*range(ROUND, options.trials, ROUND), options.trials):
-        for name, spec in specs.items():
+        for name in options.only:
+            lacks = [params for params in wanted[:trials] if params not in _trained(name)]
+            if not lacks:
+                continue
+            spec, count = _spec(name, lacks, options), len(_trained(name)) + len(lacks)
             command = [sys.executable, "-m", "mmtuna", "run", str(spec), "--record", str(_recorded(name))]
-            _run([*command, "--trials", str(trials), "--slots", str(options.slots)])
-    for name in specs:
+            _run([*command, "--trials", str(count), "--slots", str(options.slots)])
+    for name in options.only:
         _tell(name)
 
 
@@ -66,11 +79,32 @@ def _names(text: str) -> tuple[str, ...]:
     return names
 
 
-def _spec(name: str, options: argparse.Namespace) -> Path:
-    """The spec of a set with the place of its data in it; synthetic eyes are drawn where they are missing."""
+@quiet_optuna()
+def _params(options: argparse.Namespace) -> list[Params]:
+    """So many params, the same for all sets: those that any of these was recorded with, and then draws of its space."""
+    found = list[Params]()
+    for params in (params for name in SETS for params in _trained(name)):
+        found += [] if params in found else [params]
+    spec = StudySpec.load(HERE / f"{SETS[0]}.toml")
+    space, study = spec.search_space(), optuna.create_study(sampler=RandomSampler(seed=spec.study.seed))
+    while len(found) < options.trials:
+        found.append(space.suggest(study.ask()))
+    return found
+
+
+def _trained(name: str) -> list[Params]:
+    return [trial.params for trial in load_recorded(_recorded(name))] if _recorded(name).exists() else []
+
+
+def _spec(name: str, start: list[Params], options: argparse.Namespace) -> Path:
+    """The spec of a set, with the place of its data and what it is to train; eyes are drawn where they are missing."""
     spec: Path = options.out / f"{name}.toml"
-    text = (HERE / f"{name}.toml").read_text(encoding="utf-8")
-    spec.write_text(text.replace("DATA", options.data.resolve().as_posix()), encoding="utf-8")
+    rows = [
+        "{ " + ", ".join(f"{key} = {json.dumps(value)}" for key, value in params.items()) + " }" for params in start
+    ]
+    text = (HERE / f"{name}.toml").read_text(encoding="utf-8").replace("DATA", options.data.resolve().as_posix())
+    listed = "[space]\nstart = [\n  " + ",\n  ".join(rows) + ",\n]"
+    spec.write_text(text.replace("[space]", listed, 1), encoding="utf-8")
     eyes = options.out / "phantom-eyes"
     if name == "phantom" and not eyes.exists():
         subprocess.run([sys.executable, "-m", "mmtuna", "data", "phantom", str(eyes)], check=True)
