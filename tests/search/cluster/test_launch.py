@@ -24,6 +24,7 @@ from mmtuna.search.cluster.tasks import Order
 from mmtuna.search.errors import StoppedError
 from mmtuna.spaces.errors import InputError
 from mmtuna.studies import study as study_room
+from mmtuna.studies.asking import Budget
 from mmtuna.studies.spec.study_spec import StudySpec, read_text
 from mmtuna.studies.storage.outages import StorageAwayError
 from mmtuna.studies.storage.postgres import without_password
@@ -256,7 +257,7 @@ def test_a_launch_ends_when_the_hours_are_over(write_spec: WriteSpec, monkeypatc
     launched = Launch(StudySpec.load(spec_file), spec_file, cluster, Console(quiet=True))  # type: ignore[arg-type]
     launched._share, launched._known = Share(1, 0.0), {"a": "a"}
     launched._train(study, order(spec_file))
-    assert launched._over
+    assert launched._ended is Budget.OVER
     assert 1 <= cluster.sent <= order(spec_file).trials
 
 

@@ -205,7 +205,7 @@ def test_figures_are_the_same_over_several_processes() -> None:
 
 def test_a_share_of_the_budget_trains_the_best_once_more_and_finds_them_where_seeds_mislead() -> None:
     pool = random_pool(60)
-    contest = Contest(pool, TABLE, "recorded", 1.0, studies=40)
+    contest = Contest(pool, TABLE, "recorded", 1.0, studies=15)
     noisy = setting(trials=30, noise=0.1)
     found = contest.courses([noisy, replace(noisy, confirm=0.5), setting(trials=30, confirm=0.5)])
     for how, courses in found.items():
