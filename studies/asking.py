@@ -199,6 +199,7 @@ class _Asking:
         left = self._seconds_left()
         if left is not None and left <= 0:
             return Budget.OVER
+        self._learn()
         if self._look.waiting is not None:
             claim = self._waiting(left)
             if claim is not None:
@@ -227,7 +228,6 @@ class _Asking:
         if left is None:
             taken = self._first_waiting()
             return None if taken is None else self._suggested(taken)
-        self._learn()
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
             expected = self._expected(trial)
             taken = self._take(trial_id(trial)) if _fits(expected, left) else None
@@ -249,9 +249,8 @@ class _Asking:
         claim = self._drawn_in_time(left - self._reserved(), self._hours)
         if claim is not None:
             return replace(claim, left=left)
-        if not self._plan.confirm:
-            return Budget.OVER
-        return Budget.WAIT if self._searching() else self._once_more(Budget.OVER, trials, left)
+        waits = self._plan.confirm and self._searching()
+        return Budget.WAIT if waits else self._once_more(Budget.OVER, trials, left)
 
     def _drawn_in_time(self, seconds: float, hours: Hours) -> Claim | None:
         """What the sampler proposes and `seconds` are expected to hold; None where nothing was found.
@@ -261,7 +260,6 @@ class _Asking:
         standing = self._standing
         if self._plan.confirm and standing.drawn_out == standing.finished:
             return None
-        self._learn()
         for _ in range(_DRAWS):
             claim = self._sampled()
             expected = hours.expected(claim.params)
@@ -306,9 +304,11 @@ class _Asking:
     def _once_more(self, ends: Budget, trials: int, left: float | None) -> Claim | Budget:
         """One of the best configs, or why there is none: all of its share is used, or why the search `ends`."""
         plan, standing, running = self._plan, self._standing, len(self._look.running)
+        if not plan.confirm:
+            return ends
         confirmed = standing.confirmed()
-        wanted = trials if ends is Budget.DONE else confirmed  # the whole budget, which is not used yet
-        if plan.confirm and ends is not Budget.DONE:
+        wanted = trials  # the whole budget, which is not used yet
+        if ends is not Budget.DONE:
             wanted = confirming.trainings(plan.confirm, standing.finished - confirmed, trials)
         number = standing.least_trained(confirming.CONFIGS)
         if confirmed >= wanted or number is None:

@@ -14,7 +14,6 @@ from typing import Any
 
 import contests
 
-from mmtuna.search.simulation.setting import Setting
 from mmtuna.spaces.trials import LAST_STEP
 
 
@@ -35,14 +34,7 @@ def main() -> None:
 
 
 def _lines(name: str, sets: contests.Sets, trials: int) -> list[dict[str, Any]]:
-    whole = Setting(
-        sampler="tpe",
-        pruner="median",
-        workers=1,
-        trials=trials,
-        evaluations=sets.options.evaluations,
-        collapse=LAST_STEP,
-    )
+    whole = sets.setting(name, trials, collapse=LAST_STEP)
     steps = sorted({point.step for trial in sets.pools[name].trials for point in trial.curve})
     names = {
         replace(whole, collapse=step, workers=workers): "never" if step >= LAST_STEP else f"from {step} %"

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from mmtuna.objectives.recorded import load_recorded
@@ -58,6 +59,12 @@ class Sets:
         """Studies of one set."""
         table, options = StudySpec.load(HERE / f"{name}.toml").study, self.options
         return Contest(self.pools[name], table, options.answers, 1.0, options.studies, knows or Knows())
+
+    def setting(self, name: str, trials: int, *, equal: bool = False, **how: Any) -> Setting:
+        """A study's own search of a set; `equal`: by the iterations that so many trials take without any pruner."""
+        iterations = round(trials * fmean(trial.iterations for trial in self.pools[name].trials)) if equal else None
+        common = {"sampler": "tpe", "pruner": "median", "workers": self.workers[0], "trials": trials}
+        return Setting(**{**common, "iterations": iterations, "evaluations": self.options.evaluations, **how})
 
     @property
     def workers(self) -> list[int]:

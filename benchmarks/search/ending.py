@@ -12,12 +12,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from statistics import fmean
 from typing import Any
 
 import contests
-
-from mmtuna.search.simulation.setting import Setting
 
 SHARES = (0.0, 0.1, 0.2, 0.3, 0.4)
 
@@ -37,15 +34,7 @@ def _measured() -> float:
 
 
 def _lines(name: str, sets: contests.Sets, trials: int) -> list[dict[str, Any]]:
-    whole = Setting(
-        sampler="tpe",
-        pruner="median",
-        workers=1,
-        trials=trials,
-        iterations=round(trials * fmean(trial.iterations for trial in sets.pools[name].trials)),
-        evaluations=sets.options.evaluations,
-        noise=sets.options.noise,
-    )
+    whole = sets.setting(name, trials, equal=True, noise=sets.options.noise)
     names = {
         replace(whole, confirm=share, workers=workers): f"{share:.0%} for the end"
         for workers in sets.workers

@@ -10,7 +10,6 @@ Writes benchmarks/results/search-iterations.json and prints a table. Needs what 
 
 from __future__ import annotations
 
-import statistics
 import time
 from dataclasses import replace
 from typing import Any
@@ -20,7 +19,6 @@ import numpy as np
 
 from mmtuna.objectives.trial.devices import cores
 from mmtuna.search.simulation.pool import Pool
-from mmtuna.search.simulation.setting import Setting
 from mmtuna.search.trials.conclude import Scoring
 from mmtuna.studies.spec import StudySpec
 
@@ -48,18 +46,10 @@ def _lines(name: str, sets: contests.Sets, trials: int) -> list[dict[str, Any]]:
     whole, spec = sets.pools[name], StudySpec.load(contests.HERE / f"{name}.toml")
     long = [trial for trial in whole.trials if int(trial.params["iterations"]) >= LONG]
     pools = {"all": whole, f"{LONG} and more": Pool(spec.search_space(), long, Scoring.of(spec.study))}
-    budget = round(trials * statistics.fmean(trial.iterations for trial in whole.trials))
+    setting = sets.setting(name, trials, equal=True)
     found = []
     for what, pool in pools.items():
         contest = replace(sets.contest(name), pool=pool)
-        setting = Setting(
-            sampler="tpe",
-            pruner="none",
-            workers=sets.workers[0],
-            trials=trials,
-            iterations=budget,
-            evaluations=sets.options.evaluations,
-        )
         settings = {replace(setting, pruner=pruner): pruner for pruner in PRUNERS}
         for how, courses in contest.courses(list(settings), processes=cores()).items():
             regrets = np.array([whole.best - course.final for course in courses])

@@ -38,14 +38,7 @@ def main() -> None:
 def _lines(name: str, sets: contests.Sets, trials: int) -> list[dict[str, Any]]:
     settings: dict[Setting, str] = {}
     for workers in sets.workers:
-        whole = Setting(
-            sampler="tpe",
-            pruner="median",
-            workers=workers,
-            trials=trials,
-            evaluations=sets.options.evaluations,
-            portfolio="of the others",
-        )
+        whole = sets.setting(name, trials, workers=workers, portfolio="of the others")
         for what, setting in _variants(whole).items():
             settings.setdefault(setting, what)  # a part that does nothing by default is no line of its own
     return contests.lines(sets.contest(name, _knows(name, sets.pools)), settings)

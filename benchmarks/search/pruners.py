@@ -10,12 +10,9 @@ Writes benchmarks/results/search-pruners.json and prints a table. Needs what rec
 from __future__ import annotations
 
 from dataclasses import replace
-from statistics import fmean
 from typing import Any
 
 import contests
-
-from mmtuna.search.simulation.setting import Setting
 
 PRUNERS = (
     *("none", "median", "hyperband"),
@@ -35,14 +32,7 @@ def main() -> None:
 
 
 def _lines(name: str, sets: contests.Sets, trials: int) -> list[dict[str, Any]]:
-    whole = Setting(
-        sampler="tpe",
-        pruner="none",
-        workers=1,
-        trials=trials,
-        iterations=round(trials * fmean(trial.iterations for trial in sets.pools[name].trials)),
-        evaluations=sets.options.evaluations,
-    )
+    whole = sets.setting(name, trials, equal=True)
     names = {replace(whole, pruner=pruner, workers=workers): pruner for workers in sets.workers for pruner in PRUNERS}
     return contests.lines(sets.contest(name), names)
 

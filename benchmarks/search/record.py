@@ -39,10 +39,11 @@ def main() -> None:
     wanted = _params(options)
     for trials in (*range(ROUND, options.trials, ROUND), options.trials):
         for name in options.only:
-            lacks = [params for params in wanted[:trials] if params not in _trained(name)]
+            trained = _trained(name)
+            lacks = [params for params in wanted[:trials] if params not in trained]
             if not lacks:
                 continue
-            spec, count = _spec(name, lacks, options), len(_trained(name)) + len(lacks)
+            spec, count = _spec(name, lacks, options), len(trained) + len(lacks)
             command = [sys.executable, "-m", "mmtuna", "run", str(spec), "--record", str(_recorded(name))]
             _run([*command, "--trials", str(count), "--slots", str(options.slots)])
     for name in options.only:

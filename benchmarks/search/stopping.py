@@ -22,7 +22,6 @@ from scipy.optimize import minimize
 
 from mmtuna.objectives.trial.devices import cores
 from mmtuna.search.simulation.course import Course
-from mmtuna.search.simulation.setting import Setting
 from mmtuna.studies.stopping import LEAST, ODDS, WORTH, features
 
 BINS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
@@ -57,19 +56,9 @@ def _budgets(sets: contests.Sets) -> list[int]:
     return [int(count) for count in sets.options.trials.split(",")]
 
 
-def _setting(sets: contests.Sets, trials: int) -> Setting:
-    return Setting(
-        sampler="tpe",
-        pruner="median",
-        workers=sets.workers[0],
-        trials=trials,
-        evaluations=sets.options.evaluations,
-    )
-
-
 def _rows(sets: contests.Sets, name: str, trials: int) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Of each trial's end from the `LEAST`th on: both features, and 1 where a better one followed."""
-    courses = sets.contest(name).courses([_setting(sets, trials)], processes=cores())
+    courses = sets.contest(name).courses([sets.setting(name, trials)], processes=cores())
     found = [row for course in next(iter(courses.values())) for row in _of_course(course)]
     return np.array(found).reshape(-1, 3)
 
@@ -111,7 +100,7 @@ def _tried(rows: np.ndarray[Any, np.dtype[np.float64]], by: Sequence[float] | np
 
 def _stopped(sets: contests.Sets, name: str, trials: int) -> dict[str, Any]:
     """What stopping saves of the iterations, and what it costs in regret, in pairs of studies of the same seed."""
-    whole = _setting(sets, trials)
+    whole = sets.setting(name, trials)
     stops = replace(whole, stop=True)
     courses = sets.contest(name).courses([whole, stops], processes=cores())
     lost = np.array([a.final - b.final for a, b in zip(courses[whole], courses[stops], strict=True)])

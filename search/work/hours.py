@@ -48,11 +48,11 @@ def too_short(table: StudyTable, found: Forecast) -> str | None:
 
 
 def ending_lines(
-    table: StudyTable, study: optuna.Study, ended: Budget | None, trials: int, timed: object = True
+    table: StudyTable, study: optuna.Study, ended: Budget | None, trials: int, *, timed: bool = True
 ) -> list[str]:
     """Why a study that was to hold `trials` trials ends, where it has hours, and is `timed`, or stopped by itself."""
     found = []
-    if table.hours is not None and timed is not None:
+    if table.hours is not None and timed:
         over = ended is Budget.OVER
         why = "what is left is too short for the trials that were found" if over else "the trials asked for are there"
         why = "nothing better is to be expected" if ended is Budget.SETTLED else why

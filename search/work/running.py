@@ -405,8 +405,9 @@ def work(
     signals = on_signals(worker.stop.set, board.say) if heed_signals else nullcontext()
     with board, signals:
         worker.work(trials)
-    for line in ending_lines(spec.study, study, worker.ended, trials, hours) if trials is not None else ():
-        board.say(line)
+    if trials is not None:
+        for line in ending_lines(spec.study, study, worker.ended, trials, timed=hours is not None):
+            board.say(line)
 
 
 def make_worker(
