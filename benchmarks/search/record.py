@@ -2,7 +2,7 @@
 
 Three sets, the same params on each: the paper's images, the vessels of DRIVE, synthetic eyes. They are drawn by the
 spec's seed, after those that were recorded on another set before. Leaves recorded/NAME.jsonl beside this file, a line a
-trial. Stop it at any time; the same command goes on where it stopped.
+trial. Stop it at any time; the same command goes on with what no line is there for.
 
     python benchmarks/search/record.py --data ../shared/data --only duke,drive,phantom --trials 120
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import signal
 import statistics
 import subprocess
@@ -43,9 +44,11 @@ def main() -> None:
             lacks = [params for params in wanted[:trials] if params not in trained]
             if not lacks:
                 continue
-            spec, count = _spec(name, lacks, options), len(trained) + len(lacks)
-            command = [sys.executable, "-m", "mmtuna", "run", str(spec), "--record", str(_recorded(name))]
-            _run([*command, "--trials", str(count), "--slots", str(options.slots)])
+            # All that is kept of a study is its lines: each round is one of its own, on any machine.
+            shutil.rmtree(options.out / name, ignore_errors=True)
+            command = [sys.executable, "-m", "mmtuna", "run", str(_spec(name, lacks, options))]
+            command += ["--record", str(_recorded(name)), "--slots", str(options.slots)]
+            _run([*command, "--trials", str(len(lacks))])
     for name in options.only:
         _tell(name)
 
