@@ -9,13 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import optuna
+from optuna.pruners import NopPruner
 
 from mmtuna.homes import Home, find_home
 from mmtuna.objectives.folds import FoldedObjective
 from mmtuna.objectives.outcome import Ending, Evaluation, Outcome, TrialOrder
 from mmtuna.objectives.trial.fork_server import SERVER
 from mmtuna.search.errors import NotReadyError
-from mmtuna.search.trials.conclude import Collapse, Scoring, end_of, is_given_up
+from mmtuna.search.trials.conclude import Collapse, Scoring, end_of, has_found, is_given_up
 from mmtuna.search.work.pace import measured, speed_on
 from mmtuna.search.work.packing import said_slots
 from mmtuna.search.work.preparation import prepare
@@ -25,7 +26,7 @@ from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Params, Value
 from mmtuna.spaces.settings import check_sampled, check_settings
 from mmtuna.spaces.speed import AUTOMATIC, Speed
-from mmtuna.spaces.trials import LAST_STEP
+from mmtuna.spaces.trials import COLLAPSE_STOPS, LAST_STEP
 from mmtuna.studies.attributes import HISTORY, REPLICATE, SEED
 from mmtuna.studies.folding import fold_test
 from mmtuna.studies.spec import StudySpec
@@ -174,6 +175,13 @@ class Objective:
         return end.value
 
 
+def _collapse_stops(trial: optuna.Trial) -> int:
+    """From where on what never found a class is stopped: a pruner that stops nothing wants all trained to their end."""
+    # A FixedTrial has no study, and is never pruned.
+    pruner = trial.study.pruner if hasattr(trial, "study") else NopPruner()
+    return LAST_STEP if isinstance(pruner, NopPruner) else COLLAPSE_STOPS
+
+
 class _Watch:
     """Between a training and its trial: reports evaluations, passes on the pruner's answer."""
 
@@ -181,7 +189,7 @@ class _Watch:
         self, trial: optuna.Trial, scoring: Scoring, lost: Callable[[], bool], fold_test: int | None = None
     ) -> None:
         self._trial, self._scoring, self.lost, self._fold_test = trial, scoring, lost, fold_test
-        self._highest, self._collapse = float("-inf"), Collapse()
+        self._highest, self._collapse = float("-inf"), Collapse(_collapse_stops(trial), lambda: has_found(trial.study))
         self._steps: set[int] = set()
 
     def evaluated(self, evaluation: Evaluation) -> bool:

@@ -13,7 +13,6 @@ from typer.core import TyperGroup
 
 from mmtuna.search.work.signals import end_by_ctrl_c
 from mmtuna.spaces.errors import InputError
-from mmtuna.spaces.trials import COLLAPSE_STOPS
 
 
 class _Commands(TyperGroup):
@@ -203,9 +202,13 @@ def replay(
         float | None, typer.Option(min=0, help="With --studies: a budget of simulated seconds in place of trials.")
     ] = None,
     collapse: Annotated[
-        int,
-        typer.Option(min=1, max=100, help="With --studies: percent from which on a collapse is stopped; 100: never."),
-    ] = COLLAPSE_STOPS,
+        int | None,
+        typer.Option(
+            min=1,
+            max=100,
+            help="With --studies: percent from which on a collapse is stopped, 100: never; as in a study.",
+        ),
+    ] = None,
     evaluations: Annotated[
         int | None, typer.Option(min=1, max=100, help="With --studies: as if each trial was evaluated so often only.")
     ] = None,

@@ -27,8 +27,8 @@ class Cause(StrEnum):
     """It predicted none of a class that the truth has. A name alone: such a trial may be complete."""
 
 
-COLLAPSE_STOPS = LAST_STEP
-"""The step from which on a trial that has collapsed is stopped; 100, the end, stops none: they are named and counted.
+COLLAPSE_STOPS = 60
+"""The step from which on a trial is stopped that has collapsed at every evaluation so far; 100, the end, stops none.
 
-To be set to the first evaluation after which no recorded trial came back, by benchmarks/search/recorded.
+From there on recorded trials hardly ever came back: benchmarks/results/search-collapse.json says how many did.
 """

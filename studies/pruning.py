@@ -9,7 +9,7 @@ from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from mmtuna.spaces.trials import LAST_STEP
+from mmtuna.spaces.trials import COLLAPSE_STOPS, LAST_STEP
 from mmtuna.studies.spec.tables import StudyTable
 from mmtuna.studies.storage.optuna_insides import storage_of
 from mmtuna.studies.storage.worker_storage import WorkerStorage
@@ -34,6 +34,11 @@ def build_pruner(table: StudyTable, evaluations: int) -> BasePruner:
             return _hyperband(startup, warmup, evaluations)
         case "wilcoxon" | "none":  # the first stops between folds (mmtuna.studies.folding)
             return NopPruner()
+
+
+def collapse_stops(pruner: str) -> int:
+    """The step from which on what never found a class is stopped: by `pruner = "none"` nothing is, ever."""
+    return LAST_STEP if pruner == "none" else COLLAPSE_STOPS
 
 
 class _Median(MedianPruner):

@@ -25,6 +25,7 @@ from mmtuna.search.work.earlier import find_warmth
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import whole_file
 from mmtuna.spaces.trials import LAST_STEP
+from mmtuna.studies.pruning import collapse_stops
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.spec.tables import StudyTable
 from mmtuna.studies.study import space_for
@@ -49,7 +50,7 @@ def simulate(
     trials: int | None,
     iterations: int | None,
     seconds: float | None,
-    collapse: int,
+    collapse: int | None,
     portfolio: str | None,
     warm: str | None,
     without: str | None,
@@ -83,7 +84,7 @@ def simulate(
             trials=trials or spec.study.trials,
             iterations=iterations,
             seconds=seconds,
-            collapse=collapse,
+            collapse=collapse_stops(pruner) if collapse is None else collapse,
             evaluations=_evaluations(pool.trials),
             portfolio=next(iter(knows.portfolio), "") if sampler != "random" else "",
             warm=next(iter(knows.warm), ""),

@@ -160,6 +160,7 @@ class Simulation:
         self._events: list[tuple[float, int, _Running | None]] = []
         self._rungs: Rungs[_Running] | None = Rungs.of(setting.pruner, setting.evaluations)
         self._training = 0
+        self._found = False  # by a trial that was trained to its end, all classes
         self._order = count()
         self._now = 0.0
         self._chance = random.Random(seed)
@@ -250,7 +251,7 @@ class Simulation:
             else:
                 self._training += 1
                 collapses = has_collapsed(self._pool.scoring.counting(played.curve))
-                dies = Collapse(self._setting.collapse)
+                dies = Collapse(self._setting.collapse, lambda: self._found)
                 self._schedule(_Running(trial, played, dies, 0.0 if collapses else self._shift()))
 
     def _go_on_with(self, waiting: _Running) -> None:
@@ -345,7 +346,9 @@ class Simulation:
         self.study.tell(trial, value)
         self.course.ends["complete"] += 1
         self.course.told.append(value)
-        self.course.collapsed += has_collapsed(self._pool.scoring.counting(played.curve))
+        collapsed = has_collapsed(self._pool.scoring.counting(played.curve))
+        self.course.collapsed += collapsed
+        self._found |= not collapsed
         if value > max((told for told, _, _ in self._complete), default=-math.inf):
             self.course.found.append((self.course.iterations, self._now, worth))
         self._complete.append((value, worth, played))

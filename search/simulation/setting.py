@@ -9,6 +9,7 @@ from typing import Any
 from mmtuna.spaces.parameter import Params
 from mmtuna.spaces.prior import Prior
 from mmtuna.spaces.trials import COLLAPSE_STOPS, LAST_STEP
+from mmtuna.studies.pruning import collapse_stops
 from mmtuna.studies.warming import Earlier
 
 PLAIN = "optuna"
@@ -56,7 +57,8 @@ class Setting:
 
     def __str__(self) -> str:
         who = "plain Optuna" if self.sampler == PLAIN else f"{self.sampler} + {self.pruner}"
-        stops = f", collapses stopped from {self.collapse} %" if self.collapse < LAST_STEP else ""
+        stops = f"collapses stopped from {self.collapse} %" if self.collapse < LAST_STEP else "no collapse stopped"
+        stops = "" if self.sampler == PLAIN or self.collapse == collapse_stops(self.pruner) else f", {stops}"
         known = "".join(f", {part} {name}" for part in KNOWLEDGE if (name := getattr(self, part)))
         ends = f", {self.confirm:.0%} to confirm" * (self.confirm > 0) + ", stops by itself" * self.stop
         return f"{who}, {self.workers} worker{'s' * (self.workers > 1)}{stops}{known}{ends}"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import optuna
@@ -13,8 +13,9 @@ from rich.markup import escape
 from mmtuna.objectives.evaluation.metrics import paired
 from mmtuna.objectives.outcome import Ending, Evaluation, Outcome
 from mmtuna.objectives.recorded import Recorded
-from mmtuna.spaces.trials import COLLAPSE_STOPS, LAST_STEP, Cause
+from mmtuna.spaces.trials import LAST_STEP, Cause
 from mmtuna.studies import results
+from mmtuna.studies.attributes import CAUSE
 from mmtuna.studies.folding import falls_behind
 from mmtuna.studies.leases import Leases
 from mmtuna.studies.leases.transactions import End, Lease
@@ -118,21 +119,29 @@ def has_collapsed(evaluation: Evaluation | None) -> bool:
     return evaluation is not None and evaluation.counts is not None and bool(evaluation.counts.unfound())
 
 
+def has_found(study: optuna.Study) -> bool:
+    """Whether a trial of the study is complete and did not collapse."""
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return any(trial.user_attrs.get(CAUSE) != Cause.COLLAPSED for trial in complete)
+
+
 @dataclass
 class Collapse:
     """Whether a trial is dead, which is asked at each of its evaluations in turn: it had collapsed at all of them.
 
     One that had found something before and lost it comes back now and then; `stops` is the step from which on one that
-    never had does not (percent; 100 stops none).
+    never had does not (percent; 100 stops none). Where `others_found` says that no trial of the study was trained to
+    its end and found all, it may be the study's trainings that are too short to find anything: then none is dead.
     """
 
-    stops: int = field(default_factory=lambda: COLLAPSE_STOPS)
+    stops: int
+    others_found: Callable[[], bool]
     found: bool = False
 
     def is_dead(self, evaluation: Evaluation) -> bool:
         """Whether the trial is to be stopped now; it gets its true value, of which the sampler learns."""
         self.found |= not has_collapsed(evaluation)
-        return self.stops <= evaluation.step < LAST_STEP and not self.found
+        return self.stops <= evaluation.step < LAST_STEP and not self.found and self.others_found()
 
 
 def is_given_up(evaluation: Evaluation, trial: optuna.Trial, fold_test: int | None) -> bool:

@@ -14,6 +14,7 @@ from mmtuna.search.trials.files import StudyFiles
 from mmtuna.search.trials.retention import Retention
 from mmtuna.search.trials.showing import Showing
 from mmtuna.search.trials.uploads import Uploads
+from mmtuna.spaces.trials import LAST_STEP
 from mmtuna.studies.leases import Lease, Leases
 from mmtuna.studies.standing import standing_of
 from mmtuna.studies.storage.outages import through_outages
@@ -25,6 +26,7 @@ class Recording:
 
     With `record` every trial is trained to its end, and its whole curve is appended there. `fold_test`: how many trials
     are to be complete before one is stopped between its folds, by the images of those that ended; None stops none.
+    `collapse`: the step from which on one that never found a class is stopped; 100 stops none.
     """
 
     study: optuna.Study
@@ -36,6 +38,7 @@ class Recording:
     showing: Showing
     record: RecordFile | None = None
     fold_test: int | None = None
+    collapse: int = LAST_STEP
 
     def begin(self, order: TrialOrder) -> None:
         """Lays out what an earlier attempt at the trial left, from S3 where that is elsewhere."""

@@ -55,7 +55,7 @@ from mmtuna.studies.files.trial_store import begin as begin_files
 from mmtuna.studies.folding import fold_test
 from mmtuna.studies.identity import Joined, id_of
 from mmtuna.studies.leases import Leases
-from mmtuna.studies.pruning import build_pruner
+from mmtuna.studies.pruning import build_pruner, collapse_stops
 from mmtuna.studies.report.wording import count
 from mmtuna.studies.results import sound_rows
 from mmtuna.studies.sampling import build_sampler, check_sampler, sampler_name
@@ -469,5 +469,6 @@ def make_worker(
         showing=Showing(Pictures(study, lock, spec.data), content, board.say),
         record=record,
         fold_test=fold_test(table),
+        collapse=collapse_stops(table.pruner),
     )
     return Worker(queue=queue, objective=objective, recording=recording, slots=slots, board=board, stop=stop)

@@ -16,7 +16,7 @@ import optuna
 from mmtuna.objectives.folds import FoldedObjective
 from mmtuna.objectives.outcome import Cause, Ending, Evaluation, Objective, Outcome, TrialOrder
 from mmtuna.search.errors import StoppedError
-from mmtuna.search.trials.conclude import Collapse, ending_text, is_given_up
+from mmtuna.search.trials.conclude import Collapse, ending_text, has_found, is_given_up
 from mmtuna.search.trials.recording import Recording
 from mmtuna.search.work.energy import Meter
 from mmtuna.search.work.places import Places
@@ -264,7 +264,7 @@ class TrialWatch:
         before = as_read(trial)
         self._reported = set(before.intermediate_values)
         self._highest = max(before.intermediate_values.values(), default=float("-inf"))
-        self._collapse = Collapse()
+        self._collapse = Collapse(self._recording.collapse, self._others_found)
         self._to_its_end = not {TABLE2, AGAIN}.isdisjoint(before.user_attrs)
 
     def evaluated(self, evaluation: Evaluation) -> bool:
@@ -295,6 +295,9 @@ class TrialWatch:
         if kept.record is None and given_up:
             return True
         return bool(patiently(self._trial.should_prune))
+
+    def _others_found(self) -> bool:
+        return bool(self._worker.queue.patiently(lambda: has_found(self._trial.study)))
 
     def progressed(self, iteration: int, iterations: int, seconds: float) -> None:
         """Shows the progress."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.pruners import NopPruner
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
@@ -20,6 +21,7 @@ from optuna.trial import FixedTrial, FrozenTrial, TrialState
 import mmtuna
 from mmtuna.objectives.trial.choosing import device_name
 from mmtuna.objectives.trial_files import TrialFolder
+from mmtuna.search.trials import conclude
 from mmtuna.studies.attributes import SPEED, SPEED_ON
 from mmtuna.studies.leases.crew import crew_of
 from tests.postgres import PostgresServer
@@ -49,7 +51,7 @@ def folder_of(spec: mmtuna.StudySpec, trial: FrozenTrial) -> TrialFolder:
 
 def test_a_study_in_memory_trains_two_at_a_time(make_spec: MakeSpec) -> None:
     spec = make_spec()
-    study = new_study()
+    study = new_study(pruner=NopPruner())  # of so few iterations some find nothing
     study.optimize(mmtuna.Objective(spec, slots=2), n_trials=4, n_jobs=2)
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 4
     spans = sorted((trial.datetime_start, trial.datetime_complete) for trial in study.trials)
@@ -101,6 +103,22 @@ def test_a_pruner_of_ones_own_prunes(make_spec: MakeSpec) -> None:
     assert trial.state is TrialState.PRUNED
     assert list(trial.intermediate_values) == [25, 50]
     assert trial.user_attrs["cost"]["iterations"] == 4
+
+
+@pytest.mark.parametrize(("pruner", "steps"), [(StopsAt(100), [25, 50, 75]), (NopPruner(), [25, 50, 75, 100])])
+def test_what_never_finds_a_class_is_stopped_where_anything_is(
+    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch, pruner: optuna.pruners.BasePruner, steps: list[int]
+) -> None:
+    monkeypatch.setattr(conclude, "has_collapsed", lambda evaluation: True)
+    study = new_study(pruner=pruner)
+    objective = mmtuna.Objective(make_spec())
+    study.optimize(objective, n_trials=1)  # nothing was ever found here
+    study.add_trial(optuna.trial.create_trial(value=0.9))
+    study.optimize(objective, n_trials=1)
+    first, _, second = study.trials
+    assert (first.state, list(first.intermediate_values)) == (TrialState.COMPLETE, [25, 50, 75, 100])
+    assert list(second.intermediate_values) == steps
+    assert second.state is (TrialState.COMPLETE if steps[-1] == 100 else TrialState.PRUNED)
 
 
 def test_a_loss_that_is_no_number_is_pruned_with_the_lowest_value(make_spec: MakeSpec) -> None:

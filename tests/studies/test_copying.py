@@ -129,7 +129,7 @@ def test_what_a_copy_that_was_cut_off_left_is_no_study_and_goes(
 def test_a_copy_may_take_longer_than_a_server_bears_silence(
     spec: StudySpec, study: optuna.Study, server: PostgresServer, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mmtuna.studies.storage.postgres._IDLE_SECONDS", 1)
+    monkeypatch.setattr("mmtuna.studies.storage.postgres._IDLE_SECONDS", 3)
     url = server.url(database)
-    assert copy_study(spec.study, spec.resources, url.replace(":canary-7d1f9e@", "@"), lambda *_: time.sleep(0.6)) == 4
+    assert copy_study(spec.study, spec.resources, url.replace(":canary-7d1f9e@", "@"), lambda *_: time.sleep(1)) == 4
     assert len(optuna.load_study(study_name="s", storage=open_storage(url)).get_trials()) == 4

@@ -75,7 +75,9 @@ def test_what_is_known_before_trial_1_and_each_part_left_out(spec: Path, recorde
     assert [(line["setting"]["sampler"], line["setting"]["pruner"]) for line in lines[5:]] == [
         ("random", "median"),
         ("tpe", "none"),
+        ("tpe", "median"),
     ]
+    assert [line["setting"]["collapse"] for line in lines] == [100, *[60] * 6, 100]
     assert lines[1]["regret"] == 0.0  # its portfolio begins with the best of what is searched
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from mmtuna.search.simulation.pool import Pool
 from mmtuna.search.simulation.setting import PLAIN, Setting
 from mmtuna.search.trials.conclude import Scoring
 from mmtuna.search.work.running import replay_study
+from mmtuna.spaces.parameter import Params
 from mmtuna.studies.sampling import SpaceSampler
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.stopping import is_settled
@@ -33,12 +35,13 @@ TABLE = StudySpec(study={"name": "s"}, data={"root": "."}, space={"preset": "ext
 
 
 def setting(**how: object) -> Setting:
-    return Setting(**{"sampler": "random", "pruner": "none", "workers": 1, "trials": 20, **how})  # type: ignore[arg-type]
+    usual = {"sampler": "random", "pruner": "none", "workers": 1, "trials": 20, "collapse": 100}
+    return Setting(**{**usual, **how})  # type: ignore[arg-type]
 
 
-def course(pool: Pool, how: Setting, seed: int = 0) -> Course:
+def course(pool: Pool, how: Setting, seed: int = 0, first: Sequence[Params] = ()) -> Course:
     with quiet_optuna():
-        return Simulation(pool, how, *searchers(pool, TABLE, how, seed), seed=seed).run()
+        return Simulation(pool, how, *searchers(pool, TABLE, how, seed), seed=seed, first=first).run()
 
 
 def with_pruner(pool: Pool, pruner: BasePruner, trials: int) -> Course:
@@ -120,11 +123,14 @@ def test_a_collapse_is_stopped_from_the_step_asked_for_and_counted() -> None:
         *((step, 4, 3) for step in (20, 40, 60)),
         *((step, 1, 0) for step in (80, 100)),
     ]
-    never, late, early = (course(pool, setting(trials=10, collapse=step)) for step in (100, 70, 40))
+    finds = [trials[-1].params]  # what finds all comes first; before that nobody knows that it can be found
+    never, late, early = (course(pool, setting(trials=10, collapse=step), first=finds) for step in (100, 70, 40))
     assert (never.ends, never.collapsed) == ({"complete": 10}, 1)
     assert (late.ends, late.collapsed) == ({"complete": 9, "pruned": 1}, 1)
     assert (early.ends, early.collapsed) == ({"complete": 6, "pruned": 4}, 4)
     assert early.iterations < late.iterations < never.iterations
+    all_dead = Pool(pool.space, [replace(trial, curve=dead[0].curve) for trial in trials], Scoring("mIoU"))
+    assert course(all_dead, setting(trials=10, collapse=40)).ends == {"complete": 10}
 
 
 def test_a_budget_of_iterations_ends_the_study_and_a_pool_that_is_used_up_does() -> None:

@@ -1,4 +1,4 @@
-"""A trial that finds none of a class that is there: named, counted, told as it is, stopped only where that is asked."""
+"""A trial that finds none of a class that is there: named, counted, told as it is, stopped late."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from rich.console import Console
 from mmtuna.objectives.evaluation.metrics import Counts
 from mmtuna.objectives.outcome import Ending, Evaluation, Outcome, TrialOrder
 from mmtuna.objectives.recorded import RecordFile
-from mmtuna.search.trials import conclude
 from mmtuna.search.trials.conclude import Collapse, Scoring, end_of, ending_text, has_collapsed
 from mmtuna.search.work.running import replay_study
-from mmtuna.studies import results
+from mmtuna.studies import pruning, results
 from mmtuna.studies.ledger import ending
 from mmtuna.studies.spec import StudySpec
 
@@ -63,22 +62,30 @@ def test_the_evaluation_that_counts_says_it(value: str, curve: tuple[Evaluation,
     assert ("collapsed" in ending_text(outcome(*curve), scoring)) is collapsed
 
 
-def test_from_the_step_that_is_set_a_collapsed_trial_is_stopped(
+def test_from_the_step_that_is_set_a_collapsed_trial_is_stopped_where_others_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record = RecordFile(tmp_path / "kept.jsonl", "x", {})
-    curve = tuple(evaluation(step, NONE_FOUND) for step in (20, 40, 60, 80, 100))
-    record.append(TrialOrder(number=0, params={"crop": 64}, seed=0), outcome(*curve))
-    text = '[study]\nname = "{name}"\ntrials = 1\npruner = "none"\n[data]\nroot = "."\n'
-    text += "[space.params.crop]\nchoices = [64]\n"
+    steps = (20, 40, 60, 80, 100)
+    dead = tuple(evaluation(step, NONE_FOUND) for step in steps)
+    record.append(TrialOrder(number=0, params={"crop": 64}, seed=0), outcome(*dead))
+    found = tuple(evaluation(step, SOME_FOUND, 0.6) for step in steps)
+    record.append(TrialOrder(number=1, params={"crop": 96}, seed=0), outcome(*found))
+    text = '[study]\nname = "{name}"\ntrials = 3\npruner = "{pruner}"\n[data]\nroot = "."\n[space]\n'
+    text += "start = [{{ crop = 64 }}, {{ crop = 96 }}, {{ crop = 64 }}]\n[space.params.crop]\nchoices = [64, 96]\n"
     ends = []
-    for name, stops in (("never", 100), ("late", 50)):
-        monkeypatch.setattr(conclude, "COLLAPSE_STOPS", stops)
+    for name, pruner, stops in (("never", "none", 50), ("late", "median", 50), ("later", "hyperband", 70)):
+        monkeypatch.setattr(pruning, "COLLAPSE_STOPS", stops)
         spec = tmp_path / f"{name}.toml"
-        spec.write_text(text.format(name=name) + '[replay]\ncurves = "./kept.jsonl"\n')
-        (trial,) = results.rows(replay_study(StudySpec.load(spec), Console(quiet=True)))
+        spec.write_text(text.format(name=name, pruner=pruner) + '[replay]\ncurves = "./kept.jsonl"\n')
+        first, _, trial = results.rows(replay_study(StudySpec.load(spec), Console(quiet=True)))
+        assert (first.state, first.cause) == ("COMPLETE", "collapsed")  # nothing had been found then
         ends.append((trial.state, trial.value, trial.cause, trial.iterations))
-    assert ends == [("COMPLETE", 0.4963, "collapsed", 100), ("PRUNED", 0.4963, "collapsed", 60)]
+    assert ends == [
+        ("COMPLETE", 0.4963, "collapsed", 100),
+        ("PRUNED", 0.4963, "collapsed", 60),
+        ("PRUNED", 0.4963, "collapsed", 80),
+    ]
 
 
 def test_collapsed_trials_are_counted_and_are_neither_diverged_nor_failed() -> None:
@@ -95,9 +102,10 @@ def test_collapsed_trials_are_counted_and_are_neither_diverged_nor_failed() -> N
 
 
 def test_a_trial_that_had_found_something_is_not_dead_though_it_lost_it() -> None:
-    lost, never = Collapse(stops=40), Collapse(stops=40)
+    lost, never = Collapse(40, lambda: True), Collapse(40, lambda: True)
     assert [never.is_dead(evaluation(step, NONE_FOUND)) for step in (20, 40, 60, 100)] == [False, True, True, False]
     curve = (evaluation(20, SOME_FOUND), *(evaluation(step, NONE_FOUND) for step in (40, 60, 80)))
     assert not any(map(lost.is_dead, curve))
-    uncounted = Collapse(stops=40)
+    assert not Collapse(40, lambda: False).is_dead(evaluation(60, NONE_FOUND))
+    uncounted = Collapse(40, lambda: True)
     assert not any(map(uncounted.is_dead, (evaluation(20, None), evaluation(40, NONE_FOUND))))
