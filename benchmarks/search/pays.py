@@ -2,8 +2,8 @@
 
 The configs are random ones of the untouched extended preset: those of the recorded trials of a set that found every
 class, else fresh draws. Each is trained as it is, and once for each candidate, at the scale of the set's spec. Writes
-benchmarks/results/pays.json. Stop it at any time; the same command goes on where it stopped, and more --configs or
-other candidates by --only are added to what there is.
+benchmarks/results/pays.json, with all that was trained. Stop it at any time; the same command goes on with what is not
+in there, on any machine, and more --configs or other candidates by --only are added.
 
     python benchmarks/search/pays.py --data ../shared/data --configs 12
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -28,10 +29,10 @@ from mmtuna.search.quiet import quiet_optuna
 from mmtuna.search.trials.conclude import has_collapsed
 from mmtuna.search.versions import machine, versions
 from mmtuna.spaces.effects import why_idle
+from mmtuna.spaces.files import write_whole
 from mmtuna.spaces.parameter import Params, Value
 from mmtuna.spaces.settings import DEFAULTS
 from mmtuna.spaces.trials import Cause
-from mmtuna.studies.results import TrialRow
 from mmtuna.studies.standing import params_key
 from mmtuna.studies.statistics.comparing import ALPHA, holm, signed_rank
 from mmtuna.studies.statistics.intervals import bootstrap, mean_features
@@ -56,18 +57,22 @@ WORTH = 0.005
 LEAST = 6
 """Pairs below which Wilcoxon's test can tell nothing at 5 %."""
 EVERYWHERE = "all sets"
+Trained = dict[str, dict[str, Any]]
+"""By params (`params_key`) the value and the cause that came of them."""
 
 
 def main() -> None:
     """Trains what is missing, in rounds through the sets, and writes the result anew after each study."""
     options = _options()
     pairs: dict[str, list[dict[str, Any]]] = {}
+    trained = _known(options.out)
     for count in (*range(ROUND, options.configs, ROUND), options.configs):
         for name in options.sets:
             spec, configs = _study(name, count, options)
-            _train(spec, options.slots)
-            pairs[name] = list(_pairs(spec, configs, options.only))
-            _write(pairs, options)
+            known = trained.setdefault(name, {})
+            known |= _trained(spec, known, options.slots)
+            pairs[name] = list(_pairs(known, configs, options.only))
+            _write(pairs, trained, options)
 
 
 def _options() -> argparse.Namespace:
@@ -146,43 +151,46 @@ def _with(config: Params, setting: str | None, value: Value | None) -> Params | 
     return {name: known for name, known in wanted.items() if not why_idle(name, possible)}
 
 
-def _train(spec: mmtuna.StudySpec, slots: int) -> None:
-    """Trains what of the start has not ended; what fails is let be."""
-    wanted, before = {params_key(params) for params in spec.space.start}, None
-    while (missing := wanted - {params_key(row.params) for row in _finished(spec)}) and missing != before:
-        # Trials that wait from another time may come first: it is looked again.
-        mmtuna.run(spec, trials=len(_finished(spec)) + len(missing), slots=slots, say=print)
-        before = missing
+def _known(path: Path) -> dict[str, Trained]:
+    """What was trained before, by set."""
+    known: dict[str, Trained] = json.loads(path.read_text(encoding="utf-8")).get("trained", {}) if path.exists() else {}
+    return known
 
 
-def _finished(spec: mmtuna.StudySpec) -> list[TrialRow]:
-    """What is complete, or was pruned: it diverged, and counts 0."""
-    begun = (spec.study.folder / "study.db").exists()
-    return [row for row in (mmtuna.trials(spec) if begun else []) if row.state in ("COMPLETE", "PRUNED")]
+def _trained(spec: mmtuna.StudySpec, known: Trained, slots: int) -> Trained:
+    """What came of all in the start that is not known yet, in a study of its own; what diverged counts 0, and what
+    fails is let be."""
+    missing = {key: params for params in spec.space.start if (key := params_key(params)) not in known}
+    if not missing:
+        return {}
+    shutil.rmtree(spec.study.folder, ignore_errors=True)
+    spec = spec.model_copy(update={"space": spec.space.model_copy(update={"start": list(missing.values())})})
+    mmtuna.run(spec, trials=len(missing), slots=slots, say=print)
+    rows = [row for row in mmtuna.trials(spec) if row.state in ("COMPLETE", "PRUNED")]
+    return {params_key(row.params): {"value": row.value, "cause": row.cause} for row in rows}
 
 
-def _pairs(spec: mmtuna.StudySpec, configs: Sequence[Params], only: Sequence[str]) -> Iterator[dict[str, Any]]:
+def _pairs(ended: Trained, configs: Sequence[Params], only: Sequence[str]) -> Iterator[dict[str, Any]]:
     """The value of each config with each candidate beside that without; of what failed there is none.
 
     Two that found nothing of a class are equal whatever the setting does: such a pair has no difference.
     """
-    ended: dict[str, TrialRow] = {}
-    for row in _finished(spec):
-        ended.setdefault(params_key(row.params), row)
     for number, config in enumerate(configs):
         theirs = ended.get(params_key(_with(config, None, None) or {}))
         for setting in only:
             for value in CANDIDATES[setting]:
                 ours = ended.get(params_key(_with(config, setting, value) or {}))
-                if ours is None or theirs is None or ours.value is None or theirs.value is None:
+                if ours is None or theirs is None or ours["value"] is None or theirs["value"] is None:
                     continue
-                dead = {ours.cause, theirs.cause} <= {Cause.COLLAPSED, Cause.DIVERGED}
-                named = {"candidate": f"{setting} = {value}", "config": number, "with": ours.value}
-                difference = None if dead else ours.value - theirs.value
-                yield {**named, "without": theirs.value, "difference": difference}
+                dead = {ours["cause"], theirs["cause"]} <= {Cause.COLLAPSED, Cause.DIVERGED}
+                named = {"candidate": f"{setting} = {value}", "config": number, "with": ours["value"]}
+                difference = None if dead else ours["value"] - theirs["value"]
+                yield {**named, "without": theirs["value"], "difference": difference}
 
 
-def _write(pairs: Mapping[str, Sequence[dict[str, Any]]], options: argparse.Namespace) -> None:
+def _write(
+    pairs: Mapping[str, Sequence[dict[str, Any]]], trained: Mapping[str, Trained], options: argparse.Namespace
+) -> None:
     scopes = {**pairs, EVERYWHERE: [pair for several in pairs.values() for pair in several]}
     judged = {scope: _judged(several) for scope, several in scopes.items()}
     document = {
@@ -195,8 +203,9 @@ def _write(pairs: Mapping[str, Sequence[dict[str, Any]]], options: argparse.Name
         f"fewer than {LEAST} pairs of which one side at least found every class",
         "candidates": judged,
         "pairs": pairs,
+        "trained": trained,
     }
-    options.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    write_whole(options.out, json.dumps(document, indent=1) + "\n")
     for candidate, said in judged[EVERYWHERE].items():
         median = "-" if said["median"] is None else f"{said['median']:+.4f}"
         print(f"{candidate}: {said['verdict']} (median {median}, {said['pairs']} pairs, p {said['p']:.3f})")
