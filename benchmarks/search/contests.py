@@ -16,16 +16,20 @@ from mmtuna.objectives.recorded import load_recorded
 from mmtuna.objectives.trial.devices import cores
 from mmtuna.search.simulation.figures import Contest, Line
 from mmtuna.search.simulation.pool import Pool, thinned
+from mmtuna.search.simulation.portfolio import SIZE, choose
 from mmtuna.search.simulation.setting import Knows, Setting
 from mmtuna.search.trials.conclude import Scoring
 from mmtuna.search.versions import machine, versions
 from mmtuna.spaces.files import write_whole
+from mmtuna.spaces.parameter import Params
 from mmtuna.studies.spec import StudySpec
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 RESULTS = ROOT / "benchmarks" / "results"
 SETS = "duke,drive,phantom"
+OTHERS = "of the others"
+"""As a portfolio: made from all other sets, which has to be two at least with the one that is searched."""
 FIGURES = ("of_plain", "reached", "final", "regret", "regret_95", "iterations")
 
 
@@ -56,14 +60,28 @@ class Sets:
         return cls(options, {name: pool_of(name, options) for name in options.only.split(",")})
 
     def contest(self, name: str, knows: Knows | None = None) -> Contest:
-        """Studies of one set."""
+        """Studies of one set, which know the portfolio that is made from the other sets, or what is given."""
         table, options = StudySpec.load(HERE / f"{name}.toml").study, self.options
-        return Contest(self.pools[name], table, options.answers, 1.0, options.studies, knows or Knows())
+        if knows is None:
+            knows = Knows(portfolio={OTHERS: self.by_the_others(name)[:SIZE]})
+        return Contest(self.pools[name], table, options.answers, 1.0, options.studies, knows)
+
+    def by_the_others(self, name: str) -> list[Params]:
+        """What was recorded on all other sets, in the order in which a portfolio takes it."""
+        others = {other: pool for other, pool in self.pools.items() if other != name}
+        return [one.params for one in choose(others, max(len(pool.trials) for pool in others.values()))]
 
     def setting(self, name: str, trials: int, *, equal: bool = False, **how: Any) -> Setting:
-        """A study's own search of a set; `equal`: by the iterations that so many trials take without any pruner."""
+        """A study's own search of a set, which begins with the portfolio; `equal`: by the iterations that so many
+        trials take without any pruner."""
         iterations = round(trials * fmean(trial.iterations for trial in self.pools[name].trials)) if equal else None
-        common = {"sampler": "tpe", "pruner": "median", "workers": self.workers[0], "trials": trials}
+        common = {
+            "sampler": "tpe",
+            "pruner": "median",
+            "workers": self.workers[0],
+            "trials": trials,
+            "portfolio": OTHERS,
+        }
         return Setting(**{**common, "iterations": iterations, "evaluations": self.options.evaluations, **how})
 
     @property

@@ -91,6 +91,13 @@ def _collapse(document: Mapping[str, Any]) -> Iterable[str]:
     yield from _contests(document)
 
 
+def _replay(document: Mapping[str, Any]) -> Iterable[str]:
+    yield from _contests(document)
+    for place in document["sets"]:
+        name, trials = place.removesuffix(" trials").split(", ")
+        yield f"![The regret over the iterations, {place}](../benchmarks/results/search-replay-{name}-{trials}.png)"
+
+
 def _plain_rows(document: Mapping[str, Any]) -> Iterable[str]:
     """Tables of documents whose lines are rows of figures, by set and budget."""
     for place, lines in document["sets"].items():
@@ -113,6 +120,7 @@ def _stopping(document: Mapping[str, Any]) -> Iterable[str]:
 
 
 SECTIONS: Sequence[tuple[str, str, Callable[[Mapping[str, Any]], Iterable[str]]]] = (
+    ("Beside plain Optuna", "replay", _replay),
     ("Each part, left out once", "parts", _contests),
     ("The portfolio", "portfolio", _portfolio),
     ("When a trial is dead", "collapse", _collapse),

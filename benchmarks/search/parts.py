@@ -10,7 +10,6 @@ Writes benchmarks/results/search-parts.json and prints a table. Needs what recor
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +17,7 @@ import contests
 import numpy as np
 
 from mmtuna.search.simulation.pool import Pool
-from mmtuna.search.simulation.portfolio import SIZE, choose
+from mmtuna.search.simulation.portfolio import SIZE
 from mmtuna.search.simulation.setting import Knows, Setting
 from mmtuna.spaces.parameter import Params
 from mmtuna.spaces.prior import Prior
@@ -38,10 +37,10 @@ def main() -> None:
 def _lines(name: str, sets: contests.Sets, trials: int) -> list[dict[str, Any]]:
     settings: dict[Setting, str] = {}
     for workers in sets.workers:
-        whole = sets.setting(name, trials, workers=workers, portfolio="of the others")
+        whole = sets.setting(name, trials, workers=workers)
         for what, setting in _variants(whole).items():
             settings.setdefault(setting, what)  # a part that does nothing by default is no line of its own
-    return contests.lines(sets.contest(name, _knows(name, sets.pools)), settings)
+    return contests.lines(sets.contest(name, _knows(name, sets)), settings)
 
 
 def _variants(whole: Setting) -> dict[str, Setting]:
@@ -53,22 +52,22 @@ def _variants(whole: Setting) -> dict[str, Setting]:
         "without the pruner": replace(whole, pruner="none"),
         "without stopping collapses": replace(whole, collapse=LAST_STEP),
         "a portfolio of the others' worst": replace(whole, portfolio="upside down"),
-        "warm, without the portfolio": replace(nothing, warm="of the others"),
-        "warm and the portfolio": replace(whole, warm="of the others"),
+        "warm, without the portfolio": replace(nothing, warm=contests.OTHERS),
+        "warm and the portfolio": replace(whole, warm=contests.OTHERS),
         "warm upside down, without the portfolio": replace(nothing, warm="upside down"),
         "a right prior, without the portfolio": replace(nothing, prior="right"),
         "a wrong prior, without the portfolio": replace(nothing, prior="wrong"),
     }
 
 
-def _knows(name: str, pools: Mapping[str, Pool]) -> Knows:
-    pool, others = pools[name], {other: found for other, found in pools.items() if other != name}
+def _knows(name: str, sets: contests.Sets) -> Knows:
+    pool, others = sets.pools[name], [found for other, found in sets.pools.items() if other != name]
     values = np.nan_to_num(pool.values, nan=-1.0)
-    earlier = [one for found in others.values() for one in _earlier(found)]
-    everything = [one.params for one in choose(others, len(pool.trials))]
+    earlier = [one for found in others for one in _earlier(found)]
+    everything = sets.by_the_others(name)
     return Knows(
-        portfolio={"of the others": everything[:SIZE], "upside down": everything[::-1][:SIZE]},
-        warm={"of the others": earlier, "upside down": [Earlier(one.params, 1 - one.rank) for one in earlier[::-1]]},
+        portfolio={contests.OTHERS: everything[:SIZE], "upside down": everything[::-1][:SIZE]},
+        warm={contests.OTHERS: earlier, "upside down": [Earlier(one.params, 1 - one.rank) for one in earlier[::-1]]},
         prior={
             "right": _priors(pool.trials[int(values.argmax())].params),
             "wrong": _priors(pool.trials[int(values.argmin())].params),

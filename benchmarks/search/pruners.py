@@ -27,13 +27,14 @@ PRUNERS = (
 def main() -> None:
     """Simulates everything, writes and prints it."""
     parser = contests.parser_of(__doc__, "30,100", "1,8", "search-pruners.json")
+    parser.add_argument("--pruners", default=",".join(PRUNERS), help="by comma")
     sets = contests.Sets.load(parser.parse_args())
     sets.run("of_plain is the cost until plain Optuna's end score", lambda name, trials: _lines(name, sets, trials))
 
 
 def _lines(name: str, sets: contests.Sets, trials: int) -> list[dict[str, Any]]:
-    whole = sets.setting(name, trials, equal=True)
-    names = {replace(whole, pruner=pruner, workers=workers): pruner for workers in sets.workers for pruner in PRUNERS}
+    whole, pruners = sets.setting(name, trials, equal=True), sets.options.pruners.split(",")
+    names = {replace(whole, pruner=pruner, workers=workers): pruner for workers in sets.workers for pruner in pruners}
     return contests.lines(sets.contest(name), names)
 
 

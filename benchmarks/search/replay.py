@@ -1,60 +1,37 @@
-"""Simulated studies over the recorded trials: mmtuna's samplers and pruners beside plain Optuna, on each set.
+"""Simulated studies over the recorded trials: those that `mmtuna run` makes, beside plain Optuna's, on each set.
 
-Writes benchmarks/results/search-replay.json and a picture for each set and budget beside it. Needs what record.py left.
+Of a set nothing is known before trial 1 but the portfolio, which is made from the other sets alone.
+Writes benchmarks/results/search-replay.json, a picture for each set and budget beside it, and prints a table. Needs
+what record.py left.
 
     python benchmarks/search/replay.py --studies 200
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import subprocess
-import sys
-import time
-from pathlib import Path
+from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-HERE = Path(__file__).resolve().parent
-RESULTS = ROOT / "benchmarks" / "results"
-SETS = ("duke", "drive", "phantom")
+import contests
+
+from mmtuna.objectives.trial.devices import cores
+from mmtuna.search.simulation.picture import regret_png
+from mmtuna.spaces.files import whole_file
 
 
 def main() -> None:
-    """Simulates everything and writes the result."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--studies", type=int, default=200, help="of each setting")
-    parser.add_argument("--trials", default="30,100", help="budgets by comma")
-    parser.add_argument("--evaluations", type=int, default=5, help="of each training: what a study has by default")
-    options = parser.parse_args()
-    began = time.monotonic()
-    found = {
-        f"{name}, {trials} trials": _simulated(name, trials, options)
-        for name in SETS
-        for trials in options.trials.split(",")
-    }
-    document = {
-        "what": f"{options.studies} simulated studies of each setting over recorded trials, cold start",
-        "command": " ".join(["python", "benchmarks/search/replay.py", *sys.argv[1:]]),
-        "wall_seconds": round(time.monotonic() - began, 1),
-        "sets": found,
-    }
-    out = RESULTS / "search-replay.json"
-    out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    print(out)
+    """Simulates everything, writes and prints it."""
+    parser = contests.parser_of(__doc__, "30,100", "1,8", "search-replay.json")
+    sets = contests.Sets.load(parser.parse_args())
+    sets.run("of_plain is the cost until plain Optuna's end score", lambda name, trials: _lines(name, sets, trials))
 
 
-def _simulated(name: str, trials: str, options: argparse.Namespace) -> dict[str, object]:
-    recorded = HERE / "recorded" / f"{name}.jsonl"
-    command = [sys.executable, "-m", "mmtuna", "replay", str(HERE / f"{name}.toml"), "--recorded", str(recorded)]
-    command += ["--studies", str(options.studies), "--trials", trials, "--evaluations", str(options.evaluations)]
-    command += ["--sampler", "tpe,random", "--pruner", "median,hyperband,none", "--workers", "1,8", "--json"]
-    command += ["-o", str(RESULTS / f"search-replay-{name}-{trials}.png")]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        sys.exit(done.returncode)
-    told: dict[str, object] = json.loads(done.stdout)
-    return told
+def _lines(name: str, sets: contests.Sets, trials: int) -> list[dict[str, Any]]:
+    contest = sets.contest(name)
+    found = contest.lines([sets.setting(name, trials, workers=workers) for workers in sets.workers], processes=cores())
+    title = f"{name}: {sets.options.studies} studies each, {len(contest.pool.trials)} recorded trials"
+    with whole_file(sets.options.out.with_name(f"{sets.options.out.stem}-{name}-{trials}.png")) as part:
+        part.write_bytes(regret_png(found, contest.table.metric, title))
+    return [contests.told(line, "plain Optuna" if line.setting == line.setting.plain() else "mmtuna") for line in found]
 
 
 if __name__ == "__main__":
