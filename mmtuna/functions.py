@@ -120,7 +120,7 @@ def open_study(spec: SpecOrPath) -> optuna.Study:
         study.sampler = build_sampler(
             spec.study, ready.space, so_far, ordinal, priors=spec.priors(), earlier=earlier_of(study)
         )
-    study.pruner = build_pruner(spec.study, spec.evaluations())
+    study.pruner = build_pruner(spec.study)
     return study
 
 

@@ -75,9 +75,10 @@ class Sets:
         """A study's own search of a set, which begins with the portfolio; `equal`: by the iterations that so many
         trials take without any pruner."""
         iterations = round(trials * fmean(trial.iterations for trial in self.pools[name].trials)) if equal else None
+        table = StudySpec.load(HERE / f"{name}.toml").study
         common = {
             "sampler": "tpe",
-            "pruner": "median",
+            "pruner": table.pruner,
             "workers": self.workers[0],
             "trials": trials,
             "portfolio": OTHERS,

@@ -89,7 +89,7 @@ def ours(url: str, folder: Path, seed: int, *, trials: int = 10**9, seconds: flo
         joined = Joined(study, url, next_worker(study))
     study.sampler, study.pruner = (
         SpaceSampler(RandomSampler(seed=seed), SPACE, seed=seed),
-        build_pruner(spec.study, spec.evaluations()),
+        build_pruner(spec.study),
     )
     files, retention = StudyFiles(spec.study, folder, study), Retention(5)
     lengths = random.Random(seed)

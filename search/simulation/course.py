@@ -134,7 +134,7 @@ class Simulation:
 
     Args:
         sampler, pruner: the study's, as `searchers` makes them.
-        seed: chooses the trials of Hyperband's brackets; the sampler has its own.
+        seed: of what seeds do to a training, where they do; the sampler has its own.
         answers: "recorded": proposals are moved to recorded trials, each of which is trained once; else what a proposal
             is told is made of the recorded trials `within` that distance, and where there are none it fails.
         first: params to begin with, such as a portfolio's.
@@ -378,4 +378,4 @@ def searchers(
         priors=knows.prior.get(setting.prior),
         earlier=knows.warm.get(setting.warm, ()),
     )
-    return sampler, candidate(setting.pruner) or build_pruner(named, setting.evaluations)
+    return sampler, candidate(setting.pruner) or build_pruner(named)

@@ -437,7 +437,7 @@ def make_worker(
             return Joined(study, table.storage, ordinal)
 
     joined = through_outages(join, say=board.say)
-    study.pruner = build_pruner(table, spec.evaluations()) if record is None else NopPruner()
+    study.pruner = build_pruner(table) if record is None else NopPruner()
 
     def still_there() -> None:
         check_still_own(table.folder, joined.id)

@@ -98,7 +98,7 @@ class StudySpec(Table):
             if self.study.pruner == "wilcoxon":
                 raise InputError(
                     '[study] pruner = "wilcoxon": it compares trials fold by fold, and only split = "subject-kfold" '
-                    "has folds; take median, with which a study that has begun goes on too"
+                    "has folds; take percentile, with which a study that has begun goes on too"
                 )
             return
         said = '[data] split = "subject-kfold"'
@@ -167,10 +167,6 @@ class StudySpec(Table):
         if data.values is not None:
             found["values"] = [list(codes) for codes in data.values]
         return found
-
-    def evaluations(self) -> int:
-        """How often each trial is evaluated, in all its folds; where that is sampled, the fewest times."""
-        return self.folds * min(self._evaluations())
 
     def _evaluations(self) -> list[int]:
         """How often a training is evaluated, each number that is possible."""

@@ -84,11 +84,11 @@ class StudyTable(Table):
     """Seed of the sampler and of the first replicate of every training."""
     sampler: Literal["auto", "tpe", "random", "gp", "grid"] = "auto"
     """Who proposes: tpe, random, gp or grid; auto takes grid where the whole grid fits into trials, else tpe."""
-    pruner: Literal["median", "hyperband", "wilcoxon", "none"] = "median"
-    """Who stops hopeless trials early: median, hyperband, none, or with folds wilcoxon, between two of them."""
-    pruner_startup: int = Field(default=8, ge=0)
+    pruner: Literal["percentile", "median", "wilcoxon", "none"] = "percentile"
+    """Who stops hopeless trials early: percentile (the worst quarter), median, none, or with folds wilcoxon."""
+    pruner_startup: int = Field(default=4, ge=0)
     """Number of first trials that are never pruned."""
-    pruner_warmup: float = Field(default=0.3, ge=0, le=1)
+    pruner_warmup: float = Field(default=0.2, ge=0, le=1)
     """Share of each training, 0 to 1, in which nothing is pruned."""
     duplicates: Literal["replicate", "redraw"] = "replicate"
     """Params proposed again: replicate trains them with the next seed, redraw proposes others."""

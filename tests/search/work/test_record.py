@@ -17,7 +17,7 @@ WriteSpec = Callable[..., Path]
 @pytest.mark.slow  # what a line holds: tests/objectives/test_recorded.py
 def test_every_trial_is_trained_to_its_end_and_kept_whole(write_spec: WriteSpec, tmp_path: Path) -> None:
     # This pruner would stop most trials at their first evaluation.
-    spec = write_spec(study='pruner = "hyperband"\npruner_warmup = 0.0\nsampler = "random"')
+    spec = write_spec(study='pruner = "median"\npruner_startup = 0\npruner_warmup = 0.0\nsampler = "random"')
     record = tmp_path / "kept.jsonl"
     done = mmtuna("run", spec, "--record", record, "--trials", 5, timeout=240)
     assert done.returncode == 0, done.stderr
