@@ -13,6 +13,13 @@ from mmtuna.studies.report.facts import Reading, value_of
 from mmtuna.studies.report.sureness import drawn_from, interval_text, numbers_of
 from mmtuna.studies.report.wording import count, hours, kilowatt_hours, listed, size_of, value_text
 
+_PRUNED = {
+    "none": "not pruned",
+    "percentile": "pruned where they were among the worst quarter of complete trials at the same share of training",
+    "median": "pruned where they were below the median of complete trials at the same share of training",
+}
+"""How a person reads what a pruner does."""
+
 
 def methods_paragraph(reading: Reading) -> str:
     """A few sentences as plain text. What the facts do not say is left out, never guessed."""
@@ -42,7 +49,7 @@ def _search(reading: Reading) -> str:
     )
     by = [
         f"proposed by the {facts.sampler} sampler" if facts.sampler else "",
-        ("not pruned" if facts.pruner == "none" else f"pruned by the {facts.pruner} pruner") if facts.pruner else "",
+        _PRUNED.get(facts.pruner, f"pruned by the {facts.pruner} pruner") if facts.pruner else "",
     ]
     said = listed([part for part in by if part])
     return f"{text} Trials were {said}." if said else text

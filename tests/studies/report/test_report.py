@@ -219,7 +219,7 @@ def test_methods_paragraph_says_the_studys_figures(page: Page, sixty: optuna.Stu
     assert f"{n['diverged']} diverged and {n['failed']} failed ({n['failed']} out of memory)" in text
     assert "11 of them were rows of the paper's Table 2, enqueued and not proposed." in text
     assert "17 parameters, 5 of them continuous" in text
-    assert "proposed by the TPE sampler and pruned by the median pruner" in text
+    assert "proposed by the TPE sampler and pruned where they were below the median of complete trials" in text
     assert "88 training" not in text
     assert "Training used 88 and validation 22 images of duke-dme-256 (10 and 9 subjects)" in text
     assert "9 subjects have images on both sides" in text
