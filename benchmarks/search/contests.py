@@ -63,13 +63,13 @@ class Sets:
         """Studies of one set, which know the portfolio that is made from the other sets, or what is given."""
         table, options = StudySpec.load(HERE / f"{name}.toml").study, self.options
         if knows is None:
-            knows = Knows(portfolio={OTHERS: self.by_the_others(name)[:SIZE]})
+            knows = Knows(portfolio={OTHERS: self.by_the_others(name, SIZE)})
         return Contest(self.pools[name], table, options.answers, 1.0, options.studies, knows)
 
-    def by_the_others(self, name: str) -> list[Params]:
-        """What was recorded on all other sets, in the order in which a portfolio takes it."""
+    def by_the_others(self, name: str, size: int) -> list[Params]:
+        """So many of the params that were recorded on all other sets, in the order in which a portfolio takes them."""
         others = {other: pool for other, pool in self.pools.items() if other != name}
-        return [one.params for one in choose(others, max(len(pool.trials) for pool in others.values()))]
+        return [one.params for one in choose(others, size)]
 
     def setting(self, name: str, trials: int, *, equal: bool = False, **how: Any) -> Setting:
         """A study's own search of a set, which begins with the portfolio; `equal`: by the iterations that so many

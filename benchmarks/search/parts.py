@@ -64,7 +64,7 @@ def _knows(name: str, sets: contests.Sets) -> Knows:
     pool, others = sets.pools[name], [found for other, found in sets.pools.items() if other != name]
     values = np.nan_to_num(pool.values, nan=-1.0)
     earlier = [one for found in others for one in _earlier(found)]
-    everything = sets.by_the_others(name)
+    everything = sets.by_the_others(name, len(pool.trials))
     return Knows(
         portfolio={contests.OTHERS: everything[:SIZE], "upside down": everything[::-1][:SIZE]},
         warm={contests.OTHERS: earlier, "upside down": [Earlier(one.params, 1 - one.rank) for one in earlier[::-1]]},

@@ -232,11 +232,21 @@ def test_what_is_still_being_sent_when_the_worker_ends_is_told(
 def old(impatient: None, machine: Callable[[str], StudySpec]) -> StudySpec:
     """A machine where a study was trained that is no more; the files of its trial 1 were never sent."""
     spec, wire = machine("a"), Wire(client())
-    study, _ = work(spec, FileWriter(spec, lambda number, _: wire.cut(0) if number == 1 else None, word="old"), 2)
+    study = create_or_open(spec, {})
+
+    def unsent() -> dict[str, int]:
+        files = trial_files(spec.study, study)
+        assert files is not None
+        return files.unsent()
+
+    def cut_once_the_first_is_sent(number: int, _: int) -> None:
+        if number == 1:
+            assert until(lambda: trial_name(0) not in unsent(), 20)
+            wire.cut(0)
+
+    work(spec, FileWriter(spec, cut_once_the_first_is_sent, word="old"), 2)
     wire.mend()
-    files = trial_files(spec.study, study)
-    assert files is not None
-    assert files.unsent()[trial_name(1)] == 1  # trial 0, too, where it was still being sent
+    assert unsent() == {trial_name(1): 1}
     optuna.delete_study(study_name="s", storage=storage_of(study))
     return spec
 
