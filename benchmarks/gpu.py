@@ -12,6 +12,7 @@ into RESULT at once, and the same command goes on with the parts that are missin
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -34,9 +35,12 @@ from mmtuna.spaces.table2 import TABLE2  # noqa: E402
 BARE = ROOT / "benchmarks" / "speed" / "bare.py"
 TFLOP = {512: 2.4, 320: 0.96}
 """Of one iteration of the paper's UNet with batches of 2, by the side of its images: forward and backward."""
-SLOTS = (1, 2, 4, 8)
+PACKINGS = (("exact", 11), ("auto", 11), ("mps", 11), ("auto", 6), ("exact", 4), ("exact", 1))
+"""`[train] speed` and trials at the same time, what matters most first; "mps" is "auto" under NVIDIA's MPS."""
 ROWS_OF_STOCK = (0, 8)
-"""Rows of Table 2 that stock trains: 200 iterations without a crop, 400 with crops of 320."""
+"""Rows of Table 2 that stock trains unless --stock-rows says more: 200 iterations of 512, 400 with crops of 320."""
+ROWS_OF_LIMIT = (0, 8)
+"""Rows of Table 2 whose nets are looked at: without a crop, and with crops of 320."""
 
 HEAD = """\
 [study]
@@ -174,8 +178,19 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--replicates", type=int, default=3, help="trainings of each row of Table 2")
     parser.add_argument("--trials", type=int, default=60, help="of the extended search")
     parser.add_argument("--pretrained", default=None, help="auto, or a path with {decoder}; DRIVE's by default")
+    parser.add_argument("--packings", type=int, help="of those that are tried, the first so many")
+    parser.add_argument(
+        "--stock-rows",
+        type=_numbers,
+        default=ROWS_OF_STOCK,
+        help="rows of Table 2 from 0 on that stock trains, by comma",
+    )
     parser.add_argument("--rehearse", action="store_true", help="small nets and images, few iterations, on the CPU")
     return parser.parse_args()
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(","))
 
 
 def _gpu() -> str | None:
@@ -209,8 +224,8 @@ def _call(bench: Bench, *words: str, share: float = 1.0, environment: dict[str, 
     return done.stdout
 
 
-def _mmtuna(bench: Bench, *words: str, share: float = 1.0) -> str:
-    return _call(bench, "-m", "mmtuna", *words, share=share)
+def _mmtuna(bench: Bench, *words: str, share: float = 1.0, environment: dict[str, str] | None = None) -> str:
+    return _call(bench, "-m", "mmtuna", *words, share=share, environment=environment)
 
 
 def _trials(bench: Bench, spec: Path) -> list[dict[str, Any]]:
@@ -248,32 +263,64 @@ def _table2_spec(bench: Bench, name: str, **more: Any) -> Path:
 
 
 def packing(bench: Bench) -> dict[str, Any]:
-    """All eleven rows with 1, 2, 4 and 8 trials side by side: seconds from the command's start to its end."""
-    found: dict[str, Any] = {}
-    for slots in SLOTS if not bench.options.rehearse else SLOTS[:2]:
-        name = f"packed{slots}"
-        spec = _table2_spec(bench, name)
-        began = time.monotonic()
+    """All eleven rows so many at a time: seconds from the command's start to its end, its measurements among them."""
+    found: dict[str, dict[str, Any]] = {"exact": {}, "auto": {}, "mps": {}}
+    packings = PACKINGS if not bench.options.rehearse else [(speed, 2) for speed in ("exact", "auto")]
+    for speed, slots in packings[: bench.options.packings]:
         try:
-            _mmtuna(bench, "run", str(spec), "--slots", str(slots), share=0.25)
+            found[speed][str(slots)] = _packed(bench, speed, slots)
         except PartError as error:
-            found[str(slots)] = {"failed": str(error)}
-            continue
-        seconds = time.monotonic() - began
-        found[str(slots)] = {"seconds": round(seconds, 1), "trials_an_hour": round(3600 * len(TABLE2) / seconds, 1)}
+            found[speed][str(slots)] = {"failed": str(error)}
         bench.note(packing_so_far=found)
     bench.document.pop("packing_so_far", None)
-    return {"slots": found, "best": max(found, key=lambda slots: found[slots].get("trials_an_hour", 0.0))}
+    tried = {speed: several for speed, several in found.items() if several}
+    return found | {"best": {speed: max(several, key=lambda n: _rate(several[n])) for speed, several in tried.items()}}
+
+
+def _packed(bench: Bench, speed: str, slots: int) -> dict[str, Any]:
+    train = f'evaluations = 4\nspeed = "{"auto" if speed == "mps" else speed}"\n'
+    spec = _table2_spec(bench, f"{speed}{slots}", train=train)
+    with _mps(bench) if speed == "mps" else contextlib.nullcontext({}) as environment:
+        began = time.monotonic()
+        _mmtuna(bench, "run", str(spec), "--slots", str(slots), share=0.4, environment=environment)
+        seconds = time.monotonic() - began
+    mious = [trial["metrics"]["mIoU"] for trial in sorted(_trials(bench, spec), key=lambda trial: trial["number"])]
+    rate = round(3600 * len(TABLE2) / seconds, 1)
+    return {"seconds": round(seconds, 1), "trials_an_hour": rate, "mious": [round(100 * miou, 2) for miou in mious]}
+
+
+@contextlib.contextmanager
+def _mps(bench: Bench) -> Iterator[dict[str, str]]:
+    """The environment of an MPS of this benchmark's own, by which processes compute on the GPU at the same time."""
+    control = shutil.which("nvidia-cuda-mps-control")
+    if control is None:
+        raise PartError("nvidia-cuda-mps-control is not there")
+    folders = {name: str(bench.out / name) for name in ("CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY")}
+    for folder in folders.values():
+        Path(folder).mkdir(exist_ok=True)
+    subprocess.run([control, "-d"], env=os.environ | folders, check=True)
+    try:
+        yield folders
+    finally:
+        subprocess.run([control], input="quit\n", text=True, env=os.environ | folders, check=False, timeout=60)
+
+
+def _rate(found: dict[str, Any]) -> float:
+    return float(found.get("trials_an_hour", 0.0))
 
 
 def beside_stock(bench: Bench) -> dict[str, Any]:
-    """Two rows by stock tools/train.py from the config.py that ours left; the figures are to be equal."""
+    """Rows by stock tools/train.py from the config.py that ours left, one after another.
+
+    Of rows that it does not train the last one's time stands: but for two, whose images are larger, their crops are as
+    large or smaller.
+    """
     import mmseg
 
     train = str(Path(mmseg.__file__).parent / ".mim" / "tools" / "train.py")
     trials = _packed_trials(bench)
-    rows = []
-    for row in ROWS_OF_STOCK:
+    rows: list[dict[str, Any]] = []
+    for row in bench.options.stock_rows:
         folder = bench.out / "stock" / str(row)
         shutil.rmtree(folder, ignore_errors=True)
         config = trials / f"{row:05d}" / "config.py"
@@ -290,15 +337,15 @@ def beside_stock(bench: Bench) -> dict[str, Any]:
                 "our_miou": round(100 * ours, 2),
             }
         )
-    packed = bench.document["packing"]["slots"]
-    ours = max(found.get("trials_an_hour", 0.0) for found in packed.values())
-    # Its other rows have 400 iterations each, at most as large as the second of these.
-    stock = 3600 * len(TABLE2) / (rows[0]["stock_seconds"] + (len(TABLE2) - 1) * rows[1]["stock_seconds"])
-    return {
-        "rows": rows,
-        "trials_an_hour": {"ours": ours, "stock, from its two rows": round(stock, 1)},
-        "ours_to_stock": round(ours / stock, 2),
+        bench.note(beside_stock_so_far=rows)
+    bench.document.pop("beside_stock_so_far", None)
+    seconds = [row["stock_seconds"] for row in rows]
+    stock = 3600 * len(TABLE2) / (sum(seconds) + (len(TABLE2) - len(seconds)) * seconds[-1])
+    ours = {
+        f"{speed}, {slots} at a time": round(_rate(bench.document["packing"][speed][slots]) / stock, 2)
+        for speed, slots in bench.document["packing"]["best"].items()
     }
+    return {"rows": rows, "stock_trials_an_hour": round(stock, 1), "ours_to_stock": ours}
 
 
 def _stock_mious(folder: Path) -> Iterator[tuple[int, float]]:
@@ -310,14 +357,18 @@ def _stock_mious(folder: Path) -> Iterator[tuple[int, float]]:
 
 
 def limit(bench: Bench) -> dict[str, Any]:
-    """The bare loop of two rows' nets, and how far it is from what the card can do."""
+    """The bare loop of two rows' nets, stock's and ours at both speeds, and how far it is from what the card can do."""
     trials = _packed_trials(bench)
-    found: dict[str, Any] = {}
-    for row in ROWS_OF_STOCK:
-        side = 512 if TABLE2[row].crop == "none" else 320
-        text = _call(bench, "-W", "ignore", str(BARE), str(trials / f"{row:05d}" / "config.py"))
-        seconds = json.loads(text.splitlines()[-1])[0]
-        found[str(side)] = seconds | {"tflop_a_second": round(TFLOP[side] / seconds["iteration"], 1)}
+    fast = bench.out / f"auto{_best_slots(bench, 'auto')}.toml"
+    chosen = next((trial["speed"] for trial in _trials(bench, fast) if trial["speed"]), {}) if fast.exists() else {}
+    found: dict[str, Any] = {"auto": chosen}
+    for row in ROWS_OF_LIMIT:
+        side, config = 512 if TABLE2[row].crop == "none" else 320, str(trials / f"{row:05d}" / "config.py")
+        for name, words in {"stock": (), "exact": ("--speed", "{}"), "auto": ("--speed", json.dumps(chosen))}.items():
+            text = _call(bench, "-W", "ignore", str(BARE), *words, config)
+            seconds = json.loads(text.splitlines()[-1])[0]
+            rate = round(TFLOP[side] / seconds["iteration"], 1)
+            found[f"{side}, {name}"] = seconds | {"tflop_a_second": rate}
     return found
 
 
@@ -332,6 +383,7 @@ def table2(bench: Bench) -> dict[str, Any]:
 
 def search(bench: Bench) -> dict[str, Any]:
     """The extended preset, as far as the time goes."""
+    slots = _best_slots(bench, "auto")
     spec = bench.spec(
         "search",
         "duke-dme-256",
@@ -339,9 +391,9 @@ def search(bench: Bench) -> dict[str, Any]:
         study=f"hours = {max(bench.left() - 60, 30) / 3600:.4f}",
         split='subjects = "subjects.csv"',
         space='preset = "extended"',
-        train="evaluations = 5\n",
+        train='evaluations = 5\nspeed = "auto"\n',
     )
-    _mmtuna(bench, "run", str(spec), "--slots", _best_slots(bench))
+    _mmtuna(bench, "run", str(spec), "--slots", slots)
     kept = ("number", "state", "value", "params", "seconds", "metrics")
     trials = [{key: trial.get(key) for key in kept} for trial in _trials(bench, spec)]
     return {"best": max((trial["value"] or 0.0 for trial in trials), default=None), "trials": trials}
@@ -349,13 +401,14 @@ def search(bench: Bench) -> dict[str, Any]:
 
 def _packed_trials(bench: Bench) -> Path:
     """The eleven trials of the quickest packing: those of one that was not done in time may lack rows."""
-    if "trials_an_hour" not in bench.document["packing"]["slots"][_best_slots(bench)]:
+    slots = _best_slots(bench)
+    if not _rate(bench.document["packing"]["exact"][slots]):
         raise PartError("no packing came to its end, so there are no configs to train")
-    return bench.out / f"packed{_best_slots(bench)}" / "trials"
+    return bench.out / f"exact{slots}" / "trials"
 
 
-def _best_slots(bench: Bench) -> str:
-    return str(bench.document.get("packing", {}).get("best", 1))
+def _best_slots(bench: Bench, speed: str = "exact") -> str:
+    return str(bench.document.get("packing", {}).get("best", {}).get(speed, 1))
 
 
 PARTS: dict[str, Callable[[Bench], dict[str, Any]]] = {

@@ -97,6 +97,25 @@ def replace_focal_loss(forward: Callable[..., Any]) -> None:
         focal_loss._sigmoid_focal_loss = focal_loss.py_sigmoid_focal_loss
 
 
+def replace_resampling(interpolate: Callable[..., Any], adaptive_avg_pool2d: Callable[..., Any]) -> None:
+    """Puts these in the place of torch's own.
+
+    mmseg's `resize` and torch's AdaptiveAvgPool2d look them up in `torch.nn.functional` at each call.
+    """
+    import torch.nn.functional
+
+    torch.nn.functional.interpolate = interpolate
+    torch.nn.functional.adaptive_avg_pool2d = adaptive_avg_pool2d
+
+
+def replace_crop_box(draw: Callable[[Any, dict[str, Any]], tuple[int, int, int, int]]) -> None:
+    """Puts `draw` in the place of `RandomCrop.crop_bbox`, which its `transform` calls first of all."""
+    from mmcv.transforms.utils import cache_randomness
+    from mmseg.datasets.transforms import RandomCrop
+
+    RandomCrop.crop_bbox = cache_randomness(draw)
+
+
 def find_mmsegs_bases() -> None:
     """`_base_ = "mmseg::..."` finds MMSegmentation's configs (`mmengine.config.utils.MODULE2PACKAGE`).
 

@@ -20,7 +20,7 @@ class Speed:
     fused: bool = False
     """Whether the optimizer updates all weights in one step."""
     cudnn_benchmark: bool = False
-    """Whether cuDNN tries its algorithms for each size of input."""
+    """Whether cuDNN tries its algorithms for each size of input: where a person's env_cfg.cudnn_benchmark says so."""
     loader_workers: int = 0
     """Processes that load images for training; 0 leaves the config's own."""
     evaluation_batch: int = 1

@@ -33,7 +33,16 @@ HOME = {
 }
 # These may import torch when they are imported: they are loaded in the trial's process only.
 TORCH_AT_THE_TOP = {
-    *("training.py", "child.py", "preload.py", "closing.py", "registered.py", "focal.py", "resuming.py"),
+    *(
+        "training.py",
+        "child.py",
+        "preload.py",
+        "closing.py",
+        "registered.py",
+        "replacements.py",
+        "resampling.py",
+        "resuming.py",
+    ),
     *("counting.py", "graph.py"),
 }
 

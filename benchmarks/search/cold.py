@@ -64,6 +64,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--trials", type=int, help="of mmtuna's search; the spec's by default")
     parser.add_argument("--seeds", type=int, default=5, help="trainings of each config that is compared in the end")
     parser.add_argument("--slots", type=int, default=2, help="trials at the same time")
+    parser.add_argument("--device", help="in place of the spec's")
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "cold", help="of the studies")
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
     return parser.parse_args()
@@ -77,6 +78,8 @@ def _spec(options: argparse.Namespace, side: str, **study: Any) -> mmtuna.StudyS
     name = tables["study"]["name"]
     if options.trials is not None:
         tables["study"]["trials"] = options.trials
+    if options.device is not None:
+        tables["resources"]["devices"] = [options.device]
     tables["study"] |= {"name": f"{name}-{side}", "folder": str(options.folder.resolve() / name / side), **study}
     return mmtuna.StudySpec(**tables)
 

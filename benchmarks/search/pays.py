@@ -87,6 +87,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--configs", type=int, default=12, help="of each set")
     parser.add_argument("--slots", type=int, default=2, help="trials at the same time, a core each")
     parser.add_argument("--iteration-scale", type=float, help="in place of the set's own, to try the script itself")
+    parser.add_argument("--device", help="in place of the sets' own")
     parser.add_argument("--studies", type=Path, default=ROOT / "runs" / "pays", help="folder of the studies")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "pays.json")
     return parser.parse_args()
@@ -112,6 +113,8 @@ def _study(name: str, count: int, options: argparse.Namespace) -> tuple[mmtuna.S
         tables["data"]["root"] = str(eyes)
     tables["study"] |= {"name": f"pays-{name}", "folder": str(options.studies / name), "pruner": "none"}
     tables["train"]["evaluations"] = 1  # the last one is compared; none is pruned
+    if options.device is not None:
+        tables["resources"]["devices"] = [options.device]
     if options.iteration_scale is not None:
         tables["train"]["iteration_scale"] = options.iteration_scale
     plain = mmtuna.StudySpec(**tables)

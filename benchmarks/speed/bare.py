@@ -2,7 +2,7 @@
 
 Prints a list, one a config: `iteration`, `image` (one of an evaluation) and `seconds` of its iterations and
 evaluations over all images; on the GPU that this process may use, else on the CPU with one thread.
-Usage: bare.py CONFIG...
+Usage: bare.py [--speed JSON] CONFIG...   JSON being a Speed as trials keep it: what mmtuna's trials do beside stock
 """
 
 from __future__ import annotations
@@ -13,23 +13,31 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-import mmtuna.objectives.trial.training  # noqa: F401  imports mmseg with its warnings kept quiet
+from mmtuna.objectives.trial.training import build_runner, prepare_process, read_config  # isort: skip  keeps mmseg quiet
+from mmtuna.objectives.config.allowed import imported
 from mmtuna.objectives.trial.devices import choose_device
+from mmtuna.spaces.speed import Speed
 
 REPEATED = 8
 
 
-def bare(path: str, folder: str) -> dict[str, float]:
+def bare(path: str, folder: str, speed: Speed | None) -> dict[str, float]:
     """Seconds of a config's iteration, of one image and of all its iterations and evaluations."""
     cfg = Config.fromfile(path)
     cfg.work_dir = folder
-    runner = Runner.from_cfg(cfg)
+    if speed is None:
+        runner = Runner.from_cfg(cfg)
+    else:
+        plain = read_config(Path(path))
+        runner = build_runner(plain, imported(plain), path, speed, work_dir=folder, experiment_name=Path(path).stem)
+        cfg.optim_wrapper = runner.cfg.optim_wrapper
     batch = next(iter(runner.train_dataloader))
     images = Runner.build_dataloader(cfg.val_dataloader)
     optimizer = runner.build_optim_wrapper(cfg.optim_wrapper)
@@ -60,7 +68,11 @@ def _wait() -> None:
 
 
 if __name__ == "__main__":
+    paths, speed = sys.argv[1:], None
+    if paths[0] == "--speed":
+        speed, paths = Speed.of(json.loads(paths[1])), paths[2:]
+        prepare_process(1, None)
     torch.set_num_threads(1)
     choose_device()
     with tempfile.TemporaryDirectory() as folder:  # one for all: MMEngine keeps the first visualizer of a name
-        print(json.dumps([bare(path, folder) for path in sys.argv[1:]]))
+        print(json.dumps([bare(path, folder, speed) for path in paths]))

@@ -123,8 +123,6 @@ def _candidates(gpu: bool, threads: int, one_size: bool, cfg: Mapping[str, Any])
         yield {"precision": "fp16"}
     yield {"channels_last": True}
     yield {"fused": True}
-    if gpu and not cfg.get("env_cfg", {}).get("cudnn_benchmark"):
-        yield {"cudnn_benchmark": True}
     if not cfg["train_dataloader"].get("num_workers") and threads >= _CORES_BESIDE:
         yield {"loader_workers": _LOADERS}
     if one_size:  # as much memory as training takes, or less: nothing is kept for a backward pass
@@ -165,16 +163,16 @@ class _Trying:
         runner = build_runner(self._cfg, imports, "the trial", speed, work_dir=self._folder, experiment_name=name)
         if self._heads:
             share_heads(runner, Path(self._heads))
-        return _Way(runner, speed.cudnn_benchmark or bool(self._cfg.get("env_cfg", {}).get("cudnn_benchmark")))
+        return _Way(runner)
 
 
 class _Way:
     """One way of training, which can be trained step by step."""
 
-    def __init__(self, runner: Any, benchmark: bool) -> None:
+    def __init__(self, runner: Any) -> None:
         import torch
 
-        self._torch, self._runner, self._benchmark = torch, runner, benchmark
+        self._torch, self._runner = torch, runner
         self._batches = iter(runner.train_dataloader)
         self._wrapper = runner.build_optim_wrapper(runner.cfg.optim_wrapper)
         self._loading: list[float] = []
@@ -206,7 +204,6 @@ class _Way:
         return statistics.median(self._loading[-len(steps) :]) / statistics.median(steps)
 
     def _now(self) -> float:
-        self._torch.backends.cudnn.benchmark = self._benchmark  # one for the whole process
         if self._torch.cuda.is_available():
             self._torch.cuda.synchronize()
         return time.monotonic()

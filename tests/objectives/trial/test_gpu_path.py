@@ -27,6 +27,8 @@ import torch
 asked = []
 torch._C._cuda_getDeviceCount = lambda: asked.append("started") or 1
 torch.backends.cuda.is_built = lambda: True
+torch.cuda._is_compiled = lambda: True
+torch.version.cuda = "13.0"  # beside a toolkit torch.utils.cpp_extension looks whether there is a GPU
 torch._C._cuda_getCurrentRawStream = None  # a build for CUDA has it, and torch._dynamo imports it
 assert torch.cuda.is_available()
 assert asked.pop()
@@ -38,7 +40,7 @@ needs_no_gpu = pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="says 
 
 
 def imported(what: str) -> str:
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore", "CUDA_HOME": str(ROOT)}
     script = SCRIPT.format(imported=what)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
@@ -107,15 +109,16 @@ def test_focal_loss_is_built_on_a_gpu_without_mmcvs_operators(
 ) -> None:
     from mmseg.models.losses import FocalLoss, focal_loss
 
-    from mmtuna.objectives.trial.focal import forward, repair_focal_loss
+    from mmtuna.objectives.trial import replacements
 
+    monkeypatch.setattr(replacements, "replace_crop_box", lambda _: None)
     monkeypatch.setattr(focal_loss, "_sigmoid_focal_loss", None)
     monkeypatch.setattr(FocalLoss, "forward", FocalLoss.forward)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     with pytest.raises(RuntimeError, match="sigmoid_focal_loss ops"):
         FocalLoss()
-    repair_focal_loss()
-    assert FocalLoss().forward.__func__ is forward
+    replacements.replace_in_stock()
+    assert FocalLoss().forward.__func__ is replacements.forward
 
 
 @pytest.mark.parametrize(

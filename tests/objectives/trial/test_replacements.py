@@ -1,10 +1,11 @@
-"""The focal loss that stands in for MMSegmentation's own is Lin et al. 2017, eq. 5, per class."""
+"""The focal loss that stands in for MMSegmentation's own is Lin et al. 2017, eq. 5, per class; crops are its own."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 
 
@@ -28,7 +29,7 @@ def test_it_is_the_formula_and_leaves_ignored_pixels_out(
 ) -> None:
     from mmseg.models.losses import FocalLoss
 
-    from mmtuna.objectives.trial.focal import forward
+    from mmtuna.objectives.trial.replacements import forward
 
     generator = torch.Generator().manual_seed(1)
     logits = (3 * torch.randn(2, classes, 5, 4, generator=generator)).requires_grad_()
@@ -47,7 +48,7 @@ def test_it_is_the_formula_and_leaves_ignored_pixels_out(
 def test_a_step_against_the_gradient_lowers_it(torch: Any) -> None:
     from mmseg.models.losses import FocalLoss
 
-    from mmtuna.objectives.trial.focal import forward
+    from mmtuna.objectives.trial.replacements import forward
 
     logits = torch.zeros(1, 2, 4, 4, requires_grad=True)
     labels = torch.ones(1, 4, 4, dtype=torch.long)
@@ -57,3 +58,32 @@ def test_a_step_against_the_gradient_lowers_it(torch: Any) -> None:
     assert forward(FocalLoss(), logits.detach() - logits.grad, labels).item() < before.item()
     assert (logits.grad[0, 1] < 0).all()
     assert (logits.grad[0, 0] > 0).all()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64])
+@pytest.mark.parametrize(
+    ("ratio", "ignored", "size"), [(0.75, 255, (20, 30)), (0.6, 1, (40, 25)), (1.0, 255, (90, 90))]
+)
+def test_crops_are_those_of_mmsegmentation(
+    torch: Any, dtype: type, ratio: float, ignored: int, size: tuple[int, int]
+) -> None:
+    """The same boxes, and the same random state behind them, whatever the masks hold."""
+    from mmseg.datasets.transforms import RandomCrop
+
+    from mmtuna.objectives.trial.replacements import crop_box
+
+    stock = RandomCrop.__dict__["crop_bbox"].func
+    assert stock.__module__.startswith("mmseg.")
+    crop, masks = RandomCrop(size, cat_max_ratio=ratio, ignore_index=ignored), np.random.default_rng(0)
+    tried = set()
+    for seed in range(40):
+        mask = (masks.random((60, 50)) < masks.choice([0.0, 0.05, 0.3, 0.5])).astype(dtype)
+        mask[: masks.integers(0, 60)] = 255
+        results = {"img": np.zeros((60, 50, 3), np.uint8), "gt_seg_map": mask}
+        np.random.seed(seed)
+        theirs, after = stock(crop, results), np.random.get_state()[1:3]
+        np.random.seed(seed)
+        assert crop_box(crop, results) == theirs
+        assert str(np.random.get_state()[1:3]) == str(after)
+        tried.add(int(after[1]))
+    assert len(tried) > 1 or ratio == 1.0  # some were drawn again, and not all as often
