@@ -1,7 +1,9 @@
 """The least that trials of these configs could take: their net, loss and optimizer over one batch and one image.
 
-Prints a list, one a config: `iteration`, `image` (one of an evaluation) and `seconds` of its iterations and
-evaluations over all images; on the GPU that this process may use, else on the CPU with one thread.
+Prints a list, one a config: `first` and `iteration`, seconds of the first iteration and of a later one, `image` (one of
+an evaluation) and `seconds` of its iterations and evaluations over all images; of a GPU the `memory` that was reserved,
+in MiB, and its dearest `kernels`, in ms an iteration. On the GPU that this process may use, else on the CPU with one
+thread.
 Usage: bare.py [--speed JSON] CONFIG...   JSON being a Speed as trials keep it: what mmtuna's trials do beside stock
 """
 
@@ -28,8 +30,8 @@ from mmtuna.spaces.speed import Speed
 REPEATED = 8
 
 
-def bare(path: str, folder: str, speed: Speed | None) -> dict[str, float]:
-    """Seconds of a config's iteration, of one image and of all its iterations and evaluations."""
+def bare(path: str, folder: str, speed: Speed | None) -> dict[str, Any]:
+    """What is printed of a config."""
     cfg = Config.fromfile(path)
     cfg.work_dir = folder
     if speed is None:
@@ -42,24 +44,44 @@ def bare(path: str, folder: str, speed: Speed | None) -> dict[str, float]:
     images = Runner.build_dataloader(cfg.val_dataloader)
     optimizer = runner.build_optim_wrapper(cfg.optim_wrapper)
     runner.model.train()
-    training = _once(lambda: runner.model.train_step(copy.deepcopy(batch), optimizer))
+
+    def step() -> None:
+        runner.model.train_step(copy.deepcopy(batch), optimizer)
+
+    first, training = _timed(step)
+    on_gpu = _on_gpu(step) if torch.cuda.is_available() else {}
     image = next(iter(images))
     runner.model.eval()
     with torch.no_grad():
-        evaluating = _once(lambda: runner.model.val_step(copy.deepcopy(image)))
+        _, evaluating = _timed(lambda: runner.model.val_step(copy.deepcopy(image)))
     iterations, interval = cfg.train_cfg.max_iters, cfg.train_cfg.val_interval
     seconds = iterations * training + -(-iterations // interval) * len(images) * evaluating
-    return {"iteration": training, "image": evaluating, "seconds": seconds}
+    return {"first": first, "iteration": training, "image": evaluating, "seconds": seconds} | on_gpu
 
 
-def _once(step: Callable[[], Any]) -> float:
+def _timed(step: Callable[[], Any]) -> tuple[float, float]:
+    """Seconds of the first, and of one of those behind it."""
+    began = time.monotonic()
     step()
     _wait()
+    first = time.monotonic() - began
     began = time.monotonic()
     for _ in range(REPEATED):
         step()
     _wait()
-    return (time.monotonic() - began) / REPEATED
+    return first, (time.monotonic() - began) / REPEATED
+
+
+def _on_gpu(step: Callable[[], Any]) -> dict[str, Any]:
+    """The GPU's memory and the five operators in which it spends most of an iteration."""
+    with torch.profiler.profile() as profile:
+        for _ in range(REPEATED):
+            step()
+        _wait()
+    operators = [one for one in profile.key_averages() if one.key.startswith("aten::")]
+    operators.sort(key=lambda one: -one.self_device_time_total)
+    kernels = {one.key: round(one.self_device_time_total / 1000 / REPEATED, 2) for one in operators[:5]}
+    return {"memory": torch.cuda.max_memory_reserved() >> 20, "kernels": kernels}
 
 
 def _wait() -> None:

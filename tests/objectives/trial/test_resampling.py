@@ -75,7 +75,7 @@ def test_on_a_gpu_a_trials_process_does_it_by_products(torch: Any, last: bool) -
         ("cuda", resampling.adaptive_avg_pool2d, resampling.interpolate),
     ):
         layout = torch.channels_last if last else torch.contiguous_format
-        map_ = cpu.to(device).contiguous(memory_format=layout).requires_grad_()
+        map_ = cpu.to(device).contiguous(memory_format=layout).detach().requires_grad_()
         made = enlarge(pool(map_, 3), (96, 80), None, "bilinear", False)
         (made * map_.detach()).sum().backward()
         found.append((made.cpu().contiguous(), map_.grad.cpu().contiguous()))
