@@ -97,12 +97,17 @@ def replace_focal_loss(forward: Callable[..., Any]) -> None:
         focal_loss._sigmoid_focal_loss = focal_loss.py_sigmoid_focal_loss
 
 
-def replace_resampling(interpolate: Callable[..., Any], adaptive_avg_pool2d: Callable[..., Any]) -> None:
+def replace_operators(
+    interpolate: Callable[..., Any], adaptive_avg_pool2d: Callable[..., Any], argmax: Callable[..., Any]
+) -> None:
     """Puts these in the place of torch's own.
 
-    mmseg's `resize` and torch's AdaptiveAvgPool2d look them up in `torch.nn.functional` at each call.
+    mmseg's `resize` and torch's AdaptiveAvgPool2d look the first two up in `torch.nn.functional` at each call, mmseg's
+    `postprocess_result` the third in `torch.Tensor`.
     """
     import torch.nn.functional
+
+    torch.Tensor.argmax = argmax  # type: ignore[method-assign]
 
     torch.nn.functional.interpolate = interpolate
     torch.nn.functional.adaptive_avg_pool2d = adaptive_avg_pool2d

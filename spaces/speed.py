@@ -21,6 +21,9 @@ class Speed:
     """Whether the optimizer updates all weights in one step."""
     cudnn_benchmark: bool = False
     """Whether cuDNN tries its algorithms for each size of input: where a person's env_cfg.cudnn_benchmark says so."""
+    products: bool = False
+    """Whether the gradients of enlarged maps are matrix products on a CPU, too, as they are on a GPU; with channels
+    last, pooling likewise."""
     loader_workers: int = 0
     """Processes that load images for training; 0 leaves the config's own."""
     evaluation_batch: int = 1

@@ -40,7 +40,7 @@ TORCH_AT_THE_TOP = {
         "closing.py",
         "registered.py",
         "replacements.py",
-        "resampling.py",
+        "kernels.py",
         "resuming.py",
     ),
     *("counting.py", "graph.py"),

@@ -122,6 +122,8 @@ def _candidates(gpu: bool, threads: int, one_size: bool, cfg: Mapping[str, Any])
     if gpu:
         yield {"precision": "fp16"}
     yield {"channels_last": True}
+    if not gpu:  # where they are always taken
+        yield {"products": True}
     yield {"fused": True}
     if not cfg["train_dataloader"].get("num_workers") and threads >= _CORES_BESIDE:
         yield {"loader_workers": _LOADERS}
@@ -163,16 +165,16 @@ class _Trying:
         runner = build_runner(self._cfg, imports, "the trial", speed, work_dir=self._folder, experiment_name=name)
         if self._heads:
             share_heads(runner, Path(self._heads))
-        return _Way(runner)
+        return _Way(runner, speed.products)
 
 
 class _Way:
     """One way of training, which can be trained step by step."""
 
-    def __init__(self, runner: Any) -> None:
+    def __init__(self, runner: Any, products: bool) -> None:
         import torch
 
-        self._torch, self._runner = torch, runner
+        self._torch, self._runner, self._products = torch, runner, products
         self._batches = iter(runner.train_dataloader)
         self._wrapper = runner.build_optim_wrapper(runner.cfg.optim_wrapper)
         self._loading: list[float] = []
@@ -204,6 +206,9 @@ class _Way:
         return statistics.median(self._loading[-len(steps) :]) / statistics.median(steps)
 
     def _now(self) -> float:
+        from mmtuna.objectives.trial.kernels import use_products
+
+        use_products(self._products)  # one for the whole process
         if self._torch.cuda.is_available():
             self._torch.cuda.synchronize()
         return time.monotonic()

@@ -53,9 +53,12 @@ def set_in_config(cfg: dict[str, Any], speed: Speed) -> None:
 
 
 def set_in_model(model: Any, speed: Speed) -> None:
-    """Puts into a model that was just built what is said there."""
+    """Puts into a model that was just built, and into its process, what is said there."""
     import torch
 
+    from mmtuna.objectives.trial.kernels import use_products
+
+    use_products(speed.products)
     if speed.channels_last:
         model.to(memory_format=torch.channels_last)
 
@@ -64,11 +67,14 @@ def observed(runner: Any) -> dict[str, Any]:
     """The fields of Speed, but for precision, as the built objects show them."""
     import torch
 
+    from mmtuna.objectives.trial.kernels import uses_products
+
     kernels = [weight for weight in runner.model.parameters() if weight.dim() == 4 and min(weight.shape[1:3]) > 1]
     return {
         "channels_last": all(kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels),
         "fused": bool(runner.optim_wrapper.optimizer.defaults.get("fused")),
         "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        "products": uses_products(),
         "loader_workers": runner.train_dataloader.num_workers,
         "evaluation_batch": runner.val_dataloader.batch_size,
     }

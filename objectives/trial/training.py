@@ -50,6 +50,7 @@ from mmtuna.objectives.trial.causes import TrainingFailure, name_cause
 from mmtuna.objectives.trial.closing import close_process
 from mmtuna.objectives.trial.closing import load_strictly as load_strictly  # others take it from here
 from mmtuna.objectives.trial.heads import share_heads
+from mmtuna.objectives.trial.kernels import replace_kernels
 from mmtuna.objectives.trial.loader_deaths import error_of
 from mmtuna.objectives.trial.open_files import allow_all_open_files
 from mmtuna.objectives.trial.pace import set_in_config, set_in_model
@@ -57,7 +58,6 @@ from mmtuna.objectives.trial.plan import TrialPlan
 from mmtuna.objectives.trial.readback import check_readback
 from mmtuna.objectives.trial.registered import admit
 from mmtuna.objectives.trial.replacements import replace_in_stock
-from mmtuna.objectives.trial.resampling import mend_resampling
 from mmtuna.objectives.trial.resuming import KEY, random_state, remembered, restore_before_the_next_batch
 from mmtuna.spaces.files import whole_file
 from mmtuna.spaces.speed import EXACT, Speed
@@ -220,7 +220,7 @@ def prepare_process(threads: int, visible: str | None = None) -> None:
     cv2.setNumThreads(0)
     close_process()
     replace_in_stock()
-    mend_resampling()
+    replace_kernels()
 
 
 def _keep_freed_memory() -> None:

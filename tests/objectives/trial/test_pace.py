@@ -24,7 +24,7 @@ from mmtuna.spaces.parameter import Params
 from mmtuna.spaces.speed import EXACT, Speed
 
 MakeObjective = Callable[..., SegmentationObjective]
-FAST = Speed(precision="bf16", channels_last=True, fused=True, loader_workers=1, evaluation_batch=3)
+FAST = Speed(precision="bf16", channels_last=True, fused=True, products=True, loader_workers=1, evaluation_batch=3)
 AUTO: Params = {"speed": "auto", "optimizer": "AdamW", "lr_adam": 0.001}
 
 

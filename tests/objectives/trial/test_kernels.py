@@ -1,4 +1,4 @@
-"""Pooling and enlarging as products give what torch gives, and their gradients."""
+"""What is done in the place of torch's operators gives what these give, and their gradients."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SIZES = [((1, 1), (40, 24)), ((6, 3), (41, 29)), ((2, 3), (8, 12))]
 def test_the_gradient_of_enlarging_is_torchs(
     torch: Any, small: tuple[int, int], large: tuple[int, int], align_corners: bool | None
 ) -> None:
-    from mmtuna.objectives.trial.resampling import Enlarge
+    from mmtuna.objectives.trial.kernels import Enlarge
 
     generator = torch.Generator().manual_seed(0)
     found = []
@@ -29,7 +29,7 @@ def test_the_gradient_of_enlarging_is_torchs(
 
 
 def test_the_gradient_keeps_the_maps_precision(torch: Any) -> None:
-    from mmtuna.objectives.trial.resampling import Enlarge
+    from mmtuna.objectives.trial.kernels import Enlarge
 
     map_ = torch.ones(1, 1, 1, 1, dtype=torch.bfloat16).requires_grad_()
     Enlarge.apply(map_, (64, 64), False).backward(torch.ones(1, 1, 64, 64, dtype=torch.bfloat16))
@@ -39,7 +39,7 @@ def test_the_gradient_keeps_the_maps_precision(torch: Any) -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 3, 6, (2, 5), (None, 3)])
 def test_pooling_is_torchs(torch: Any, size: Any) -> None:
-    from mmtuna.objectives.trial.resampling import pool_channels_last
+    from mmtuna.objectives.trial.kernels import pool_channels_last
 
     found = []
     for pool in (pool_channels_last, torch.nn.functional.adaptive_avg_pool2d):
@@ -53,26 +53,50 @@ def test_pooling_is_torchs(torch: Any, size: Any) -> None:
 
 
 def test_on_the_cpu_all_stays_torchs(torch: Any) -> None:
-    from mmtuna.objectives.trial import resampling
+    from mmtuna.objectives.trial import kernels
 
     map_ = torch.randn(1, 2, 2, 2).requires_grad_()
-    enlarged = resampling.interpolate(map_, (32, 32), None, "bilinear", False)
+    enlarged = kernels.interpolate(map_, (32, 32), None, "bilinear", False)
     assert type(enlarged.grad_fn).__name__ == "UpsampleBilinear2DBackward0"
-    pooled = resampling.adaptive_avg_pool2d(map_.contiguous(memory_format=torch.channels_last), 1)
+    pooled = kernels.adaptive_avg_pool2d(map_.contiguous(memory_format=torch.channels_last), 1)
     assert torch.equal(pooled, torch.nn.functional.adaptive_avg_pool2d(map_, 1))
+
+
+def test_on_the_cpu_products_are_taken_where_a_speed_says_so(torch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mmtuna.objectives.trial import kernels
+
+    monkeypatch.setattr(kernels, "_by_products", {"cuda"})
+    map_ = torch.randn(1, 2, 2, 2).requires_grad_()
+    kernels.use_products(True)
+    assert kernels.uses_products()
+    assert type(kernels.interpolate(map_, (32, 32), None, "bilinear", False).grad_fn).__name__ == "EnlargeBackward"
+    assert type(kernels.interpolate(map_, (7, 7), None, "bilinear", False).grad_fn).__name__ != "EnlargeBackward"
+    assert type(kernels.interpolate(map_, 32).grad_fn).__name__ != "EnlargeBackward"
+    kernels.use_products(False)
+    assert not kernels.uses_products()
+
+
+@pytest.mark.parametrize("dim", [None, 0, 1, -1])
+def test_the_largest_is_torchs_with_ties_and_without_numbers(torch: Any, dim: int | None) -> None:
+    from mmtuna.objectives.trial.kernels import argmax
+
+    logits = torch.randint(0, 3, (4, 9, 7), generator=torch.Generator().manual_seed(0)).float()
+    logits[2, 3, 4], logits[1, 5] = float("nan"), float("-inf")
+    for keep in (False, True):
+        assert torch.equal(argmax(logits, dim, keep), torch.argmax(logits, dim, keep))
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("last", [False, True])
 def test_on_a_gpu_a_trials_process_does_it_by_products(torch: Any, last: bool) -> None:
-    from mmtuna.objectives.trial import resampling
+    from mmtuna.objectives.trial import kernels
 
     generator = torch.Generator().manual_seed(0)
     cpu = torch.randn(2, 8, 96, 80, generator=generator)
     found = []
     for device, pool, enlarge in (
         ("cpu", torch.nn.functional.adaptive_avg_pool2d, torch.nn.functional.interpolate),
-        ("cuda", resampling.adaptive_avg_pool2d, resampling.interpolate),
+        ("cuda", kernels.adaptive_avg_pool2d, kernels.interpolate),
     ):
         layout = torch.channels_last if last else torch.contiguous_format
         map_ = cpu.to(device).contiguous(memory_format=layout).detach().requires_grad_()
