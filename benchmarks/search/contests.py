@@ -27,7 +27,8 @@ from mmtuna.studies.spec import StudySpec
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 RESULTS = ROOT / "benchmarks" / "results"
-SETS = "duke,drive,phantom"
+SETS = ("duke", "drive", "phantom")
+"""Of the recorded trials: each has a spec, NAME.toml, beside this file."""
 OTHERS = "of the others"
 """As a portfolio: made from all other sets, which has to be two at least with the one that is searched."""
 FIGURES = ("of_plain", "reached", "final", "regret", "regret_95", "iterations")
@@ -39,7 +40,7 @@ def parser_of(description: str | None, trials: str, workers: str, out: str) -> a
     parser.add_argument("--studies", type=int, default=200, help="of each setting")
     parser.add_argument("--trials", default=trials, help="budgets by comma")
     parser.add_argument("--workers", default=workers, help="by comma")
-    parser.add_argument("--only", default=SETS, help="names of the sets by comma")
+    parser.add_argument("--only", type=names_of_sets, default=SETS, help="names of the sets by comma")
     parser.add_argument("--evaluations", type=int, default=5, help="of each training: what a study has by default")
     parser.add_argument("--answers", default="recorded", help="recorded or blend, as of mmtuna replay")
     parser.add_argument("--recorded", type=Path, default=HERE / "recorded", help="folder of the recorded trials")
@@ -57,7 +58,7 @@ class Sets:
     @classmethod
     def load(cls, options: argparse.Namespace) -> Sets:
         """Those of --only, of as many evaluations as --evaluations."""
-        return cls(options, {name: pool_of(name, options) for name in options.only.split(",")})
+        return cls(options, {name: pool_of(name, options.recorded, options.evaluations) for name in options.only})
 
     def contest(self, name: str, knows: Knows | None = None) -> Contest:
         """Studies of one set, which know the portfolio that is made from the other sets, or what is given."""
@@ -127,11 +128,20 @@ class Sets:
         print(self.options.out)
 
 
-def pool_of(name: str, options: argparse.Namespace) -> Pool:
-    """The recorded trials of a set, of as many evaluations as a study's have."""
+def names_of_sets(text: str) -> tuple[str, ...]:
+    """An option's names of sets by comma."""
+    names = tuple(text.split(","))
+    strange = [name for name in names if name not in SETS]
+    if strange:
+        raise argparse.ArgumentTypeError(f"there is no set {strange[0]}; take {', '.join(SETS)}")
+    return names
+
+
+def pool_of(name: str, folder: Path, evaluations: int | None = None) -> Pool:
+    """The recorded trials of a set, of so many evaluations, or of all that were recorded."""
     spec = StudySpec.load(HERE / f"{name}.toml")
-    recorded = load_recorded(options.recorded / f"{name}.jsonl")
-    thin = [thinned(trial, options.evaluations) for trial in recorded]
+    recorded = load_recorded(folder / f"{name}.jsonl")
+    thin = recorded if evaluations is None else [thinned(trial, evaluations) for trial in recorded]
     return Pool(spec.search_space(), thin, Scoring.of(spec.study))
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from contests import HERE, ROOT, SETS, names_of_sets
 
 import mmtuna
 from mmtuna.objectives.recorded import load_recorded
@@ -37,9 +38,6 @@ from mmtuna.studies.standing import params_key
 from mmtuna.studies.statistics.comparing import ALPHA, holm, signed_rank
 from mmtuna.studies.statistics.intervals import bootstrap, mean_features
 
-ROOT = Path(__file__).resolve().parents[2]
-HERE = Path(__file__).resolve().parent
-SETS = ("duke", "drive", "phantom")
 CANDIDATES: Mapping[str, tuple[Value, ...]] = {
     "ema": (0.05, 0.2),
     "clip_norm": (1.0,),
@@ -80,10 +78,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--data", type=Path, default=Path(), help="holds duke-dme-256/ and drive/, see benchmarks/README"
     )
-    parser.add_argument("--sets", type=lambda text: _names(text, SETS), default=SETS, help="by comma; all by default")
-    parser.add_argument(
-        "--only", type=lambda text: _names(text, CANDIDATES), default=tuple(CANDIDATES), help="settings"
-    )
+    parser.add_argument("--sets", type=names_of_sets, default=SETS, help="by comma; all by default")
+    parser.add_argument("--only", type=_settings, default=tuple(CANDIDATES), help="settings")
     parser.add_argument("--configs", type=int, default=12, help="of each set")
     parser.add_argument("--slots", type=int, default=2, help="trials at the same time, a core each")
     parser.add_argument("--iteration-scale", type=float, help="in place of the set's own, to try the script itself")
@@ -93,11 +89,11 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _names(text: str, known: Sequence[str] | Mapping[str, Any]) -> tuple[str, ...]:
+def _settings(text: str) -> tuple[str, ...]:
     names = tuple(text.split(","))
-    strange = [name for name in names if name not in known]
+    strange = [name for name in names if name not in CANDIDATES]
     if strange:
-        raise argparse.ArgumentTypeError(f"there is no {strange[0]}; take {', '.join(known)}")
+        raise argparse.ArgumentTypeError(f"there is no {strange[0]}; take {', '.join(CANDIDATES)}")
     return names
 
 

@@ -16,18 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from contests import HERE, RESULTS, SETS, names_of_sets, pool_of
 
-from mmtuna.objectives.recorded import load_recorded
 from mmtuna.search.simulation.pool import Pool
 from mmtuna.search.simulation.portfolio import SIZE, Chosen, choose
-from mmtuna.search.trials.conclude import Scoring
 from mmtuna.spaces.files import write_whole
 from mmtuna.spaces.portfolio import FILE, Portfolio
-from mmtuna.studies.spec import StudySpec
 
-ROOT = Path(__file__).resolve().parents[2]
-HERE = Path(__file__).resolve().parent
-SETS = "duke,drive,phantom"
 HEAD = """\
 # Configs that did well together on several data sets: the first trials of a study whose space holds them.
 # Made by benchmarks/search/portfolio.py from recorded trials; not to be edited.
@@ -37,13 +32,13 @@ HEAD = """\
 def main() -> None:
     """Chooses, tries and writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default=SETS, help="names of the sets by comma")
+    parser.add_argument("--only", type=names_of_sets, default=SETS, help="names of the sets by comma")
     parser.add_argument("--recorded", type=Path, default=HERE / "recorded", help="folder of the recorded trials")
     parser.add_argument("--size", type=int, default=SIZE, help="configs in the portfolio")
     parser.add_argument("--out", type=Path, default=FILE)
-    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results" / "search-portfolio.json")
+    parser.add_argument("--results", type=Path, default=RESULTS / "search-portfolio.json")
     options = parser.parse_args()
-    pools = {name: _pool(name, options.recorded) for name in options.only.split(",")}
+    pools = {name: pool_of(name, options.recorded) for name in options.only}
     chosen = choose(pools, options.size)
     write_whole(options.out, _toml(chosen, {name: _about(name, options.recorded) for name in pools}))
     tried = {name: _left_out(name, pools, options.size) for name in pools} if len(pools) > 1 else {}
@@ -56,11 +51,6 @@ def main() -> None:
     for name, found in tried.items():
         print(f"{name}: {json.dumps(found)}")
     print(options.out)
-
-
-def _pool(name: str, folder: Path) -> Pool:
-    spec = StudySpec.load(HERE / f"{name}.toml")
-    return Pool(spec.search_space(), load_recorded(folder / f"{name}.jsonl"), Scoring.of(spec.study))
 
 
 def _about(name: str, folder: Path) -> dict[str, Any]:

@@ -19,6 +19,7 @@ import sys
 from pathlib import Path
 
 import optuna
+from contests import HERE, ROOT, SETS, names_of_sets
 from optuna.samplers import RandomSampler
 
 from mmtuna.objectives.recorded import load_recorded
@@ -26,9 +27,6 @@ from mmtuna.search.quiet import quiet_optuna
 from mmtuna.spaces.parameter import Params
 from mmtuna.studies.spec import StudySpec
 
-ROOT = Path(__file__).resolve().parents[2]
-HERE = Path(__file__).resolve().parent
-SETS = ("duke", "drive", "phantom")
 ROUND = 20
 """Trials of a set before it is the next one's turn: stopped half-way, all sets have about as many."""
 
@@ -68,19 +66,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--data", type=Path, required=True, help="holds duke-dme-256/ and drive/, see benchmarks/README"
     )
-    parser.add_argument("--only", type=_names, default=SETS, help="names of the sets by comma; all by default")
+    parser.add_argument("--only", type=names_of_sets, default=SETS, help="names of the sets by comma; all by default")
     parser.add_argument("--trials", type=int, default=120, help="of each set")
     parser.add_argument("--slots", type=int, default=2, help="trials at the same time, a core each")
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "search", help="folder of the studies")
     return parser.parse_args()
-
-
-def _names(text: str) -> tuple[str, ...]:
-    names = tuple(text.split(","))
-    strange = [name for name in names if name not in SETS]
-    if strange:
-        raise argparse.ArgumentTypeError(f"there is no set {strange[0]}; take {', '.join(SETS)}")
-    return names
 
 
 @quiet_optuna()
