@@ -61,13 +61,20 @@ class Objective:
         suggest: from a trial to settings (docs/spec.md) and dotted config keys, in place of the spec's [space].
         slots: how many calls share this machine, which is to be `n_jobs`: each gets its share of the CPU's threads and
             devices; what [resources] says where not given.
+        stop_collapses: whether a trial that never found one of the classes is stopped at 60 % of its training, once
+            another one of the study found all. Under a NopPruner none is.
 
     Everything that can be known to fail is checked at once, as `mmtuna check` does; NotReadyError, an InputError, holds
     all `problems`. What a person should read though nothing is wrong stands in `notes`.
     """
 
     def __init__(
-        self, spec: StudySpec | str | Path, *, suggest: Suggest | None = None, slots: int | None = None
+        self,
+        spec: StudySpec | str | Path,
+        *,
+        suggest: Suggest | None = None,
+        slots: int | None = None,
+        stop_collapses: bool = True,
     ) -> None:
         self.spec = spec if isinstance(spec, StudySpec) else StudySpec.load(spec)
         if slots is not None and slots < 1:
@@ -84,6 +91,7 @@ class Objective:
         self.notes = tuple(ready.notes)
         self._scoring = Scoring.of(self.spec.study)
         self._suggest = suggest
+        self._stop_collapses = stop_collapses
         self._training = ready.objective()
         self._whole = ready.whole(self._training)
         ready.save()
@@ -98,7 +106,8 @@ class Objective:
         params = self._params(trial, home)
         order = self._order(trial, params, home)
         with home.holding(trial) as lost, self._slot() as slot:
-            watch = _Watch(trial, self._scoring, lost, fold_test(self.spec.study))
+            collapse = Collapse(self._collapse_stops(trial), lambda: has_found(trial.study))
+            watch = _Watch(trial, self._scoring, lost, collapse, fold_test(self.spec.study))
             training = replace(self._training, folder=home.folder, speeds=self._speeds(home, slot, params))
             whole = replace(self._whole, objective=training) if isinstance(self._whole, FoldedObjective) else training
             outcome = whole.run(replace(order, device=slot.device, threads=slot.threads), watch)
@@ -155,6 +164,13 @@ class Objective:
                 home.speeds[slot.device] = found
             return dict(home.speeds)
 
+    def _collapse_stops(self, trial: optuna.Trial) -> int:
+        """From where on what never found a class is stopped: a pruner that stops nothing wants all trained to the
+        end."""
+        # A FixedTrial has no study, and is never pruned.
+        pruner = trial.study.pruner if hasattr(trial, "study") else NopPruner()
+        return COLLAPSE_STOPS if self._stop_collapses and not isinstance(pruner, NopPruner) else LAST_STEP
+
     def _conclude(self, trial: optuna.Trial, home: Home, outcome: Outcome) -> float:
         if outcome.ending is Ending.INTERRUPTED:
             raise TrialFailedError("lost", "the lease on the trial ran out while this process stood still")
@@ -175,21 +191,19 @@ class Objective:
         return end.value
 
 
-def _collapse_stops(trial: optuna.Trial) -> int:
-    """From where on what never found a class is stopped: a pruner that stops nothing wants all trained to their end."""
-    # A FixedTrial has no study, and is never pruned.
-    pruner = trial.study.pruner if hasattr(trial, "study") else NopPruner()
-    return LAST_STEP if isinstance(pruner, NopPruner) else COLLAPSE_STOPS
-
-
 class _Watch:
     """Between a training and its trial: reports evaluations, passes on the pruner's answer."""
 
     def __init__(
-        self, trial: optuna.Trial, scoring: Scoring, lost: Callable[[], bool], fold_test: int | None = None
+        self,
+        trial: optuna.Trial,
+        scoring: Scoring,
+        lost: Callable[[], bool],
+        collapse: Collapse,
+        fold_test: int | None = None,
     ) -> None:
         self._trial, self._scoring, self.lost, self._fold_test = trial, scoring, lost, fold_test
-        self._highest, self._collapse = float("-inf"), Collapse(_collapse_stops(trial), lambda: has_found(trial.study))
+        self._highest, self._collapse = float("-inf"), collapse
         self._steps: set[int] = set()
 
     def evaluated(self, evaluation: Evaluation) -> bool:

@@ -24,14 +24,13 @@ from optuna.pruners import MedianPruner
 from optuna.samplers import TPESampler
 from rich.console import Console
 
-import mmtuna.objective
+import mmtuna
 from mmtuna.search.versions import machine, versions
 from mmtuna.search.work.running import run_study
 from mmtuna.spaces.files import write_whole
 from mmtuna.spaces.parameter import Params
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.settings import DEFAULTS
-from mmtuna.spaces.trials import LAST_STEP
 from mmtuna.studies.configs import values_of
 from mmtuna.studies.enqueuing import Replicates
 from mmtuna.studies.results import TrialRow, chosen
@@ -101,9 +100,7 @@ def _plain(spec: mmtuna.StudySpec, budget: int, options: argparse.Namespace) -> 
             study.stop()
 
     if _iterations(mmtuna.trials(spec, study)) < budget:
-        # It knows of no collapse either.
-        mmtuna.objective.COLLAPSE_STOPS = LAST_STEP
-        objective = mmtuna.Objective(spec, slots=options.slots)
+        objective = mmtuna.Objective(spec, slots=options.slots, stop_collapses=False)
         study.optimize(objective, n_jobs=options.slots, callbacks=[over], catch=(mmtuna.TrialFailedError,))
     return mmtuna.trials(spec, study)
 

@@ -105,13 +105,24 @@ def test_a_pruner_of_ones_own_prunes(make_spec: MakeSpec) -> None:
     assert trial.user_attrs["cost"]["iterations"] == 4
 
 
-@pytest.mark.parametrize(("pruner", "steps"), [(StopsAt(100), [25, 50, 75]), (NopPruner(), [25, 50, 75, 100])])
+@pytest.mark.parametrize(
+    ("pruner", "stop", "steps"),
+    [
+        (StopsAt(100), True, [25, 50, 75]),
+        (NopPruner(), True, [25, 50, 75, 100]),
+        (StopsAt(100), False, [25, 50, 75, 100]),
+    ],
+)
 def test_what_never_finds_a_class_is_stopped_where_anything_is(
-    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch, pruner: optuna.pruners.BasePruner, steps: list[int]
+    make_spec: MakeSpec,
+    monkeypatch: pytest.MonkeyPatch,
+    pruner: optuna.pruners.BasePruner,
+    stop: bool,
+    steps: list[int],
 ) -> None:
     monkeypatch.setattr(conclude, "has_collapsed", lambda evaluation: True)
     study = new_study(pruner=pruner)
-    objective = mmtuna.Objective(make_spec())
+    objective = mmtuna.Objective(make_spec(), stop_collapses=stop)
     study.optimize(objective, n_trials=1)  # nothing was ever found here
     study.add_trial(optuna.trial.create_trial(value=0.9))
     study.optimize(objective, n_trials=1)
