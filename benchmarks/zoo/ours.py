@@ -11,7 +11,7 @@ from mmtuna.objectives.objective import SegmentationObjective
 from mmtuna.objectives.outcome import Ending, Evaluation, TrialOrder
 from mmtuna.objectives.weights import model_bytes
 from mmtuna.search.work.data import open_dataset
-from mmtuna.search.work.preparation import prepare
+from mmtuna.search.work.preparing import prepare
 from mmtuna.studies.spec import StudySpec
 
 

@@ -31,7 +31,7 @@ from mmtuna.search.work.costs import recalled_costs
 from mmtuna.search.work.data import open_dataset
 from mmtuna.search.work.hours import hours_of
 from mmtuna.search.work.pace import at_speed
-from mmtuna.search.work.preparation import prepare, reopen
+from mmtuna.search.work.preparing import prepare, reopen
 from mmtuna.search.work.progress import Board
 from mmtuna.search.work.running import begin, foresee, make_worker, open_to_work
 from mmtuna.search.work.worker import Slot

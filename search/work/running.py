@@ -37,7 +37,8 @@ from mmtuna.search.work.forecast import Forecast, forecast
 from mmtuna.search.work.hours import ending_lines, hours_of, too_short
 from mmtuna.search.work.pace import at_speed, worth_measuring
 from mmtuna.search.work.packing import loaders_note, said_slots, slots_per_device
-from mmtuna.search.work.preparation import Preparation, try_combinations
+from mmtuna.search.work.preparation import Preparation
+from mmtuna.search.work.preparing import try_combinations
 from mmtuna.search.work.progress import Board, watched_preparation
 from mmtuna.search.work.signals import on_signals
 from mmtuna.search.work.study_queue import StudyQueue

@@ -5,7 +5,7 @@ import optuna
 import pytest
 
 from mmtuna.search.versions import TESTED, newer_than_tested
-from mmtuna.search.work.preparation import prepare
+from mmtuna.search.work.preparing import prepare
 from mmtuna.studies.spec import StudySpec
 from tests.test_lock import CONSTRAINTS, pinned_version
 

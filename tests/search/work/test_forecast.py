@@ -20,7 +20,7 @@ from mmtuna.search.work import running
 from mmtuna.search.work.costs import Costs, Drawn, Expectation, Measured
 from mmtuna.search.work.forecast import duration, size
 from mmtuna.search.work.pace import worth_measuring
-from mmtuna.search.work.preparation import prepare
+from mmtuna.search.work.preparing import prepare
 from mmtuna.spaces.parameter import Params
 from mmtuna.studies.attributes import COST, CURVE
 from mmtuna.studies.spec import StudySpec

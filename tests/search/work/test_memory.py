@@ -11,7 +11,7 @@ from rich.console import Console
 
 from mmtuna.objectives.trial.devices import may_have_gpu
 from mmtuna.objectives.trial.fork_server import ForkServer
-from mmtuna.search.work import memory, preparation, running
+from mmtuna.search.work import memory, preparing, running
 from mmtuna.studies.spec import StudySpec
 
 WriteSpec = Callable[..., Path]
@@ -66,12 +66,12 @@ def test_where_a_gpu_may_come_and_go_torch_is_asked_each_time(
         looks.append(1)
         return {"bytes": 1, "devices": ["cpu"], "replaced": {}, "taken": {}}
 
-    monkeypatch.setattr(preparation.checks, "look_with_torch", look)
-    monkeypatch.setattr(preparation, "may_have_gpu", lambda: gpu)
+    monkeypatch.setattr(preparing.checks, "look_with_torch", look)
+    monkeypatch.setattr(preparing, "may_have_gpu", lambda: gpu)
     path = write_spec()
     path.write_text(path.read_text().replace('devices = ["cpu"]', f"devices = {devices!r}"))
     for _ in range(2):
-        assert preparation.prepare(StudySpec.load(path)).problems == []
+        assert preparing.prepare(StudySpec.load(path)).problems == []
     assert len(looks) == asked
 
 

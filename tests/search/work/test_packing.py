@@ -19,7 +19,7 @@ from mmtuna.objectives.trial.causes import name_cause
 from mmtuna.objectives.trial.devices import cores, mps_runs
 from mmtuna.search.work import packing, running
 from mmtuna.search.work.places import Places
-from mmtuna.search.work.preparation import prepare
+from mmtuna.search.work.preparing import prepare
 from mmtuna.search.work.progress import console_to
 from mmtuna.search.work.worker import Slot
 from mmtuna.spaces.errors import InputError

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mmtuna.search.work.preparation import Preparation, prepare
+from mmtuna.search.work.preparation import Preparation
+from mmtuna.search.work.preparing import prepare
 from mmtuna.search.work.probing import Probed, combinations, mark_of, remember, remembered
 from mmtuna.spaces.parameter import Categorical, Float, Int
 from mmtuna.spaces.presets import extended

@@ -9,7 +9,7 @@ import pytest
 
 from mmtuna.objectives.weights import file_sha256
 from mmtuna.search.outputs.baseline import measure
-from mmtuna.search.work.preparation import prepare
+from mmtuna.search.work.preparing import prepare
 from mmtuna.spaces.errors import InputError
 from mmtuna.studies.spec import StudySpec
 from tests.search.conftest import mmtuna
