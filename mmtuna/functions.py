@@ -14,9 +14,10 @@ from mmtuna.search.outputs.comparison import against as judge
 from mmtuna.search.outputs.comparison import compare as draw
 from mmtuna.search.outputs.leak import FOLDS, Leak, chosen_configs, measure_leak
 from mmtuna.search.outputs.report import report_file, write_report
+from mmtuna.search.work.beginning import open_to_work
 from mmtuna.search.work.preparing import reopen
 from mmtuna.search.work.progress import console_to
-from mmtuna.search.work.running import open_to_work, run_study
+from mmtuna.search.work.running import run_study
 from mmtuna.spaces.errors import InputError
 from mmtuna.studies import results
 from mmtuna.studies.beginning import earlier_of

@@ -17,10 +17,10 @@ from mmtuna.objectives.outcome import Ending, Evaluation, Outcome, TrialOrder
 from mmtuna.objectives.trial.fork_server import SERVER
 from mmtuna.search.errors import NotReadyError
 from mmtuna.search.trials.conclude import Collapse, Scoring, end_of, has_found, is_given_up
+from mmtuna.search.work.beginning import slots_of
 from mmtuna.search.work.pace import measured, speed_on
 from mmtuna.search.work.packing import said_slots
 from mmtuna.search.work.preparing import prepare
-from mmtuna.search.work.running import slots_of
 from mmtuna.search.work.worker import Slot
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Params, Value

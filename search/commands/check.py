@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from mmtuna.search.errors import NotReadyError
-from mmtuna.search.work.running import check_study, lacking
+from mmtuna.search.work.beginning import check_study, lacking
 from mmtuna.studies.spec import StudySpec
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import optuna
 from optuna.pruners import NopPruner
@@ -18,28 +16,25 @@ from mmtuna.objectives.recorded import RecordFile, load_recorded
 from mmtuna.objectives.replay import ReplayObjective
 from mmtuna.objectives.trial.devices import cores
 from mmtuna.objectives.trial.fork_server import SERVER
-from mmtuna.objectives.trial_files import StudyFolder
 from mmtuna.search.errors import NotReadyError, StoppedError
 from mmtuna.search.quiet import quiet_optuna
 from mmtuna.search.trials.conclude import Scoring
 from mmtuna.search.trials.content import Content
 from mmtuna.search.trials.files import StudyFiles
-from mmtuna.search.trials.ownership import check_folder, check_still_own, claim_folder
+from mmtuna.search.trials.ownership import check_still_own
 from mmtuna.search.trials.pictures import Pictures
 from mmtuna.search.trials.recording import Recording
 from mmtuna.search.trials.retention import Retention
 from mmtuna.search.trials.showing import Showing
 from mmtuna.search.trials.uploads import Uploads
 from mmtuna.search.versions import machine, versions
-from mmtuna.search.work import memory
-from mmtuna.search.work.earlier import find_warmth
-from mmtuna.search.work.forecast import Forecast, forecast
-from mmtuna.search.work.hours import ending_lines, hours_of, too_short
+from mmtuna.search.work.beginning import begin, checked, enqueue, foresee, lacking, open_to_work, slots_of
+from mmtuna.search.work.forecast import Forecast
+from mmtuna.search.work.hours import ending_lines, hours_of
 from mmtuna.search.work.pace import at_speed, worth_measuring
-from mmtuna.search.work.packing import loaders_note, said_slots, slots_per_device
+from mmtuna.search.work.packing import said_slots
 from mmtuna.search.work.preparation import Preparation
-from mmtuna.search.work.preparing import try_combinations
-from mmtuna.search.work.progress import Board, watched_preparation
+from mmtuna.search.work.progress import Board
 from mmtuna.search.work.signals import on_signals
 from mmtuna.search.work.study_queue import StudyQueue
 from mmtuna.search.work.worker import Slot, Worker, make_slots
@@ -120,7 +115,7 @@ def run_study(
     work(spec, study, whole, places, console, budget, hours=hours, heed_signals=heed_signals, record=kept)
     if top is not None:
         replicates = _of_top(spec, study, top, console)
-        through_outages(lambda: _enqueue(spec, study, replicates))
+        through_outages(lambda: enqueue(spec, study, replicates))
         work(spec, study, whole, places, console, None, heed_signals=heed_signals, record=kept)
     if replicates is not None:
         _tell_failed_rows(spec, study, replicates)
@@ -138,7 +133,7 @@ def _ready(
 ) -> tuple[Preparation, list[Slot], Forecast | None]:
     """What a worker begins with, its notes told; NotReadyError with all problems."""
     SERVER.begin()  # imports torch while the data are read
-    ready = _checked(spec, console, slots or said_slots(spec.resources), probe=not must_exist, replicates=replicates)
+    ready = checked(spec, console, slots or said_slots(spec.resources), probe=not must_exist, replicates=replicates)
     places = [] if ready.problems else slots_of(ready, slots)
     found, timed = None, spec.study.hours is not None
     if not ready.problems and replicates is None and (timed or (_heard(console, must_exist) and lacking(spec, trials))):
@@ -179,34 +174,6 @@ def _heard(console: Console, must_exist: bool) -> bool:
     return not console.quiet and not must_exist
 
 
-def slots_of(ready: Preparation, wanted: int | None = None) -> list[Slot]:
-    """The slots of a preparation without problems: as many as are `wanted`, else those of [resources].
-
-    Adds notes: of what was measured, and of processes that load images where there are too many for them.
-    """
-    resources = ready.spec.resources
-    per_device = 1 if wanted is not None else slots_per_device(ready)
-    found = make_slots(ready.devices, per_device, cores(), resources.threads, wanted)
-    ready.notes += loaders_note(ready.space, ready.spec.train, len(found))
-    return found
-
-
-def foresee(ready: Preparation, slots: list[Slot], *, quick: bool = False) -> Forecast | None:
-    """The forecast for a preparation without problems, which gets one where the study's hours hold no trial.
-
-    `quick`: from the usual combination alone where no more is known. None, and a note, where a trial fails when it is
-    measured.
-    """
-    try:
-        found = forecast(ready, slots, quick=quick)
-    except InputError as error:
-        ready.notes.append(f"no forecast: a trial fails when it is measured ({error})")
-        return None
-    short = too_short(ready.spec.study, found)
-    ready.problems += [] if short is None else [short]
-    return found
-
-
 def _record_file(path: Path, spec: StudySpec, study: optuna.Study, ready: Preparation, console: Console) -> RecordFile:
     described, fingerprints = spec.describe(), ready.fingerprints()
     about = {name: described[name] for name in ("metric", "train", "model", "data", "split")}
@@ -238,111 +205,6 @@ def _tell_failed_rows(spec: StudySpec, study: optuna.Study, replicates: Replicat
 
 
 @quiet_optuna()
-def check_study(
-    spec: StudySpec, console: Console, *, probe: bool = True, time: bool = False
-) -> tuple[Preparation, Forecast | None]:
-    """Everything that `run_study` refuses to begin with, in `problems`; writes to nothing but the cache.
-
-    A picture of validation images that are nearly training images, where there are such, goes into the study's folder.
-
-    Args:
-        probe: train one iteration of each combination that matters, and measure how many trials share a device and
-            whether one fits into the study's hours, unless that is known.
-        time: give a forecast, too; None where there are problems, or a trial fails when it is measured.
-    """
-    found_ready = memory.place_of("ready", spec.describe(), probe, time)
-    if memory.recall(found_ready) is None:
-        SERVER.begin()  # imports torch while the data are read; it is hardly needed where all went well before
-    ready, found = _checked(spec, console, said_slots(spec.resources), probe=probe), None
-    if not ready.problems and (probe or time):
-        try:
-            slots = slots_of(ready)
-            if time or spec.study.hours is not None:
-                found = foresee(ready, slots)
-        except InputError as error:
-            ready.problems.append(str(error))
-    if not ready.problems:
-        memory.keep(found_ready, True)
-    return ready, found if time and not ready.problems else None
-
-
-def lacking(spec: StudySpec, trials: int | None = None) -> int:
-    """How many trials the spec's study lacks of `trials` (the spec's by default), whether it has begun or not."""
-    wanted = trials or spec.study.trials
-    try:
-        return study_room.left(study_room.open_existing(spec.study, to_look=True), wanted)
-    except InputError:
-        return wanted
-
-
-def _checked(
-    spec: StudySpec, console: Console, slots: int, *, probe: bool, replicates: Replicates | None = None
-) -> Preparation:
-    try:  # before data are read, which may take minutes
-        check_folder(StudyFolder(spec.study.folder), spec.study.name, study_room.find_sound(spec.study))
-    except InputError as error:
-        return Preparation(spec=spec, space=study_room.space_for(spec)[0], problems=[str(error)])
-    ready = watched_preparation(spec, console, slots)
-    if not ready.problems:
-        ready.problems += _beginning_problems(spec, ready, replicates)
-    if not ready.problems:
-        ready.notes += ready.show_near_duplicates()
-    if probe and not ready.problems:
-        try_combinations(ready)
-    return ready
-
-
-def _beginning_problems(spec: StudySpec, ready: Preparation, replicates: Replicates | None) -> list[str]:
-    """Why `begin` would refuse the study; nothing is made for the question. Notes of a new one are added."""
-    try:
-        study = _check_beginning(spec, ready.fingerprints(), replicates)
-        if study is not None:
-            ready.notes += beginning.goes_on_with(study, spec)
-        elif replicates is None:
-            ready.notes += beginning.notes(spec, ready.space, find_warmth(spec, ready.space))
-    except InputError as error:
-        return [str(error)]
-    return []
-
-
-def _check_beginning(
-    spec: StudySpec, fingerprints: Mapping[str, Mapping[str, Any]], replicates: Replicates | None
-) -> optuna.Study | None:
-    study = study_room.check_opening(spec, fingerprints)
-    check_folder(StudyFolder(spec.study.folder), spec.study.name, study)
-    if replicates is not None or "table2" in spec.study.enqueue:
-        space, _ = study_room.space_for(spec)
-        wanted = replicates or Replicates(count=1)
-        enqueuing.missing_replicates(study or optuna.create_study(), space, wanted, spec.train)
-    return study
-
-
-def begin(spec: StudySpec, ready: Preparation, replicates: Replicates | None = None) -> optuna.Study:
-    """Creates or opens a study that was prepared without problems and enqueues what the spec asks for.
-
-    InputError for one that cannot be continued.
-    """
-    study = open_to_work(spec, ready.fingerprints())
-    ready.save()
-    through_outages(lambda: _enqueue(spec, study, replicates))
-    return study
-
-
-def open_to_work(spec: StudySpec, fingerprints: Mapping[str, Mapping[str, Any]]) -> optuna.Study:
-    """The study, created where it does not exist, in a folder that is its own from now on.
-
-    InputError where it was begun on something else than `fingerprints`, and where the folder is another study's.
-    """
-    _check_beginning(spec, fingerprints, None)
-    study = study_room.create_or_open(spec, fingerprints)
-    claim_folder(StudyFolder(spec.study.folder), study)
-    space = space_of(study, spec)
-    with study_lock(spec.study.storage, spec.study.name):
-        beginning.settle(study, spec, space, lambda: find_warmth(spec, space))
-    return study
-
-
-@quiet_optuna()
 def replay_study(
     spec: StudySpec,
     console: Console,
@@ -362,25 +224,10 @@ def replay_study(
     recorded = () if spec.replay.curves == "generated" else load_recorded(Path(spec.replay.curves))
     objective = ReplayObjective(metric=spec.study.metric, recorded=recorded, pause=spec.replay.pause)
     study = open_to_work(spec, {"replay": {"curves": Path(spec.replay.curves).name}})
-    through_outages(lambda: _enqueue(spec, study, None))
+    through_outages(lambda: enqueue(spec, study, None))
     places = make_slots(["cpu"], slots or 1, cores(), None, None)
     work(spec, study, objective, places, console, trials or spec.study.trials, heed_signals=heed_signals)
     return study
-
-
-def _enqueue(spec: StudySpec, study: optuna.Study, replicates: Replicates | None) -> None:
-    """Puts what the spec asks for in the queue; with `replicates`, what is missing of these and nothing else."""
-    space = space_of(study, spec)
-    with study_lock(spec.study.storage, spec.study.name):
-        if replicates is not None:
-            enqueuing.enqueue_replicates(study, space, replicates, spec.train)
-            return
-        enqueuing.enqueue_start(study, spec.space.start)
-        if "table2" in spec.study.enqueue:
-            enqueuing.enqueue_table2(study, space, 1, spec.train)
-        enqueuing.enqueue_portfolio(study, beginning.portfolio_of(study))
-        if sampler_name(spec.study, space) == "grid":
-            enqueuing.enqueue_grid(study, space, spec.study.seed)
 
 
 def work(

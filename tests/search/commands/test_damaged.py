@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from mmtuna.search import cli
-from mmtuna.search.work.running import open_to_work
+from mmtuna.search.work.beginning import open_to_work
 from tests.search.conftest import ENVIRONMENT, mmtuna
 from tests.search.dashboard_study import make_study
 

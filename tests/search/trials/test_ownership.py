@@ -21,7 +21,8 @@ from rich.console import Console
 from mmtuna.objectives.replay import ReplayObjective
 from mmtuna.search.errors import StoppedError
 from mmtuna.search.trials.ownership import OWNER
-from mmtuna.search.work.running import open_to_work, work
+from mmtuna.search.work.beginning import open_to_work
+from mmtuna.search.work.running import work
 from mmtuna.search.work.worker import Slot
 from mmtuna.spaces.errors import InputError
 from mmtuna.studies.attributes import ID

@@ -18,8 +18,9 @@ from mmtuna.objectives.outcome import Ending, Evaluation, Outcome, TrialOrder, W
 from mmtuna.objectives.trial_files import trial_name
 from mmtuna.search.outputs.summary import summary
 from mmtuna.search.trials import uploads
+from mmtuna.search.work.beginning import open_to_work
 from mmtuna.search.work.progress import Board
-from mmtuna.search.work.running import make_worker, open_to_work
+from mmtuna.search.work.running import make_worker
 from mmtuna.search.work.worker import Slot
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import write_whole

@@ -16,7 +16,7 @@ from rich.console import Console
 from mmtuna.objectives.trial.extent import Extent, extent_of
 from mmtuna.objectives.trial.fork_server import ForkServer
 from mmtuna.objectives.trial.measuring import TrialCost
-from mmtuna.search.work import running
+from mmtuna.search.work.beginning import check_study
 from mmtuna.search.work.costs import Costs, Drawn, Expectation, Measured
 from mmtuna.search.work.forecast import duration, size
 from mmtuna.search.work.pace import worth_measuring
@@ -80,11 +80,11 @@ def test_the_lines_say_what_a_trial_and_the_study_take(write_spec: WriteSpec) ->
 
 def test_what_was_measured_is_remembered(write_spec: WriteSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     spec, quiet = StudySpec.load(write_spec()), Console(quiet=True)
-    _, first = running.check_study(spec, quiet, time=True)
+    _, first = check_study(spec, quiet, time=True)
     asked = []
     for method in (ForkServer.begin, ForkServer.fork):
         monkeypatch.setattr(ForkServer, method.__name__, lambda *_: asked.append(1))
-    _, second = running.check_study(spec, quiet, time=True)
+    _, second = check_study(spec, quiet, time=True)
     assert first is not None
     assert (first, asked) == (second, [])
 

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from mmtuna.objectives.replay import ReplayObjective
-from mmtuna.search.work import running, worker
+from mmtuna.search.work import beginning, running, worker
 from mmtuna.search.work.progress import console_to
 from mmtuna.search.work.worker import Slot
 from mmtuna.studies.asking import Hours
@@ -46,7 +46,7 @@ def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudySpec:
 
 
 def test_a_study_ends_when_no_further_trial_fits(spec: StudySpec) -> None:
-    study, lines = running.open_to_work(spec, {}), list[str]()
+    study, lines = beginning.open_to_work(spec, {}), list[str]()
     slots = [Slot(0, "cpu", 1), Slot(1, "cpu", 1)]
     began = time.monotonic()
     running.work(spec, study, PACE, slots, console_to(lines.append), 1000, hours=Hours(3.0, lambda _: 0.6))
@@ -59,7 +59,7 @@ def test_a_study_ends_when_no_further_trial_fits(spec: StudySpec) -> None:
 
 
 def test_a_study_that_goes_on_has_used_what_it_has(spec: StudySpec) -> None:
-    study, lines = running.open_to_work(spec, {}), list[str]()
+    study, lines = beginning.open_to_work(spec, {}), list[str]()
     hours, slots = Hours(1.5, lambda _: 0.6), [Slot(0, "cpu", 1)]
     running.work(spec, study, PACE, slots, Console(quiet=True), 1000, hours=hours)
     before = len(study.trials)
@@ -76,7 +76,7 @@ def test_a_trial_that_takes_longer_than_was_expected_is_put_back(
     spec: StudySpec, monkeypatch: pytest.MonkeyPatch, expected: float | None
 ) -> None:
     monkeypatch.setattr(worker, "_OVERRUN_SECONDS", 0.5)
-    study = running.open_to_work(spec, {})
+    study = beginning.open_to_work(spec, {})
     slow = ReplayObjective(pause=1.0)
     began = time.monotonic()
     running.work(

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from mmtuna.objectives.trial.devices import may_have_gpu
 from mmtuna.objectives.trial.fork_server import ForkServer
-from mmtuna.search.work import memory, preparing, running
+from mmtuna.search.work import beginning, memory, preparing
 from mmtuna.studies.spec import StudySpec
 
 WriteSpec = Callable[..., Path]
@@ -39,7 +39,7 @@ def torch_needed(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], bool]:
 
     def needed(spec: Path) -> bool:
         asked.clear()
-        assert running.check_study(StudySpec.load(spec), Console(quiet=True))[0].problems == []
+        assert beginning.check_study(StudySpec.load(spec), Console(quiet=True))[0].problems == []
         return bool(asked)
 
     return needed

@@ -17,7 +17,7 @@ from benchmarks.faults.training import BASE, memory_cgroup
 from mmtuna.objectives.outcome import Ending, Evaluation, Outcome, TrialOrder, Watch
 from mmtuna.objectives.trial.causes import name_cause
 from mmtuna.objectives.trial.devices import cores, mps_runs
-from mmtuna.search.work import packing, running
+from mmtuna.search.work import beginning, packing, running
 from mmtuna.search.work.places import Places
 from mmtuna.search.work.preparing import prepare
 from mmtuna.search.work.progress import console_to
@@ -44,7 +44,7 @@ def test_the_number_that_is_worth_it_is_found_told_and_remembered(
     path = write_spec(resources=AUTO)
     path.write_text(path.read_text().replace("threads = 1\n", ""))
     ready = prepare(StudySpec.load(path))
-    slots = running.slots_of(ready)
+    slots = beginning.slots_of(ready)
     assert 1 <= len(slots) <= cores()
     assert all(slot.threads == max(1, cores() // len(slots)) for slot in slots)
     note = ready.notes[-1]
@@ -52,7 +52,7 @@ def test_the_number_that_is_worth_it_is_found_told_and_remembered(
     assert " trials an hour, a trial takes up to " in note
     monkeypatch.setattr(packing, "measure", None)  # is not asked again
     again = prepare(StudySpec.load(path))
-    assert running.slots_of(again) == slots
+    assert beginning.slots_of(again) == slots
     assert again.notes[-1] == note
 
 
@@ -182,7 +182,7 @@ def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudySpec:
 def test_a_trial_that_ran_out_beside_others_is_trained_again_with_fewer(
     spec: StudySpec, room: int, device: str
 ) -> None:
-    study, lines = running.open_to_work(spec, {}), list[str]()
+    study, lines = beginning.open_to_work(spec, {}), list[str]()
     objective = Crowded(room)
     slots = [Slot(index, device, 1) for index in range(3)]
     running.work(spec, study, objective, slots, console_to(lines.append), 6)
@@ -198,7 +198,7 @@ def test_a_trial_that_ran_out_beside_others_is_trained_again_with_fewer(
 
 
 def test_a_trial_that_runs_out_alone_fails(spec: StudySpec) -> None:
-    study = running.open_to_work(spec, {})
+    study = beginning.open_to_work(spec, {})
     with pytest.raises(Exception, match="the last three trials all failed by the same cause, out of memory"):
         running.work(spec, study, Crowded(0, 0.1), [Slot(0, "cpu", 1)], Console(quiet=True), 6)
     assert {trial.state.name for trial in study.trials} == {"FAIL"}
@@ -227,7 +227,7 @@ def test_trials_that_the_kernel_kills_beside_others_are_trained_again(
     spec = StudySpec.load(path)
     ready = prepare(spec)
     assert ready.problems == []
-    study, lines = running.begin(spec, ready), list[str]()
-    running.work(spec, study, ready.objective(), running.slots_of(ready), console_to(lines.append), 2)
+    study, lines = beginning.begin(spec, ready), list[str]()
+    running.work(spec, study, ready.objective(), beginning.slots_of(ready), console_to(lines.append), 2)
     assert [line for line in lines if "out of memory beside others; from now on 1 at a time" in line]
     assert {trial.state.name for trial in open_existing(spec.study).trials} == {"COMPLETE"}

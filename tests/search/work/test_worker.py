@@ -20,7 +20,7 @@ from mmtuna.objectives.replay import ReplayObjective
 from mmtuna.objectives.trial_files import TrialFolder
 from mmtuna.search.errors import StoppedError
 from mmtuna.search.trials.showing import Showing
-from mmtuna.search.work import running
+from mmtuna.search.work import beginning, running
 from mmtuna.search.work.progress import Board
 from mmtuna.search.work.worker import Slot, Worker
 from mmtuna.spaces.table2 import TABLE2
@@ -77,7 +77,7 @@ class FailingRow(ReplayObjective):
 
 def test_a_row_of_table_2_that_failed_is_told_and_not_made_up_for(spec_of: Callable[..., StudySpec]) -> None:
     spec = spec_of()
-    study = running.open_to_work(spec, {})
+    study = beginning.open_to_work(spec, {})
     enqueue_table2(study, spec.search_space(), 1)
     console = Console(quiet=True)
     running.work(spec, study, FailingRow(), [Slot(0, "cpu", 1)], console, None)
@@ -95,11 +95,11 @@ def test_a_row_of_table_2_that_failed_is_told_and_not_made_up_for(spec_of: Calla
 @pytest.mark.slow
 def test_rows_of_table_2_are_trained_without_the_grid(spec_of: Callable[..., StudySpec]) -> None:
     spec = spec_of(study='sampler = "grid"')
-    study = running.open_to_work(spec, {})
-    running._enqueue(spec, study, Replicates(count=1))
+    study = beginning.open_to_work(spec, {})
+    beginning.enqueue(spec, study, Replicates(count=1))
     running.work(spec, study, ReplayObjective(), [Slot(0, "cpu", 1)], Console(quiet=True), None)
     assert len(study.trials) == 11
-    running._enqueue(spec, study, None)
+    beginning.enqueue(spec, study, None)
     assert len(study.trials) == spec.search_space().count()
 
 
@@ -107,7 +107,7 @@ def test_a_worker_of_one_trial_waits_for_one_that_may_be_lost(
     spec_of: Callable[..., StudySpec], tmp_path: Path
 ) -> None:
     spec = spec_of(resources="lease = 1.0")
-    study = running.open_to_work(spec, {})
+    study = beginning.open_to_work(spec, {})
     gone = Leases(study=study, folder=tmp_path / "elsewhere", seconds=1.0)
     lock = study_lock(spec.study.storage, "s")
     assert isinstance(ask(study, spec.search_space(), spec.study.seed, trials=1, lock=lock, leases=gone), Claim)
@@ -150,11 +150,12 @@ def test_an_interrupted_notebook_cell_puts_its_trials_back(spec_of: Callable[...
 
     def interrupt() -> None:
         until(
-            lambda: any(trial.state == TrialState.RUNNING for trial in running.open_to_work(spec, REPLAYED).trials), 20
+            lambda: any(trial.state == TrialState.RUNNING for trial in beginning.open_to_work(spec, REPLAYED).trials),
+            20,
         )
         _thread.interrupt_main()
 
-    begun = running.open_to_work(spec, REPLAYED)
+    begun = beginning.open_to_work(spec, REPLAYED)
     thread = threading.Thread(target=interrupt)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
@@ -191,7 +192,7 @@ class SlowShowing(Showing):
 
 
 def showing_slowly(spec: StudySpec, fails: int | None = None) -> Worker:
-    study = running.open_to_work(spec, {})
+    study = beginning.open_to_work(spec, {})
     said: list[tuple[str, int]] = []
     board = Board(Console(quiet=True), ["cpu"], spec.study.metric, 3)
     objective = Timed(said=said, top=spec.study.folder)
