@@ -1,4 +1,4 @@
-"""Everything that is to be known on a GPU, in one go: speed beside stock, packing, Table 2 with replicates, a search.
+"""What is to be known on a GPU, in one go: tests, packing, speed beside stock, Table 2 with replicates, a search.
 
     python benchmarks/gpu.py --data ../shared/data --out runs/gpu                  # one GPU, at most 25 minutes
     python benchmarks/gpu.py --data ../shared/data --out runs/small --rehearse     # a CPU, small, to see that it runs
@@ -233,6 +233,14 @@ def _trials(bench: Bench, spec: Path) -> list[dict[str, Any]]:
     return found
 
 
+def tests(bench: Bench) -> dict[str, Any]:
+    """The tests that need a GPU; what pytest says of them."""
+    if bench.options.rehearse:
+        return {"said": "they need a GPU"}
+    said = _call(bench, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "gpu", "tests/objectives/trial")
+    return {"said": said.strip().splitlines()[-1]}
+
+
 def vessels(bench: Bench) -> dict[str, Any]:
     """The nets that all else starts from: each head on DRIVE, side by side."""
     spec = bench.spec(
@@ -412,6 +420,7 @@ def _best_slots(bench: Bench, speed: str = "exact") -> str:
 
 
 PARTS: dict[str, Callable[[Bench], dict[str, Any]]] = {
+    "tests": tests,
     "vessels": vessels,
     "packing": packing,
     "beside_stock": beside_stock,

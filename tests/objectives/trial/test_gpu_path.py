@@ -166,3 +166,16 @@ def test_a_gpu_counts_as_a_cpu_does(torch: ModuleType) -> None:
     values = torch.randint(0, 7, (5000,), generator=torch.Generator().manual_seed(1))
     assert count_by_scatter(values, 9).tolist() == torch.bincount(values, minlength=9).tolist()
     assert count_by_scatter(values[:0], 2).tolist() == [0, 0]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("fixed", [{}, {"speed": "auto", "precision": "fp16"}], ids=["exact", "auto"])
+def test_trials_train_on_a_gpu(
+    objective: Callable[..., SegmentationObjective], tmp_path: Path, listening: Any, fixed: dict[str, Any]
+) -> None:
+    ours = objective(tmp_path, fixed=fixed)
+    for number in range(2):  # from one fork server
+        outcome = ours.run(TrialOrder(number=number, params={}, seed=0, device="cuda:0"), listening())
+        assert (outcome.ending, outcome.message) == (Ending.FINISHED, "")
+        assert outcome.folder is not None
+        assert "GPU 0: " in (outcome.folder / "train.log").read_text()
