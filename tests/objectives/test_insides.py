@@ -206,6 +206,34 @@ def test_the_focal_loss_is_ours_where_mmcv_has_no_operator(torch: Any, monkeypat
     assert insides.has_focal_operator(), f"mmseg.models.losses.focal_loss._sigmoid_focal_loss: {MOVED}"
 
 
+def test_operators_are_ours_wherever_mmseg_takes_torchs(torch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mmseg.models.segmentors.base import BaseSegmentor
+    from mmseg.models.utils import resize
+
+    for place, name in ((torch.nn.functional, "interpolate"), (torch.nn.functional, "adaptive_avg_pool2d")):
+        monkeypatch.setattr(place, name, getattr(place, name))  # put back behind the test
+    monkeypatch.setattr(torch.Tensor, "argmax", torch.Tensor.argmax)
+    insides.replace_operators(lambda map_, *_: map_ + 1, lambda map_, _: map_ + 2, lambda self, **_: self[:1] + 3)
+    zero = torch.zeros(1, 2, 4, 4)
+    assert resize(zero, (4, 4), mode="bilinear", align_corners=False).max() == 1, f"mmseg.models.utils.resize: {MOVED}"
+    assert torch.nn.AdaptiveAvgPool2d(1)(zero).max() == 2, f"torch.nn.AdaptiveAvgPool2d: {MOVED}"
+    (found,) = BaseSegmentor.postprocess_result(ModuleType("a model"), zero, None)
+    assert found.pred_sem_seg.data.max() == 3, f"BaseSegmentor.postprocess_result: {MOVED}"
+
+
+def test_crops_are_drawn_by_ours() -> None:
+    import numpy as np
+    from mmseg.datasets.transforms import RandomCrop
+
+    stock = RandomCrop.__dict__["crop_bbox"]
+    try:
+        insides.replace_crop_box(lambda self, results: (1, 3, 2, 5))
+        results = RandomCrop((2, 3))({"img": np.zeros((9, 9, 3), np.uint8), "seg_fields": []})
+        assert results["img"].shape == (2, 3, 3), f"RandomCrop.crop_bbox: {MOVED}"
+    finally:
+        RandomCrop.crop_bbox = stock
+
+
 def test_bases_of_mmseg_are_found(tmp_path: Path) -> None:
     from mmengine.config import Config
 
