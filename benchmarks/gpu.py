@@ -38,9 +38,8 @@ TFLOP = {512: 2.4, 320: 0.96}
 PACKINGS = (("exact", 11), ("auto", 11), ("mps", 11), ("auto", 6), ("exact", 4), ("exact", 1))
 """`[train] speed` and trials at the same time, what matters most first; "mps" is "auto" under NVIDIA's MPS."""
 ROWS_OF_STOCK = (0, 8)
-"""Rows of Table 2 that stock trains unless --stock-rows says more: 200 iterations of 512, 400 with crops of 320."""
-ROWS_OF_LIMIT = (0, 8)
-"""Rows of Table 2 whose nets are looked at: without a crop, and with crops of 320."""
+"""Rows of Table 2 whose nets are looked at, and that stock trains unless --stock-rows says more: 200 iterations of 512,
+400 with crops of 320."""
 
 HEAD = """\
 [study]
@@ -377,7 +376,7 @@ def limit(bench: Bench) -> dict[str, Any]:
     fast = bench.out / f"auto{_best_slots(bench, 'auto')}.toml"
     chosen = next((trial["speed"] for trial in _trials(bench, fast) if trial["speed"]), {}) if fast.exists() else {}
     found: dict[str, Any] = {"auto": chosen}
-    for row in ROWS_OF_LIMIT:
+    for row in ROWS_OF_STOCK:
         side, config = 512 if TABLE2[row].crop == "none" else 320, str(trials / f"{row:05d}" / "config.py")
         for name, words in {"stock": (), "exact": ("--speed", "{}"), "auto": ("--speed", json.dumps(chosen))}.items():
             text = _call(bench, "-W", "ignore", str(BARE), *words, config)
@@ -398,7 +397,6 @@ def table2(bench: Bench) -> dict[str, Any]:
 
 def search(bench: Bench) -> dict[str, Any]:
     """The extended preset, as far as the time goes."""
-    slots = _best_slots(bench, "auto")
     spec = bench.spec(
         "search",
         "duke-dme-256",
@@ -408,7 +406,7 @@ def search(bench: Bench) -> dict[str, Any]:
         space='preset = "extended"',
         train='evaluations = 5\nspeed = "auto"\n',
     )
-    _mmtuna(bench, "run", str(spec), "--slots", slots)
+    _mmtuna(bench, "run", str(spec), "--slots", _best_slots(bench, "auto"))
     kept = ("number", "state", "value", "params", "seconds", "metrics")
     trials = [{key: trial.get(key) for key in kept} for trial in _trials(bench, spec)]
     return {"best": max((trial["value"] or 0.0 for trial in trials), default=None), "trials": trials}

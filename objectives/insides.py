@@ -108,7 +108,6 @@ def replace_operators(
     import torch.nn.functional
 
     torch.Tensor.argmax = argmax  # type: ignore[method-assign]
-
     torch.nn.functional.interpolate = interpolate
     torch.nn.functional.adaptive_avg_pool2d = adaptive_avg_pool2d
 

@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -40,7 +40,7 @@ def parser_of(description: str | None, trials: str, workers: str, out: str) -> a
     parser.add_argument("--studies", type=int, default=200, help="of each setting")
     parser.add_argument("--trials", default=trials, help="budgets by comma")
     parser.add_argument("--workers", default=workers, help="by comma")
-    parser.add_argument("--only", type=names_of_sets, default=SETS, help="names of the sets by comma")
+    parser.add_argument("--only", type=names_of("set", SETS), default=SETS, help="names of the sets by comma")
     parser.add_argument("--evaluations", type=int, default=5, help="of each training: what a study has by default")
     parser.add_argument("--answers", default="recorded", help="recorded or blend, as of mmtuna replay")
     parser.add_argument("--recorded", type=Path, default=HERE / "recorded", help="folder of the recorded trials")
@@ -128,13 +128,17 @@ class Sets:
         print(self.options.out)
 
 
-def names_of_sets(text: str) -> tuple[str, ...]:
-    """An option's names of sets by comma."""
-    names = tuple(text.split(","))
-    strange = [name for name in names if name not in SETS]
-    if strange:
-        raise argparse.ArgumentTypeError(f"there is no set {strange[0]}; take {', '.join(SETS)}")
-    return names
+def names_of(kind: str, known: Collection[str]) -> Callable[[str], tuple[str, ...]]:
+    """Reads an option's names by comma, all of which have to be `known`."""
+
+    def read(text: str) -> tuple[str, ...]:
+        names = tuple(text.split(","))
+        strange = [name for name in names if name not in known]
+        if strange:
+            raise argparse.ArgumentTypeError(f"there is no {kind} {strange[0]}; take {', '.join(known)}")
+        return names
+
+    return read
 
 
 def pool_of(name: str, folder: Path, evaluations: int | None = None) -> Pool:

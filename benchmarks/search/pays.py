@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from contests import HERE, ROOT, SETS, names_of_sets
+from contests import HERE, ROOT, SETS, names_of
 
 import mmtuna
 from mmtuna.objectives.recorded import load_recorded
@@ -78,8 +78,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--data", type=Path, default=Path(), help="holds duke-dme-256/ and drive/, see benchmarks/README"
     )
-    parser.add_argument("--sets", type=names_of_sets, default=SETS, help="by comma; all by default")
-    parser.add_argument("--only", type=_settings, default=tuple(CANDIDATES), help="settings")
+    parser.add_argument("--sets", type=names_of("set", SETS), default=SETS, help="by comma; all by default")
+    parser.add_argument("--only", type=names_of("setting", CANDIDATES), default=tuple(CANDIDATES), help="settings")
     parser.add_argument("--configs", type=int, default=12, help="of each set")
     parser.add_argument("--slots", type=int, default=2, help="trials at the same time, a core each")
     parser.add_argument("--iteration-scale", type=float, help="in place of the set's own, to try the script itself")
@@ -87,14 +87,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--studies", type=Path, default=ROOT / "runs" / "pays", help="folder of the studies")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "pays.json")
     return parser.parse_args()
-
-
-def _settings(text: str) -> tuple[str, ...]:
-    names = tuple(text.split(","))
-    strange = [name for name in names if name not in CANDIDATES]
-    if strange:
-        raise argparse.ArgumentTypeError(f"there is no {strange[0]}; take {', '.join(CANDIDATES)}")
-    return names
 
 
 def _study(name: str, count: int, options: argparse.Namespace) -> tuple[mmtuna.StudySpec, list[Params]]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from contests import HERE, RESULTS, SETS, names_of_sets, pool_of
+from contests import HERE, RESULTS, SETS, names_of, pool_of
 
 from mmtuna.search.simulation.pool import Pool
 from mmtuna.search.simulation.portfolio import SIZE, Chosen, choose
@@ -32,7 +32,7 @@ HEAD = """\
 def main() -> None:
     """Chooses, tries and writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", type=names_of_sets, default=SETS, help="names of the sets by comma")
+    parser.add_argument("--only", type=names_of("set", SETS), default=SETS, help="names of the sets by comma")
     parser.add_argument("--recorded", type=Path, default=HERE / "recorded", help="folder of the recorded trials")
     parser.add_argument("--size", type=int, default=SIZE, help="configs in the portfolio")
     parser.add_argument("--out", type=Path, default=FILE)

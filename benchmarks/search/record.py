@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 
 import optuna
-from contests import HERE, ROOT, SETS, names_of_sets
+from contests import HERE, ROOT, SETS, names_of
 from optuna.samplers import RandomSampler
 
 from mmtuna.objectives.recorded import load_recorded
@@ -66,7 +66,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--data", type=Path, required=True, help="holds duke-dme-256/ and drive/, see benchmarks/README"
     )
-    parser.add_argument("--only", type=names_of_sets, default=SETS, help="names of the sets by comma; all by default")
+    parser.add_argument(
+        "--only", type=names_of("set", SETS), default=SETS, help="names of the sets by comma; all by default"
+    )
     parser.add_argument("--trials", type=int, default=120, help="of each set")
     parser.add_argument("--slots", type=int, default=2, help="trials at the same time, a core each")
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "search", help="folder of the studies")

@@ -39,7 +39,7 @@ def bare(path: str, folder: str, speed: Speed | None) -> dict[str, Any]:
     else:
         plain = read_config(Path(path))
         runner = build_runner(plain, imported(plain), path, speed, work_dir=folder, experiment_name=Path(path).stem)
-        cfg.optim_wrapper = runner.cfg.optim_wrapper
+        cfg = runner.cfg  # with what the speed says of precision, optimizer and images at a time
     batch = next(iter(runner.train_dataloader))
     images = Runner.build_dataloader(cfg.val_dataloader)
     optimizer = runner.build_optim_wrapper(cfg.optim_wrapper)
@@ -50,13 +50,14 @@ def bare(path: str, folder: str, speed: Speed | None) -> dict[str, Any]:
 
     first, training = _timed(step)
     on_gpu = _on_gpu(step) if torch.cuda.is_available() else {}
-    image = next(iter(images))
+    several = next(iter(images))
     runner.model.eval()
     with torch.no_grad():
-        _, evaluating = _timed(lambda: runner.model.val_step(copy.deepcopy(image)))
+        _, evaluating = _timed(lambda: runner.model.val_step(copy.deepcopy(several)))
+    image = evaluating / len(several["inputs"])
     iterations, interval = cfg.train_cfg.max_iters, cfg.train_cfg.val_interval
-    seconds = iterations * training + -(-iterations // interval) * len(images) * evaluating
-    return {"first": first, "iteration": training, "image": evaluating, "seconds": seconds} | on_gpu
+    seconds = iterations * training + -(-iterations // interval) * len(images.dataset) * image
+    return {"first": first, "iteration": training, "image": image, "seconds": seconds} | on_gpu
 
 
 def _timed(step: Callable[[], Any]) -> tuple[float, float]:

@@ -102,6 +102,11 @@ def lacking(spec: StudySpec, trials: int | None = None) -> int:
 def checked(
     spec: StudySpec, console: Console, slots: int, *, probe: bool, replicates: Replicates | None = None
 ) -> Preparation:
+    """The preparation of a study for so many `slots`, with all that stands in the way of its next trial in `problems`.
+
+    `probe`: train one iteration of each combination that matters. `replicates`: what is to be trained in place of what
+    the sampler proposes.
+    """
     try:  # before data are read, which may take minutes
         check_folder(StudyFolder(spec.study.folder), spec.study.name, study_room.find_sound(spec.study))
     except InputError as error:
