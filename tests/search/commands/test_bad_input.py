@@ -16,6 +16,7 @@ from PIL import Image
 
 from mmtuna.search.work.preparing import reopen
 from mmtuna.studies.spec import StudySpec
+from tests.folders import tree
 from tests.search.conftest import ENVIRONMENT, mmtuna
 
 WriteSpec = Callable[..., Path]
@@ -25,10 +26,6 @@ WriteSpec = Callable[..., Path]
 def data(tmp_path: Path, phantom: Path) -> Path:
     """A copy of the phantom to spoil."""
     return Path(shutil.copytree(phantom, tmp_path / "data"))
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def refused(spec: Path, *, command: str = "run") -> list[str]:

@@ -16,6 +16,7 @@ import pytest
 
 from mmtuna.search import cli
 from mmtuna.search.work.beginning import open_to_work
+from tests.folders import rows_of
 from tests.search.conftest import ENVIRONMENT, mmtuna
 from tests.search.dashboard_study import make_study
 
@@ -71,15 +72,6 @@ def sql(*statements: str) -> Callable[[Path], None]:
                 database.execute(statement)
 
     return damage
-
-
-def rows_of(database: Path) -> list[str] | bytes:
-    """Every row of the database, as the statement that would write it; its bytes where it is none."""
-    try:
-        with contextlib.closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
-            return [line for line in connection.iterdump() if line.startswith("INSERT") and "version" not in line]
-    except sqlite3.Error:
-        return database.read_bytes() if database.is_file() else b""
 
 
 def replaced(name: str, content: bytes | None) -> Callable[[Path], None]:

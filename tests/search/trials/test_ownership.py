@@ -31,6 +31,7 @@ from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.storage.opening import engine_of
 from mmtuna.studies.storage.optuna_insides import storage_of
 from mmtuna.studies.study import create_or_open, open_existing
+from tests.folders import tree
 from tests.postgres import PostgresServer
 from tests.search.conftest import mmtuna
 from tests.waiting import until
@@ -87,10 +88,6 @@ def filled(spec: StudySpec, trials: int = 2) -> optuna.Study:
 
 def header(number: int, seed: int, iterations: int) -> str:
     return f"# trial {number}, seed {seed}\n# iterations = {iterations}\n\nmodel = {{}}\n"
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def test_another_study_is_refused_in_the_folder_and_nothing_is_touched(make: Make, tmp_path: Path) -> None:
