@@ -1,9 +1,10 @@
 """A cold start for real: a spec as it is, searched by mmtuna, and by plain Optuna at the same cost, on trained nets.
 
 Plain Optuna is `study.optimize` of the same objective with TPESampler() and MedianPruner(), and stops when it has used
-as many iterations as mmtuna's search has. Then the config that each has chosen, and the defaults of the preset, are
-trained to their end with seeds that no search has seen. Stop it at any time; the same command goes on where it stopped.
-Writes benchmarks/results/cold-NAME.json, NAME being the study's, and a picture of both searches beside it.
+as many iterations as mmtuna's search has. The config that each has chosen, and the defaults of the preset, are trained
+to their end with seeds that no search has seen. Stop it at any time; the same command goes on where it stopped.
+Writes benchmarks/results/cold-NAME.json, NAME being the study's, and a picture of both searches beside it, with what
+there is of them as each side is done: mmtuna's, plain Optuna's, the defaults.
 
     python benchmarks/search/cold.py benchmarks/duke-cold/study.toml --data ../shared/data
 """
@@ -42,18 +43,32 @@ FRESH = 10_000
 
 
 def main() -> None:
-    """Searches twice, trains what was chosen, and writes what came of it."""
+    """Searches twice, trains what was chosen with fresh seeds, and writes what came of it, each side as it is there."""
     options = _options()
     spec = _spec(options, "mmtuna")
     run_study(spec, Console(), slots=options.slots)
-    ours = mmtuna.trials(spec)
-    budget = _iterations(ours)
-    theirs = _plain(_spec(options, "optuna", portfolio=False, confirm=0.0), budget, options)
-    found = {"mmtuna": _params(chosen(ours)), "optuna": _params(chosen(theirs)), "defaults": _defaults(spec)}
+    searches, found = {"mmtuna": mmtuna.trials(spec)}, dict[str, Params]()
+    found["mmtuna"] = _params(chosen(searches["mmtuna"]))
+    _compare(spec, searches, found, options)
+    budget = _iterations(searches["mmtuna"])
+    searches["optuna"] = _plain(_spec(options, "optuna", portfolio=False, confirm=0.0), budget, options)
+    found["optuna"] = _params(chosen(searches["optuna"]))
+    _compare(spec, searches, found, options)
+    found["defaults"] = _defaults(spec)
+    _compare(spec, searches, found, options)
+
+
+def _compare(
+    spec: mmtuna.StudySpec,
+    searches: Mapping[str, Sequence[TrialRow]],
+    found: Mapping[str, Params],
+    options: argparse.Namespace,
+) -> None:
+    """Trains each config that was found with seeds that no search has seen, and writes what there is."""
     final = _spec(options, "final", seed=FRESH, pruner="none")
     sets = tuple({params_key(params): params for params in found.values()}.values())
     run_study(final, Console(), slots=options.slots, replicates=Replicates(count=options.seeds, sets=sets))
-    _write(spec, {"mmtuna": ours, "optuna": theirs}, found, mmtuna.trials(final), options)
+    _write(spec, searches, found, mmtuna.trials(final), options)
 
 
 def _options() -> argparse.Namespace:
@@ -149,7 +164,7 @@ def _write(
             }
             for side, rows in searches.items()
         },
-        "defaults": found["defaults"],
+        "defaults": found.get("defaults"),
         "final": {
             side: {
                 "values": [round(value, 4) for value in own],
