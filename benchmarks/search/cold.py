@@ -1,10 +1,11 @@
 """A cold start for real: a spec as it is, searched by mmtuna, and by plain Optuna at the same cost, on trained nets.
 
 Plain Optuna is `study.optimize` of the same objective with TPESampler() and MedianPruner(), and stops when it has used
-as many iterations as mmtuna's search has. The config that each has chosen, and the defaults of the preset, are trained
-to their end with seeds that no search has seen. Stop it at any time; the same command goes on where it stopped.
-Writes benchmarks/results/cold-NAME.json, NAME being the study's, and a picture of both searches beside it, with what
-there is of them as each side is done: mmtuna's, plain Optuna's, the defaults.
+as many iterations as mmtuna's search has. On a set of the recorded trials mmtuna begins with what was made from the
+other sets alone. The config that each has chosen, and the defaults of the preset, are trained to their end with seeds
+that no search has seen. Stop it at any time; the same command goes on where it stopped. Writes
+benchmarks/results/cold-NAME.json, NAME being the study's, and a picture of both searches beside it, with what there is
+of them as each side is done: mmtuna's, plain Optuna's, the defaults.
 
     python benchmarks/search/cold.py benchmarks/duke-cold/study.toml --data ../shared/data
 """
@@ -21,15 +22,18 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from contests import HERE, SETS, pool_of
 from optuna.pruners import MedianPruner
 from optuna.samplers import TPESampler
 from rich.console import Console
 
 import mmtuna
+from mmtuna.search.simulation.portfolio import choose
 from mmtuna.search.versions import machine, versions
 from mmtuna.search.work.running import run_study
 from mmtuna.spaces.files import write_whole
 from mmtuna.spaces.parameter import Params
+from mmtuna.spaces.portfolio import adapted
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.settings import DEFAULTS
 from mmtuna.studies.configs import values_of
@@ -45,7 +49,7 @@ FRESH = 10_000
 def main() -> None:
     """Searches twice, trains what was chosen with fresh seeds, and writes what came of it, each side as it is there."""
     options = _options()
-    spec = _spec(options, "mmtuna")
+    spec = _knowing_the_others(_spec(options, "mmtuna"))
     run_study(spec, Console(), slots=options.slots)
     searches, found = {"mmtuna": mmtuna.trials(spec)}, dict[str, Params]()
     found["mmtuna"] = _params(chosen(searches["mmtuna"]))
@@ -96,6 +100,25 @@ def _spec(options: argparse.Namespace, side: str, **study: Any) -> mmtuna.StudyS
         tables["resources"]["devices"] = [options.device]
     tables["study"] |= {"name": f"{name}-{side}", "folder": str(options.folder.resolve() / name / side), **study}
     return mmtuna.StudySpec(**tables)
+
+
+def _knowing_the_others(spec: mmtuna.StudySpec) -> mmtuna.StudySpec:
+    """Where trials of the study's own data were recorded, what mmtuna begins with was made from these too; then it is
+    given what is made in the same way from all other sets, as `start` and `warm`."""
+    own = spec.study.name.partition("-")[0]
+    if own not in SETS:
+        return spec
+    recorded, space, settings = HERE / "recorded", spec.search_space(), {**DEFAULTS, **spec.train}
+    others = {name: pool_of(name, recorded) for name in SETS if name != own}
+    configs = [adapted(one.params, space, settings) for one in choose(others)]
+    start = tuple(params for params in configs if params is not None)
+    warm = tuple(recorded / f"{name}.jsonl" for name in others)
+    return spec.model_copy(
+        update={
+            "space": spec.space.model_copy(update={"start": start}),
+            "study": spec.study.model_copy(update={"portfolio": False, "warm": warm}),
+        }
+    )
 
 
 def _plain(spec: mmtuna.StudySpec, budget: int, options: argparse.Namespace) -> list[TrialRow]:

@@ -12,7 +12,7 @@ from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Params
 from mmtuna.studies.standing import params_key
 
-SIZE = 5
+SIZE = 7
 """How many configs a portfolio has."""
 
 
