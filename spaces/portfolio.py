@@ -1,4 +1,4 @@
-"""Configs that did well together on several data sets, and what of one a study's own space can hold."""
+"""What was recorded on several data sets, for studies to begin with, and what of a config a study's space can hold."""
 
 from __future__ import annotations
 
@@ -17,21 +17,36 @@ from mmtuna.spaces.search_space import SearchSpace
 
 FILE = Path(__file__).with_name("portfolio.toml")
 """The portfolio that comes with mmtuna; `benchmarks/search/portfolio.py` makes it from recorded trials."""
+EARLIER = ".json"
+"""The ending of the file beside a portfolio's that holds the trials it knows."""
 _ESSENTIAL = {"loss", "optimizer", "lr_sgd", "lr_adam"}
 _LOST = 1 / 3
 """Of what a config says, the share that may not come true: with more it is another one."""
 
 
 @dataclass(frozen=True)
+class Earlier:
+    """Params that were trained on other data, and their rank in the study that they come from: 0 to 1, the best."""
+
+    params: Params
+    rank: float
+
+
+@dataclass(frozen=True)
 class Portfolio:
-    """Complete params of the `extended` preset, the best first."""
+    """Complete params of the `extended` preset: `configs` to begin with, the best first, and `earlier` trials.
+
+    The former did well together on all data sets, the latter are some of each, evenly spread over their ranks.
+    """
 
     configs: tuple[Params, ...]
+    earlier: tuple[Earlier, ...] = ()
 
     @property
     def version(self) -> str:
-        """Eight digits that tell these configs from others."""
-        return hashlib.sha256(json.dumps(self.configs, sort_keys=True).encode()).hexdigest()[:8]
+        """Eight digits that tell these configs and trials from others."""
+        content = [self.configs, [(one.rank, one.params) for one in self.earlier]]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
 
 
 @cache
@@ -41,9 +56,12 @@ def packaged() -> Portfolio:
 
 
 def load(path: Path) -> Portfolio:
-    """The portfolio that benchmarks/search/portfolio.py wrote to `path`."""
+    """The portfolio that benchmarks/search/portfolio.py wrote to `path` and to the file of trials beside it."""
     found: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    return Portfolio(tuple(entry["params"] for entry in found.get("configs", ())))
+    earlier: list[dict[str, Any]] = json.loads(path.with_suffix(EARLIER).read_text(encoding="utf-8"))
+    return Portfolio(
+        tuple(entry["params"] for entry in found.get("configs", ())), tuple(Earlier(**entry) for entry in earlier)
+    )
 
 
 def adapted(

@@ -10,17 +10,17 @@ import optuna
 
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Params
-from mmtuna.spaces.portfolio import Portfolio, adapted, packaged
+from mmtuna.spaces.portfolio import Earlier, Portfolio, adapted, packaged
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.settings import DEFAULTS, UNET
 from mmtuna.studies.attributes import BEGUN_WITH
 from mmtuna.studies.confirming import to_search
 from mmtuna.studies.sampling import sampler_name
 from mmtuna.studies.spec import StudySpec
-from mmtuna.studies.warming import Earlier, Warmth, name_of
+from mmtuna.studies.warming import Warmth, fitting, name_of
 
 _LEARNING = ("tpe", "gp")
-"""The samplers that begin with a portfolio: who asks for chance or for every cell shall have just that."""
+"""The samplers that begin with a portfolio's configs: who asks for chance or for every cell shall have just that."""
 
 
 def check_beliefs(spec: StudySpec, space: SearchSpace) -> None:
@@ -50,18 +50,30 @@ def first_configs(spec: StudySpec, space: SearchSpace, portfolio: Portfolio | No
     """The configs that a new study of `spec` begins with, as far as `space` holds them, each once.
 
     They are of `portfolio`, by default of the one that comes with mmtuna.
-
-    They were found with the UNet: on another base there are none.
     """
-    table = spec.study
-    if not table.portfolio or spec.model.base != UNET or sampler_name(table, space) not in _LEARNING:
+    if not _begins_with_others(spec, space, _LEARNING):
         return []
     found: list[Params] = []
     for config in (portfolio or packaged()).configs:
-        fitting = adapted(config, space, {**DEFAULTS, **spec.train})
-        if fitting is not None and fitting not in found:
-            found.append(fitting)
+        params = adapted(config, space, {**DEFAULTS, **spec.train})
+        if params is not None and params not in found:
+            found.append(params)
     return found
+
+
+def _known_of_others(spec: StudySpec, space: SearchSpace, portfolio: Portfolio) -> tuple[int, tuple[Earlier, ...]]:
+    """How many of the portfolio's trials `space` can hold, and those that a new study of `spec` knows.
+
+    Where a person names earlier studies of their own it knows these alone.
+    """
+    if spec.study.warm or not _begins_with_others(spec, space, ("tpe",)):
+        return 0, ()
+    return fitting(portfolio.earlier, space, {**DEFAULTS, **spec.train})
+
+
+def _begins_with_others(spec: StudySpec, space: SearchSpace, samplers: Sequence[str]) -> bool:
+    """Whether it begins with what was recorded: with the UNet, so that on another base that says nothing."""
+    return spec.study.portfolio and spec.model.base == UNET and sampler_name(spec.study, space) in samplers
 
 
 def settle(
@@ -78,8 +90,13 @@ def settle(
     if BEGUN_WITH in study.user_attrs or study.get_trials(deepcopy=False):
         return
     whole = portfolio or packaged()
-    begun = {"version": whole.version, "portfolio": first_configs(spec, space, whole)}
-    study.set_user_attr(BEGUN_WITH, {**begun, "warm": [asdict(one) for one in warmth()]})
+    begun = {
+        "version": whole.version,
+        "portfolio": first_configs(spec, space, whole),
+        "others": [asdict(one) for one in _known_of_others(spec, space, whole)[1]],
+        "warm": [asdict(one) for one in warmth()],
+    }
+    study.set_user_attr(BEGUN_WITH, begun)
 
 
 def portfolio_of(study: optuna.Study) -> Sequence[Params]:
@@ -89,9 +106,10 @@ def portfolio_of(study: optuna.Study) -> Sequence[Params]:
 
 
 def earlier_of(study: optuna.Study) -> list[Earlier]:
-    """The earlier studies' trials that the study was begun with."""
-    kept: Sequence[Mapping[str, Any]] = study.user_attrs.get(BEGUN_WITH, {}).get("warm", ())
-    return [Earlier(one["params"], one["rank"]) for warmth in kept for one in warmth["earlier"]]
+    """The trials of others, or of a person's earlier studies, that the study was begun with."""
+    begun: Mapping[str, Any] = study.user_attrs.get(BEGUN_WITH, {})
+    kept = [one for warmth in begun.get("warm", ()) for one in warmth["earlier"]]
+    return [Earlier(one["params"], one["rank"]) for one in [*begun.get("others", ()), *kept]]
 
 
 def notes(
@@ -104,12 +122,13 @@ def notes(
         for one in warmth
     ]
     whole = portfolio or packaged()
-    used = len(first_configs(spec, space, whole))
+    used, known = len(first_configs(spec, space, whole)), _known_of_others(spec, space, whole)[0]
     if used:
         rest = "" if used == len(whole.configs) else f" ({len(whole.configs) - used} more do not fit into [space])"
+        learnt = f", and the sampler begins with {known} trials there" if known else ""
         found.append(
-            f"the first {used} trials are configs that did well on other data sets, portfolio {whole.version}{rest}; "
-            "[study] portfolio = false begins without"
+            f"the first {used} trials are configs that did well on other data sets{rest}{learnt}: portfolio "
+            f"{whole.version}; [study] portfolio = false begins without"
         )
     return found
 

@@ -16,12 +16,13 @@ from optuna.trial import FrozenTrial
 
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Params, Value
+from mmtuna.spaces.portfolio import Earlier
 from mmtuna.spaces.prior import Prior
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.studies.spec.tables import StudyTable
 from mmtuna.studies.standing import standing_of
 from mmtuna.studies.storage.optuna_insides import enqueued_params, whole_study
-from mmtuna.studies.warming import Earlier, SamplerBefore, WarmSampler, drawn_before, is_heeded
+from mmtuna.studies.warming import SamplerBefore, WarmSampler, drawn_before, is_heeded
 
 REDRAWS = 20
 

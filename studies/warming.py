@@ -17,7 +17,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from mmtuna.spaces.parameter import Params, Value
-from mmtuna.spaces.portfolio import adapted
+from mmtuna.spaces.portfolio import Earlier, adapted
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.studies.storage.optuna_insides import enqueued_params, whole_study
 
@@ -45,14 +45,6 @@ class Drawn:
 
 
 @dataclass(frozen=True)
-class Earlier:
-    """Params that a study's space can hold, and their rank in the study that they come from: 0 to 1, the best."""
-
-    params: Params
-    rank: float
-
-
-@dataclass(frozen=True)
 class Warmth:
     """What the study `name` found: of its `trials` those `fitting`, of many some, evenly spread over the ranks."""
 
@@ -69,9 +61,20 @@ def warmth_of(name: str, drawn: Sequence[Drawn], space: SearchSpace, settings: M
     not sample.
     """
     ranks = ranked([(one.value is not None, one.step, one.value or 0.0) for one in drawn])
-    pairs = [(adapted(one.params, space, settings, exact=True), rank) for one, rank in zip(drawn, ranks, strict=True)]
-    fitting = [Earlier(params, rank) for params, rank in pairs if params]
-    return Warmth(name, len(drawn), len(fitting), tuple(thinned(fitting, MODELLED)))
+    earlier = [Earlier(one.params, rank) for one, rank in zip(drawn, ranks, strict=True)]
+    return Warmth(name, len(drawn), *fitting(earlier, space, settings))
+
+
+def fitting(
+    earlier: Iterable[Earlier], space: SearchSpace, settings: Mapping[str, Value]
+) -> tuple[int, tuple[Earlier, ...]]:
+    """How many `space` can hold as they are, and these, of many some, evenly spread over the ranks.
+
+    `settings`: what trials have of all that the space does not sample.
+    """
+    pairs = [(adapted(one.params, space, settings, exact=True), one.rank) for one in earlier]
+    found = [Earlier(params, rank) for params, rank in pairs if params]
+    return len(found), tuple(thinned(found, MODELLED))
 
 
 def thinned(earlier: Iterable[Earlier], count: int) -> list[Earlier]:

@@ -22,7 +22,9 @@ from mmtuna.search.trials.conclude import Scoring
 from mmtuna.search.versions import machine, versions
 from mmtuna.spaces.files import write_whole
 from mmtuna.spaces.parameter import Params
+from mmtuna.spaces.portfolio import Earlier
 from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.warming import Drawn, warmth_of
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
@@ -61,11 +63,14 @@ class Sets:
         return cls(options, {name: pool_of(name, options.recorded, options.evaluations) for name in options.only})
 
     def contest(self, name: str, knows: Knows | None = None) -> Contest:
-        """Studies of one set, which know the portfolio that is made from the other sets, or what is given."""
+        """Studies of one set, which know what others found on the other sets, or what is given."""
         table, options = StudySpec.load(HERE / f"{name}.toml").study, self.options
-        if knows is None:
-            knows = Knows(portfolio={OTHERS: self.by_the_others(name, SIZE)})
-        return Contest(self.pools[name], table, options.answers, 1.0, options.studies, knows)
+        return Contest(self.pools[name], table, options.answers, 1.0, options.studies, knows or self.knows(name))
+
+    def knows(self, name: str) -> Knows:
+        """What a portfolio holds that is made from the other sets: configs to begin with, and trials."""
+        earlier = [one for other, pool in self.pools.items() if other != name for one in earlier_of(pool)]
+        return Knows(portfolio={OTHERS: self.by_the_others(name, SIZE)}, warm={OTHERS: earlier})
 
     def by_the_others(self, name: str, size: int) -> list[Params]:
         """So many of the params that were recorded on all other sets, in the order in which a portfolio takes them."""
@@ -73,7 +78,7 @@ class Sets:
         return [one.params for one in choose(others, size)]
 
     def setting(self, name: str, trials: int, *, equal: bool = False, **how: Any) -> Setting:
-        """A study's own search of a set, which begins with the portfolio; `equal`: by the iterations that so many
+        """A study's own search of a set, which begins with what others found; `equal`: by the iterations that so many
         trials take without any pruner."""
         iterations = round(trials * fmean(trial.iterations for trial in self.pools[name].trials)) if equal else None
         table = StudySpec.load(HERE / f"{name}.toml").study
@@ -83,6 +88,7 @@ class Sets:
             "workers": self.workers[0],
             "trials": trials,
             "portfolio": OTHERS,
+            "warm": OTHERS,
         }
         return Setting(**{**common, "iterations": iterations, "evaluations": self.options.evaluations, **how})
 
@@ -147,6 +153,12 @@ def pool_of(name: str, folder: Path, evaluations: int | None = None) -> Pool:
     recorded = load_recorded(folder / f"{name}.jsonl")
     thin = recorded if evaluations is None else [thinned(trial, evaluations) for trial in recorded]
     return Pool(spec.search_space(), thin, Scoring.of(spec.study))
+
+
+def earlier_of(pool: Pool) -> tuple[Earlier, ...]:
+    """The trials of a set that a portfolio holds."""
+    drawn = [Drawn(trial.params, pool.value(trial)) for trial in pool.trials]
+    return warmth_of("", drawn, pool.space, {}).earlier
 
 
 def lines(contest: Contest, names: Mapping[Setting, str]) -> list[dict[str, Any]]:

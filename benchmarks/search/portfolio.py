@@ -1,7 +1,8 @@
 """Makes the portfolio that studies begin with from the recorded trials, and tries it on sets that it was not made from.
 
-Writes spaces/portfolio.toml, and to benchmarks/results/search-portfolio.json what came of leaving out a set at a time.
-The same recordings give the same files.
+Writes spaces/portfolio.toml with the configs and spaces/portfolio.json with trials that the sampler knows, and to
+benchmarks/results/search-portfolio.json what came of leaving out a set at a time. The same recordings give the same
+files.
 
     python benchmarks/search/portfolio.py
 """
@@ -12,19 +13,21 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from contests import HERE, RESULTS, SETS, names_of, pool_of
+from contests import HERE, RESULTS, SETS, earlier_of, names_of, pool_of
 
 from mmtuna.search.simulation.pool import Pool
 from mmtuna.search.simulation.portfolio import SIZE, Chosen, choose
 from mmtuna.spaces.files import write_whole
-from mmtuna.spaces.portfolio import FILE, Portfolio
+from mmtuna.spaces.portfolio import EARLIER, FILE, Portfolio
 
 HEAD = """\
-# Configs that did well together on several data sets: the first trials of a study whose space holds them.
+# Configs that did well together on several data sets: the first trials of a study whose space holds them. Beside them,
+# in portfolio.json, some of all that was recorded there, with ranks: what the sampler of such a study knows.
 # Made by benchmarks/search/portfolio.py from recorded trials; not to be edited.
 """
 
@@ -40,7 +43,11 @@ def main() -> None:
     options = parser.parse_args()
     pools = {name: pool_of(name, options.recorded) for name in options.only}
     chosen = choose(pools, options.size)
-    write_whole(options.out, _toml(chosen, {name: _about(name, options.recorded) for name in pools}))
+    earlier = tuple(one for pool in pools.values() for one in earlier_of(pool))
+    whole = Portfolio(tuple(one.params for one in chosen), earlier)
+    lines = ",\n".join(json.dumps(asdict(one)) for one in earlier)
+    write_whole(options.out.with_suffix(EARLIER), f"[\n{lines}\n]\n")
+    write_whole(options.out, _toml(whole.version, chosen, {name: _about(name, options.recorded) for name in pools}))
     tried = {name: _left_out(name, pools, options.size) for name in pools} if len(pools) > 1 else {}
     document = {
         "what": f"{options.size} configs chosen on the other sets, on a set that they were not chosen on",
@@ -79,8 +86,7 @@ def _left_out(name: str, pools: Mapping[str, Pool], size: int) -> dict[str, Any]
     }
 
 
-def _toml(chosen: Sequence[Chosen], sets: Mapping[str, Mapping[str, Any]]) -> str:
-    version = Portfolio(tuple(one.params for one in chosen)).version
+def _toml(version: str, chosen: Sequence[Chosen], sets: Mapping[str, Mapping[str, Any]]) -> str:
     lines = [f"{HEAD}# Version {version}."]
     for about in sets.values():
         lines += ["", "[[sets]]", *(f"{key} = {json.dumps(value)}" for key, value in about.items())]

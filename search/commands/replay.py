@@ -24,12 +24,13 @@ from mmtuna.search.versions import machine, versions
 from mmtuna.search.work.earlier import find_warmth
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import whole_file
+from mmtuna.spaces.settings import defaults_of
 from mmtuna.spaces.trials import LAST_STEP
 from mmtuna.studies.pruning import collapse_stops
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.spec.tables import StudyTable
 from mmtuna.studies.study import space_for
-from mmtuna.studies.warming import name_of
+from mmtuna.studies.warming import Drawn, Warmth, name_of, warmth_of
 
 MODES = {
     "recorded": "each proposal is moved to the nearest recorded trial that is left; nothing is made up",
@@ -64,8 +65,8 @@ def simulate(
     """Simulates `studies` studies of each sampler, pruner and number of workers (lists by comma), and plain Optuna's.
 
     `recorded` is a file of trials, [replay] curves by default. `portfolio` names files of other data sets to make one
-    from, `warm` earlier studies, the spec's by default, and `without` parts (lists by comma), each of which is left out
-    once beside studies that have all. The rest is as in `Setting` and `Contest`.
+    from, whose trials tpe knows too unless `warm` or the spec names earlier studies, and `without` parts (lists by
+    comma), each of which is left out once beside studies that have all. The rest is as in `Setting` and `Contest`.
     """
     spec = StudySpec.load(path)
     modes: dict[str, Answers] = {mode: mode for mode in get_args(Answers)}
@@ -87,7 +88,7 @@ def simulate(
             collapse=collapse_stops(pruner) if collapse is None else collapse,
             evaluations=_evaluations(pool.trials),
             portfolio=next(iter(knows.portfolio), "") if sampler != "random" else "",
-            warm=next(iter(knows.warm), ""),
+            warm=next(iter(knows.warm), "") if sampler == "tpe" else "",
             prior=next(iter(knows.prior), ""),
             confirm=spec.study.confirm,
             stop=spec.study.stop == "auto",
@@ -131,11 +132,19 @@ def _known(spec: StudySpec, pool: Pool, portfolio: str | None, warm: str | None)
     chosen = choose(others) if others else []
     paths = list(spec.study.warm) if warm is None else [Path(path) for path in warm.split(",") if path]
     warmth = find_warmth(spec, space, paths)
+    if not paths and warm is None:  # as a study knows the trials of its portfolio
+        warmth = [_of_others(path, other, spec) for path, other in others.items()]
+    earlier = [one for study in warmth for one in study.earlier]
     return Knows(
         portfolio={_named(others): [one.params for one in chosen]} if chosen else {},
-        warm={_named(paths): [one for study in warmth for one in study.earlier]} if warmth else {},
+        warm={" + ".join(study.name for study in warmth): earlier} if earlier else {},
         prior={"of the spec": spec.priors()} if spec.priors() else {},
     )
+
+
+def _of_others(path: str, pool: Pool, spec: StudySpec) -> Warmth:
+    drawn = [Drawn(trial.params, pool.value(trial)) for trial in pool.trials]
+    return warmth_of(name_of(Path(path)), drawn, pool.space, {**defaults_of(spec.model.base), **spec.train})
 
 
 def _named(paths: Iterable[str | Path]) -> str:

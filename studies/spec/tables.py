@@ -99,9 +99,9 @@ class StudyTable(Table):
     stop: Literal["off", "auto"] = "off"
     """auto: the search ends where nothing better is to be expected of the trials that are left."""
     portfolio: bool = True
-    """Whether tpe and gp begin with configs that did well on other data sets, as far as they fit into [space]."""
+    """Whether tpe and gp begin with what was found on other data sets, as far as it fits into [space]."""
     warm: Annotated[tuple[ResolvedPath, ...], Field(strict=False)] = ()
-    """Earlier studies whose findings tpe begins with: their folders, specs, or files of `run --record`."""
+    """Earlier studies of your own that tpe begins with: their folders, specs, or files of `run --record`."""
 
     @field_validator("artifacts")
     @classmethod

@@ -14,11 +14,12 @@ from optuna.trial import TrialState
 
 from mmtuna.search.quiet import quiet_optuna
 from mmtuna.spaces.parameter import Categorical, Float, Params
+from mmtuna.spaces.portfolio import Earlier
 from mmtuna.spaces.prior import Prior
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.studies.sampling import build_sampler
 from mmtuna.studies.spec import StudySpec
-from mmtuna.studies.warming import MODELLED, Drawn, Earlier, drawn_before, ranked, thinned, warmth_of
+from mmtuna.studies.warming import MODELLED, Drawn, drawn_before, ranked, thinned, warmth_of
 
 Make = Callable[..., StudySpec]
 SPACE = SearchSpace(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from mmtuna.objectives.recorded import RecordFile
 from mmtuna.search.quiet import quiet_optuna
 from mmtuna.search.simulation.course import Simulation, searchers
 from mmtuna.search.simulation.pool import Pool
-from mmtuna.search.simulation.portfolio import choose
+from mmtuna.search.simulation.portfolio import SIZE, choose
 from mmtuna.search.simulation.setting import Knows, Setting
 from mmtuna.search.trials.conclude import Scoring
 from mmtuna.spaces.errors import InputError
@@ -83,7 +84,7 @@ def test_the_script_writes_the_same_portfolio_from_the_same_recordings(tmp_path:
         for number, one in enumerate(random_pool(20, space).trials):
             ended = Outcome(ending=Ending.FINISHED, curve=one.curve, seconds=one.seconds, iterations=one.iterations)
             file.append(TrialOrder(number=number, params=one.params, seed=0), ended)
-    texts = []
+    texts: list[tuple[str, str]] = []
     for place in range(2):
         out = tmp_path / f"{place}.toml"
         options = ("--only", "duke,drive", "--recorded", tmp_path, "--out", out, "--results", tmp_path / "tried.json")
@@ -91,13 +92,16 @@ def test_the_script_writes_the_same_portfolio_from_the_same_recordings(tmp_path:
             [sys.executable, SCRIPT, *map(str, options)], capture_output=True, text=True, env=ENVIRONMENT
         )
         assert done.returncode == 0, done.stderr
-        texts.append(out.read_text())
+        texts.append((out.read_text(), out.with_suffix(".json").read_text()))
     assert texts[0] == texts[1]
     found = load(tmp_path / "0.toml")
-    assert f"# Version {found.version}." in texts[0]
-    assert 'name = "duke"\ntrials = 20\ndata = "of duke"' in texts[0]
+    assert f"# Version {found.version}." in texts[0][0]
+    assert 'name = "duke"\ntrials = 20\ndata = "of duke"' in texts[0][0]
     best = sorted(random_pool(20, space).trials, key=lambda one: -one.curve[-1].metrics["mIoU"])
-    assert list(found.configs) == [one.params for one in best[:5]]  # both sets are alike
+    assert list(found.configs) == [one.params for one in best[:SIZE]]  # both sets are alike
+    assert [one.params for one in found.earlier[:20]] == [one.params for one in best]
+    assert [one.rank for one in found.earlier[:20]] == [one.rank for one in found.earlier[20:]]
+    assert all(better.rank > worse.rank for better, worse in pairwise(found.earlier[:20]))
     tried = json.loads((tmp_path / "tried.json").read_text())["sets"]["duke"]
     assert tried["best_of_portfolio"] == tried["best_recorded"]
     assert tried["best_of_as_many_random"] < tried["best_recorded"]

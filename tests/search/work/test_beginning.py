@@ -19,7 +19,7 @@ from mmtuna.search.work.earlier import find_warmth
 from mmtuna.search.work.running import replay_study
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Params
-from mmtuna.spaces.portfolio import Portfolio
+from mmtuna.spaces.portfolio import Earlier, Portfolio, packaged
 from mmtuna.studies import beginning
 from mmtuna.studies.attributes import BEGUN_WITH, CAUSE, PORTFOLIO, START
 from mmtuna.studies.spec import StudySpec
@@ -30,6 +30,9 @@ from tests.search.simulation.pools import random_pool
 WriteSpec = Callable[..., Path]
 EXTENDED = 'preset = "extended"'
 FEW = Portfolio(tuple(trial.params for trial in random_pool(3).trials))
+KNOWING = Portfolio(
+    FEW.configs, tuple(Earlier(one.params, place / 9) for place, one in enumerate(random_pool(9).trials))
+)
 REPLAY = {"replay": {"curves": "generated"}}
 
 
@@ -92,18 +95,58 @@ def test_a_study_that_was_begun_before_goes_on_without_one(tmp_path: Path) -> No
 
 def test_notes_say_what_fits(tmp_path: Path) -> None:
     spec = spec_at(tmp_path)
-    first = "trials are configs that did well on other data sets, portfolio"
+    first = "trials are configs that did well on other data sets"
     begin = "[study] portfolio = false begins without"
     whole = beginning.notes(spec, spec.search_space(), [], FEW)
-    assert whole == [f"the first 3 {first} {FEW.version}; {begin}"]
+    assert whole == [f"the first 3 {first}: portfolio {FEW.version}; {begin}"]
+    assert beginning.notes(spec, spec.search_space(), [], KNOWING) == [
+        f"the first 3 {first}, and the sampler begins with 9 trials there: portfolio {KNOWING.version}; {begin}"
+    ]
     narrow = spec_at(
         tmp_path, space=f'{EXTENDED}\n[space.params.optimizer]\nchoices = ["{FEW.configs[0]["optimizer"]}"]'
     )
     used = len(beginning.first_configs(narrow, narrow.search_space(), FEW))
     assert 0 < used < 3
     assert beginning.notes(narrow, narrow.search_space(), [], FEW) == [
-        f"the first {used} {first} {FEW.version} ({3 - used} more do not fit into [space]); {begin}"
+        f"the first {used} {first} ({3 - used} more do not fit into [space]): portfolio {FEW.version}; {begin}"
     ]
+
+
+def test_the_sampler_knows_what_others_found_but_for_what_a_person_asks_for(tmp_path: Path) -> None:
+    def known(name: str, study: str) -> list[float]:
+        spec = spec_at(tmp_path / name, study, name=name)
+        begun = create_or_open(spec, REPLAY)
+        beginning.settle(begun, spec, spec.search_space(), lambda: find_warmth(spec, spec.search_space()), KNOWING)
+        return [one.rank for one in beginning.earlier_of(begun)]
+
+    assert known("tpe", "") == [place / 9 for place in reversed(range(9))]
+    assert known("without", "portfolio = false") == []
+    assert known("gp", 'sampler = "gp"') == []
+    record = recorded_file(tmp_path / "trials.jsonl")
+    own = [
+        one.rank
+        for one in find_warmth(spec_at(tmp_path / "x"), spec_at(tmp_path / "x").search_space(), [record])[0].earlier
+    ]
+    assert known("own", f'warm = ["{record}"]') == own
+
+
+def test_what_others_found_changes_what_is_drawn(tmp_path: Path) -> None:
+    def drawn(folder: str, portfolio: Portfolio) -> Params:
+        spec = spec_at(tmp_path / folder, 'pruner = "none"', f'{EXTENDED}\ndrop = ["initial_weights"]')
+        begun = create_or_open(spec, REPLAY)
+        beginning.settle(begun, spec, spec.search_space(), list, portfolio)
+        params: Params = replayed(spec, 4).trials[3].params
+        return params
+
+    assert drawn("alone", FEW) == drawn("again", FEW)
+    assert drawn("knowing", KNOWING) != drawn("alone too", FEW)
+
+
+def test_of_the_packaged_trials_forty_are_known_to_a_study(tmp_path: Path) -> None:
+    spec = spec_at(tmp_path, space=f'{EXTENDED}\ndrop = ["initial_weights"]')
+    begun = create_or_open(spec, REPLAY)
+    beginning.settle(begun, spec, spec.search_space(), list)
+    assert (len(packaged().earlier), len(beginning.earlier_of(begun))) == (120, 40)
 
 
 def recorded_file(path: Path, params: list[Params] | None = None) -> Path:
