@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 
+from mmtuna.search.checking.preparing import reopen
 from mmtuna.search.outputs.bundle import export_trial
 from mmtuna.search.outputs.comparison import Against
 from mmtuna.search.outputs.comparison import against as judge
@@ -15,19 +16,18 @@ from mmtuna.search.outputs.comparison import compare as draw
 from mmtuna.search.outputs.leak import FOLDS, Leak, chosen_configs, measure_leak
 from mmtuna.search.outputs.report import report_file, write_report
 from mmtuna.search.work.beginning import open_to_work
-from mmtuna.search.work.preparing import reopen
 from mmtuna.search.work.progress import console_to
 from mmtuna.search.work.running import run_study
 from mmtuna.spaces.errors import InputError
 from mmtuna.studies import results
-from mmtuna.studies.beginning import earlier_of
 from mmtuna.studies.begun import space_of
-from mmtuna.studies.enqueuing import Top
-from mmtuna.studies.pruning import build_pruner
 from mmtuna.studies.results import TrialRow
-from mmtuna.studies.sampling import build_sampler
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.storage.opening import study_lock
+from mmtuna.studies.strategy.beginning import earlier_of
+from mmtuna.studies.strategy.enqueuing import Top
+from mmtuna.studies.strategy.pruning import build_pruner
+from mmtuna.studies.strategy.sampling import build_sampler
 from mmtuna.studies.study import next_worker, open_existing
 from mmtuna.studies.table2 import Table2Line
 from mmtuna.studies.table2 import table2 as table2_lines

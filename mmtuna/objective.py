@@ -15,12 +15,12 @@ from mmtuna.homes import Home, find_home
 from mmtuna.objectives.folds import FoldedObjective
 from mmtuna.objectives.outcome import Ending, Evaluation, Outcome, TrialOrder
 from mmtuna.objectives.trial.fork_server import SERVER
+from mmtuna.search.checking.preparing import prepare
 from mmtuna.search.errors import NotReadyError
 from mmtuna.search.trials.conclude import Collapse, Scoring, end_of, has_found, is_given_up
 from mmtuna.search.work.beginning import slots_of
 from mmtuna.search.work.pace import measured, speed_on
 from mmtuna.search.work.packing import said_slots
-from mmtuna.search.work.preparing import prepare
 from mmtuna.search.work.worker import Slot
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Params, Value
@@ -28,8 +28,8 @@ from mmtuna.spaces.settings import check_sampled, check_settings
 from mmtuna.spaces.speed import AUTOMATIC, Speed
 from mmtuna.spaces.trials import COLLAPSE_STOPS, LAST_STEP
 from mmtuna.studies.attributes import HISTORY, REPLICATE, SEED
-from mmtuna.studies.folding import fold_test
 from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.strategy.folding import fold_test
 
 Suggest = Callable[[optuna.Trial], Mapping[str, Value]]
 """From a trial to settings and dotted config keys, by whatever the trial suggests."""

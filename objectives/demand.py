@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmtuna.objectives.trial.devices import kilobytes
+from mmtuna.objectives.devices import kilobytes
 from mmtuna.objectives.trial.process import call_in_child
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.limits import LATENCY, MEMORY, PARAMETERS

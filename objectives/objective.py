@@ -20,12 +20,12 @@ from mmtuna.objectives.config import (
 )
 from mmtuna.objectives.data.dataset import Dataset
 from mmtuna.objectives.demand import architecture, measure_demand
+from mmtuna.objectives.devices import visible_to_child
 from mmtuna.objectives.evaluation.metrics import PLAIN, Measures
 from mmtuna.objectives.outcome import Cause, Ending, Outcome, TrialOrder, Watch
+from mmtuna.objectives.speed.heads import shared_folder
+from mmtuna.objectives.speed.pace import fitting
 from mmtuna.objectives.trial.causes import name_os_error
-from mmtuna.objectives.trial.devices import visible_to_child
-from mmtuna.objectives.trial.heads import shared_folder
-from mmtuna.objectives.trial.pace import fitting
 from mmtuna.objectives.trial.plan import TrialPlan
 from mmtuna.objectives.trial.process import TrialProcess
 from mmtuna.objectives.trial_files import StudyFolder, TrialFolder

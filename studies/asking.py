@@ -14,7 +14,6 @@ from optuna.trial import FrozenTrial, TrialState
 from mmtuna.spaces.parameter import Params
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.trials import LAST_STEP
-from mmtuna.studies import confirming, stopping
 from mmtuna.studies.attributes import AGAIN, REPLICATE, SEED
 from mmtuna.studies.leases import Lease, Leases, clock, transactions
 from mmtuna.studies.standing import FINISHED, params_of, standing_of
@@ -29,6 +28,7 @@ from mmtuna.studies.storage.optuna_insides import (
 )
 from mmtuna.studies.storage.outages import StorageAwayError, is_disk_full, is_outage
 from mmtuna.studies.storage.worker_storage import DRAFT, worker_storage
+from mmtuna.studies.strategy import confirming, stopping
 from mmtuna.studies.study import was_enqueued
 
 _TELLING = 50
@@ -52,9 +52,8 @@ class Budget(enum.Enum):
 
 @dataclass(frozen=True)
 class Plan:
-    """How a study uses its budget: `confirm`, 0 to 0.5, is the share of its trials, or hours, that train the best
-    configs once more (`mmtuna.studies.confirming`); with `stops` it ends where nothing better is to be expected
-    (`mmtuna.studies.stopping`)."""
+    """How a study uses its budget, by `mmtuna.studies.strategy`: `confirm`, 0 to 0.5, is the share of its trials, or
+    hours, that train the best configs once more; with `stops` it ends where nothing better is to be expected."""
 
     confirm: float = 0.0
     stops: bool = False

@@ -59,7 +59,7 @@ LOOKS = "mmtuna:looks"
 FILES = "mmtuna:files"
 """The ID under which its trials' files lie in S3."""
 BEGUN_WITH = "mmtuna:begun_with"
-"""What it knew before its first trial, by `mmtuna.studies.beginning`: `version` and configs of the `portfolio`, trials
-of `others`, and the `warm` ones of a person's own."""
+"""What it knew before its first trial (`mmtuna.studies.strategy.beginning`): `version` and configs of the `portfolio`,
+trials of `others`, and the `warm` ones of a person's own."""
 SPEED_ON = "mmtuna:speed:"
 """And the name of a kind of device: what its trials do for speed there, as `SPEED` has it."""

@@ -37,11 +37,11 @@ from mmtuna.studies.attributes import (
     SPEED_ON,
     TABLE2,
 )
-from mmtuna.studies.confirming import CONFIGS, surest
 from mmtuna.studies.leases import End
 from mmtuna.studies.standing import params_key, params_of
 from mmtuna.studies.statistics.seeds import noise_floor
 from mmtuna.studies.storage.optuna_insides import TRIALS, backend_of, study_id
+from mmtuna.studies.strategy.confirming import CONFIGS, surest
 
 Metrics = Mapping[str, float]
 Attrs = dict[str, Any]

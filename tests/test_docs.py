@@ -83,7 +83,7 @@ def test_the_commands_of_the_readme_do_the_job_in_order(tmp_path: Path) -> None:
             text = text.replace("trials = 50", "trials = 2")
             small = "[train]\nbase_channels = 4\nsize_scale = 0.125\niteration_scale = 0.02\n"
             text = text.replace("trials_per_device = 1", "trials_per_device = 1\nthreads = 1")
-            # Fewer combinations to try before trial 1: all are tried in tests/search/work/test_probing.py.
+            # Fewer combinations to try before trial 1: all are tried in tests/search/checking/test_probing.py.
             text = text.replace("drop = []", 'drop = ["decoder", "loss", "flip"]')
             spec.write_text(text.replace("[train]\n", small))
 

@@ -25,7 +25,6 @@ from mmtuna.spaces.parameter import Categorical, Params
 from mmtuna.spaces.settings import DEFAULTS
 from mmtuna.spaces.table2 import TABLE2, Row
 from mmtuna.studies import results
-from mmtuna.studies.enqueuing import Replicates
 from mmtuna.studies.results import TrialRow
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.standing import params_key
@@ -33,6 +32,7 @@ from mmtuna.studies.statistics.comparing import compare
 from mmtuna.studies.statistics.intervals import bootstrap
 from mmtuna.studies.statistics.measures import Measured, counts_table, measured
 from mmtuna.studies.statistics.seeds import NoiseFloor, noise_floor
+from mmtuna.studies.strategy.enqueuing import Replicates
 from mmtuna.studies.study import open_existing
 
 METRIC = "mIoU"

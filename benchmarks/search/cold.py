@@ -37,9 +37,9 @@ from mmtuna.spaces.portfolio import adapted
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.settings import DEFAULTS
 from mmtuna.studies.configs import values_of
-from mmtuna.studies.enqueuing import Replicates
 from mmtuna.studies.results import TrialRow, chosen
 from mmtuna.studies.standing import params_key
+from mmtuna.studies.strategy.enqueuing import Replicates
 
 ROOT = Path(__file__).resolve().parents[2]
 FRESH = 10_000

@@ -12,8 +12,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from mmtuna.objectives.devices import cores
 from mmtuna.objectives.recorded import load_recorded
-from mmtuna.objectives.trial.devices import cores
 from mmtuna.search.simulation.figures import Contest, Line
 from mmtuna.search.simulation.pool import Pool, thinned
 from mmtuna.search.simulation.portfolio import SIZE, choose
@@ -24,7 +24,7 @@ from mmtuna.spaces.files import write_whole
 from mmtuna.spaces.parameter import Params
 from mmtuna.spaces.portfolio import Earlier
 from mmtuna.studies.spec import StudySpec
-from mmtuna.studies.warming import Drawn, warmth_of
+from mmtuna.studies.strategy.warming import Drawn, warmth_of
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent

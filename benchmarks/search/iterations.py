@@ -17,7 +17,7 @@ from typing import Any
 import contests
 import numpy as np
 
-from mmtuna.objectives.trial.devices import cores
+from mmtuna.objectives.devices import cores
 from mmtuna.search.simulation.pool import Pool
 from mmtuna.search.trials.conclude import Scoring
 from mmtuna.studies.spec import StudySpec

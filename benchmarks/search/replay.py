@@ -13,7 +13,7 @@ from typing import Any
 
 import contests
 
-from mmtuna.objectives.trial.devices import cores
+from mmtuna.objectives.devices import cores
 from mmtuna.search.simulation.picture import regret_png
 from mmtuna.spaces.files import whole_file
 

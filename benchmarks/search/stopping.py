@@ -2,7 +2,8 @@
 
 On each set over its recorded trials, by the sampler and pruner of a study. At every trial's end it is known of a
 simulated study whether a better one followed. A logistic regression is fitted to all sets but one, tried on that one,
-and then fitted to all: these coefficients belong into studies/stopping.py. At last studies stop by what stands there.
+and then fitted to all: these coefficients belong into studies/strategy/stopping.py. At last studies stop by what stands
+there.
 Writes benchmarks/results/search-stopping.json and prints a table. Needs what record.py left.
 
     python benchmarks/search/stopping.py --studies 200
@@ -20,9 +21,9 @@ import contests
 import numpy as np
 from scipy.optimize import minimize
 
-from mmtuna.objectives.trial.devices import cores
+from mmtuna.objectives.devices import cores
 from mmtuna.search.simulation.course import Course
-from mmtuna.studies.stopping import LEAST, ODDS, WORTH, features
+from mmtuna.studies.strategy.stopping import LEAST, ODDS, WORTH, features
 
 BINS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
 """Between these odds it is counted how often a better trial did follow."""

@@ -24,7 +24,7 @@ from mmengine.runner import Runner
 
 from mmtuna.objectives.trial.training import build_runner, prepare_process, read_config  # isort: skip  keeps mmseg quiet
 from mmtuna.objectives.config.allowed import imported
-from mmtuna.objectives.trial.devices import choose_device
+from mmtuna.objectives.devices import choose_device
 from mmtuna.spaces.speed import Speed
 
 REPEATED = 8

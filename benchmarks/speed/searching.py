@@ -26,11 +26,11 @@ from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.studies.asking import Claim
 from mmtuna.studies.identity import Joined
 from mmtuna.studies.leases import End, Leases
-from mmtuna.studies.pruning import build_pruner
-from mmtuna.studies.sampling import SpaceSampler
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.standing import standing_of
 from mmtuna.studies.storage.opening import study_lock
+from mmtuna.studies.strategy.pruning import build_pruner
+from mmtuna.studies.strategy.sampling import SpaceSampler
 from mmtuna.studies.study import create_or_open, next_worker
 
 REPORTS = tuple(range(12, 97, 12))

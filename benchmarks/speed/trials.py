@@ -30,7 +30,7 @@ from typing import Any
 import mmseg
 
 import mmtuna
-from mmtuna.objectives.trial.devices import cores
+from mmtuna.objectives.devices import cores
 from mmtuna.search.versions import machine, versions
 from mmtuna.spaces.presets import paper
 from mmtuna.spaces.table2 import TABLE2

@@ -10,8 +10,8 @@ from typing import Any
 from mmtuna.objectives.objective import SegmentationObjective
 from mmtuna.objectives.outcome import Ending, Evaluation, TrialOrder
 from mmtuna.objectives.weights import model_bytes
-from mmtuna.search.work.data import open_dataset
-from mmtuna.search.work.preparing import prepare
+from mmtuna.search.checking.data import open_dataset
+from mmtuna.search.checking.preparing import prepare
 from mmtuna.studies.spec import StudySpec
 
 

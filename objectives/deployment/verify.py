@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mmtuna.objectives.deployment.contract import LabelledImage
+from mmtuna.objectives.devices import cores
 from mmtuna.objectives.evaluation.metrics import Counts, metrics, total
 from mmtuna.objectives.predict import Predictor, read_image
-from mmtuna.objectives.trial.devices import cores
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.metrics import is_pooled
 

@@ -15,7 +15,7 @@ from mmtuna.objectives.config.model import WITHOUT_DROPOUT
 from mmtuna.objectives.config.schedules import average_momentum, warm_up_length
 from mmtuna.objectives.config.settings import TrialSettings
 from mmtuna.objectives.insides import starting_checkpoint
-from mmtuna.objectives.trial import pace
+from mmtuna.objectives.speed import pace
 from mmtuna.spaces.effects import without_idle
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.settings import NO_CROP, OWN_WARM_UP

@@ -19,8 +19,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from mmtuna.objectives.devices import VARIABLE, choose_device
 from mmtuna.objectives.insides import cuda_untouched
-from mmtuna.objectives.trial.devices import VARIABLE, choose_device
 
 with (
     warnings.catch_warnings(),
@@ -46,18 +46,18 @@ with (
 from mmtuna.objectives.config import read_config
 from mmtuna.objectives.config.initial import take_out
 from mmtuna.objectives.outcome import Cause
+from mmtuna.objectives.speed.heads import share_heads
+from mmtuna.objectives.speed.kernels import replace_kernels
+from mmtuna.objectives.speed.pace import set_in_config, set_in_model
+from mmtuna.objectives.speed.replacements import replace_in_stock
 from mmtuna.objectives.trial.causes import TrainingFailure, name_cause
 from mmtuna.objectives.trial.closing import close_process
 from mmtuna.objectives.trial.closing import load_strictly as load_strictly  # others take it from here
-from mmtuna.objectives.trial.heads import share_heads
-from mmtuna.objectives.trial.kernels import replace_kernels
 from mmtuna.objectives.trial.loader_deaths import error_of
 from mmtuna.objectives.trial.open_files import allow_all_open_files
-from mmtuna.objectives.trial.pace import set_in_config, set_in_model
 from mmtuna.objectives.trial.plan import TrialPlan
 from mmtuna.objectives.trial.readback import check_readback
 from mmtuna.objectives.trial.registered import admit
-from mmtuna.objectives.trial.replacements import replace_in_stock
 from mmtuna.objectives.trial.resuming import KEY, random_state, remembered, restore_before_the_next_batch
 from mmtuna.spaces.files import whole_file
 from mmtuna.spaces.speed import EXACT, Speed

@@ -23,16 +23,16 @@ from rich.console import Console
 
 from mmtuna.objectives.outcome import Objective
 from mmtuna.objectives.trial.fork_server import SERVER
+from mmtuna.search.checking import checks
+from mmtuna.search.checking.costs import recalled_costs
+from mmtuna.search.checking.data import open_dataset
+from mmtuna.search.checking.preparing import prepare, reopen
 from mmtuna.search.errors import StoppedError
 from mmtuna.search.quiet import quiet_optuna
 from mmtuna.search.versions import versions
-from mmtuna.search.work import checks
 from mmtuna.search.work.beginning import begin, foresee, open_to_work
-from mmtuna.search.work.costs import recalled_costs
-from mmtuna.search.work.data import open_dataset
 from mmtuna.search.work.hours import hours_of
 from mmtuna.search.work.pace import at_speed
-from mmtuna.search.work.preparing import prepare, reopen
 from mmtuna.search.work.progress import Board
 from mmtuna.search.work.running import make_worker
 from mmtuna.search.work.worker import Slot

@@ -11,8 +11,8 @@ from mmtuna.objectives.data.dataset import Dataset
 from mmtuna.objectives.data.manifest import Manifest, class_pixels, inspect, shapes
 from mmtuna.objectives.data.sides import check_sides, class_pixels_by_side
 from mmtuna.objectives.data.split import published
+from mmtuna.search.checking.data import recall, remember
 from mmtuna.search.errors import NotReadyError
-from mmtuna.search.work.data import recall, remember
 from mmtuna.spaces.errors import InputError
 
 _LISTS = ("splits/train.txt", "splits/val.txt")

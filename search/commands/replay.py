@@ -12,8 +12,9 @@ from typing import Any, get_args
 from rich.console import Console
 from rich.table import Table
 
+from mmtuna.objectives.devices import cores
 from mmtuna.objectives.recorded import Recorded, load_recorded
-from mmtuna.objectives.trial.devices import cores
+from mmtuna.search.checking.earlier import find_warmth
 from mmtuna.search.simulation.figures import Contest, Line
 from mmtuna.search.simulation.picture import regret_png
 from mmtuna.search.simulation.pool import Answers, Pool, thinned
@@ -21,16 +22,15 @@ from mmtuna.search.simulation.portfolio import choose
 from mmtuna.search.simulation.setting import KNOWLEDGE, Knows, Setting
 from mmtuna.search.trials.conclude import Scoring
 from mmtuna.search.versions import machine, versions
-from mmtuna.search.work.earlier import find_warmth
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import whole_file
 from mmtuna.spaces.settings import defaults_of
 from mmtuna.spaces.trials import LAST_STEP
-from mmtuna.studies.pruning import collapse_stops
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.spec.tables import StudyTable
+from mmtuna.studies.strategy.pruning import collapse_stops
+from mmtuna.studies.strategy.warming import Drawn, Warmth, name_of, warmth_of
 from mmtuna.studies.study import space_for
-from mmtuna.studies.warming import Drawn, Warmth, name_of, warmth_of
 
 MODES = {
     "recorded": "each proposal is moved to the nearest recorded trial that is left; nothing is made up",

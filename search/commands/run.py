@@ -18,10 +18,10 @@ from mmtuna.search.outputs.summary import summary
 from mmtuna.search.work.running import replay_study, run_study
 from mmtuna.spaces.errors import InputError
 from mmtuna.studies.configs import means_of
-from mmtuna.studies.enqueuing import Top
 from mmtuna.studies.report.wording import count
 from mmtuna.studies.results import named_trials, rows
 from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.strategy.enqueuing import Top
 
 
 def run(

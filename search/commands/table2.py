@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from mmtuna.spaces.errors import InputError
 from mmtuna.studies import table2 as tables
 from mmtuna.studies.begun import space_of
-from mmtuna.studies.enqueuing import Replicates
 from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.strategy.enqueuing import Replicates
 from mmtuna.studies.study import open_existing
 from mmtuna.studies.table2 import Spread
 

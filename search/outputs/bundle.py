@@ -131,9 +131,9 @@ def _tested(spec: StudySpec, study: optuna.Study, entry: TrialRow) -> dict[str, 
 
 def _retrain(spec: StudySpec, entry: TrialRow, folder: Path, say: Callable[[str], None]) -> TrialFolder:
     """Trains the trial's params and seed on all images and returns the folder of the training."""
-    from mmtuna.objectives.trial.devices import cores
+    from mmtuna.objectives.devices import cores
     from mmtuna.objectives.trial.fork_server import SERVER
-    from mmtuna.search.work.preparing import prepare
+    from mmtuna.search.checking.preparing import prepare
     from mmtuna.spaces.files import write_whole
     from mmtuna.studies.study import check_opening
 

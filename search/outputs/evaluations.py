@@ -7,8 +7,8 @@ from typing import Any
 
 from mmtuna.objectives.data.dataset import Dataset
 from mmtuna.objectives.prepared import configs_suffix
+from mmtuna.search.checking.data import open_dataset
 from mmtuna.search.trials.files import StudyFiles
-from mmtuna.search.work.data import open_dataset
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.metrics import BOTH_EMPTY, COUNTS
 from mmtuna.studies.certainty import Counted

@@ -16,23 +16,23 @@ from rich.console import Console
 from mmtuna.objectives.data.split import Split, subject_folds, write_lists
 from mmtuna.objectives.prepared import configs_suffix
 from mmtuna.objectives.trial_files import StudyFolder
+from mmtuna.search.checking.data import Data, read_data
 from mmtuna.search.errors import NotReadyError
 from mmtuna.search.outputs.evaluations import counted
 from mmtuna.search.trials.files import StudyFiles
-from mmtuna.search.work.data import Data, read_data
 from mmtuna.search.work.running import run_study
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.metrics import BOTH_EMPTY, maximised
 from mmtuna.spaces.parameter import Params, Value
 from mmtuna.spaces.settings import defaults_of
 from mmtuna.studies import results
-from mmtuna.studies.enqueuing import Replicates
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.spec.study_spec import read_text
 from mmtuna.studies.spec.tables import SQLITE
 from mmtuna.studies.standing import params_key
 from mmtuna.studies.statistics.intervals import LEVEL, Interval, Numbers, bootstrap
 from mmtuna.studies.statistics.measures import ImageCounts, Measured, counts_table, measured
+from mmtuna.studies.strategy.enqueuing import Replicates
 from mmtuna.studies.study import open_existing, space_for
 
 FOLDS = 5

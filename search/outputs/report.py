@@ -71,7 +71,7 @@ def gather_facts(
     (a replayed study has no data) is left out.
     """
     from mmtuna.studies.report import ReportFacts
-    from mmtuna.studies.sampling import sampler_name
+    from mmtuna.studies.strategy.sampling import sampler_name
 
     files = StudyFiles(spec.study, spec.data.root, study)
     overlays = _overlays(files, best)  # first: from S3 the lists come with them

@@ -14,10 +14,10 @@ from mmtuna.objectives.deployment.verify import check_metrics
 from mmtuna.objectives.evaluation.metrics import Counts, Measures
 from mmtuna.objectives.measured import Counted, measure, measure_together
 from mmtuna.objectives.trial_files import StudyFolder, TrialFolder
+from mmtuna.search.checking.preparation import Preparation
+from mmtuna.search.checking.preparing import reopen
 from mmtuna.search.outputs.bundle import trusted_imports
 from mmtuna.search.trials.files import StudyFiles
-from mmtuna.search.work.preparation import Preparation
-from mmtuna.search.work.preparing import reopen
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import write_whole
 from mmtuna.spaces.traces import scratch_folder

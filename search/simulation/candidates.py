@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.trials import LAST_STEP
-from mmtuna.studies.pruning import COMPARED
+from mmtuna.studies.strategy.pruning import COMPARED
 
 Trial = TypeVar("Trial")
 _NARROWEST, _FAR = 0.01, 1e-3

@@ -24,15 +24,15 @@ from mmtuna.search.simulation.setting import PLAIN, Knows, Setting
 from mmtuna.search.trials.conclude import Collapse, has_collapsed
 from mmtuna.spaces.parameter import Params, Value
 from mmtuna.spaces.trials import LAST_STEP
-from mmtuna.studies.confirming import CONFIGS, surest, to_search, trainings
-from mmtuna.studies.pruning import build_pruner
 from mmtuna.studies.results import DIVERGED_VALUE
-from mmtuna.studies.sampling import SpaceSampler, build_sampler
 from mmtuna.studies.spec.tables import StudyTable
 from mmtuna.studies.standing import params_key
 from mmtuna.studies.statistics.seeds import noise_floor
-from mmtuna.studies.stopping import is_settled
-from mmtuna.studies.warming import SamplerBefore
+from mmtuna.studies.strategy.confirming import CONFIGS, surest, to_search, trainings
+from mmtuna.studies.strategy.pruning import build_pruner
+from mmtuna.studies.strategy.sampling import SpaceSampler, build_sampler
+from mmtuna.studies.strategy.stopping import is_settled
+from mmtuna.studies.strategy.warming import SamplerBefore
 
 _REFUSALS = 20
 """Proposals without an answer, for each trial of the budget, after which a study is given up."""

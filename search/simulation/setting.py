@@ -10,7 +10,7 @@ from mmtuna.spaces.parameter import Params
 from mmtuna.spaces.portfolio import Earlier
 from mmtuna.spaces.prior import Prior
 from mmtuna.spaces.trials import COLLAPSE_STOPS, LAST_STEP
-from mmtuna.studies.pruning import collapse_stops
+from mmtuna.studies.strategy.pruning import collapse_stops
 
 PLAIN = "optuna"
 """As sampler and pruner: what Optuna takes where nobody says anything, TPESampler() and MedianPruner()."""

@@ -16,10 +16,10 @@ from mmtuna.objectives.recorded import Recorded
 from mmtuna.spaces.trials import LAST_STEP, Cause
 from mmtuna.studies import results
 from mmtuna.studies.attributes import CAUSE
-from mmtuna.studies.folding import falls_behind
 from mmtuna.studies.leases import Leases
 from mmtuna.studies.leases.transactions import End, Lease
 from mmtuna.studies.spec.tables import StudyTable
+from mmtuna.studies.strategy.folding import falls_behind
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ class Collapse:
 def is_given_up(evaluation: Evaluation, trial: optuna.Trial, fold_test: int | None) -> bool:
     """Whether a trial is to be stopped, whatever the pruner says, since between two folds it is behind the best one.
 
-    `fold_test` is as of `mmtuna.studies.folding.fold_test`.
+    `fold_test` is as of `mmtuna.studies.strategy.folding.fold_test`.
     """
     if fold_test is None or not evaluation.ended_folds:
         return False

@@ -8,29 +8,29 @@ from typing import Any
 import optuna
 from rich.console import Console
 
-from mmtuna.objectives.trial.devices import cores
+from mmtuna.objectives.devices import cores
 from mmtuna.objectives.trial.fork_server import SERVER
 from mmtuna.objectives.trial_files import StudyFolder
+from mmtuna.search.checking import memory
+from mmtuna.search.checking.earlier import find_warmth
+from mmtuna.search.checking.preparation import Preparation
+from mmtuna.search.checking.preparing import try_combinations
 from mmtuna.search.quiet import quiet_optuna
 from mmtuna.search.trials.ownership import check_folder, claim_folder
-from mmtuna.search.work import memory
-from mmtuna.search.work.earlier import find_warmth
 from mmtuna.search.work.forecast import Forecast, forecast
 from mmtuna.search.work.hours import too_short
 from mmtuna.search.work.packing import loaders_note, said_slots, slots_per_device
-from mmtuna.search.work.preparation import Preparation
-from mmtuna.search.work.preparing import try_combinations
 from mmtuna.search.work.progress import watched_preparation
 from mmtuna.search.work.worker import Slot, make_slots
 from mmtuna.spaces.errors import InputError
-from mmtuna.studies import beginning, enqueuing
 from mmtuna.studies import study as study_room
 from mmtuna.studies.begun import space_of
-from mmtuna.studies.enqueuing import Replicates
-from mmtuna.studies.sampling import sampler_name
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.storage.opening import study_lock
 from mmtuna.studies.storage.outages import through_outages
+from mmtuna.studies.strategy import beginning, enqueuing
+from mmtuna.studies.strategy.enqueuing import Replicates
+from mmtuna.studies.strategy.sampling import sampler_name
 
 
 def slots_of(ready: Preparation, wanted: int | None = None) -> list[Slot]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from mmtuna.objectives.trial.devices import visible_to_child
+from mmtuna.objectives.devices import visible_to_child
 
 Counter = Callable[[], float]
 """Joules that a card took so far, since some time of its own."""

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from statistics import fmean, median
 from typing import Any
 
-from mmtuna.search.work.costs import Costs, draw, measure_costs
-from mmtuna.search.work.preparation import Preparation
+from mmtuna.search.checking.costs import Costs, draw, measure_costs
+from mmtuna.search.checking.preparation import Preparation
 from mmtuna.search.work.worker import Slot
 
 BETWEEN = 0.3

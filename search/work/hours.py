@@ -7,14 +7,14 @@ import math
 import optuna
 
 from mmtuna.objectives.objective import SegmentationObjective
-from mmtuna.search.work.costs import Costs, Expectation
+from mmtuna.search.checking.costs import Costs, Expectation
 from mmtuna.search.work.forecast import Forecast, duration
-from mmtuna.studies import confirming, stopping
 from mmtuna.studies.asking import Budget, Hours
 from mmtuna.studies.identity import id_of
 from mmtuna.studies.leases import clock
 from mmtuna.studies.spec.tables import StudyTable
 from mmtuna.studies.standing import standing_of
+from mmtuna.studies.strategy import confirming, stopping
 
 
 def hours_of(

@@ -10,11 +10,11 @@ from typing import Any
 
 import optuna
 
+from mmtuna.objectives.devices import visible_to_child
 from mmtuna.objectives.objective import SegmentationObjective
-from mmtuna.objectives.trial.choosing import SECONDS, choose, device_name
-from mmtuna.objectives.trial.devices import visible_to_child
-from mmtuna.objectives.trial.heads import shared_folder
-from mmtuna.search.work.checks import covering
+from mmtuna.objectives.probes.choosing import SECONDS, choose, device_name
+from mmtuna.objectives.speed.heads import shared_folder
+from mmtuna.search.checking.checks import covering
 from mmtuna.search.work.forecast import duration
 from mmtuna.search.work.worker import Slot
 from mmtuna.spaces.parameter import Params

@@ -6,13 +6,13 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmtuna.objectives.trial.devices import cores, mps_runs, visible_to_child
-from mmtuna.objectives.trial.measuring import TrialCost, free_memory, measure
-from mmtuna.search.work import memory
-from mmtuna.search.work.checks import ends
-from mmtuna.search.work.costs import SECONDS, draw, question_of, together
+from mmtuna.objectives.devices import cores, mps_runs, visible_to_child
+from mmtuna.objectives.probes.measuring import TrialCost, free_memory, measure
+from mmtuna.search.checking import memory
+from mmtuna.search.checking.checks import ends
+from mmtuna.search.checking.costs import SECONDS, draw, question_of, together
+from mmtuna.search.checking.preparation import Preparation, objective_for_now
 from mmtuna.search.work.forecast import size
-from mmtuna.search.work.preparation import Preparation, objective_for_now
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.settings import DEFAULTS

@@ -16,8 +16,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.table import Table
 
 from mmtuna.objectives.outcome import Evaluation
-from mmtuna.search.work.preparation import Preparation
-from mmtuna.search.work.preparing import prepare
+from mmtuna.search.checking.preparation import Preparation
+from mmtuna.search.checking.preparing import prepare
 from mmtuna.studies.spec import StudySpec
 
 _UNBROKEN = 1000  # columns: lines that nobody reads on a terminal stay whole

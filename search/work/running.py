@@ -11,11 +11,12 @@ import optuna
 from optuna.pruners import NopPruner
 from rich.console import Console
 
+from mmtuna.objectives.devices import cores
 from mmtuna.objectives.outcome import Objective
 from mmtuna.objectives.recorded import RecordFile, load_recorded
 from mmtuna.objectives.replay import ReplayObjective
-from mmtuna.objectives.trial.devices import cores
 from mmtuna.objectives.trial.fork_server import SERVER
+from mmtuna.search.checking.preparation import Preparation
 from mmtuna.search.errors import NotReadyError, StoppedError
 from mmtuna.search.quiet import quiet_optuna
 from mmtuna.search.trials.conclude import Scoring
@@ -33,31 +34,30 @@ from mmtuna.search.work.forecast import Forecast
 from mmtuna.search.work.hours import ending_lines, hours_of
 from mmtuna.search.work.pace import at_speed, worth_measuring
 from mmtuna.search.work.packing import said_slots
-from mmtuna.search.work.preparation import Preparation
 from mmtuna.search.work.progress import Board
 from mmtuna.search.work.signals import on_signals
 from mmtuna.search.work.study_queue import StudyQueue
 from mmtuna.search.work.worker import Slot, Worker, make_slots
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.table2 import TABLE2
-from mmtuna.studies import beginning, enqueuing
 from mmtuna.studies import study as study_room
 from mmtuna.studies.asking import Hours, Plan
 from mmtuna.studies.begun import space_of
 from mmtuna.studies.configs import top_configs
-from mmtuna.studies.confirming import CONFIGS
-from mmtuna.studies.enqueuing import Replicates, Top
 from mmtuna.studies.files.trial_store import begin as begin_files
-from mmtuna.studies.folding import fold_test
 from mmtuna.studies.identity import Joined, id_of
 from mmtuna.studies.leases import Leases
-from mmtuna.studies.pruning import build_pruner, collapse_stops
 from mmtuna.studies.report.wording import count
 from mmtuna.studies.results import sound_rows
-from mmtuna.studies.sampling import build_sampler, check_sampler, sampler_name
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.storage.opening import study_lock
 from mmtuna.studies.storage.outages import through_outages
+from mmtuna.studies.strategy import beginning, enqueuing
+from mmtuna.studies.strategy.confirming import CONFIGS
+from mmtuna.studies.strategy.enqueuing import Replicates, Top
+from mmtuna.studies.strategy.folding import fold_test
+from mmtuna.studies.strategy.pruning import build_pruner, collapse_stops
+from mmtuna.studies.strategy.sampling import build_sampler, check_sampler, sampler_name
 
 
 @quiet_optuna()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mmtuna.objectives.data.phantom import write_phantom
-from mmtuna.search.work.preparing import prepare
+from mmtuna.search.checking.preparing import prepare
 from mmtuna.spaces.errors import InputError
 from mmtuna.studies.spec import StudySpec
 

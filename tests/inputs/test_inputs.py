@@ -18,7 +18,7 @@ from mmtuna.objectives.data.manifest import shapes
 from mmtuna.objectives.data.reading import strict_decoders
 from mmtuna.objectives.data.split import write_lists
 from mmtuna.objectives.prepared import rule_of, with_copies, write_copies
-from mmtuna.search.work.data import Data, read_data
+from mmtuna.search.checking.data import Data, read_data
 from mmtuna.spaces.errors import InputError
 from mmtuna.studies.spec import StudySpec
 from tests.inputs.builders import NAMES, InputSet

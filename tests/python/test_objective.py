@@ -19,7 +19,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
 import mmtuna
-from mmtuna.objectives.trial.choosing import device_name
+from mmtuna.objectives.probes.choosing import device_name
 from mmtuna.objectives.trial_files import TrialFolder
 from mmtuna.search.trials import conclude
 from mmtuna.studies.attributes import SPEED, SPEED_ON

@@ -26,8 +26,8 @@ from mmtuna.search.trials.content import Content
 from mmtuna.search.trials.files import StudyFiles
 from mmtuna.spaces.table2 import TABLE2
 from mmtuna.studies import study as study_room
-from mmtuna.studies.enqueuing import enqueue_table2
 from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.strategy.enqueuing import enqueue_table2
 from tests.search.conftest import ENVIRONMENT
 
 SPEC = """

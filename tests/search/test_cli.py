@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from mmtuna.search.work.checks import covering
-from mmtuna.search.work.preparing import reopen
+from mmtuna.search.checking.checks import covering
+from mmtuna.search.checking.preparing import reopen
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.spec.template import write_commented
 from tests.search.conftest import ENVIRONMENT, mmtuna

@@ -11,11 +11,11 @@ import pytest
 from mmtuna.objectives.config import read_config
 from mmtuna.objectives.deployment.card import _unseen
 from mmtuna.objectives.evaluation.metrics import Counts, Measures, metrics, per_image, total
+from mmtuna.search.checking.data import read_data
 from mmtuna.search.outputs import unseen
 from mmtuna.search.outputs.bundle import gather
 from mmtuna.search.outputs.report import write_report
 from mmtuna.search.outputs.unseen import intervals, measure_unseen
-from mmtuna.search.work.data import read_data
 from mmtuna.spaces.errors import InputError
 from mmtuna.studies import results
 from mmtuna.studies.attributes import LOOKS

@@ -4,8 +4,8 @@ from pathlib import Path
 import optuna
 import pytest
 
+from mmtuna.search.checking.preparing import prepare
 from mmtuna.search.versions import TESTED, newer_than_tested
-from mmtuna.search.work.preparing import prepare
 from mmtuna.studies.spec import StudySpec
 from tests.test_lock import CONSTRAINTS, pinned_version
 

@@ -11,7 +11,6 @@ from optuna.trial import TrialState
 
 from mmtuna.spaces.presets import paper
 from mmtuna.spaces.table2 import TABLE2
-from mmtuna.studies.enqueuing import enqueue_table2
 from mmtuna.studies.leases.transactions import TRIALS, End
 from mmtuna.studies.results import (
     best,
@@ -26,6 +25,7 @@ from mmtuna.studies.results import (
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.standing import repeated_cause
 from mmtuna.studies.storage.opening import engine_of
+from mmtuna.studies.strategy.enqueuing import enqueue_table2
 from mmtuna.studies.study import create_or_open
 from mmtuna.studies.table2 import Spread, table2, to_csv, to_latex, to_markdown
 from tests.studies.finishing import finish

@@ -16,11 +16,11 @@ from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.table2 import TABLE2
 from mmtuna.studies.asking import Budget, Claim, ask
 from mmtuna.studies.attributes import FINGERPRINTS
-from mmtuna.studies.enqueuing import enqueue_grid, enqueue_start, enqueue_table2
-from mmtuna.studies.sampling import build_sampler
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.standing import params_key
 from mmtuna.studies.storage.opening import study_lock
+from mmtuna.studies.strategy.enqueuing import enqueue_grid, enqueue_start, enqueue_table2
+from mmtuna.studies.strategy.sampling import build_sampler
 from mmtuna.studies.study import check_opening, create_or_open, finished, left, next_worker, open_existing
 
 Make = Callable[..., StudySpec]

@@ -629,7 +629,7 @@ def test_predict_py_says_what_is_wrong(
         assert "large.png: has 9600 x 9600 = 92 million pixels, more than 89; cut" in refused(images, out, status=1)
 
 
-@pytest.mark.slow  # how such images are read: tests/inputs, tests/search/work/test_data.py
+@pytest.mark.slow  # how such images are read: tests/inputs, tests/search/checking/test_data.py
 def test_images_of_16_bits_are_read_as_training_read_them(train: Train, square: Dataset, tmp_path: Path) -> None:
     root = Path(shutil.copytree(square.root, tmp_path / "deep", ignore=shutil.ignore_patterns("*.png")))
     shutil.copytree(square.root / "masks", root / "masks", dirs_exist_ok=True)

@@ -19,7 +19,7 @@ def batches(cfg: dict[str, Any], heads: str, work: str) -> dict[str, Any]:
     import torch
 
     from mmtuna.objectives.config.allowed import imported
-    from mmtuna.objectives.trial.heads import SharedHead, share_heads
+    from mmtuna.objectives.speed.heads import SharedHead, share_heads
     from mmtuna.objectives.trial.training import build_runner
 
     runner = build_runner(cfg, imported(cfg), "the trial", work_dir=work, experiment_name=Path(work).name)

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from mmtuna.objectives.devices import VARIABLE, choose_device
 from mmtuna.objectives.objective import SegmentationObjective
 from mmtuna.objectives.outcome import Cause, Ending, TrialOrder
-from mmtuna.objectives.trial.devices import VARIABLE, choose_device
 from mmtuna.objectives.trial.process import call_in_child
 from mmtuna.objectives.weights import present_devices
 from mmtuna.spaces.errors import InputError
@@ -109,7 +109,7 @@ def test_focal_loss_is_built_on_a_gpu_without_mmcvs_operators(
 ) -> None:
     from mmseg.models.losses import FocalLoss, focal_loss
 
-    from mmtuna.objectives.trial import replacements
+    from mmtuna.objectives.speed import replacements
 
     monkeypatch.setattr(replacements, "replace_crop_box", lambda _: None)
     monkeypatch.setattr(focal_loss, "_sigmoid_focal_loss", None)

@@ -81,7 +81,7 @@ COMBINATIONS: dict[str, Params] = {
 }
 ELSEWHERE = {
     "precision",  # all but fp32 needs a GPU
-    "speed",  # tests/objectives/trial/test_pace.py
+    "speed",  # tests/objectives/speed/test_pace.py
     "initial_weights",  # "none" in all of these
     "base_channels",  # 4 in all of these
     "lr_sgd",  # 0.05 in those with SGD

@@ -19,8 +19,8 @@ import pytest
 
 from mmtuna.objectives.config import merge_settings
 from mmtuna.objectives.data.dataset import Dataset
+from mmtuna.objectives.devices import VARIABLE, visible_to_child
 from mmtuna.objectives.outcome import Cause, Ending, Evaluation, Outcome
-from mmtuna.objectives.trial.devices import VARIABLE, visible_to_child
 from mmtuna.objectives.trial.fork_server import SERVER
 from mmtuna.objectives.trial.plan import TrialPlan
 from mmtuna.objectives.trial.process import TrialProcess, call_in_child

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmtuna.search.work.preparing import reopen
+from mmtuna.search.checking.preparing import reopen
 from mmtuna.studies.spec import StudySpec
 from tests.folders import tree
 from tests.search.conftest import ENVIRONMENT, mmtuna

@@ -90,7 +90,7 @@ def test_a_study_that_was_begun_under_a_settings_former_name_trains_on(write_spe
     assert [trial["state"] for trial in status(spec)["trials"]] == ["COMPLETE"] * 2
 
 
-@pytest.mark.slow  # how it is measured: tests/objectives/trial/test_pace.py
+@pytest.mark.slow  # how it is measured: tests/objectives/speed/test_pace.py
 def test_what_is_faster_is_measured_once_and_stays_the_studys(write_spec: WriteSpec) -> None:
     spec = write_spec(train='speed = "auto"')
     first = mmtuna("run", spec, "--trials", "1")

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mmtuna.search.checking.data import Data, read_data
 from mmtuna.search.commands.init import init
 from mmtuna.search.proposals.config import propose_from_config
 from mmtuna.search.proposals.proposal import Proposal
-from mmtuna.search.work.data import Data, read_data
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import write_whole
 from mmtuna.studies.spec import StudySpec

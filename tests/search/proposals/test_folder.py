@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mmtuna.search.checking.data import Data, read_data
 from mmtuna.search.proposals.folder import propose_from_folder
-from mmtuna.search.work.data import Data, read_data
 from mmtuna.spaces.errors import InputError
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.spec.template import write_commented

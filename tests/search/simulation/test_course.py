@@ -26,9 +26,9 @@ from mmtuna.search.simulation.setting import PLAIN, Setting
 from mmtuna.search.trials.conclude import Scoring
 from mmtuna.search.work.running import replay_study
 from mmtuna.spaces.parameter import Params
-from mmtuna.studies.sampling import SpaceSampler
 from mmtuna.studies.spec import StudySpec
-from mmtuna.studies.stopping import is_settled
+from mmtuna.studies.strategy.sampling import SpaceSampler
+from mmtuna.studies.strategy.stopping import is_settled
 from tests.search.simulation.pools import CLOSING, diverged, random_pool, recorded
 
 TABLE = StudySpec(study={"name": "s"}, data={"root": "."}, space={"preset": "extended"}).study

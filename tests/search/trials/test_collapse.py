@@ -15,9 +15,10 @@ from mmtuna.objectives.outcome import Ending, Evaluation, Outcome, TrialOrder
 from mmtuna.objectives.recorded import RecordFile
 from mmtuna.search.trials.conclude import Collapse, Scoring, end_of, ending_text, has_collapsed
 from mmtuna.search.work.running import replay_study
-from mmtuna.studies import pruning, results
+from mmtuna.studies import results
 from mmtuna.studies.ledger import ending
 from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.strategy import pruning
 
 NONE_FOUND = Counts(intersect=(90, 0), predicted=(100, 0), labelled=(90, 10))
 SOME_FOUND = Counts(intersect=(90, 1), predicted=(99, 1), labelled=(90, 10))

@@ -14,15 +14,15 @@ from rich.console import Console
 
 from mmtuna.objectives.outcome import Ending, Outcome, TrialOrder
 from mmtuna.objectives.recorded import RecordFile
+from mmtuna.search.checking.earlier import find_warmth
 from mmtuna.search.quiet import quiet_optuna
-from mmtuna.search.work.earlier import find_warmth
 from mmtuna.search.work.running import replay_study
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Params
 from mmtuna.spaces.portfolio import Earlier, Portfolio, packaged
-from mmtuna.studies import beginning
 from mmtuna.studies.attributes import BEGUN_WITH, CAUSE, PORTFOLIO, START
 from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.strategy import beginning
 from mmtuna.studies.study import create_or_open
 from tests.search.conftest import mmtuna
 from tests.search.simulation.pools import random_pool

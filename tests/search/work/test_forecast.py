@@ -13,14 +13,14 @@ from optuna.distributions import IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from rich.console import Console
 
-from mmtuna.objectives.trial.extent import Extent, extent_of
+from mmtuna.objectives.probes.extent import Extent, extent_of
+from mmtuna.objectives.probes.measuring import TrialCost
 from mmtuna.objectives.trial.fork_server import ForkServer
-from mmtuna.objectives.trial.measuring import TrialCost
+from mmtuna.search.checking.costs import Costs, Drawn, Expectation, Measured
+from mmtuna.search.checking.preparing import prepare
 from mmtuna.search.work.beginning import check_study
-from mmtuna.search.work.costs import Costs, Drawn, Expectation, Measured
 from mmtuna.search.work.forecast import duration, size
 from mmtuna.search.work.pace import worth_measuring
-from mmtuna.search.work.preparing import prepare
 from mmtuna.spaces.parameter import Params
 from mmtuna.studies.attributes import COST, CURVE
 from mmtuna.studies.spec import StudySpec

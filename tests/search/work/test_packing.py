@@ -14,12 +14,12 @@ import torch
 from rich.console import Console
 
 from benchmarks.faults.training import BASE, memory_cgroup
+from mmtuna.objectives.devices import cores, mps_runs
 from mmtuna.objectives.outcome import Ending, Evaluation, Outcome, TrialOrder, Watch
 from mmtuna.objectives.trial.causes import name_cause
-from mmtuna.objectives.trial.devices import cores, mps_runs
+from mmtuna.search.checking.preparing import prepare
 from mmtuna.search.work import beginning, packing, running
 from mmtuna.search.work.places import Places
-from mmtuna.search.work.preparing import prepare
 from mmtuna.search.work.progress import console_to
 from mmtuna.search.work.worker import Slot
 from mmtuna.spaces.errors import InputError

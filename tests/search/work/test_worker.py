@@ -25,13 +25,13 @@ from mmtuna.search.work.progress import Board
 from mmtuna.search.work.worker import Slot, Worker
 from mmtuna.spaces.table2 import TABLE2
 from mmtuna.studies.asking import Budget, Claim, ask
-from mmtuna.studies.enqueuing import Replicates, enqueue_table2
 from mmtuna.studies.leases import Leases
 from mmtuna.studies.leases.crew import crew_of
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.spec.tables import ReplayTable
 from mmtuna.studies.storage.opening import study_lock
 from mmtuna.studies.storage.outages import DiskFullError
+from mmtuna.studies.strategy.enqueuing import Replicates, enqueue_table2
 from mmtuna.studies.study import finished
 from tests.waiting import until
 

@@ -1,0 +1,141 @@
+"""What a study knows before trial 1: settled when it is begun, and kept with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import optuna
+
+from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.parameter import Params
+from mmtuna.spaces.portfolio import Earlier, Portfolio, adapted, packaged
+from mmtuna.spaces.search_space import SearchSpace
+from mmtuna.spaces.settings import DEFAULTS, UNET
+from mmtuna.studies.attributes import BEGUN_WITH
+from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.strategy.confirming import to_search
+from mmtuna.studies.strategy.sampling import sampler_name
+from mmtuna.studies.strategy.warming import Warmth, fitting, name_of
+
+_LEARNING = ("tpe", "gp")
+"""The samplers that begin with a portfolio's configs: who asks for chance or for every cell shall have just that."""
+
+
+def check_beliefs(spec: StudySpec, space: SearchSpace) -> None:
+    """InputError where the spec says what its sampler cannot heed, or of its end what cannot be done."""
+    name = sampler_name(spec.study, space)
+    if spec.study.warm and name != "tpe":
+        raise InputError(
+            f"[study] warm: the sampler {name} learns nothing of earlier studies; take tpe, or remove warm"
+        )
+    if name == "grid" and (spec.study.confirm or spec.study.stop == "auto"):
+        field = "confirm" if spec.study.confirm else 'stop = "auto"'
+        raise InputError(
+            f"[study] {field}: a grid is trained whole; take sampler tpe, or remove it and confirm the best by `mmtuna "
+            "run SPEC --replicates 3`"
+        )
+    share, trials = spec.study.confirm, spec.study.trials
+    if share and spec.study.hours is None and to_search(share, trials) >= trials:
+        raise InputError(
+            f"[study] confirm = {share:g} of {trials} trials is none; take more trials, or a greater share"
+        )
+    believed = next(iter(spec.priors()), None)
+    if believed is not None and name == "grid":
+        raise InputError(f"[space.params.{believed}] prior: a grid is trained whole; take sampler tpe, or remove prior")
+
+
+def first_configs(spec: StudySpec, space: SearchSpace, portfolio: Portfolio | None = None) -> list[Params]:
+    """The configs that a new study of `spec` begins with, as far as `space` holds them, each once.
+
+    They are of `portfolio`, by default of the one that comes with mmtuna.
+    """
+    if not _begins_with_others(spec, space, _LEARNING):
+        return []
+    found: list[Params] = []
+    for config in (portfolio or packaged()).configs:
+        params = adapted(config, space, {**DEFAULTS, **spec.train})
+        if params is not None and params not in found:
+            found.append(params)
+    return found
+
+
+def _known_of_others(spec: StudySpec, space: SearchSpace, portfolio: Portfolio) -> tuple[int, tuple[Earlier, ...]]:
+    """How many of the portfolio's trials `space` can hold, and those that a new study of `spec` knows.
+
+    Where a person names earlier studies of their own it knows these alone.
+    """
+    if spec.study.warm or not _begins_with_others(spec, space, ("tpe",)):
+        return 0, ()
+    return fitting(portfolio.earlier, space, {**DEFAULTS, **spec.train})
+
+
+def _begins_with_others(spec: StudySpec, space: SearchSpace, samplers: Sequence[str]) -> bool:
+    """Whether it begins with what was recorded: with the UNet, so that on another base that says nothing."""
+    return spec.study.portfolio and spec.model.base == UNET and sampler_name(spec.study, space) in samplers
+
+
+def settle(
+    study: optuna.Study,
+    spec: StudySpec,
+    space: SearchSpace,
+    warmth: Callable[[], Sequence[Warmth]],
+    portfolio: Portfolio | None = None,
+) -> None:
+    """Notes what `study` is begun with, where it is new. The caller holds the study's lock.
+
+    One that was begun before there was anything to begin with goes on without.
+    """
+    if BEGUN_WITH in study.user_attrs or study.get_trials(deepcopy=False):
+        return
+    whole = portfolio or packaged()
+    begun = {
+        "version": whole.version,
+        "portfolio": first_configs(spec, space, whole),
+        "others": [asdict(one) for one in _known_of_others(spec, space, whole)[1]],
+        "warm": [asdict(one) for one in warmth()],
+    }
+    study.set_user_attr(BEGUN_WITH, begun)
+
+
+def portfolio_of(study: optuna.Study) -> Sequence[Params]:
+    """The configs that the study was begun with."""
+    found: Sequence[Params] = study.user_attrs.get(BEGUN_WITH, {}).get("portfolio", ())
+    return found
+
+
+def earlier_of(study: optuna.Study) -> list[Earlier]:
+    """The trials of others, or of a person's earlier studies, that the study was begun with."""
+    begun: Mapping[str, Any] = study.user_attrs.get(BEGUN_WITH, {})
+    kept = [one for warmth in begun.get("warm", ()) for one in warmth["earlier"]]
+    return [Earlier(one["params"], one["rank"]) for one in [*begun.get("others", ()), *kept]]
+
+
+def notes(
+    spec: StudySpec, space: SearchSpace, warmth: Sequence[Warmth], portfolio: Portfolio | None = None
+) -> list[str]:
+    """What a person should know of how a new study begins."""
+    found = [
+        f"[study] warm: {one.fitting} of {one.trials} trials of {one.name} fit into [space]; the sampler begins with "
+        "these"
+        for one in warmth
+    ]
+    whole = portfolio or packaged()
+    used, known = len(first_configs(spec, space, whole)), _known_of_others(spec, space, whole)[0]
+    if used:
+        rest = "" if used == len(whole.configs) else f" ({len(whole.configs) - used} more do not fit into [space])"
+        learnt = f", and the sampler begins with {known} trials there" if known else ""
+        found.append(
+            f"the first {used} trials are configs that did well on other data sets{rest}{learnt}: portfolio "
+            f"{whole.version}; [study] portfolio = false begins without"
+        )
+    return found
+
+
+def goes_on_with(study: optuna.Study, spec: StudySpec) -> list[str]:
+    """A note where a study that has begun knows other earlier studies than its spec names."""
+    kept = [str(one["name"]) for one in study.user_attrs.get(BEGUN_WITH, {}).get("warm", ())]
+    if [name_of(path) for path in spec.study.warm] == kept:
+        return []
+    return [f"[study] warm counts when a study is begun; this one was begun with {', '.join(kept) or 'none'}"]
