@@ -147,7 +147,12 @@ def _cold() -> str:
             )
     header = ["study", "", "trials", "iterations", "mean over fresh seeds", "sd"]
     commands = [f"`{json.loads(path.read_text(encoding='utf-8'))['command']}`" for path in paths]
-    return "\n".join(["## Trained for real, from a cold start", "", *_table(header, rows), "", *commands, ""])
+    pictures = [
+        f"![The best so far of both searches, {path.stem}](../benchmarks/results/{path.stem}.svg)" for path in paths
+    ]
+    return "\n".join(
+        ["## Trained for real, from a cold start", "", *_table(header, rows), "", *pictures, "", *commands, ""]
+    )
 
 
 if __name__ == "__main__":
