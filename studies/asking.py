@@ -29,6 +29,7 @@ from mmtuna.studies.storage.optuna_insides import (
 from mmtuna.studies.storage.outages import StorageAwayError, is_disk_full, is_outage
 from mmtuna.studies.storage.worker_storage import DRAFT, worker_storage
 from mmtuna.studies.strategy import confirming, stopping
+from mmtuna.studies.strategy.confirming import Plan
 from mmtuna.studies.study import was_enqueued
 
 _TELLING = 50
@@ -48,15 +49,6 @@ class Budget(enum.Enum):
     """The study's hours are used, or what is left of them is too short for any trial that was found."""
     SETTLED = "settled"
     """Nothing better is to be expected of the trials that are left, and the study is to stop then."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How a study uses its budget, by `mmtuna.studies.strategy`: `confirm`, 0 to 0.5, is the share of its trials, or
-    hours, that train the best configs once more; with `stops` it ends where nothing better is to be expected."""
-
-    confirm: float = 0.0
-    stops: bool = False
 
 
 @dataclass(frozen=True)
@@ -124,7 +116,7 @@ def ask(
     standing_of(study).look(begun=True, locked=False)
     try:
         with lock as held, worker_storage(study).reads_on(held.connection):
-            found = _Asking(study, space, seed, leases, held.connection, hours, plan).ask(trials)
+            found = _Asking(study, space, seed, leases, held.connection, hours, plan.of(trials)).ask(trials)
             if isinstance(found, Budget):
                 return found
             lease = _store(study, found, leases, held.connection)

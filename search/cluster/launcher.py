@@ -29,6 +29,7 @@ from mmtuna.search.work.signals import on_signals
 from mmtuna.spaces.errors import InputError
 from mmtuna.studies import study as study_room
 from mmtuna.studies.asking import Budget
+from mmtuna.studies.begun import space_of
 from mmtuna.studies.spec.study_spec import StudySpec, read_text
 from mmtuna.studies.spec.tables import SQLITE
 from mmtuna.studies.standing import repeated_cause
@@ -79,7 +80,7 @@ class Launch:
         study = study_room.open_existing(self.spec.study)
         with on_signals(self._stop.set, self._say):
             self._train(study, order)
-        for line in ending_lines(self.spec.study, study, self._ended, order.trials):
+        for line in ending_lines(self.spec.study, space_of(study, self.spec), study, self._ended, order.trials):
             self._say(line)
         return study
 

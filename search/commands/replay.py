@@ -28,6 +28,7 @@ from mmtuna.spaces.settings import defaults_of
 from mmtuna.spaces.trials import LAST_STEP
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.spec.tables import StudyTable
+from mmtuna.studies.strategy.confirming import plan_of
 from mmtuna.studies.strategy.pruning import collapse_stops
 from mmtuna.studies.strategy.warming import Drawn, Warmth, name_of, warmth_of
 from mmtuna.studies.study import space_for
@@ -76,13 +77,13 @@ def simulate(
     if evaluations is not None:
         found = tuple(thinned(trial, evaluations) for trial in found)
     pool = Pool(space_for(spec)[0], found, Scoring.of(spec.study))
-    knows = _known(spec, pool, portfolio, warm)
+    knows, budget = _known(spec, pool, portfolio, warm), trials or spec.study.trials
     whole = [
         Setting(
             sampler=sampler,
             pruner=pruner,
             workers=count,
-            trials=trials or spec.study.trials,
+            trials=budget,
             iterations=iterations,
             seconds=seconds,
             collapse=collapse_stops(pruner) if collapse is None else collapse,
@@ -90,7 +91,7 @@ def simulate(
             portfolio=next(iter(knows.portfolio), "") if sampler != "random" else "",
             warm=next(iter(knows.warm), "") if sampler == "tpe" else "",
             prior=next(iter(knows.prior), ""),
-            confirm=spec.study.confirm,
+            confirm=plan_of(spec.study.model_copy(update={"sampler": sampler}), pool.space).of(budget).confirm,
             stop=spec.study.stop == "auto",
             noise=noise,
         )

@@ -83,8 +83,9 @@ def replay(path: Path, trials: int | None, slots: int | None, as_json: bool) -> 
 
 def _finish(spec: StudySpec, study: optuna.Study, as_json: bool, *, with_report: bool, top: Top | None = None) -> None:
     document = summary(spec, study)
-    if top is not None or spec.study.confirm:
-        document["top"] = means_of(rows(study), spec.study.metric, 2 if top is None else top.replicates)
+    entries = rows(study)
+    if top is not None or any(entry.again for entry in entries):
+        document["top"] = means_of(entries, spec.study.metric, 2 if top is None else top.replicates)
     if with_report:
         document["report"] = str(write_report(spec, study, report_file(spec)))
     if as_json:

@@ -9,12 +9,14 @@ import optuna
 from mmtuna.objectives.objective import SegmentationObjective
 from mmtuna.search.checking.costs import Costs, Expectation
 from mmtuna.search.work.forecast import Forecast, duration
+from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.studies.asking import Budget, Hours
 from mmtuna.studies.identity import id_of
 from mmtuna.studies.leases import clock
 from mmtuna.studies.spec.tables import StudyTable
 from mmtuna.studies.standing import standing_of
-from mmtuna.studies.strategy import confirming, stopping
+from mmtuna.studies.strategy import stopping
+from mmtuna.studies.strategy.confirming import plan_of, to_search
 
 
 def hours_of(
@@ -48,7 +50,7 @@ def too_short(table: StudyTable, found: Forecast) -> str | None:
 
 
 def ending_lines(
-    table: StudyTable, study: optuna.Study, ended: Budget | None, trials: int, *, timed: bool = True
+    table: StudyTable, space: SearchSpace, study: optuna.Study, ended: Budget | None, trials: int, *, timed: bool = True
 ) -> list[str]:
     """Why a study that was to hold `trials` trials ends, where it has hours, and is `timed`, or stopped by itself."""
     found = []
@@ -61,7 +63,7 @@ def ending_lines(
     if ended is Budget.SETTLED:
         standing = standing_of(study)
         searched = standing.finished - standing.confirmed()
-        left = confirming.to_search(table.confirm, trials) - searched
+        left = to_search(plan_of(table, space).of(trials).confirm, trials) - searched
         chance = stopping.odds(searched, standing.since_best(), left)
         found.append(
             f'[study] stop = "auto": after {searched} trials the odds are {chance:.0%} that {left} more find one that '

@@ -41,7 +41,7 @@ from mmtuna.search.work.worker import Slot, Worker, make_slots
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.table2 import TABLE2
 from mmtuna.studies import study as study_room
-from mmtuna.studies.asking import Hours, Plan
+from mmtuna.studies.asking import Hours
 from mmtuna.studies.begun import space_of
 from mmtuna.studies.configs import top_configs
 from mmtuna.studies.files.trial_store import begin as begin_files
@@ -53,7 +53,7 @@ from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.storage.opening import study_lock
 from mmtuna.studies.storage.outages import through_outages
 from mmtuna.studies.strategy import beginning, enqueuing
-from mmtuna.studies.strategy.confirming import CONFIGS
+from mmtuna.studies.strategy.confirming import CONFIGS, plan_of
 from mmtuna.studies.strategy.enqueuing import Replicates, Top
 from mmtuna.studies.strategy.folding import fold_test
 from mmtuna.studies.strategy.pruning import build_pruner, collapse_stops
@@ -254,7 +254,7 @@ def work(
     with board, signals:
         worker.work(trials)
     if trials is not None:
-        for line in ending_lines(spec.study, study, worker.ended, trials, timed=hours is not None):
+        for line in ending_lines(spec.study, worker.queue.space, study, worker.ended, trials, timed=hours is not None):
             board.say(line)
 
 
@@ -301,10 +301,10 @@ def make_worker(
         say=board.say,
         still_there=still_there,
     )
-    plan = Plan(confirm=table.confirm, stops=table.stop == "auto")
+    plan = plan_of(table, space)
     queue = StudyQueue(study=study, space=space, seed=table.seed, lock=lock, leases=leases, hours=hours, plan=plan)
     files = StudyFiles(table, spec.data.root, study)
-    retention = Retention(resources.keep_checkpoints, CONFIGS if table.confirm else 0)
+    retention = Retention(resources.keep_checkpoints, CONFIGS if plan.confirm else 0)
     files.clear_abandoned()
     content = Content(study=study, table=table, data=spec.data, space=space, files=files)
     recording = Recording(

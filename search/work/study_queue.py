@@ -10,12 +10,13 @@ import optuna
 
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.studies import study as study_room
-from mmtuna.studies.asking import Budget, Claim, Hours, Plan
+from mmtuna.studies.asking import Budget, Claim, Hours
 from mmtuna.studies.asking import ask as ask_for
 from mmtuna.studies.leases import Leases
 from mmtuna.studies.standing import repeated_cause, standing_of
 from mmtuna.studies.storage.opening import StudyLock
 from mmtuna.studies.storage.outages import through_outages
+from mmtuna.studies.strategy.confirming import Plan
 
 Result = TypeVar("Result")
 

@@ -94,14 +94,22 @@ class StudyTable(Table):
     """Params proposed again: replicate trains them with the next seed, redraw proposes others."""
     enqueue: Annotated[tuple[Literal["table2"], ...], Field(strict=False)] = ()
     """Trials to begin with: ["table2"] is the eleven rows of the paper's Table 2."""
-    confirm: float = Field(default=0.0, ge=0, le=0.5)
-    """Share of trials, or hours, that trains the three best configs once more; the one whose mean is surest wins."""
+    confirm: float | Literal["auto"] = "auto"
+    """Share of trials, or hours, that trains the three best configs once more; auto: a tenth of 30 trials or more."""
     stop: Literal["off", "auto"] = "off"
     """auto: the search ends where nothing better is to be expected of the trials that are left."""
     portfolio: bool = True
     """Whether tpe and gp begin with what was found on other data sets, as far as it fits into [space]."""
     warm: Annotated[tuple[ResolvedPath, ...], Field(strict=False)] = ()
     """Earlier studies of your own that tpe begins with: their folders, specs, or files of `run --record`."""
+
+    @field_validator("confirm", mode="plain")
+    @classmethod
+    def _check_confirm(cls, share: object) -> object:
+        is_share = isinstance(share, int | float) and not isinstance(share, bool) and 0 <= share <= 0.5
+        if share != "auto" and not is_share:
+            raise InputError('give a share from 0 to 0.5, or "auto"')
+        return share
 
     @field_validator("artifacts")
     @classmethod

@@ -15,12 +15,9 @@ from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.settings import DEFAULTS, UNET
 from mmtuna.studies.attributes import BEGUN_WITH
 from mmtuna.studies.spec import StudySpec
-from mmtuna.studies.strategy.confirming import to_search
-from mmtuna.studies.strategy.sampling import sampler_name
+from mmtuna.studies.strategy.confirming import CONFIGS, plan_of, to_search
+from mmtuna.studies.strategy.sampling import LEARNING, sampler_name
 from mmtuna.studies.strategy.warming import Warmth, fitting, name_of
-
-_LEARNING = ("tpe", "gp")
-"""The samplers that begin with a portfolio's configs: who asks for chance or for every cell shall have just that."""
 
 
 def check_beliefs(spec: StudySpec, space: SearchSpace) -> None:
@@ -30,13 +27,14 @@ def check_beliefs(spec: StudySpec, space: SearchSpace) -> None:
         raise InputError(
             f"[study] warm: the sampler {name} learns nothing of earlier studies; take tpe, or remove warm"
         )
-    if name == "grid" and (spec.study.confirm or spec.study.stop == "auto"):
-        field = "confirm" if spec.study.confirm else 'stop = "auto"'
+    share = 0.0 if spec.study.confirm == "auto" else spec.study.confirm
+    if name == "grid" and (share or spec.study.stop == "auto"):
+        field = "confirm" if share else 'stop = "auto"'
         raise InputError(
             f"[study] {field}: a grid is trained whole; take sampler tpe, or remove it and confirm the best by `mmtuna "
             "run SPEC --replicates 3`"
         )
-    share, trials = spec.study.confirm, spec.study.trials
+    trials = spec.study.trials
     if share and spec.study.hours is None and to_search(share, trials) >= trials:
         raise InputError(
             f"[study] confirm = {share:g} of {trials} trials is none; take more trials, or a greater share"
@@ -51,7 +49,7 @@ def first_configs(spec: StudySpec, space: SearchSpace, portfolio: Portfolio | No
 
     They are of `portfolio`, by default of the one that comes with mmtuna.
     """
-    if not _begins_with_others(spec, space, _LEARNING):
+    if not _begins_with_others(spec, space, LEARNING):
         return []
     found: list[Params] = []
     for config in (portfolio or packaged()).configs:
@@ -72,7 +70,8 @@ def _known_of_others(spec: StudySpec, space: SearchSpace, portfolio: Portfolio) 
 
 
 def _begins_with_others(spec: StudySpec, space: SearchSpace, samplers: Sequence[str]) -> bool:
-    """Whether it begins with what was recorded: with the UNet, so that on another base that says nothing."""
+    """Whether it begins with what was recorded: with the UNet, so that on another base that says nothing; and who asks
+    for chance or for every cell shall have just that."""
     return spec.study.portfolio and spec.model.base == UNET and sampler_name(spec.study, space) in samplers
 
 
@@ -121,6 +120,12 @@ def notes(
         "these"
         for one in warmth
     ]
+    plan = plan_of(spec.study, space)
+    if spec.study.confirm == "auto" and (share := plan.of(spec.study.trials).confirm):
+        found.append(
+            f"the last {share:.0%} of trials train the best {CONFIGS} configs once more, and the surest wins; [study] "
+            "confirm = 0 searches to the end"
+        )
     whole = portfolio or packaged()
     used, known = len(first_configs(spec, space, whole)), _known_of_others(spec, space, whole)[0]
     if used:

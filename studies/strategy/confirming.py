@@ -7,13 +7,45 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from mmtuna.spaces.search_space import SearchSpace
+from mmtuna.studies.spec.tables import StudyTable
 from mmtuna.studies.statistics.seeds import NoiseFloor
+from mmtuna.studies.strategy.sampling import LEARNING, sampler_name
 
 CONFIGS = 3
 """How many of the best configs are trained once more, in turn."""
+AUTO = 0.1
+"""The share by `confirm = "auto"`: what served best in simulated studies of 30 trials (docs/search.md)."""
+AUTO_TRIALS = 30
+"""By "auto" fewer trials confirm nothing: a tenth of them is less than a training for each of these configs."""
 Key = TypeVar("Key")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a study uses its budget: `confirm`, 0 to 0.5, is the share of its trials, or hours, that train the best
+    configs once more, where `least` trials are asked for; with `stops` it ends where nothing better is to be expected.
+    """
+
+    confirm: float = 0.0
+    stops: bool = False
+    least: int = 0
+
+    def of(self, trials: int | None) -> Plan:
+        """What it comes to where so many trials are asked for, or None: no more than is enqueued."""
+        enough = trials is not None and trials >= self.least
+        return self if enough else replace(self, confirm=0.0)
+
+
+def plan_of(table: StudyTable, space: SearchSpace) -> Plan:
+    """What `[study]` says of the end. Who asks for chance, or for every cell, shall have just that by "auto"."""
+    stops = table.stop == "auto"
+    if table.confirm != "auto":
+        return Plan(table.confirm, stops)
+    return Plan(AUTO if sampler_name(table, space) in LEARNING else 0.0, stops, AUTO_TRIALS)
 
 
 def trainings(share: float, searched: int, left: int) -> int:

@@ -27,6 +27,10 @@ from mmtuna.studies.strategy.warming import SamplerBefore, WarmSampler, drawn_be
 REDRAWS = 20
 
 
+LEARNING = ("tpe", "gp")
+"""The samplers that learn of a study's trials."""
+
+
 def sampler_name(table: StudyTable, space: SearchSpace) -> str:
     """The sampler that `[study]` means: `auto` is grid where the whole grid fits into the trials, else tpe."""
     if table.sampler != "auto":

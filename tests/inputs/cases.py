@@ -27,7 +27,7 @@ class Case:
     """One input. `refused` is a part of a problem's line; None where it is right.
 
     `image` and `mask` give what training must see of a name: height x width x 3 (RGB), and class values. `note` is a
-    part of a line that `check` notes, `shows` what holds of what was read (search.work.data.Data).
+    part of a line that `check` notes, `shows` what holds of what was read (search.checking.data.Data).
     """
 
     name: str

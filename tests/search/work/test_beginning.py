@@ -149,6 +149,20 @@ def test_of_the_packaged_trials_forty_are_known_to_a_study(tmp_path: Path) -> No
     assert (len(packaged().earlier), len(beginning.earlier_of(begun))) == (120, 40)
 
 
+def test_notes_say_that_the_end_confirms(tmp_path: Path) -> None:
+    def said(study: str) -> list[str]:
+        spec = StudySpec.load(spec_at(tmp_path, f"portfolio = false\n{study}").study.folder / "study.toml")
+        table = spec.study.model_copy(update={"trials": 40})
+        return beginning.notes(spec.model_copy(update={"study": table}), spec.search_space(), [], FEW)
+
+    (note,) = said("")
+    assert note.startswith(
+        "the last 10% of trials train the best 3 configs once more, and the surest wins; [study] conf"
+    )
+    assert said("confirm = 0") == []
+    assert said("confirm = 0.2") == []  # the person knows
+
+
 def recorded_file(path: Path, params: list[Params] | None = None) -> Path:
     file = RecordFile(path, "x", {})
     for number, trial in enumerate(random_pool(12).trials):

@@ -154,6 +154,13 @@ def test_wrong_devices(spec_of: Make, devices: str, message: str) -> None:
         spec_of(train=f"[resources]\ndevices = {devices}")
 
 
+@pytest.mark.parametrize("share", ["0.7", "-0.1", "true", '"some"'])
+def test_wrong_shares_for_the_end(spec_of: Make, share: str) -> None:
+    with pytest.raises(InputError, match=r'\[study\] confirm = .* is wrong: give a share from 0 to 0\.5, or "auto"$'):
+        spec_of(study=f"confirm = {share}")
+    assert spec_of(study="confirm = 0").study.confirm == 0
+
+
 @pytest.mark.parametrize("seconds", ["0.0", "-1.0", '"long"'])
 def test_a_trial_must_have_time_to_give_a_sign_of_life(spec_of: Make, seconds: str) -> None:
     with pytest.raises(InputError, match=r"\[resources\] hung = "):

@@ -8,7 +8,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from mmtuna.studies.asking import Budget, Claim, Hours, Plan, ask
+from mmtuna.studies.asking import Budget, Claim, Hours, ask
 from mmtuna.studies.attributes import AGAIN
 from mmtuna.studies.results import chosen, rows
 from mmtuna.studies.spec import StudySpec
@@ -16,7 +16,7 @@ from mmtuna.studies.standing import standing_of
 from mmtuna.studies.statistics.seeds import noise_floor
 from mmtuna.studies.storage.opening import study_lock
 from mmtuna.studies.strategy import stopping
-from mmtuna.studies.strategy.confirming import surest, to_search, trainings
+from mmtuna.studies.strategy.confirming import Plan, plan_of, surest, to_search, trainings
 from mmtuna.studies.study import create_or_open
 from tests.studies.test_hours import set_clock
 
@@ -52,6 +52,38 @@ def tell(study: optuna.Study, claim: Claim | Budget, value: float | None) -> Cla
 
 def is_again(claim: Claim) -> bool:
     return AGAIN in claim.trial.user_attrs
+
+
+@pytest.mark.parametrize(
+    ("study_lines", "trials", "share"),
+    [
+        ("", 30, 0.1),
+        ("", 29, 0.0),
+        ('sampler = "gp"', 30, 0.1),
+        ('sampler = "random"', 30, 0.0),
+        ("confirm = 0", 30, 0.0),
+        ("confirm = 0.3", 10, 0.3),
+    ],
+)
+def test_by_default_a_tenth_of_thirty_trials_confirms(
+    spec_of: Callable[..., StudySpec], study_lines: str, trials: int, share: float
+) -> None:
+    spec = spec_of(study=study_lines, space="[space.params.weight_decay]\nlow = 1e-4\nhigh = 1e-2")
+    assert plan_of(spec.study, spec.search_space()).of(trials).confirm == share
+    assert plan_of(spec.study, spec.search_space()).of(None).confirm == 0.0
+
+
+def test_by_default_a_grid_confirms_nothing(spec_of: Callable[..., StudySpec]) -> None:
+    spec = spec_of(study="trials = 60", space="[space.params.batch_size]\nchoices = [2, 4]")
+    assert plan_of(spec.study, spec.search_space()).of(60).confirm == 0.0
+
+
+def test_fewer_trials_than_by_default_confirm_are_all_searched(study: optuna.Study, give: Give) -> None:
+    plan = Plan(confirm=0.4, least=6)
+    for value in (0.1, 0.2, 0.3, 0.4, 0.5):
+        assert not is_again(tell(study, give(5, plan), value))
+    assert give(5, plan) is Budget.DONE
+    assert is_again(tell(study, give(6, plan), 0.5))
 
 
 def test_the_last_trials_train_the_best_configs_once_more_in_turn(study: optuna.Study, give: Give) -> None:
