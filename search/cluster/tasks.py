@@ -225,7 +225,7 @@ def _train_one(place: _Place, console: Console) -> dict[str, Any]:
     board = Board(console, [order.device], spec.study.metric, order.trials)
     try:
         slots = [Slot(0, order.device, order.threads)]
-        worker = make_worker(spec, study, place.objective, slots, board, hours=place.hours)
+        worker = make_worker(spec, study, place.objective, slots, board, hours=place.hours, trials=order.trials)
         # Twice the time in which a lost trial comes back: a worker that only asked would be gone before it could tell.
         budget = worker.work_once(order.trials, patience=2 * spec.resources.lease)
     except KeyboardInterrupt:  # how Ray cancels a task; the trial has been put back

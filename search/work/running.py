@@ -248,7 +248,7 @@ def work(
     """
     full = study_room.finished(study) + study_room.left(study, trials)
     board = Board(console, [slot.device for slot in slots], spec.study.metric, full)
-    worker = make_worker(spec, study, objective, slots, board, record, hours)
+    worker = make_worker(spec, study, objective, slots, board, record, hours, trials)
     board.counted(*worker.queue.counted())
     signals = on_signals(worker.stop.set, board.say) if heed_signals else nullcontext()
     with board, signals:
@@ -266,10 +266,11 @@ def make_worker(
     board: Board,
     record: RecordFile | None = None,
     hours: Hours | None = None,
+    trials: int | None = None,
 ) -> Worker:
     """A worker of the study that has joined it, with all that it needs: sampler and pruner are the study's from now.
 
-    With `record` none is pruned, and each is appended there.
+    With `record` none is pruned, and each is appended there. `trials`: how many it will be asked for, if that is known.
     """
     table, resources, space = spec.study, spec.resources, space_of(study, spec)
     stop, lock = threading.Event(), study_lock(table.storage, table.name)
@@ -301,7 +302,7 @@ def make_worker(
         say=board.say,
         still_there=still_there,
     )
-    plan = plan_of(table, space)
+    plan = plan_of(table, space).of(max(trials or 0, table.trials))
     queue = StudyQueue(study=study, space=space, seed=table.seed, lock=lock, leases=leases, hours=hours, plan=plan)
     files = StudyFiles(table, spec.data.root, study)
     retention = Retention(resources.keep_checkpoints, CONFIGS if plan.confirm else 0)
