@@ -12,7 +12,7 @@ from typing import Any
 import optuna
 
 from mmtuna.spaces.search_space import SearchSpace
-from mmtuna.studies.attributes import FINGERPRINTS, SPEC
+from mmtuna.studies.attributes import BEGUN_WITH, FINGERPRINTS, SPEC
 from mmtuna.studies.certainty import Certainty, Counted, certainty
 from mmtuna.studies.ledger import Ledger, ending, ledger
 from mmtuna.studies.looks import Look, looks_of
@@ -99,7 +99,15 @@ def _study_attrs(study: optuna.Study) -> tuple[Mapping[str, Any], list[str]]:
     tables = [spec, *(_table(spec).get(name, {}) for name in ("metric", "model", "data", "train"))]
     sound = {"spec": all(table is _table(table) for table in tables)}
     sound["fingerprints"] = isinstance(attrs.get(FINGERPRINTS, {}), Mapping)
+    sound["beginning"] = _begun_with(attrs) is not None
     return attrs, [f"the study's {name}" for name, right in sound.items() if not right]
+
+
+def _begun_with(attrs: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What the study knew before its first trial; None where that is not as mmtuna writes it."""
+    found = attrs.get(BEGUN_WITH, {})
+    lists = isinstance(found, Mapping) and [found.get(name, []) for name in ("others", "warm")]
+    return found if lists and all(isinstance(one, list) for one in lists) else None
 
 
 def _table(found: object) -> Mapping[str, Any]:
@@ -127,6 +135,7 @@ class Reading:
         self.rows: list[TrialRow] = [row(trial, shared) for trial in self.trials]
         self.ledger: Ledger = ledger(self.rows)
         self.looks: list[Look] = looks_of(attrs)
+        self.begun_with = _begun_with(attrs) or {}
 
     @cached_property
     def damage(self) -> list[str]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 import optuna
 
 from mmtuna.spaces.metrics import meaning
 from mmtuna.spaces.speed import Speed
 from mmtuna.spaces.trials import Cause
+from mmtuna.studies.attributes import PORTFOLIO, START
 from mmtuna.studies.report.facts import Reading, value_of
 from mmtuna.studies.report.sureness import drawn_from, interval_text, numbers_of
 from mmtuna.studies.report.wording import count, hours, kilowatt_hours, listed, size_of, value_text
@@ -25,6 +27,7 @@ def methods_paragraph(reading: Reading) -> str:
     """A few sentences as plain text. What the facts do not say is left out, never guessed."""
     sentences = [
         _search(reading),
+        _knowledge(reading),
         _trials(reading),
         _damage(reading),
         _seeds(reading),
@@ -53,6 +56,29 @@ def _search(reading: Reading) -> str:
     ]
     said = listed([part for part in by if part])
     return f"{text} Trials were {said}." if said else text
+
+
+def _knowledge(reading: Reading) -> str:
+    """What the search did not find by itself: configs that it began with, and trials of others that it knew."""
+    begun = reading.begun_with
+    version = begun.get("version", "of unknown version")
+    marks = Counter(mark for trial in reading.trials for mark in (START, PORTFOLIO) if mark in trial.user_attrs)
+    of_others = f"had done well on other data sets (portfolio {version} of mmtuna)"
+    parts = [
+        f"{count(marks[START], 'configuration')} given by hand" if marks[START] else "",
+        f"{count(marks[PORTFOLIO], 'configuration')} that {of_others}" if marks[PORTFOLIO] else "",
+    ]
+    began = listed([part for part in parts if part])
+    warm = [one for one in begun.get("warm", []) if isinstance(one, Mapping)]
+    names = listed([str(one.get("name", "without a name")) for one in warm])
+    others = begun.get("others", [])
+    knew = [
+        f"{count(len(others), 'trial')} recorded on other data sets (portfolio {version})" if others else "",
+        f"the trials of {names}, studies from before" if warm else "",
+    ]
+    known = listed([part for part in knew if part])
+    sentences = [f"It began with {began}." if began else "", f"The sampler knew {known}." if known else ""]
+    return " ".join(sentence for sentence in sentences if sentence)
 
 
 def _weights(pretrained: str | None) -> str:

@@ -59,14 +59,14 @@ def first_configs(spec: StudySpec, space: SearchSpace, portfolio: Portfolio | No
     return found
 
 
-def _known_of_others(spec: StudySpec, space: SearchSpace, portfolio: Portfolio) -> tuple[int, tuple[Earlier, ...]]:
-    """How many of the portfolio's trials `space` can hold, and those that a new study of `spec` knows.
+def _known_of_others(spec: StudySpec, space: SearchSpace, portfolio: Portfolio) -> tuple[Earlier, ...]:
+    """The portfolio's trials that the sampler of a new study of `spec` knows, of those that `space` can hold.
 
     Where a person names earlier studies of their own it knows these alone.
     """
     if spec.study.warm or not _begins_with_others(spec, space, ("tpe",)):
-        return 0, ()
-    return fitting(portfolio.earlier, space, {**DEFAULTS, **spec.train})
+        return ()
+    return fitting(portfolio.earlier, space, {**DEFAULTS, **spec.train})[1]
 
 
 def _begins_with_others(spec: StudySpec, space: SearchSpace, samplers: Sequence[str]) -> bool:
@@ -92,7 +92,7 @@ def settle(
     begun = {
         "version": whole.version,
         "portfolio": first_configs(spec, space, whole),
-        "others": [asdict(one) for one in _known_of_others(spec, space, whole)[1]],
+        "others": [asdict(one) for one in _known_of_others(spec, space, whole)],
         "warm": [asdict(one) for one in warmth()],
     }
     study.set_user_attr(BEGUN_WITH, begun)
@@ -127,10 +127,10 @@ def notes(
             "confirm = 0 searches to the end"
         )
     whole = portfolio or packaged()
-    used, known = len(first_configs(spec, space, whole)), _known_of_others(spec, space, whole)[0]
+    used, known = len(first_configs(spec, space, whole)), len(_known_of_others(spec, space, whole))
     if used:
         rest = "" if used == len(whole.configs) else f" ({len(whole.configs) - used} more do not fit into [space])"
-        learnt = f", and the sampler begins with {known} trials there" if known else ""
+        learnt = f", and the sampler knows {known} trials there" if known else ""
         found.append(
             f"the first {used} trials are configs that did well on other data sets{rest}{learnt}: portfolio "
             f"{whole.version}; [study] portfolio = false begins without"

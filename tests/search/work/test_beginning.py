@@ -100,7 +100,7 @@ def test_notes_say_what_fits(tmp_path: Path) -> None:
     whole = beginning.notes(spec, spec.search_space(), [], FEW)
     assert whole == [f"the first 3 {first}: portfolio {FEW.version}; {begin}"]
     assert beginning.notes(spec, spec.search_space(), [], KNOWING) == [
-        f"the first 3 {first}, and the sampler begins with 9 trials there: portfolio {KNOWING.version}; {begin}"
+        f"the first 3 {first}, and the sampler knows 9 trials there: portfolio {KNOWING.version}; {begin}"
     ]
     narrow = spec_at(
         tmp_path, space=f'{EXTENDED}\n[space.params.optimizer]\nchoices = ["{FEW.configs[0]["optimizer"]}"]'

@@ -133,6 +133,22 @@ def test_without_counts_nothing_is_ranked_and_the_report_says_why(space: SearchS
     assert "not testable: one seed; nothing tells how seeds differ" in table
 
 
+def test_methods_say_what_the_search_did_not_find_by_itself(space: SearchSpace) -> None:
+    study = new_study()
+    for mark in ({"start": "a"}, {"portfolio": "b"}, {"portfolio": "c"}, {}):
+        add(study, space, TABLE2[9].params(space), final=0.7, **mark)
+    alone = read(study, space).sections["methods"]
+    assert "It began with 1 configuration given by hand and 2 configurations that had done well on other data" in alone
+    assert "The sampler knew" not in alone
+    known = {"version": "12ed3b27", "others": [{"params": {}, "rank": 0.5}] * 40, "warm": [{"name": "vessels"}]}
+    study.set_user_attr("mmtuna:begun_with", known)
+    text = read(study, space).sections["methods"]
+    assert "2 configurations that had done well on other data sets (portfolio 12ed3b27 of mmtuna)." in text
+    assert (
+        "The sampler knew 40 trials recorded on other data sets (portfolio 12ed3b27) and the trials of vessels" in text
+    )
+
+
 def test_the_surest_config_is_named_where_the_best_trial_is_anothers(space: SearchSpace) -> None:
     study = new_study()
     for row, finals in ((9, (0.80, 0.60, 0.61)), (5, (0.78, 0.79, 0.77))):

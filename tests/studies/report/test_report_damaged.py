@@ -142,6 +142,8 @@ def test_params_outside_of_the_space_are_not_drawn(
         ({"mmtuna:spec": [1]}, "the study's spec"),
         ({"mmtuna:spec": {"metric": 3, "model": [], "data": "x", "train": 5}}, "the study's spec"),
         ({"mmtuna:fingerprints": "beef"}, "the study's fingerprints"),
+        ({"mmtuna:begun_with": [1]}, "the study's beginning"),
+        ({"mmtuna:begun_with": {"others": 40, "warm": []}}, "the study's beginning"),
     ],
 )
 def test_attributes_of_the_study(space: SearchSpace, attrs: dict[str, Any], said: str) -> None:
