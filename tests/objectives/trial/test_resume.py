@@ -13,7 +13,7 @@ from mmtuna.objectives.data.phantom import write_phantom
 from mmtuna.objectives.objective import SegmentationObjective
 from mmtuna.objectives.outcome import Ending, Evaluation, Outcome, TrialOrder
 from mmtuna.objectives.trial.training import load_strictly
-from mmtuna.objectives.trial_files import BEST, LAST
+from mmtuna.objectives.trial_files import BEST, LAST, TrialFolder, trial_name
 from mmtuna.spaces.parameter import Params
 
 ORDER = TrialOrder(number=0, params={"lr_adam": 3e-3}, seed=5)
@@ -41,24 +41,27 @@ SETTINGS: Params = {
 
 
 class InterruptAt:
-    """Asks for an end once `iteration` has been heard of, or at the evaluation of that iteration."""
+    """Asks for an end at the evaluation of `iteration`, or once the training's process writes its log `begun`.
 
-    def __init__(self, iteration: int | None = None, *, at_evaluation: bool = False) -> None:
-        self.iteration, self.at_evaluation = iteration, at_evaluation
+    That is before the first iteration, after which the training ends: of one this short hardly any other is heard of.
+    """
+
+    def __init__(self, iteration: int | None = None, *, begun: Path | None = None) -> None:
+        self.iteration, self.begun = iteration, begun
         self.asked = False
         self.steps: list[int] = []
 
     def evaluated(self, evaluation: Evaluation) -> bool:
         self.steps.append(evaluation.step)
-        if self.at_evaluation and evaluation.iteration == self.iteration:
+        if evaluation.iteration == self.iteration:
             self.asked = True
         return False
 
     def progressed(self, iteration: int, iterations: int, seconds: float) -> None:
-        if not self.at_evaluation and self.iteration is not None and iteration >= self.iteration:
-            self.asked = True
+        pass
 
     def interrupted(self) -> bool:
+        self.asked |= self.begun is not None and self.begun.exists()
         return self.asked
 
     def lost(self) -> bool:
@@ -96,15 +99,15 @@ def whole(dataset: Dataset, folder: Path, **settings: object) -> Outcome:
     return outcome
 
 
-@pytest.mark.parametrize(("iteration", "at_evaluation"), [(4, True), (1, False)])
+@pytest.mark.parametrize("iteration", [4, 1])
 def test_the_resumed_training_is_the_uninterrupted_one_bit_for_bit(
-    dataset: Dataset, tmp_path: Path, iteration: int, at_evaluation: bool
+    dataset: Dataset, tmp_path: Path, iteration: int
 ) -> None:
     uninterrupted = whole(dataset, tmp_path / "whole")
-    cut = objective(dataset, tmp_path / "cut")
-    first = cut.run(ORDER, InterruptAt(iteration, at_evaluation=at_evaluation))
+    cut, folder = objective(dataset, tmp_path / "cut"), TrialFolder(tmp_path / "cut" / trial_name(ORDER.number))
+    first = cut.run(ORDER, InterruptAt(4) if iteration == 4 else InterruptAt(begun=folder.log))
     assert first.ending is Ending.INTERRUPTED
-    assert 0 < first.iterations < 12
+    assert load_strictly(folder.last)["meta"]["iter"] == iteration
     watch = InterruptAt()
     second = cut.run(replace(ORDER, resume=True), watch)
 
@@ -126,7 +129,7 @@ def test_the_resumed_training_is_the_uninterrupted_one_bit_for_bit(
 @pytest.mark.slow
 def test_without_resume_an_old_checkpoint_is_not_used(dataset: Dataset, tmp_path: Path) -> None:
     again = objective(dataset, tmp_path)
-    again.run(ORDER, InterruptAt(4, at_evaluation=True))
+    again.run(ORDER, InterruptAt(4))
     outcome = again.run(ORDER, InterruptAt())
     assert [point.step for point in outcome.curve] == [33, 67, 100]
 
