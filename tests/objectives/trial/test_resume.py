@@ -41,7 +41,7 @@ SETTINGS: Params = {
 
 
 class InterruptAt:
-    """Asks for an end at the evaluation of `iteration`, or once the training's process writes its log `begun`.
+    """Asks for an end at the evaluation of `iteration`, or once there is what its Runner makes at first, `begun`.
 
     That is before the first iteration, after which the training ends: of one this short hardly any other is heard of.
     """
@@ -105,7 +105,7 @@ def test_the_resumed_training_is_the_uninterrupted_one_bit_for_bit(
 ) -> None:
     uninterrupted = whole(dataset, tmp_path / "whole")
     cut, folder = objective(dataset, tmp_path / "cut"), TrialFolder(tmp_path / "cut" / trial_name(ORDER.number))
-    first = cut.run(ORDER, InterruptAt(4) if iteration == 4 else InterruptAt(begun=folder.log))
+    first = cut.run(ORDER, InterruptAt(4) if iteration == 4 else InterruptAt(begun=folder.work))
     assert first.ending is Ending.INTERRUPTED
     assert load_strictly(folder.last)["meta"]["iter"] == iteration
     watch = InterruptAt()
