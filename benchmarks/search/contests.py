@@ -24,7 +24,6 @@ from mmtuna.spaces.files import write_whole
 from mmtuna.spaces.parameter import Params
 from mmtuna.spaces.portfolio import Earlier
 from mmtuna.studies.spec import StudySpec
-from mmtuna.studies.strategy.warming import Drawn, warmth_of
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
@@ -157,8 +156,7 @@ def pool_of(name: str, folder: Path, evaluations: int | None = None) -> Pool:
 
 def earlier_of(pool: Pool) -> tuple[Earlier, ...]:
     """The trials of a set that a portfolio holds."""
-    drawn = [Drawn(trial.params, pool.value(trial)) for trial in pool.trials]
-    return warmth_of("", drawn, pool.space, {}).earlier
+    return pool.warmth("", {}).earlier
 
 
 def lines(contest: Contest, names: Mapping[Setting, str]) -> list[dict[str, Any]]:

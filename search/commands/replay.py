@@ -30,7 +30,7 @@ from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.spec.tables import StudyTable
 from mmtuna.studies.strategy.confirming import plan_of
 from mmtuna.studies.strategy.pruning import collapse_stops
-from mmtuna.studies.strategy.warming import Drawn, Warmth, name_of, warmth_of
+from mmtuna.studies.strategy.warming import name_of
 from mmtuna.studies.study import space_for
 
 MODES = {
@@ -89,7 +89,7 @@ def simulate(
             collapse=collapse_stops(pruner) if collapse is None else collapse,
             evaluations=_evaluations(pool.trials),
             portfolio=next(iter(knows.portfolio), "") if sampler != "random" else "",
-            warm=next(iter(knows.warm), "") if sampler == "tpe" else "",
+            warm=next(iter(knows.warm), "") if sampler != "random" else "",
             prior=next(iter(knows.prior), ""),
             confirm=plan_of(spec.study.model_copy(update={"sampler": sampler}), pool.space).of(budget).confirm,
             stop=spec.study.stop == "auto",
@@ -134,18 +134,14 @@ def _known(spec: StudySpec, pool: Pool, portfolio: str | None, warm: str | None)
     paths = list(spec.study.warm) if warm is None else [Path(path) for path in warm.split(",") if path]
     warmth = find_warmth(spec, space, paths)
     if not paths and warm is None:  # as a study knows the trials of its portfolio
-        warmth = [_of_others(path, other, spec) for path, other in others.items()]
+        settings = {**defaults_of(spec.model.base), **spec.train}
+        warmth = [other.warmth(name_of(Path(path)), settings) for path, other in others.items()]
     earlier = [one for study in warmth for one in study.earlier]
     return Knows(
         portfolio={_named(others): [one.params for one in chosen]} if chosen else {},
         warm={" + ".join(study.name for study in warmth): earlier} if earlier else {},
         prior={"of the spec": spec.priors()} if spec.priors() else {},
     )
-
-
-def _of_others(path: str, pool: Pool, spec: StudySpec) -> Warmth:
-    drawn = [Drawn(trial.params, pool.value(trial)) for trial in pool.trials]
-    return warmth_of(name_of(Path(path)), drawn, pool.space, {**defaults_of(spec.model.base), **spec.train})
 
 
 def _named(paths: Iterable[str | Path]) -> str:

@@ -18,6 +18,7 @@ from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Float, Int, Parameter, Value, share_of
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.trials import LAST_STEP
+from mmtuna.studies.strategy.warming import Drawn, Warmth, warmth_of
 
 Figures = NDArray[np.float64]
 Answers = Literal["recorded", "nearest", "blend"]
@@ -83,6 +84,10 @@ class Pool:
     def value(self, trial: Recorded) -> float | None:
         """What a recorded trial is worth to the study; None for one that diverged."""
         return self.scoring.value_of_recorded(trial)
+
+    def warmth(self, name: str, settings: Mapping[str, Value]) -> Warmth:
+        """What the recorded trials are as an earlier study; `settings` as of `warmth_of`."""
+        return warmth_of(name, [Drawn(trial.params, self.value(trial)) for trial in self.trials], self.space, settings)
 
     def distances(self, params: Mapping[str, Value]) -> Figures:
         """From `params` to each recorded trial."""

@@ -106,8 +106,8 @@ def _study_attrs(study: optuna.Study) -> tuple[Mapping[str, Any], list[str]]:
 def _begun_with(attrs: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """What the study knew before its first trial; None where that is not as mmtuna writes it."""
     found = attrs.get(BEGUN_WITH, {})
-    lists = isinstance(found, Mapping) and [found.get(name, []) for name in ("others", "warm")]
-    return found if lists and all(isinstance(one, list) for one in lists) else None
+    sound = isinstance(found, Mapping) and all(isinstance(found.get(name, []), list) for name in ("others", "warm"))
+    return found if sound else None
 
 
 def _table(found: object) -> Mapping[str, Any]:
