@@ -82,8 +82,8 @@ def replay(path: Path, trials: int | None, slots: int | None, as_json: bool) -> 
 
 
 def _finish(spec: StudySpec, study: optuna.Study, as_json: bool, *, with_report: bool, top: Top | None = None) -> None:
-    document = summary(spec, study)
     entries = rows(study)
+    document = summary(spec, study, entries)
     if top is not None or any(entry.again for entry in entries):
         document["top"] = means_of(entries, spec.study.metric, 2 if top is None else top.replicates)
     if with_report:

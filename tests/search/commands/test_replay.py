@@ -81,6 +81,16 @@ def test_what_is_known_before_trial_1_and_each_part_left_out(spec: Path, recorde
     assert lines[1]["regret"] == 0.0  # its portfolio begins with the best of what is searched
 
 
+@pytest.mark.parametrize(("warm", "known"), [((), "trials.jsonl"), (("--warm", ""), "")])
+def test_the_default_sampler_knows_the_trials_of_a_portfolio(
+    spec: Path, recorded: Path, warm: tuple[str, ...], known: str
+) -> None:
+    done = mmtuna("replay", spec, "--recorded", recorded, "--studies", 1, "--portfolio", recorded, "--json", *warm)
+    assert done.returncode == 0, done.stderr
+    _, line = json.loads(done.stdout)["lines"]
+    assert [line["setting"][part] for part in ("sampler", "portfolio", "warm")] == ["auto", "trials.jsonl", known]
+
+
 @pytest.mark.parametrize(
     ("options", "line"),
     [
