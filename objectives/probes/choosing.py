@@ -183,7 +183,7 @@ class _Way:
 
     def step(self) -> float:
         """Seconds of one iteration."""
-        began = self._now()
+        began = self._begin()
         batch = next(self._batches)
         self._loading.append(time.monotonic() - began)
         self._runner.model.train()
@@ -195,7 +195,7 @@ class _Way:
         if self._images is None:
             self._images = next(iter(self._runner.val_dataloader))
         self._runner.model.eval()
-        began = self._now()
+        began = self._begin()
         with self._torch.no_grad():
             self._runner.model.val_step(self._images)
         return (self._now() - began) / len(self._images["inputs"])
@@ -205,10 +205,13 @@ class _Way:
         steps = [self.step() for _ in range(_WARM)]
         return statistics.median(self._loading[-len(steps) :]) / statistics.median(steps)
 
-    def _now(self) -> float:
+    def _begin(self) -> float:
         from mmtuna.objectives.speed.kernels import use_products
 
-        use_products(self._products)  # one for the whole process
+        use_products(self._products)  # one for the whole process, and the other way had it last
+        return self._now()
+
+    def _now(self) -> float:
         if self._torch.cuda.is_available():
             self._torch.cuda.synchronize()
         return time.monotonic()

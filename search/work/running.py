@@ -302,10 +302,10 @@ def make_worker(
         say=board.say,
         still_there=still_there,
     )
-    plan = plan_of(table, space).of(max(trials or 0, table.trials))
+    plan = plan_of(table, space)
     queue = StudyQueue(study=study, space=space, seed=table.seed, lock=lock, leases=leases, hours=hours, plan=plan)
     files = StudyFiles(table, spec.data.root, study)
-    retention = Retention(resources.keep_checkpoints, CONFIGS if plan.confirm else 0)
+    retention = Retention(resources.keep_checkpoints, CONFIGS if plan.of(max(trials or 0, table.trials)).confirm else 0)
     files.clear_abandoned()
     content = Content(study=study, table=table, data=spec.data, space=space, files=files)
     recording = Recording(

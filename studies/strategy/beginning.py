@@ -17,7 +17,7 @@ from mmtuna.studies.attributes import BEGUN_WITH
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.strategy.confirming import CONFIGS, plan_of, to_search
 from mmtuna.studies.strategy.sampling import LEARNING, sampler_name
-from mmtuna.studies.strategy.warming import Warmth, fitting, name_of
+from mmtuna.studies.strategy.warming import MODELLED, Warmth, fitting, name_of, thinned
 
 
 def check_beliefs(spec: StudySpec, space: SearchSpace) -> None:
@@ -66,7 +66,7 @@ def _known_of_others(spec: StudySpec, space: SearchSpace, portfolio: Portfolio) 
     """
     if spec.study.warm or not _begins_with_others(spec, space, ("tpe",)):
         return ()
-    return fitting(portfolio.earlier, space, {**DEFAULTS, **spec.train})[1]
+    return tuple(thinned(fitting(portfolio.earlier, space, {**DEFAULTS, **spec.train}), MODELLED))
 
 
 def _begins_with_others(spec: StudySpec, space: SearchSpace, samplers: Sequence[str]) -> bool:

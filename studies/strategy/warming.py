@@ -62,19 +62,17 @@ def warmth_of(name: str, drawn: Sequence[Drawn], space: SearchSpace, settings: M
     """
     ranks = ranked([(one.value is not None, one.step, one.value or 0.0) for one in drawn])
     earlier = [Earlier(one.params, rank) for one, rank in zip(drawn, ranks, strict=True)]
-    return Warmth(name, len(drawn), *fitting(earlier, space, settings))
+    fits = fitting(earlier, space, settings)
+    return Warmth(name, len(drawn), len(fits), tuple(thinned(fits, MODELLED)))
 
 
-def fitting(
-    earlier: Iterable[Earlier], space: SearchSpace, settings: Mapping[str, Value]
-) -> tuple[int, tuple[Earlier, ...]]:
-    """How many `space` can hold as they are, and these, of many some, evenly spread over the ranks.
+def fitting(earlier: Iterable[Earlier], space: SearchSpace, settings: Mapping[str, Value]) -> list[Earlier]:
+    """Those that `space` can hold as they are.
 
     `settings`: what trials have of all that the space does not sample.
     """
     pairs = [(adapted(one.params, space, settings, exact=True), one.rank) for one in earlier]
-    found = [Earlier(params, rank) for params, rank in pairs if params]
-    return len(found), tuple(thinned(found, MODELLED))
+    return [Earlier(params, rank) for params, rank in pairs if params]
 
 
 def thinned(earlier: Iterable[Earlier], count: int) -> list[Earlier]:
