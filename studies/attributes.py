@@ -61,5 +61,8 @@ FILES = "mmtuna:files"
 BEGUN_WITH = "mmtuna:begun_with"
 """What it knew before its first trial (`mmtuna.studies.strategy.beginning`): `version` and configs of the `portfolio`,
 trials of `others`, and the `warm` ones of a person's own."""
+SEARCHED = "mmtuna:searched"
+"""By which `[sampler, pruner]` its workers searched it, each pair once, in the order in which they came; `[null, null]`
+stands for those before this was kept."""
 SPEED_ON = "mmtuna:speed:"
 """And the name of a kind of device: what its trials do for speed there, as `SPEED` has it."""

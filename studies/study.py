@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.search_space import SearchSpace
-from mmtuna.studies.attributes import FINGERPRINTS, SAID, SPEC, WORKERS
+from mmtuna.studies.attributes import FINGERPRINTS, SAID, SEARCHED, SPEC, WORKERS
 from mmtuna.studies.begun import moved_preset, refuse_change, space_of
 from mmtuna.studies.fingerprints import merged
 from mmtuna.studies.identity import give_id
@@ -144,9 +144,15 @@ def lies_in(study: optuna.Study, url: str) -> bool:
     return engine is not None and engine.url == sqlalchemy.make_url(url)
 
 
-def next_worker(study: optuna.Study) -> int:
-    """The ordinal of a new worker: 0, 1, ... The caller holds the study's lock."""
+def next_worker(study: optuna.Study, sampler: str, pruner: str) -> int:
+    """The ordinal of a new worker: 0, 1, ... The caller holds the study's lock.
+
+    By what it searches is kept, for a report to tell: a spec may name others tomorrow.
+    """
     ordinal = int(study.user_attrs.get(WORKERS, 0))
+    so_far = study.user_attrs.get(SEARCHED, [[None, None]] if ordinal else [])
+    if [sampler, pruner] not in so_far:
+        study.set_user_attr(SEARCHED, [*so_far, [sampler, pruner]])
     study.set_user_attr(WORKERS, ordinal + 1)
     return ordinal
 

@@ -86,7 +86,7 @@ def ours(url: str, folder: Path, seed: int, *, trials: int = 10**9, seconds: flo
     study, spec = our_study(url, folder)
     lock = study_lock(url, spec.study.name)
     with lock:
-        joined = Joined(study, url, next_worker(study))
+        joined = Joined(study, url, next_worker(study, "random", spec.study.pruner))
     study.sampler, study.pruner = (
         SpaceSampler(RandomSampler(seed=seed), SPACE, seed=seed),
         build_pruner(spec.study),

@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.trials import LAST_STEP
-from mmtuna.studies.strategy.pruning import COMPARED
+from mmtuna.studies.strategy.pruning import COMPARED, BestOfAll
 
 Trial = TypeVar("Trial")
 _NARROWEST, _FAR = 0.01, 1e-3
@@ -41,6 +41,10 @@ def _patient(patience: float, startup: float, warmup: float) -> BasePruner:
 
 def _asha(factor: float) -> BasePruner:  # noqa: ARG001  `Rungs` stops its trials
     return NopPruner()
+
+
+def _started(best: float, startup: float, warmup: float) -> BasePruner:
+    return BestOfAll(best / 100, int(startup), round(LAST_STEP * warmup))
 
 
 class Extrapolation(BasePruner):
@@ -79,12 +83,13 @@ KINDS: Mapping[str, tuple[int, Callable[..., BasePruner]]] = {
     "percentile": (3, _percentile),
     "patient": (3, _patient),
     "asha": (1, _asha),
+    "started": (3, _started),
     "extrapolate": (2, _extrapolation),
 }
 """By kind how many figures follow its name: trials before it begins, share of a trial (0 to 1) that it leaves alone;
-before these the percent of trials that go on, or the evaluations in a row without a better one that a trial is allowed.
-Of "asha" the factor by which fewer trials go on from rung to rung, 2 or more; of "extrapolate" trials before it begins
-and the odds below which it stops one."""
+before these the percent of trials that go on, of complete ones or ("started") of all, or the evaluations in a row
+without a better one that a trial is allowed. Of "asha" the factor by which fewer trials go on from rung to rung,
+2 or more; of "extrapolate" trials before it begins and the odds below which it stops one."""
 
 
 def candidate(name: str) -> BasePruner | None:

@@ -277,7 +277,8 @@ def make_worker(
 
     def join() -> Joined:
         with lock:
-            ordinal = study_room.next_worker(study)
+            pruner = table.pruner if record is None else "none"
+            ordinal = study_room.next_worker(study, sampler_name(table, space), pruner)
             if table.artifacts is not None:
                 begin_files(study)
             so_far = len(study.get_trials(deepcopy=False))

@@ -12,7 +12,7 @@ from typing import Any
 import optuna
 
 from mmtuna.spaces.search_space import SearchSpace
-from mmtuna.studies.attributes import BEGUN_WITH, FINGERPRINTS, SPEC
+from mmtuna.studies.attributes import BEGUN_WITH, FINGERPRINTS, SEARCHED, SPEC
 from mmtuna.studies.certainty import Certainty, Counted, certainty
 from mmtuna.studies.ledger import Ledger, ending, ledger
 from mmtuna.studies.looks import Look, looks_of
@@ -58,8 +58,8 @@ class ReportFacts:
     """Settings and config keys that are the same in every trial."""
     limits: str = ""
     """What a net may ask where it is deployed, in a few words."""
-    sampler: str = ""
-    pruner: str = ""
+    searched: Sequence[tuple[str | None, str | None]] = ()
+    """By which samplers and pruners, in the order in which they came; None for one that was not kept."""
     seed: int | None = None
     """Seed of the study: the sampler's, and of the first training of each params."""
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -69,6 +69,10 @@ class ReportFacts:
     overlays: Sequence[Overlay] = ()
     counted: Counted = field(default_factory=Counted)
     """What the trials of the best configs counted image by image."""
+
+
+NOT_KEPT = "not kept"
+"""In place of a name that was not kept."""
 
 
 def _filled(facts: ReportFacts, attrs: Mapping[str, Any]) -> ReportFacts:
@@ -83,6 +87,7 @@ def _filled(facts: ReportFacts, attrs: Mapping[str, Any]) -> ReportFacts:
         classes=tuple(facts.classes or (map(str, classes) if isinstance(classes, list) else ())),
         base=facts.base or _text(model.get("base")),
         pretrained=facts.pretrained or _text(model.get("pretrained")),
+        searched=_searched(attrs) or facts.searched,
         fixed=_table(spec.get("train")) if facts.fixed is None else facts.fixed,
         limits=facts.limits or ", ".join(f"{name} = {limit}" for name, limit in _table(spec.get("limits")).items()),
         fingerprints=_table(attrs.get(FINGERPRINTS)) if facts.fingerprints is None else facts.fingerprints,
@@ -99,6 +104,7 @@ def _study_attrs(study: optuna.Study) -> tuple[Mapping[str, Any], list[str]]:
     tables = [spec, *(_table(spec).get(name, {}) for name in ("metric", "model", "data", "train"))]
     sound = {"spec": all(table is _table(table) for table in tables)}
     sound["fingerprints"] = isinstance(attrs.get(FINGERPRINTS, {}), Mapping)
+    sound["samplers and pruners"] = _searched(attrs) is not None
     sound["beginning"] = _begun_with(attrs) is not None
     return attrs, [f"the study's {name}" for name, right in sound.items() if not right]
 
@@ -108,6 +114,17 @@ def _begun_with(attrs: Mapping[str, Any]) -> Mapping[str, Any] | None:
     found = attrs.get(BEGUN_WITH, {})
     sound = isinstance(found, Mapping) and all(isinstance(found.get(name, []), list) for name in ("others", "warm"))
     return found if sound else None
+
+
+def _searched(attrs: Mapping[str, Any]) -> list[tuple[str | None, str | None]] | None:
+    """By what the study's workers searched it; None where that is not as mmtuna writes it."""
+    try:
+        return [
+            (None if one is None else str(one), None if other is None else str(other))
+            for one, other in attrs.get(SEARCHED, [])
+        ]
+    except (TypeError, ValueError):
+        return None
 
 
 def _table(found: object) -> Mapping[str, Any]:
@@ -136,6 +153,16 @@ class Reading:
         self.ledger: Ledger = ledger(self.rows)
         self.looks: list[Look] = looks_of(attrs)
         self.begun_with = _begun_with(attrs) or {}
+
+    @property
+    def samplers(self) -> list[str]:
+        """By which samplers it was searched, in the order in which they came first."""
+        return list(dict.fromkeys(sampler or NOT_KEPT for sampler, _ in self.facts.searched))
+
+    @property
+    def pruners(self) -> list[str]:
+        """And by which pruners trials were stopped."""
+        return list(dict.fromkeys(pruner or NOT_KEPT for _, pruner in self.facts.searched))
 
     @cached_property
     def damage(self) -> list[str]:

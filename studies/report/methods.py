@@ -11,14 +11,15 @@ from mmtuna.spaces.metrics import meaning
 from mmtuna.spaces.speed import Speed
 from mmtuna.spaces.trials import Cause
 from mmtuna.studies.attributes import PORTFOLIO, START
-from mmtuna.studies.report.facts import Reading, value_of
+from mmtuna.studies.report.facts import NOT_KEPT, Reading, value_of
 from mmtuna.studies.report.sureness import drawn_from, interval_text, numbers_of
 from mmtuna.studies.report.wording import count, hours, kilowatt_hours, listed, size_of, value_text
 
 _PRUNED = {
     "none": "not pruned",
-    "percentile": "pruned where they were among the worst quarter of complete trials at the same share of training",
+    "best-third": "pruned where they were not among the best third of all trials at the same share of training",
     "median": "pruned where they were below the median of complete trials at the same share of training",
+    NOT_KEPT: "pruned by what was not kept",
 }
 """How a person reads what a pruner does."""
 
@@ -50,10 +51,11 @@ def _search(reading: Reading) -> str:
         f"Hyperparameters of an MMSegmentation model{base} were searched with Optuna {version}. "
         f"The search space held {size_of(reading.space)}: {listed(list(reading.space.names))}."
     )
-    by = [
-        f"proposed by the {facts.sampler} sampler" if facts.sampler else "",
-        _PRUNED.get(facts.pruner, f"pruned by the {facts.pruner} pruner") if facts.pruner else "",
+    proposed = [
+        f"by the {name} sampler" if name != NOT_KEPT else "by one that was not kept" for name in reading.samplers
     ]
+    stopped = [_PRUNED.get(name, f"pruned by the {name} pruner") for name in reading.pruners]
+    by = [f"proposed {', later '.join(proposed)}" if proposed else "", ", later ".join(stopped)]
     said = listed([part for part in by if part])
     return f"{text} Trials were {said}." if said else text
 

@@ -94,8 +94,8 @@ def _shared(reading: Reading) -> dict[str, object]:
         "limits": facts.limits,
         "base config": facts.base,
         "pretrained weights": facts.pretrained,
-        "sampler": facts.sampler,
-        "pruner": facts.pruner,
+        "sampler": ", later ".join(reading.samplers),
+        "pruner": ", later ".join(reading.pruners),
         "seed": facts.seed,
         "spec": facts.spec,
     }

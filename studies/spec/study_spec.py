@@ -98,7 +98,7 @@ class StudySpec(Table):
             if self.study.pruner == "wilcoxon":
                 raise InputError(
                     '[study] pruner = "wilcoxon": it compares trials fold by fold, and only split = "subject-kfold" '
-                    "has folds; take percentile, with which a study that has begun goes on too"
+                    "has folds; take best-third, with which a study that has begun goes on too"
                 )
             return
         said = '[data] split = "subject-kfold"'

@@ -84,8 +84,8 @@ class StudyTable(Table):
     """Seed of the sampler and of the first replicate of every training."""
     sampler: Literal["auto", "tpe", "random", "gp", "grid"] = "auto"
     """Who proposes: tpe, random, gp or grid; auto takes grid where the whole grid fits into trials, else tpe."""
-    pruner: Literal["percentile", "median", "wilcoxon", "none"] = "percentile"
-    """Who stops hopeless trials early: percentile (the worst quarter), median, none, or with folds wilcoxon."""
+    pruner: Literal["best-third", "median", "wilcoxon", "none"] = "best-third"
+    """Who stops hopeless trials early: best-third (of all), median (of complete ones), none, or with folds wilcoxon."""
     pruner_startup: int = Field(default=4, ge=0)
     """Number of first trials that are never pruned."""
     pruner_warmup: float = Field(default=0.2, ge=0, le=1)

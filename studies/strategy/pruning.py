@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+import math
+from contextlib import AbstractContextManager, nullcontext
 
-from optuna.pruners import BasePruner, NopPruner, PercentilePruner
+from optuna.pruners import BasePruner, MedianPruner, NopPruner
 from optuna.study import Study
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from mmtuna.spaces.trials import COLLAPSE_STOPS, LAST_STEP
 from mmtuna.studies.spec.tables import StudyTable
@@ -14,19 +15,20 @@ from mmtuna.studies.storage.optuna_insides import storage_of
 from mmtuna.studies.storage.worker_storage import WorkerStorage
 
 COMPARED = 4
-"""A share of fewer trials than this stops nothing."""
-_GO_ON = {"percentile": 75.0, "median": 50.0}
-"""Percent of the trials that were as far which a trial has to be among."""
+"""Beside fewer trials than this none is stopped."""
+THIRD = 1 / 3
 _OLD = 1.0
 """Seconds for which a pruner may not know of a trial that another worker has ended."""
 
 
 def build_pruner(table: StudyTable) -> BasePruner:
     """The pruner of a study; `pruner_startup` and `pruner_warmup` hold for every one of them."""
-    if table.pruner not in _GO_ON:  # wilcoxon stops between folds (mmtuna.studies.strategy.folding)
-        return NopPruner()
     warmup = round(LAST_STEP * table.pruner_warmup)
-    return _Best(_GO_ON[table.pruner], table.pruner_startup, warmup, n_min_trials=COMPARED)
+    if table.pruner == "best-third":
+        return BestOfAll(THIRD, table.pruner_startup, warmup)
+    if table.pruner == "median":
+        return _Median(table.pruner_startup, warmup, n_min_trials=COMPARED)
+    return NopPruner()  # wilcoxon stops between folds (mmtuna.studies.strategy.folding)
 
 
 def collapse_stops(pruner: str) -> int:
@@ -34,11 +36,43 @@ def collapse_stops(pruner: str) -> int:
     return LAST_STEP if pruner == "none" else COLLAPSE_STOPS
 
 
-class _Best(PercentilePruner):
-    """Reads nothing anew that was read a moment ago: a crowd's trials are asked about many times a second."""
+class BestOfAll(BasePruner):
+    """Stops a trial that is not among the best `share` (0 to 1) of all trials, at any step from `warmup` on, once
+    `startup` trials are complete.
+
+    Its best value so far is compared with what each of the others had at this step; one that was stopped before is
+    worse than all that came so far. Who compares with complete trials alone, as Optuna's pruners do, compares with ever
+    better ones the more it stops: after a few good trials hardly one goes on. Here about `share` of all do.
+    """
+
+    def __init__(self, share: float, startup: int, warmup: int) -> None:
+        self._share, self._startup, self._warmup = share, startup, warmup
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
-        storage = storage_of(study)
-        with storage.not_older(_OLD) if isinstance(storage, WorkerStorage) else nullcontext():
+        step = trial.last_step
+        if step is None or step < self._warmup:
+            return False
+        with _not_anew(study):
+            ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+        if sum(one.state == TrialState.COMPLETE for one in ended) < self._startup:
+            return False
+        there = [one.intermediate_values[step] for one in ended if step in one.intermediate_values]
+        stopped = sum(one.state == TrialState.PRUNED and (one.last_step or 0) < step for one in ended)
+        if len(there) + stopped < COMPARED:
+            return False
+        best = max(trial.intermediate_values.values())
+        better = sum(value > best for value in there)
+        return better >= math.ceil(self._share * (len(there) + stopped + 1))
+
+
+class _Median(MedianPruner):
+    def prune(self, study: Study, trial: FrozenTrial) -> bool:
+        with _not_anew(study):
             pruned: bool = super().prune(study, trial)
         return pruned
+
+
+def _not_anew(study: Study) -> AbstractContextManager[None]:
+    """Reads nothing anew that was read a moment ago: a crowd's trials are asked about many times a second."""
+    storage = storage_of(study)
+    return storage.not_older(_OLD) if isinstance(storage, WorkerStorage) else nullcontext()

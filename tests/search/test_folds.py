@@ -143,7 +143,7 @@ def test_the_bundle_of_all_folds_gives_what_was_measured_of_them_together(traine
             {"data": DATA.replace("folds = 3", "folds = 20")},
             "20 folds of 4 evaluations are more than the 50 of a trial",
         ),
-        ({"data": "", "study": 'pruner = "wilcoxon"'}, 'only split = "subject-kfold" has folds; take percentile'),
+        ({"data": "", "study": 'pruner = "wilcoxon"'}, 'only split = "subject-kfold" has folds; take best-third'),
     ],
 )
 def test_what_cannot_be_done_is_refused(tmp_path: Path, phantom: Path, tables: dict[str, str], said: str) -> None:

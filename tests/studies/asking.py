@@ -22,7 +22,7 @@ def work(path: Path, trials: int, threads: int, replicates: int) -> None:
     study = create_or_open(spec, {"data": {"sha256": "ab12"}})
     with lock:
         enqueue_table2(study, space, replicates)
-        study.sampler = build_sampler(spec.study, space, len(study.trials), next_worker(study))
+        study.sampler = build_sampler(spec.study, space, len(study.trials), next_worker(study, "tpe", "none"))
 
     def loop() -> None:
         while True:

@@ -73,9 +73,9 @@ def test_what_is_known_before_trial_1_and_each_part_left_out(spec: Path, recorde
     full, nothing = ("trials.jsonl", "trials.jsonl", "of the spec"), ("", "", "")
     assert known[:5] == [nothing, full, ("", *full[1:]), (full[0], "", full[2]), (*full[:2], "")]
     assert [(line["setting"]["sampler"], line["setting"]["pruner"]) for line in lines[5:]] == [
-        ("random", "percentile"),
+        ("random", "best-third"),
         ("tpe", "none"),
-        ("tpe", "percentile"),
+        ("tpe", "best-third"),
     ]
     assert [line["setting"]["collapse"] for line in lines] == [100, *[60] * 6, 100]
     assert lines[1]["regret"] == 0.0  # its portfolio begins with the best of what is searched
@@ -96,7 +96,7 @@ def test_the_default_sampler_knows_the_trials_of_a_portfolio(
     [
         ((), "--studies needs recorded trials; give --recorded FILE, or [replay] curves, of `mmtuna run --record`"),
         (("--sampler", "grid"), "--sampler grid: cannot be simulated; take auto, tpe, random, gp, several by comma"),
-        (("--pruner", "median,wilcoxon"), "--pruner wilcoxon: cannot be simulated; take percentile, median, none"),
+        (("--pruner", "median,wilcoxon"), "--pruner wilcoxon: cannot be simulated; take best-third, median, none"),
         (("--workers", "1,no"), "--workers 1,no: give whole numbers from 1 on, several by comma, such as 1,8"),
         (("--answers", "dreams"), "--answers dreams is unknown; use recorded, nearest, blend"),
         (("--recorded", "gone.jsonl"), "gone.jsonl: cannot be read"),

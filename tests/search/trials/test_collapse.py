@@ -75,7 +75,7 @@ def test_from_the_step_that_is_set_a_collapsed_trial_is_stopped_where_others_fou
     text = '[study]\nname = "{name}"\ntrials = 3\npruner = "{pruner}"\n[data]\nroot = "."\n[space]\n'
     text += "start = [{{ crop = 64 }}, {{ crop = 96 }}, {{ crop = 64 }}]\n[space.params.crop]\nchoices = [64, 96]\n"
     ends = []
-    for name, pruner, stops in (("never", "none", 50), ("late", "median", 50), ("later", "percentile", 70)):
+    for name, pruner, stops in (("never", "none", 50), ("late", "median", 50), ("later", "best-third", 70)):
         monkeypatch.setattr(pruning, "COLLAPSE_STOPS", stops)
         spec = tmp_path / f"{name}.toml"
         spec.write_text(text.format(name=name, pruner=pruner) + '[replay]\ncurves = "./kept.jsonl"\n')

@@ -133,6 +133,34 @@ def test_without_counts_nothing_is_ranked_and_the_report_says_why(space: SearchS
     assert "not testable: one seed; nothing tells how seeds differ" in table
 
 
+@pytest.mark.parametrize(
+    ("searched", "said"),
+    [
+        ([["tpe", "best-third"]], "by the tpe sampler and pruned where they were not among the best third of all"),
+        (
+            [["tpe", "median"], ["random", "median"], ["random", "none"]],
+            (
+                "by the tpe sampler, later by the random sampler and pruned where they were below the median of "
+                "complete trials at the same share of training, later not pruned."
+            ),
+        ),
+        (
+            [[None, None], ["tpe", "none"]],
+            "by one that was not kept, later by the tpe sampler and pruned by what was not kept, later not pruned.",
+        ),
+    ],
+)
+def test_methods_say_by_what_was_searched_and_not_what_the_spec_says_now(
+    space: SearchSpace, searched: list[list[str | None]], said: str
+) -> None:
+    study = new_study()
+    add(study, space, TABLE2[9].params(space), final=0.7)
+    study.set_user_attr("mmtuna:searched", searched)
+    page = read(study, space, ReportFacts(searched=[("gp", "wilcoxon")]))
+    assert f"Trials were proposed {said}" in page.sections["methods"]
+    assert "gp" not in page.sections["space"].split()
+
+
 def test_methods_say_what_the_search_did_not_find_by_itself(space: SearchSpace) -> None:
     study = new_study()
     for mark in ({"start": "a"}, {"portfolio": "b"}, {"portfolio": "c"}, {}):

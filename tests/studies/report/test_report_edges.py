@@ -144,12 +144,16 @@ def test_stored_html_comes_out_as_text() -> None:
     for index in range(16):
         add(study, space, {HOSTILE: HOSTILE if index % 3 else "b"}, final=0.6 + 0.01 * (index % 3), steps=8)
     add(study, space, {HOSTILE: "b"}, TrialState.FAIL, steps=0, cause=HOSTILE, message=HOSTILE)
-    names: dict[str, Any] = dict.fromkeys(
-        ("spec", "dataset", "split", "base", "pretrained", "sampler", "pruner"), HOSTILE
-    )
+    names: dict[str, Any] = dict.fromkeys(("spec", "dataset", "split", "base", "pretrained"), HOSTILE)
     mappings: dict[str, Any] = {name: {HOSTILE: HOSTILE} for name in ("fixed", "versions", "machine", "fingerprints")}
     facts = ReportFacts(
-        **names, **mappings, classes=(HOSTILE, "x"), overlays=[(HOSTILE, HOSTILE, PNG)], train_images=1, val_images=1
+        **names,
+        **mappings,
+        searched=[(HOSTILE, HOSTILE)],
+        classes=(HOSTILE, "x"),
+        overlays=[(HOSTILE, HOSTILE, PNG)],
+        train_images=1,
+        val_images=1,
     )
     text = report_html(study, space, facts)
     assert "<script>alert" not in text
