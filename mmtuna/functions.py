@@ -24,11 +24,9 @@ from mmtuna.studies.begun import space_of
 from mmtuna.studies.results import TrialRow
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.storage.opening import study_lock
-from mmtuna.studies.strategy.beginning import earlier_of
+from mmtuna.studies.strategy.beginning import join
 from mmtuna.studies.strategy.enqueuing import Top
-from mmtuna.studies.strategy.pruning import build_pruner
-from mmtuna.studies.strategy.sampling import build_sampler, sampler_name
-from mmtuna.studies.study import next_worker, open_existing
+from mmtuna.studies.study import open_existing
 from mmtuna.studies.table2 import Table2Line
 from mmtuna.studies.table2 import table2 as table2_lines
 
@@ -116,12 +114,7 @@ def open_study(spec: SpecOrPath) -> optuna.Study:
     study = open_to_work(spec, ready.fingerprints())
     ready.save()
     with study_lock(spec.study.storage, spec.study.name):
-        ordinal = next_worker(study, sampler_name(spec.study, ready.space), spec.study.pruner)
-        so_far = len(study.get_trials(deepcopy=False))
-        study.sampler = build_sampler(
-            spec.study, ready.space, so_far, ordinal, priors=spec.priors(), earlier=earlier_of(study)
-        )
-    study.pruner = build_pruner(spec.study)
+        join(study, spec.study, ready.space, spec.priors())
     return study
 
 

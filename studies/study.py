@@ -60,7 +60,8 @@ def _require_ours(study: optuna.Study) -> None:
     try:
         attrs = study.user_attrs
         tables = [attrs.get(name, {}) for name in (SPEC, FINGERPRINTS)]
-        sound = all(isinstance(table, Mapping) for table in tables) and isinstance(attrs.get(WORKERS, 0), int)
+        sound = all(isinstance(table, Mapping) for table in tables)
+        sound &= isinstance(attrs.get(WORKERS, 0), int) and isinstance(attrs.get(SEARCHED, []), list)
     except UNREADABLE:
         attrs, sound = {}, False
     if not sound:
@@ -142,19 +143,6 @@ def lies_in(study: optuna.Study, url: str) -> bool:
     """Whether the study is kept in the database at `url`."""
     engine = database_of(study)
     return engine is not None and engine.url == sqlalchemy.make_url(url)
-
-
-def next_worker(study: optuna.Study, sampler: str, pruner: str) -> int:
-    """The ordinal of a new worker: 0, 1, ... The caller holds the study's lock.
-
-    By what it searches is kept, for a report to tell: a spec may name others tomorrow.
-    """
-    ordinal = int(study.user_attrs.get(WORKERS, 0))
-    so_far = study.user_attrs.get(SEARCHED, [[None, None]] if ordinal else [])
-    if [sampler, pruner] not in so_far:
-        study.set_user_attr(SEARCHED, [*so_far, [sampler, pruner]])
-    study.set_user_attr(WORKERS, ordinal + 1)
-    return ordinal
 
 
 def finished(study: optuna.Study) -> int:

@@ -29,9 +29,10 @@ from mmtuna.studies.leases import End, Leases
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.standing import standing_of
 from mmtuna.studies.storage.opening import study_lock
+from mmtuna.studies.strategy.beginning import next_worker
 from mmtuna.studies.strategy.pruning import build_pruner
 from mmtuna.studies.strategy.sampling import SpaceSampler
-from mmtuna.studies.study import create_or_open, next_worker
+from mmtuna.studies.study import create_or_open
 
 REPORTS = tuple(range(12, 97, 12))
 SPACE = SearchSpace(

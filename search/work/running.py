@@ -8,7 +8,6 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import optuna
-from optuna.pruners import NopPruner
 from rich.console import Console
 
 from mmtuna.objectives.devices import cores
@@ -56,8 +55,8 @@ from mmtuna.studies.strategy import beginning, enqueuing
 from mmtuna.studies.strategy.confirming import CONFIGS, plan_of
 from mmtuna.studies.strategy.enqueuing import Replicates, Top
 from mmtuna.studies.strategy.folding import fold_test
-from mmtuna.studies.strategy.pruning import build_pruner, collapse_stops
-from mmtuna.studies.strategy.sampling import build_sampler, check_sampler, sampler_name
+from mmtuna.studies.strategy.pruning import collapse_stops
+from mmtuna.studies.strategy.sampling import check_sampler, sampler_name
 
 
 @quiet_optuna()
@@ -272,22 +271,17 @@ def make_worker(
 
     With `record` none is pruned, and each is appended there. `trials`: how many it will be asked for, if that is known.
     """
-    table, resources, space = spec.study, spec.resources, space_of(study, spec)
+    table = spec.study if record is None else spec.study.model_copy(update={"pruner": "none"})
+    resources, space = spec.resources, space_of(study, spec)
     stop, lock = threading.Event(), study_lock(table.storage, table.name)
 
     def join() -> Joined:
         with lock:
-            pruner = table.pruner if record is None else "none"
-            ordinal = study_room.next_worker(study, sampler_name(table, space), pruner)
             if table.artifacts is not None:
                 begin_files(study)
-            so_far = len(study.get_trials(deepcopy=False))
-            earlier = beginning.earlier_of(study)
-            study.sampler = build_sampler(table, space, so_far, ordinal, priors=spec.priors(), earlier=earlier)
-            return Joined(study, table.storage, ordinal)
+            return Joined(study, table.storage, beginning.join(study, table, space, spec.priors()))
 
     joined = through_outages(join, say=board.say)
-    study.pruner = build_pruner(table) if record is None else NopPruner()
 
     def still_there() -> None:
         check_still_own(table.folder, joined.id)

@@ -292,7 +292,7 @@ class TrialWatch:
             return False
         kept, patiently = self._recording, self._worker.queue.patiently
         given_up = dead or patiently(lambda: is_given_up(evaluation, self._trial, kept.fold_test))
-        if kept.record is None and given_up:
+        if given_up:
             return True
         return bool(patiently(self._trial.should_prune))
 

@@ -11,12 +11,15 @@ import optuna
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Params
 from mmtuna.spaces.portfolio import Earlier, Portfolio, adapted, packaged
+from mmtuna.spaces.prior import Prior
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.settings import DEFAULTS, UNET
-from mmtuna.studies.attributes import BEGUN_WITH
+from mmtuna.studies.attributes import BEGUN_WITH, SEARCHED, WORKERS
 from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.spec.tables import StudyTable
 from mmtuna.studies.strategy.confirming import CONFIGS, plan_of, to_search
-from mmtuna.studies.strategy.sampling import LEARNING, sampler_name
+from mmtuna.studies.strategy.pruning import build_pruner
+from mmtuna.studies.strategy.sampling import LEARNING, build_sampler, sampler_name
 from mmtuna.studies.strategy.warming import MODELLED, Warmth, fitting, name_of, thinned
 
 
@@ -109,6 +112,29 @@ def earlier_of(study: optuna.Study) -> list[Earlier]:
     begun: Mapping[str, Any] = study.user_attrs.get(BEGUN_WITH, {})
     kept = [one for warmth in begun.get("warm", ()) for one in warmth["earlier"]]
     return [Earlier(one["params"], one["rank"]) for one in [*begun.get("others", ()), *kept]]
+
+
+def next_worker(study: optuna.Study, sampler: str, pruner: str) -> int:
+    """The ordinal of a new worker: 0, 1, ... The caller holds the study's lock.
+
+    By what it searches is kept, for a report to tell: a spec may name others tomorrow.
+    """
+    ordinal = int(study.user_attrs.get(WORKERS, 0))
+    so_far = study.user_attrs.get(SEARCHED, [[None, None]] if ordinal else [])
+    if [sampler, pruner] not in so_far:
+        study.set_user_attr(SEARCHED, [*so_far, [sampler, pruner]])
+    study.set_user_attr(WORKERS, ordinal + 1)
+    return ordinal
+
+
+def join(study: optuna.Study, table: StudyTable, space: SearchSpace, priors: Mapping[str, Prior]) -> int:
+    """One more worker of the study, its ordinal: sampler and pruner of `study` are the table's from now. The caller
+    holds the study's lock."""
+    ordinal = next_worker(study, sampler_name(table, space), table.pruner)
+    so_far, earlier = len(study.get_trials(deepcopy=False)), earlier_of(study)
+    study.sampler = build_sampler(table, space, so_far, ordinal, priors=priors, earlier=earlier)
+    study.pruner = build_pruner(table)
+    return ordinal
 
 
 def notes(

@@ -10,9 +10,10 @@ from optuna.trial import TrialState
 from mmtuna.studies.asking import Budget, ask
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.storage.opening import study_lock
+from mmtuna.studies.strategy.beginning import next_worker
 from mmtuna.studies.strategy.enqueuing import enqueue_table2
 from mmtuna.studies.strategy.sampling import build_sampler
-from mmtuna.studies.study import create_or_open, next_worker
+from mmtuna.studies.study import create_or_open
 
 
 def work(path: Path, trials: int, threads: int, replicates: int) -> None:

@@ -19,9 +19,10 @@ from mmtuna.studies.attributes import FINGERPRINTS
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.standing import params_key
 from mmtuna.studies.storage.opening import study_lock
+from mmtuna.studies.strategy.beginning import next_worker
 from mmtuna.studies.strategy.enqueuing import enqueue_grid, enqueue_start, enqueue_table2
 from mmtuna.studies.strategy.sampling import build_sampler
-from mmtuna.studies.study import check_opening, create_or_open, finished, left, next_worker, open_existing
+from mmtuna.studies.study import check_opening, create_or_open, finished, left, open_existing
 
 Make = Callable[..., StudySpec]
 DATA = {"data": {"sha256": "ab12"}}
