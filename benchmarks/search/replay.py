@@ -1,6 +1,6 @@
 """Simulated studies over the recorded trials: those that `mmtuna run` makes, beside plain Optuna's, on each set.
 
-Of a set nothing is known before trial 1 but the portfolio, which is made from the other sets alone.
+Of a set nothing is known before trial 1 but the portfolio, configs and trials, which is made from the others alone.
 Writes benchmarks/results/search-replay.json, a picture for each set and budget beside it, and prints a table. Needs
 what record.py left.
 

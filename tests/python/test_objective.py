@@ -254,6 +254,7 @@ def test_in_a_journal_and_a_sqlite_file_of_ones_own(make_spec: MakeSpec, tmp_pat
 def test_on_postgres_beside_a_worker(make_spec: MakeSpec, server: PostgresServer, database: str) -> None:
     spec = make_spec(study={"storage": server.url(database), "trials": 3})
     study = mmtuna.open_study(spec)
+    assert study.user_attrs["mmtuna:searched"] == [["tpe", "best-third"]]
     study.optimize(mmtuna.Objective(spec), n_trials=1)
     assert study.trials[0].user_attrs["folder"] == "trials/00000"
     assert [trial.state for trial in mmtuna.run(spec).trials] == [TrialState.COMPLETE] * 3

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from mmtuna.objectives.recorded import load_recorded
+from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.study import open_existing
 from tests.search.conftest import interrupt, mmtuna, start, status, wait_for
 
 WriteSpec = Callable[..., Path]
@@ -17,13 +19,15 @@ WriteSpec = Callable[..., Path]
 @pytest.mark.slow  # what a line holds: tests/objectives/test_recorded.py
 def test_every_trial_is_trained_to_its_end_and_kept_whole(write_spec: WriteSpec, tmp_path: Path) -> None:
     # This pruner would stop most trials at their first evaluation.
-    spec = write_spec(study='pruner = "median"\npruner_startup = 0\npruner_warmup = 0.0\nsampler = "random"')
+    spec = write_spec(study='pruner = "median"\npruner_warmup = 0.0\nsampler = "random"')
     record = tmp_path / "kept.jsonl"
     done = mmtuna("run", spec, "--record", record, "--trials", 5, timeout=240)
     assert done.returncode == 0, done.stderr
     assert f"every trial is trained to its end and appended to {record}, which holds 0" in done.stdout
     rows = [json.loads(line) for line in record.read_text().splitlines()]
     assert [row["state"] for row in rows] == ["COMPLETE"] * 5
+    searched = open_existing(StudySpec.load(spec).study).user_attrs["mmtuna:searched"]
+    assert searched == [["random", "none"]], "none was pruned, whatever the spec names"
     trials = {trial["number"]: trial for trial in status(spec)["trials"]}
     for row in rows:
         assert [point["step"] for point in row["curve"]] == [25, 50, 75, 100]
