@@ -182,6 +182,7 @@ def _write(
                 "complete": sum(row.state == "COMPLETE" for row in rows),
                 "iterations": _iterations(rows),
                 "seconds": round(sum(row.seconds or 0.0 for row in rows), 1),
+                "pruner": spec.study.pruner if side == "mmtuna" else "MedianPruner()",
                 "best": max((row.value for row in rows if row.value is not None), default=None),
                 "chosen": found[side],
             }

@@ -142,10 +142,9 @@ def _cold() -> str:
         for side, final in document["final"].items():
             search = document["searches"].get(side, {})
             name = path.stem.removeprefix("cold-")
-            rows.append(
-                [name, side, search.get("trials", "-"), search.get("iterations", "-"), final["mean"], final["sd"]]
-            )
-    header = ["study", "", "trials", "iterations", "mean over fresh seeds", "sd"]
+            how = [search.get(what, "-") for what in ("pruner", "trials", "iterations")]
+            rows.append([name, side, *how, final["mean"], final["sd"]])
+    header = ["study", "", "pruner", "trials", "iterations", "mean over fresh seeds", "sd"]
     commands = [f"`{json.loads(path.read_text(encoding='utf-8'))['command']}`" for path in paths]
     pictures = [
         f"![The best so far of both searches, {path.stem}](../benchmarks/results/{path.stem}.svg)" for path in paths

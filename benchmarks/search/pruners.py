@@ -19,6 +19,7 @@ PRUNERS = (
     *("none", "best-third", "median"),
     *(f"median:{startup}:{warmup}" for startup in (4, 8) for warmup in (0, 0.2, 0.4)),
     *(f"percentile:{best}:{startup}:0.2" for best in (25, 75) for startup in (4, 8)),
+    "percentile:75:4:0.4",
     *(f"started:{best}:4:0.2" for best in (25, 50)),
     *(f"patient:{patience}:4:0.2" for patience in (1, 2)),
     *("asha:2", "asha:3", "asha:4"),
@@ -37,10 +38,8 @@ def main() -> None:
 
 def _lines(name: str, sets: contests.Sets, trials: int) -> list[dict[str, Any]]:
     known = contests.OTHERS if sets.options.portfolio else ""
-    whole, pruners = (
-        sets.setting(name, trials, equal=True, portfolio=known, warm=known),
-        sets.options.pruners.split(","),
-    )
+    whole = sets.setting(name, trials, equal=True, portfolio=known, warm=known)
+    pruners = sets.options.pruners.split(",")
     names = {replace(whole, pruner=pruner, workers=workers): pruner for workers in sets.workers for pruner in pruners}
     return contests.lines(sets.contest(name), names)
 

@@ -24,9 +24,9 @@ from mmtuna.studies.storage.outages import through_outages
 class Recording:
     """Keeps what the trials of one worker leave; safe to call from several threads.
 
-    With `record` every trial is trained to its end, and its whole curve is appended there. `fold_test`: how many trials
-    are to be complete before one is stopped between its folds, by the images of those that ended; None stops none.
-    `collapse`: the step from which on one that never found a class is stopped; 100 stops none.
+    With `record` every trial's curve is appended there. `fold_test`: how many trials are to be complete before one is
+    stopped between its folds, by the images of those that ended; None stops none. `collapse`: the step from which on
+    one that never found a class is stopped; 100 stops none.
     """
 
     study: optuna.Study

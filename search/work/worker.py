@@ -292,9 +292,7 @@ class TrialWatch:
             return False
         kept, patiently = self._recording, self._worker.queue.patiently
         given_up = dead or patiently(lambda: is_given_up(evaluation, self._trial, kept.fold_test))
-        if given_up:
-            return True
-        return bool(patiently(self._trial.should_prune))
+        return bool(given_up or patiently(self._trial.should_prune))
 
     def _others_found(self) -> bool:
         return bool(self._worker.queue.patiently(lambda: has_found(self._trial.study)))

@@ -54,15 +54,17 @@ class BestOfAll(BasePruner):
             return False
         with _not_anew(study):
             ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-        if sum(one.state == TrialState.COMPLETE for one in ended) < self._startup:
+        pruned = [one.intermediate_values for one in ended if one.state is TrialState.PRUNED]
+        if len(ended) - len(pruned) < self._startup:
             return False
         there = [one.intermediate_values[step] for one in ended if step in one.intermediate_values]
-        stopped = sum(one.state == TrialState.PRUNED and (one.last_step or 0) < step for one in ended)
-        if len(there) + stopped < COMPARED:
+        before = sum(step not in curve and max(curve, default=0) < step for curve in pruned)
+        others = len(there) + before
+        if others < COMPARED:
             return False
         best = max(trial.intermediate_values.values())
         better = sum(value > best for value in there)
-        return better >= math.ceil(self._share * (len(there) + stopped + 1))
+        return better >= math.ceil(self._share * (others + 1))
 
 
 class _Median(MedianPruner):

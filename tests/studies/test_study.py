@@ -19,7 +19,6 @@ from mmtuna.studies.attributes import FINGERPRINTS
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.standing import params_key
 from mmtuna.studies.storage.opening import study_lock
-from mmtuna.studies.strategy.beginning import next_worker
 from mmtuna.studies.strategy.enqueuing import enqueue_grid, enqueue_start, enqueue_table2
 from mmtuna.studies.strategy.sampling import build_sampler
 from mmtuna.studies.study import check_opening, create_or_open, finished, left, open_existing
@@ -107,26 +106,6 @@ def test_open_existing(spec_of: Make) -> None:
         open_existing(spec_of().study)
     create_or_open(spec_of(), DATA)
     assert open_existing(spec_of().study).study_name == "s"
-
-
-def test_workers_get_ordinals(spec_of: Make) -> None:
-    study = create_or_open(spec_of(), DATA)
-    studies = (study, study, open_existing(spec_of().study))
-    assert [next_worker(one, "tpe", "none") for one in studies] == [0, 1, 2]
-
-
-def test_by_what_workers_search_is_kept(spec_of: Make) -> None:
-    study = create_or_open(spec_of(), DATA)
-    for sampler, pruner in (("tpe", "none"), ("tpe", "none"), ("tpe", "median"), ("random", "median"), ("tpe", "none")):
-        next_worker(study, sampler, pruner)
-    assert study.user_attrs["mmtuna:searched"] == [["tpe", "none"], ["tpe", "median"], ["random", "median"]]
-
-
-def test_what_was_searched_before_that_was_kept_is_not_guessed(spec_of: Make) -> None:
-    study = create_or_open(spec_of(), DATA)
-    study.set_user_attr("mmtuna:workers", 3)
-    next_worker(study, "tpe", "none")
-    assert study.user_attrs["mmtuna:searched"] == [[None, None], ["tpe", "none"]]
 
 
 def test_table2_is_enqueued_once_per_replicate(spec_of: Make) -> None:

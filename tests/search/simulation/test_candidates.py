@@ -13,6 +13,7 @@ from mmtuna.search.quiet import quiet_optuna
 from mmtuna.search.simulation.candidates import Extrapolation, Rungs, candidate
 from mmtuna.search.simulation.course import Simulation, searchers
 from mmtuna.spaces.errors import InputError
+from mmtuna.studies.strategy.pruning import BestOfAll
 from tests.search.simulation.pools import random_pool
 from tests.search.simulation.test_course import TABLE, course, setting
 
@@ -22,6 +23,7 @@ from tests.search.simulation.test_course import TABLE, course, setting
     [
         ("median:4:0.2", MedianPruner),
         ("percentile:25:4:0.2", PercentilePruner),
+        ("started:25:4:0.2", BestOfAll),
         ("patient:1:4:0.2", PatientPruner),
         ("asha:2", NopPruner),
         ("extrapolate:4:0.1", Extrapolation),

@@ -1,0 +1,37 @@
+from collections.abc import Callable
+
+import pytest
+
+from mmtuna.spaces.errors import InputError
+from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.strategy.beginning import next_worker
+from mmtuna.studies.study import create_or_open, open_existing
+
+Make = Callable[..., StudySpec]
+DATA = {"data": {"sha256": "ab12"}}
+
+
+def test_workers_get_ordinals(spec_of: Make) -> None:
+    study = create_or_open(spec_of(), DATA)
+    studies = (study, study, open_existing(spec_of().study))
+    assert [next_worker(one, "tpe", "none") for one in studies] == [0, 1, 2]
+
+
+def test_by_what_workers_search_is_kept(spec_of: Make) -> None:
+    study = create_or_open(spec_of(), DATA)
+    for sampler, pruner in (("tpe", "none"), ("tpe", "none"), ("tpe", "median"), ("random", "median"), ("tpe", "none")):
+        next_worker(study, sampler, pruner)
+    assert study.user_attrs["mmtuna:searched"] == [["tpe", "none"], ["tpe", "median"], ["random", "median"]]
+
+
+def test_what_was_searched_before_that_was_kept_is_not_guessed(spec_of: Make) -> None:
+    study = create_or_open(spec_of(), DATA)
+    study.set_user_attr("mmtuna:workers", 3)
+    next_worker(study, "tpe", "none")
+    assert study.user_attrs["mmtuna:searched"] == [[None, None], ["tpe", "none"]]
+
+
+def test_a_study_whose_samplers_and_pruners_were_damaged_is_not_gone_on_with(spec_of: Make) -> None:
+    create_or_open(spec_of(), DATA).set_user_attr("mmtuna:searched", 5)
+    with pytest.raises(InputError, match=r"study s: its attributes cannot be read.*restore a copy of the database"):
+        create_or_open(spec_of(), DATA)
