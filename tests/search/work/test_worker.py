@@ -149,7 +149,6 @@ def test_an_interrupted_notebook_cell_puts_its_trials_back(spec_of: Callable[...
     spec = spec.model_copy(update={"replay": ReplayTable(pause=0.5)})
 
     def interrupt() -> None:
-        # Who opens the study each time may wait for its lock until the study is over.
         until(lambda: any(trial.state == TrialState.RUNNING for trial in begun.get_trials(deepcopy=False)), 20)
         _thread.interrupt_main()
 
