@@ -124,7 +124,7 @@ def run(
     trials: int | None = None,
     slots: int | None = None,
     replicates: int | None = None,
-    top: int = 5,
+    top: int | None = None,
     say: Callable[[str], None] | None = None,
 ) -> optuna.Study:
     """Searches until the spec's study holds `trials` finished trials, those it has included; called again, it goes on.
@@ -132,13 +132,14 @@ def run(
     Args:
         trials: [study] trials by default.
         slots: trials that train at the same time on this machine; from [resources] by default.
-        replicates: afterwards, train the `top` configs with the highest means until each has so many seeds, 2 or more.
+        replicates: afterwards, train the best configs until each has so many seeds, 2 or more.
+        top: how many of those with the highest means `replicates` trains, 1 or more; 5 by default.
         say: takes the lines that the command would print; nobody hears them where not given.
 
     Raises NotReadyError with all problems, InputError for a study that cannot be gone on with, StoppedError where the
     search stopped before the study was full. However it ends, by Ctrl-C too, running trials are put back.
     """
-    again = None if replicates is None else Top(configs=top, replicates=replicates)
+    again = Top.of(replicates, top)
     return run_study(_loaded(spec), console_to(say), trials=trials, slots=slots, top=again)
 
 

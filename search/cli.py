@@ -74,6 +74,21 @@ def main() -> None:
         sys.exit(1)
 
 
+def _only_with(ctx: typer.Context, option: str, *others: str) -> None:
+    """Refuses each of `others`, options by their parameters' names, that was given though `option` was not."""
+
+    def given(name: str) -> bool:
+        source = ctx.get_parameter_source(name)
+        return source is not None and source.name != "DEFAULT"
+
+    flags = {parameter.name: max(parameter.opts, key=len) for parameter in ctx.command.params}
+    for name in others:
+        if given(name) and not given(option):
+            raise InputError(
+                f"{flags[name]} has an effect with {flags[option]} alone; add it, or leave {flags[name]} out"
+            )
+
+
 def _line_of(error: Exception) -> str:
     """An error that is no person's mistake, in one line."""
     from mmtuna.search.errors import StoppedError
@@ -105,6 +120,7 @@ def _options(
 
 @app.command()
 def init(
+    ctx: typer.Context,
     folder: Annotated[Path, typer.Argument(help="Folder for the spec.")],
     root: Annotated[Path | None, typer.Option("--data", help="Folder of the images and masks.")] = None,
     config: Annotated[
@@ -123,6 +139,7 @@ def init(
     """Write a commented study.toml for a folder of data, or for an MMSegmentation config; says what it took."""
     from mmtuna.search.commands.init import init as write
 
+    _only_with(ctx, "config", "trust_code")
     names = _names(classes) if classes else []
     write(folder, root, names, preset, config, trust_code=trust_code, changes=changes or [])
 
@@ -183,6 +200,7 @@ def launch(
 
 @app.command()
 def replay(
+    ctx: typer.Context,
     file: Spec,
     trials: Trials = None,
     slots: Slots = None,
@@ -240,26 +258,31 @@ def replay(
     if studies is None:
         from mmtuna.search.commands.run import replay as search
 
+        _only_with(ctx, "studies", *(ctx.params.keys() - {"file", "trials", "slots", "studies", "as_json"}))
         search(file, trials, slots, as_json)
         return
-    from mmtuna.search.commands.replay import simulate
+    if slots is not None:
+        raise InputError("--slots: simulated studies have --workers; give these, or leave --studies out")
+    from mmtuna.search.commands.replay import Asked, simulate
 
     simulate(
         file,
+        Asked(
+            samplers=sampler,
+            pruners=pruner,
+            workers=workers,
+            trials=trials,
+            iterations=iterations,
+            seconds=seconds,
+            collapse=collapse,
+            without=without,
+            noise=noise,
+        ),
         studies=studies,
         recorded=recorded,
-        samplers=sampler,
-        pruners=pruner,
-        workers=workers,
-        trials=trials,
-        iterations=iterations,
-        seconds=seconds,
-        collapse=collapse,
+        evaluations=evaluations,
         portfolio=portfolio,
         warm=warm,
-        without=without,
-        noise=noise,
-        evaluations=evaluations,
         answers=answers,
         within=within,
         picture=picture,
@@ -269,6 +292,7 @@ def replay(
 
 @app.command()
 def status(
+    ctx: typer.Context,
     spec: Spec,
     watch: Annotated[bool, typer.Option("--watch", help="Again and again, until Ctrl-C.")] = False,
     every: Annotated[float, typer.Option(min=0.5, help="Seconds between, with --watch.")] = 5.0,
@@ -277,6 +301,7 @@ def status(
     """Workers, trials by state and cause, speed, and the best so far."""
     from mmtuna.search.commands.status import status as show
 
+    _only_with(ctx, "watch", "every")
     show(spec, as_json, every if watch else None)
 
 
@@ -290,6 +315,7 @@ def copy(spec: Spec, to: Annotated[str, typer.Option("--to", help="Database URL,
 
 @app.command()
 def table2(
+    ctx: typer.Context,
     spec: Spec,
     replicates: Annotated[
         int | None, typer.Option(min=1, help="Train every row this many times first, each with a seed of its own.")
@@ -301,6 +327,7 @@ def table2(
     """The paper's Table 2 beside the study's."""
     from mmtuna.search.commands.table2 import table2 as show
 
+    _only_with(ctx, "replicates", "slots")
     show(spec, replicates, slots, style, as_json)
 
 
@@ -366,6 +393,7 @@ def measure_unseen(
 
 @app.command()
 def compare(
+    ctx: typer.Context,
     spec: Spec,
     a: Annotated[int, typer.Argument(help="Trial, by custom the untuned one.")],
     b: Annotated[int, typer.Argument(help="Trial, by custom the tuned one.")],
@@ -379,6 +407,7 @@ def compare(
     """Say whether trial B's config is better than A's, tied or worse; with -o draw both beside the truth."""
     from mmtuna.search.commands.compare import compare as look
 
+    _only_with(ctx, "out", "image")
     look(spec, a, b, out, image, other, as_json=as_json)
 
 

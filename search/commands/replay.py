@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -41,66 +41,79 @@ MODES = {
 """What each mode of answers does, for people."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """The settings to simulate: each sampler with each pruner and number of workers, lists by comma, the spec's where
+    None; `without` are parts (by comma), each of which is left out once beside studies that have all. The rest is as in
+    `Setting`, the spec's where None.
+    """
+
+    samplers: str | None
+    pruners: str | None
+    workers: str
+    trials: int | None
+    iterations: int | None
+    seconds: float | None
+    collapse: int | None
+    without: str | None
+    noise: float
+
+    def settings(self, spec: StudySpec, pool: Pool, knows: Knows) -> list[Setting]:
+        """Each setting, behind it the same without each part; InputError for what cannot be simulated."""
+        whole = [
+            self._setting(sampler, pruner, count, spec, pool, knows)
+            for count in _numbers(self.workers)
+            for sampler in _names(self.samplers or spec.study.sampler, "sampler")
+            for pruner in _names(self.pruners or spec.study.pruner, "pruner")
+        ]
+        return [one for setting in whole for one in (setting, *_without(setting, self.without))]
+
+    def _setting(self, sampler: str, pruner: str, workers: int, spec: StudySpec, pool: Pool, knows: Knows) -> Setting:
+        budget, knowing = self.trials or spec.study.trials, sampler != "random"
+        return Setting(
+            sampler=sampler,
+            pruner=pruner,
+            workers=workers,
+            trials=budget,
+            iterations=self.iterations,
+            seconds=self.seconds,
+            collapse=collapse_stops(pruner) if self.collapse is None else self.collapse,
+            evaluations=_evaluations(pool.trials),
+            portfolio=next(iter(knows.portfolio), "") if knowing else "",
+            warm=next(iter(knows.warm), "") if knowing else "",
+            prior=next(iter(knows.prior), ""),
+            confirm=plan_of(spec.study.model_copy(update={"sampler": sampler}), pool.space).of(budget).confirm,
+            stop=spec.study.stop == "auto",
+            noise=self.noise,
+        )
+
+
 def simulate(
     path: Path,
+    asked: Asked,
     *,
     studies: int,
     recorded: Path | None,
-    samplers: str | None,
-    pruners: str | None,
-    workers: str,
-    trials: int | None,
-    iterations: int | None,
-    seconds: float | None,
-    collapse: int | None,
+    evaluations: int | None,
     portfolio: str | None,
     warm: str | None,
-    without: str | None,
-    noise: float,
-    evaluations: int | None,
     answers: str,
     within: float,
     picture: Path | None,
     as_json: bool,
 ) -> None:
-    """Simulates `studies` studies of each sampler, pruner and number of workers (lists by comma), and plain Optuna's.
+    """Simulates `studies` studies of each setting that is asked for, and plain Optuna's.
 
     `recorded` is a file of trials, [replay] curves by default. `portfolio` names files of other data sets to make one
-    from, whose trials tpe knows too unless `warm` or the spec names earlier studies, and `without` parts (lists by
-    comma), each of which is left out once beside studies that have all. The rest is as in `Setting` and `Contest`.
+    from, whose trials tpe knows too unless `warm` or the spec names earlier studies. The rest is as in `Contest`.
     """
     spec = StudySpec.load(path)
     modes: dict[str, Answers] = {mode: mode for mode in get_args(Answers)}
     if answers not in modes:
         raise InputError(f"--answers {answers} is unknown; use {', '.join(modes)}")
-    found = _load(spec, recorded)
-    if evaluations is not None:
-        found = tuple(thinned(trial, evaluations) for trial in found)
-    pool = Pool(space_for(spec)[0], found, Scoring.of(spec.study))
-    knows, budget = _known(spec, pool, portfolio, warm), trials or spec.study.trials
-    whole = [
-        Setting(
-            sampler=sampler,
-            pruner=pruner,
-            workers=count,
-            trials=budget,
-            iterations=iterations,
-            seconds=seconds,
-            collapse=collapse_stops(pruner) if collapse is None else collapse,
-            evaluations=_evaluations(pool.trials),
-            portfolio=next(iter(knows.portfolio), "") if sampler != "random" else "",
-            warm=next(iter(knows.warm), "") if sampler != "random" else "",
-            prior=next(iter(knows.prior), ""),
-            confirm=plan_of(spec.study.model_copy(update={"sampler": sampler}), pool.space).of(budget).confirm,
-            stop=spec.study.stop == "auto",
-            noise=noise,
-        )
-        for count in _numbers(workers)
-        for sampler in _names(samplers or spec.study.sampler, "sampler")
-        for pruner in _names(pruners or spec.study.pruner, "pruner")
-    ]
-    settings = [one for setting in whole for one in (setting, *_without(setting, without))]
-    console = Console(stderr=as_json)
+    pool = _pool(spec, recorded, evaluations)
+    knows = _known(spec, pool, portfolio, warm)
+    settings, console = asked.settings(spec, pool, knows), Console(stderr=as_json)
     contest = Contest(pool, spec.study, modes[answers], within, studies, knows)
     lines = contest.lines(
         settings, processes=cores(), said=lambda setting, left: console.print(f"{setting}; {left} left", style="dim")
@@ -116,6 +129,14 @@ def simulate(
     _print(lines, about, console)
     if picture is not None:
         console.print(f"picture: {picture}", highlight=False)
+
+
+def _pool(spec: StudySpec, recorded: Path | None, evaluations: int | None) -> Pool:
+    """The recorded trials, as if each was evaluated `evaluations` times."""
+    found = _load(spec, recorded)
+    if evaluations is not None:
+        found = tuple(thinned(trial, evaluations) for trial in found)
+    return Pool(space_for(spec)[0], found, Scoring.of(spec.study))
 
 
 def _load(spec: StudySpec, recorded: Path | None) -> tuple[Recorded, ...]:

@@ -16,7 +16,6 @@ from mmtuna.search.commands.table2 import print_table2
 from mmtuna.search.outputs.report import report_file, write_report
 from mmtuna.search.outputs.summary import summary
 from mmtuna.search.work.running import replay_study, run_study
-from mmtuna.spaces.errors import InputError
 from mmtuna.studies.configs import means_of
 from mmtuna.studies.report.wording import count
 from mmtuna.studies.results import named_trials, rows
@@ -39,7 +38,7 @@ def run(
 
     With `replicates` the best `top` configs are trained with as many seeds, and their means are printed.
     """
-    spec, again = StudySpec.load(path), again_of(replicates, top)
+    spec, again = StudySpec.load(path), Top.of(replicates, top)
     study = run_study(
         spec,
         Console(stderr=as_json),
@@ -51,15 +50,6 @@ def run(
         heed_signals=True,
     )
     _finish(spec, study, as_json, with_report=True, top=again)
-
-
-def again_of(replicates: int | None, top: int | None) -> Top | None:
-    """What is trained again; InputError for a `top` of nothing."""
-    if replicates is None:
-        if top is not None:
-            raise InputError(f"--top {top} says of how many configs --replicates trains more seeds; add --replicates 3")
-        return None
-    return Top(replicates=replicates) if top is None else Top(replicates=replicates, configs=top)
 
 
 def launch(path: Path, address: str, trials: int | None, as_json: bool) -> None:

@@ -25,6 +25,8 @@ def table2(path: Path, replicates: int | None, slots: int | None, style: str, as
     """Prints Table 2 beside the study's rows, after training `replicates` of each where that is asked for."""
     if style != "text" and style not in _STYLES:
         raise InputError(f"--format {style} is unknown; use text, {', '.join(_STYLES)}")
+    if as_json and style != "text":
+        raise InputError(f"--format {style} and --json: one document has one form; take one of them")
     spec = StudySpec.load(path)
     if replicates is not None:
         from rich.console import Console

@@ -44,6 +44,17 @@ class Top:
                 f"top {self.configs} with {self.replicates} replicates: take one config or more, and two seeds or more"
             )
 
+    @classmethod
+    def of(cls, replicates: int | None, configs: int | None) -> Top | None:
+        """What is asked for, None for nothing; InputError for `configs` of nothing."""
+        if replicates is None:
+            if configs is not None:
+                raise InputError(
+                    f"--top {configs} says of how many configs --replicates trains more seeds; add --replicates 3"
+                )
+            return None
+        return cls(replicates=replicates) if configs is None else cls(replicates=replicates, configs=configs)
+
 
 def enqueue_replicates(
     study: optuna.Study, space: SearchSpace, what: Replicates, fixed: Mapping[str, Value] | None = None

@@ -376,6 +376,8 @@ def test_importing_it_is_quick_and_changes_nothing() -> None:
 def test_too_few_seeds_or_configs_are_refused_before_anything_is_read(asked: dict[str, int]) -> None:
     with pytest.raises(mmtuna.InputError, match=r"^top \d with \d replicates: take one config or more, and two seeds"):
         mmtuna.run("no-such-study.toml", **asked)  # type: ignore[arg-type]
+    with pytest.raises(mmtuna.InputError, match=r"^--top 3 says of how many configs --replicates trains more seeds"):
+        mmtuna.run("no-such-study.toml", top=3)
 
 
 def test_names_that_are_not_there_are_refused() -> None:

@@ -165,6 +165,25 @@ def test_targets_that_cannot_be_written_are_named(tmp_path: Path, phantom: Path,
         assert line.startswith(f"mmtuna: {said}"), line
 
 
+def test_options_without_effect_are_refused_before_anything_is_read() -> None:
+    alone = "has an effect with {0} alone; add it, or leave {1} out"
+    cases: list[tuple[list[object], str]] = [
+        (["replay", "no.toml", "--noise", 0.1], f"--noise {alone.format('--studies', '--noise')}"),
+        (["replay", "no.toml", "--workers", 1], f"--workers {alone.format('--studies', '--workers')}"),
+        (["replay", "no.toml", "--studies", 2, "--slots", 2], "--slots: simulated studies have --workers; give these"),
+        (["status", "no.toml", "--every", 9], f"--every {alone.format('--watch', '--every')}"),
+        (["table2", "no.toml", "--slots", 2], f"--slots {alone.format('--replicates', '--slots')}"),
+        (["table2", "no.toml", "--json", "--format", "csv"], "--format csv and --json: one document has one form"),
+        (["compare", "no.toml", 0, 1, "--image", "a.png"], f"--image {alone.format('-o', '--image')}"),
+        (["init", "new", "--data", "no", "--trust-code"], f"--trust-code {alone.format('--config', '--trust-code')}"),
+    ]
+    for command, said in cases:
+        done = mmtuna(*command)
+        assert done.returncode == 2, done.stderr
+        (line,) = done.stderr.splitlines()
+        assert line.startswith(f"mmtuna: {said}"), line
+
+
 def test_table_2_of_a_replayed_study_in_every_format(replayed: Path) -> None:
     spec = replayed
     for style, begins in (("markdown", "| row |"), ("csv", "row,settings"), ("latex", "\\begin{tabular}")):
