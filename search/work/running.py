@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import optuna
 from rich.console import Console
 
 from mmtuna.objectives.devices import cores
+from mmtuna.objectives.objective import SegmentationObjective
 from mmtuna.objectives.outcome import Objective
 from mmtuna.objectives.recorded import RecordFile, load_recorded
 from mmtuna.objectives.replay import ReplayObjective
@@ -49,7 +51,8 @@ from mmtuna.studies.leases import Leases
 from mmtuna.studies.report.wording import count
 from mmtuna.studies.results import sound_rows
 from mmtuna.studies.spec import StudySpec
-from mmtuna.studies.storage.opening import study_lock
+from mmtuna.studies.spec.tables import StudyTable
+from mmtuna.studies.storage.opening import StudyLock, study_lock
 from mmtuna.studies.storage.outages import through_outages
 from mmtuna.studies.strategy import beginning, enqueuing
 from mmtuna.studies.strategy.confirming import CONFIGS, plan_of
@@ -92,19 +95,14 @@ def run_study(
     study = begin(spec, ready, replicates)
     budget = trials or spec.study.trials if replicates is None else None
     kept = None if record is None else _record_file(record, spec, study, ready, console)
-    pruned = record is None and spec.study.pruner != "none"
-    expected = _tell_forecast(found, study_room.left(study, budget), console, asked=spec.study.trials, pruned=pruned)
-    if spec.study.hours is not None:
-        expected = min(expected, 3600 * spec.study.hours)
-    objective = at_speed(
-        ready.objective(),
-        study,
-        study_lock(spec.study.storage, spec.study.name),
-        space_of(study, spec),
-        places,
-        lambda text: _tell(text, console),
-        worth_measuring(expected),
+    expected = _tell_forecast(
+        found,
+        study_room.left(study, budget),
+        console,
+        asked=spec.study.trials,
+        pruned=record is None and spec.study.pruner != "none",
     )
+    objective = _sped_up(spec, study, ready, places, console, expected)
     assert ready.split is not None
     costs = None if found is None else found.costs
     hours = (
@@ -119,6 +117,23 @@ def run_study(
     if replicates is not None:
         _tell_failed_rows(spec, study, replicates)
     return study
+
+
+def _sped_up(
+    spec: StudySpec, study: optuna.Study, ready: Preparation, places: list[Slot], console: Console, expected: float
+) -> SegmentationObjective:
+    """The objective, as fast as the study's trials are to be, of which `expected` seconds are to come."""
+    if spec.study.hours is not None:
+        expected = min(expected, 3600 * spec.study.hours)
+    return at_speed(
+        ready.objective(),
+        study,
+        study_lock(spec.study.storage, spec.study.name),
+        space_of(study, spec),
+        places,
+        lambda text: _tell(text, console),
+        worth_measuring(expected),
+    )
 
 
 def _ready(
@@ -274,14 +289,7 @@ def make_worker(
     table = spec.study if record is None else spec.study.model_copy(update={"pruner": "none"})
     resources, space = spec.resources, space_of(study, spec)
     stop, lock = threading.Event(), study_lock(table.storage, table.name)
-
-    def join() -> Joined:
-        with lock:
-            if table.artifacts is not None:
-                begin_files(study)
-            return Joined(study, table.storage, beginning.join(study, table, space, spec.priors()))
-
-    joined = through_outages(join, say=board.say)
+    joined = _joined(spec, study, table, lock, board.say)
 
     def still_there() -> None:
         check_still_own(table.folder, joined.id)
@@ -316,3 +324,17 @@ def make_worker(
         collapse=collapse_stops(table.pruner),
     )
     return Worker(queue=queue, objective=objective, recording=recording, slots=slots, board=board, stop=stop)
+
+
+def _joined(
+    spec: StudySpec, study: optuna.Study, table: StudyTable, lock: StudyLock, say: Callable[[str], None]
+) -> Joined:
+    """The study, joined by one more worker, through an outage of its database too."""
+
+    def join() -> Joined:
+        with lock:
+            if table.artifacts is not None:
+                begin_files(study)
+            return Joined(study, table.storage, beginning.join(study, table, space_of(study, spec), spec.priors()))
+
+    return through_outages(join, say=say)
