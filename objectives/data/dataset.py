@@ -134,10 +134,7 @@ class Dataset:
         mask_files = _within(_list_files(root, masks, "masks"), folders)
         image_suffix = image_suffix or _detect_suffix(image_files, root / images, "image_suffix", SUFFIXES)
         mask_suffix = mask_suffix or _detect_suffix(mask_files, root / masks, "mask_suffix", MASK_EXTENSIONS)
-        if not image_suffix.lower().endswith(tuple(SUFFIXES)):
-            known = ", ".join(sorted(SUFFIXES))
-            raise InputError(f"image_suffix: {image_suffix!r} is none of an image that is read ({known}); convert them")
-        _refuse_other_case(image_files, image_suffix, root / images)
+        _check_suffixes(image_files, image_suffix, root / images)
         _refuse_other_case(mask_files, mask_suffix, root / masks)
         names = _strip_suffix(image_files, image_suffix)
         mask_names = {image_name(name, images, masks) for name in _strip_suffix(mask_files, mask_suffix)}
@@ -149,12 +146,7 @@ class Dataset:
         if not names:
             raise InputError(f"{root / images}: no file ends in {image_suffix!r}; set image_suffix to what they end in")
         _refuse_unlistable(root / images, names)
-        if mask_names.isdisjoint(names):
-            sought, near = f"{names[0]}{mask_suffix}", near_name(names[0], alike(mask_names))
-            fix = (
-                f"{near}{mask_suffix} is: names must be the same, sign for sign" if near else "set masks or mask_suffix"
-            )
-            raise InputError(f"{root / masks}: no image has a mask, {sought} is not there; {fix}")
+        _refuse_maskless(names, mask_names, mask_suffix, root / masks)
         return cls(
             root=root,
             images=images,
@@ -293,6 +285,22 @@ def walk(top: Path) -> Iterator[str]:
         inside = Path(here).relative_to(top).as_posix()
         start = "" if inside == "." else f"{inside}/"
         yield from (start + f for f in files if not f.startswith("."))
+
+
+def _check_suffixes(files: list[str], suffix: str, folder: Path) -> None:
+    if not suffix.lower().endswith(tuple(SUFFIXES)):
+        known = ", ".join(sorted(SUFFIXES))
+        raise InputError(f"image_suffix: {suffix!r} is none of an image that is read ({known}); convert them")
+    _refuse_other_case(files, suffix, folder)
+
+
+def _refuse_maskless(names: Sequence[str], mask_names: set[str], mask_suffix: str, masks: Path) -> None:
+    """Where no image at all has a mask, InputError with the mask that is sought and one that is nearly called so."""
+    if not mask_names.isdisjoint(names):
+        return
+    sought, near = f"{names[0]}{mask_suffix}", near_name(names[0], alike(mask_names))
+    fix = f"{near}{mask_suffix} is: names must be the same, sign for sign" if near else "set masks or mask_suffix"
+    raise InputError(f"{masks}: no image has a mask, {sought} is not there; {fix}")
 
 
 def _detect_suffix(files: list[str], folder: Path, key: str, extensions: frozenset[str]) -> str:
