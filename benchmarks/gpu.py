@@ -1,7 +1,7 @@
 """What is to be known on a GPU, in one go: tests, packing, speed beside stock, Table 2 with replicates, a search.
 
-    python benchmarks/gpu.py --data ../shared/data --out runs/gpu                  # one GPU, at most 25 minutes
-    python benchmarks/gpu.py --data ../shared/data --out runs/small --rehearse     # a CPU, small, to see that it runs
+    python benchmarks/gpu.py --data DATA --out runs/gpu                  # one GPU, at most 25 minutes
+    python benchmarks/gpu.py --data DATA --out runs/small --rehearse     # a CPU, small, to see that it runs
 
 DATA holds drive/ and duke-dme-256/ (see benchmarks/README.md). The published HRF weights cannot be had everywhere: the
 UNet is trained on DRIVE with each head in their place, and every row starts from it; `--pretrained auto` takes the

@@ -4,7 +4,7 @@ A row is a config of the paper, or one that it did not try; a claim sets two row
 with the same seeds on the same images. Leaves benchmarks/results/claims.json and docs/claims.md. Stop it at any time;
 the same command goes on where it stopped.
 
-    python benchmarks/claims/claims.py --data ../shared/data --replicates 3
+    python benchmarks/claims/claims.py --data DATA --replicates 3
 """
 
 from __future__ import annotations

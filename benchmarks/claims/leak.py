@@ -2,7 +2,7 @@
 
 Leaves benchmarks/results/leak.json. Stop it at any time; the same command goes on where it stopped.
 
-    python benchmarks/claims/leak.py --data ../shared/data --replicates 3
+    python benchmarks/claims/leak.py --data DATA --replicates 3
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ that no search has seen. Stop it at any time; the same command goes on where it 
 benchmarks/results/cold-NAME.json, NAME being the study's, and a picture of both searches beside it, with what there is
 of them as each side is done: mmtuna's, plain Optuna's, the defaults.
 
-    python benchmarks/search/cold.py benchmarks/duke-cold/study.toml --data ../shared/data
+    python benchmarks/search/cold.py benchmarks/duke-cold/study.toml --data DATA
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ class, else fresh draws. Each is trained as it is, and once for each candidate, 
 benchmarks/results/pays.json, with all that was trained. Stop it at any time; the same command goes on with what is not
 in there, on any machine, and more --configs or other candidates by --only are added.
 
-    python benchmarks/search/pays.py --data ../shared/data --configs 12
+    python benchmarks/search/pays.py --data DATA --configs 12
 """
 
 from __future__ import annotations

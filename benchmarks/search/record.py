@@ -4,7 +4,7 @@ Three sets, the same params on each: the paper's images, the vessels of DRIVE, s
 spec's seed, after those that were recorded on another set before. Leaves recorded/NAME.jsonl beside this file, a line a
 trial. Stop it at any time; the same command goes on with what no line is there for.
 
-    python benchmarks/search/record.py --data ../shared/data --only duke,drive,phantom --trials 120
+    python benchmarks/search/record.py --data DATA --only duke,drive,phantom --trials 120
 """
 
 from __future__ import annotations

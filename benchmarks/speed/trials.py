@@ -5,7 +5,7 @@ three ways: stock, `speed = "exact"` and `speed = "auto"`, in turns (A B C C B A
 the first trials leave, with the same iterations and evaluations, once more with one thread, as a trial has: then the
 figures have to be equal.
 
-    python benchmarks/speed/trials.py --data ../shared/data/duke-dme-256
+    python benchmarks/speed/trials.py --data DATA/duke-dme-256
 
 Writes benchmarks/results/speed-trials.json, and where the seconds go as speed-trials.svg beside it.
 """
