@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mmtuna.spaces.parameter import Params, Value
 from mmtuna.spaces.trials import Cause
-from mmtuna.studies.attributes import AGAIN, CAUSE, FOLDER, HISTORY, REPLICATE
+from mmtuna.studies.attributes import AGAIN, CAUSE, FOLDER, HISTORY, REPLICATE, TABLE2
 from mmtuna.studies.storage.optuna_insides import enqueued_params, storage_of, study_id
 from mmtuna.studies.storage.worker_storage import Look, WorkerStorage
 
@@ -77,6 +77,7 @@ class Standing:
         self._lost: list[int] = []
         self._again: set[int] = set()  # trained once more than the search asked for, whatever became of it
         self._failed_again: defaultdict[str, set[int]] = defaultdict(set)
+        self._cut_short: set[int] = set()
         self.drawn_out = -1
         """How many trials had finished when last no params were found that what is left of the hours holds."""
 
@@ -91,8 +92,11 @@ class Standing:
             return look
         assert storage is not None  # the study has it
         with self._lock:
+            known = {entry.number: place for place, entry in enumerate(self._ended)}
             self._forget()
             self._take(storage.get_all_trials(self._study_id, deepcopy=False))
+            # Who has seen the first so many goes on behind them, though one before them has ended since.
+            self._ended.sort(key=lambda entry: known.get(entry.number, len(known)))
         return Look()
 
     def _take(self, changes: Sequence[FrozenTrial]) -> None:
@@ -113,6 +117,8 @@ class Standing:
                 self._failed_again[key].add(number)
         if not trial.state.is_finished():
             return
+        if not gives_seed(trial):
+            self._cut_short.add(number)
         attrs = trial.user_attrs
         folder = attrs.get(FOLDER)
         entry = Ended(
@@ -167,7 +173,11 @@ class Standing:
             best = self._best_configs(configs)
             if not best:
                 return None
-            return best[min(best, key=lambda key: len(self._replicates[key]) + len(self._failed_again[key]))]
+            return best[min(best, key=self._trainings)]
+
+    def _trainings(self, key: str) -> int:
+        """How many seeds a config has or had its chance to get; those that the search cut short are none."""
+        return len(self._replicates[key].keys() - self._cut_short) + len(self._failed_again[key])
 
     def _best_configs(self, count: int) -> dict[str, int]:
         """The search's best trial of each of so many configs, the best first."""
@@ -265,6 +275,13 @@ def repeated_cause(study: optuna.Study, limit: int = 3) -> str | None:
     if len(last) < limit or len(found) > 1 or any(entry.state != TrialState.FAIL for entry in last):
         return None
     return found.pop()
+
+
+def gives_seed(trial: FrozenTrial) -> bool:
+    """Whether the trial is a training of its config by its seed, be it that it waits, runs or diverged where it was to
+    be trained to its end; neither one that failed is, nor one that the search stopped."""
+    to_its_end = AGAIN in trial.user_attrs or TABLE2 in trial.user_attrs
+    return trial.state != TrialState.FAIL and (trial.state != TrialState.PRUNED or to_its_end)
 
 
 def _replicate(trial: FrozenTrial) -> int:

@@ -7,14 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import optuna
-from optuna.trial import TrialState
 
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Params, Value
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.table2 import TABLE2
 from mmtuna.studies import attributes
-from mmtuna.studies.standing import params_key, params_of
+from mmtuna.studies.standing import gives_seed, params_key, params_of
 from mmtuna.studies.strategy.sampling import grid_cells
 
 _OF_A_ROW = ("decoder", "iterations", "crop", "flip", "loss", "optimizer", "weight_decay")
@@ -88,11 +87,11 @@ def missing_replicates(
 
 
 def _present(study: optuna.Study) -> set[tuple[str, int]]:
-    """Params and replicate of each trial that waits, runs or ended, unless it failed."""
+    """Params and replicate of each trial that waits, runs or ended, unless it failed or the search cut it short."""
     return {
         (params_key(params_of(trial)), int(trial.user_attrs.get(attributes.REPLICATE, 0)))
         for trial in study.get_trials(deepcopy=False)
-        if trial.state != TrialState.FAIL
+        if gives_seed(trial)
     }
 
 
@@ -101,7 +100,8 @@ def enqueue_table2(
 ) -> int:
     """Enqueues every row of Table 2 `replicates` times and returns how many trials that added.
 
-    A row's replicate that is waiting, running or ended is not enqueued again, unless it failed. `fixed` is the spec's
+    A row's replicate that is waiting, running or ended is not enqueued again, unless it failed, or the search proposed
+    it and cut it short. `fixed` is the spec's
     `[train]`. The caller holds the study's lock. InputError where the space does not hold a row, or `fixed` denies it.
     """
     missing = missing_table2(study, space, replicates, fixed)

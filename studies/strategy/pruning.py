@@ -58,7 +58,8 @@ class BestOfAll(BasePruner):
         if len(ended) - len(pruned) < self._startup:
             return False
         there = [one.intermediate_values[step] for one in ended if step in one.intermediate_values]
-        before = sum(step not in curve and max(curve, default=0) < step for curve in pruned)
+        # One without any was not trained: its net is over a limit.
+        before = sum(bool(curve) and step not in curve and max(curve) < step for curve in pruned)
         others = len(there) + before
         if others < COMPARED:
             return False

@@ -100,8 +100,8 @@ class SpaceSampler(SamplerBefore):
     none is left. Params that a trial was enqueued with pass untouched.
 
     Of what has a prior, some sets take values drawn from these in place of the proposed ones: the first takes what is
-    believed as it is, and after n others a set does so with a chance of 5 / (5 + n). What came of them the sampler sees
-    as of all others.
+    believed as it is, and after n others, those drawn again included, a set does so with a chance of 5 / (5 + n). What
+    came of them the sampler sees as of all others.
     """
 
     def __init__(
@@ -117,6 +117,7 @@ class SpaceSampler(SamplerBefore):
         self._space = space
         self._redraw = redraw
         self._random = random.Random(seed)
+        self._drawn, self._again = -1, 0
         held = {name: prior for name, prior in (priors or {}).items() if name in space}
         # A study whose preset moved goes on with the range that it was begun with.
         self._priors = {name: prior for name, prior in held.items() if space.parameter(name).contains(prior.value)}
@@ -179,6 +180,9 @@ class SpaceSampler(SamplerBefore):
         if not self._priors:
             return {}
         drawn = drawn_before(study, trial)
+        # Of a set that was refused, as a repeated one or as one that takes too long, no more comes by saying it again.
+        self._drawn, self._again = drawn, self._again + 1 if drawn == self._drawn else 0
+        drawn += self._again
         if not drawn:
             return {name: prior.value for name, prior in self._priors.items()}
         if not is_heeded(drawn, self._random):

@@ -19,7 +19,14 @@ from mmtuna.studies.attributes import FINGERPRINTS
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.standing import params_key
 from mmtuna.studies.storage.opening import study_lock
-from mmtuna.studies.strategy.enqueuing import enqueue_grid, enqueue_start, enqueue_table2
+from mmtuna.studies.strategy.enqueuing import (
+    Replicates,
+    enqueue_grid,
+    enqueue_start,
+    enqueue_table2,
+    missing_replicates,
+    missing_table2,
+)
 from mmtuna.studies.strategy.sampling import build_sampler
 from mmtuna.studies.study import check_opening, create_or_open, finished, left, open_existing
 
@@ -292,3 +299,30 @@ def test_params_to_begin_with_must_lie_in_the_space(tmp_path: Path, start: str, 
     path.write_text(f'[study]\nname = "s"\n[data]\nroot = "."\n[space]\npreset = "paper"\nstart = [{{ {start} }}]\n')
     with pytest.raises(InputError, match=said):
         StudySpec.load(path)
+
+
+def test_what_the_search_cut_short_is_no_seed_of_its_config(spec_of: Make) -> None:
+    spec = spec_of()
+    study, space = create_or_open(spec, DATA), spec.search_space()
+    row = TABLE2[0].params(space)
+
+    def add(replicate: int, state: TrialState, **marks: object) -> None:
+        value = 0.8 if state is TrialState.COMPLETE else None
+        attrs = {"replicate": replicate, **marks}
+        frozen = optuna.trial.create_trial(
+            params=row,
+            distributions={name: space.distributions()[name] for name in row},
+            value=value,
+            state=state,
+            user_attrs=attrs,
+        )
+        study.add_trial(frozen)
+
+    add(0, TrialState.PRUNED)
+    assert [number for number, _, _ in missing_table2(study, space, 1)] == list(range(1, 12))
+    add(0, TrialState.COMPLETE)
+    add(1, TrialState.PRUNED)
+    wanted = Replicates(count=3, sets=(row,))
+    assert [replicate for _, replicate in missing_replicates(study, space, wanted)] == [1, 2]
+    add(2, TrialState.PRUNED, again=True)  # trained for this alone: that it diverged is its result
+    assert [replicate for _, replicate in missing_replicates(study, space, wanted)] == [1]

@@ -97,3 +97,18 @@ def test_what_a_worker_wrote_after_it_had_lost_the_trial_goes_as_well(tmp_path: 
     retention.look_again(bad)
     retention.apply(looked(study), files)
     assert not late.exists()
+
+
+def test_on_a_plain_storage_the_earlier_of_two_trials_may_end_later(tmp_path: Path) -> None:
+    table, study = table_of(tmp_path), optuna.create_study(direction="maximize")
+    files, retention = StudyFiles(table, tmp_path, study), Retention(1)
+    trials = [study.ask() for _ in range(3)]
+    for place, value in ((1, 0.9), (0, 0.5), (2, 0.1)):
+        trial = trials[place]
+        folder = files.folder.trial(trial.number)
+        folder.path.mkdir(parents=True)
+        (folder.path / CHECKPOINTS[0]).touch()
+        trial.set_user_attr("folder", f"trials/{trial.number:05d}")
+        study.tell(trial, value)
+        retention.apply(looked(study), files)
+        assert with_checkpoints(files) == {1}

@@ -272,3 +272,30 @@ def test_a_config_of_one_seed_is_less_sure_than_one_of_three() -> None:
     values = {"three": [0.79, 0.80, 0.81], "one": [0.805]}
     assert surest(values, noise_floor(values.values())) == "three"
     assert surest({"a": [0.5], "b": [0.6]}, None) == "b"
+
+
+def test_repeats_that_the_search_cut_short_take_no_turn_of_their_config(study: optuna.Study) -> None:
+    crops = {"crop": optuna.distributions.CategoricalDistribution((64, 96, 128))}
+
+    def add(crop: int, value: float | None, replicate: int, **marks: object) -> None:
+        state = TrialState.PRUNED if value is None else TrialState.COMPLETE
+        attrs = {"replicate": replicate, **marks}
+        study.add_trial(
+            optuna.trial.create_trial(
+                params={"crop": crop}, distributions=crops, value=value, state=state, user_attrs=attrs
+            )
+        )
+
+    for crop, value in ((64, 0.9), (96, 0.85), (128, 0.8)):
+        add(crop, value, 0)
+    for replicate in (1, 2, 3):
+        add(64, None, replicate)
+    turns = []
+    for _ in range(6):
+        standing = standing_of(study)
+        standing.look()
+        number = standing.least_trained(3)
+        assert number is not None
+        turns.append(study.trials[number].params["crop"])
+        add(turns[-1], 0.7, standing.free_replicate({"crop": turns[-1]}, -1), **{AGAIN: True})
+    assert turns == [64, 96, 128] * 2

@@ -95,3 +95,10 @@ def test_a_slow_trial_is_compared_at_each_step_anew(spec_of: Make) -> None:
     for step, value in zip(STEPS[:3], (0.9, 0.9, 0.1), strict=True):
         trial.report(value, step)
         assert not trial.should_prune(), "its best so far counts"
+
+
+def test_nets_over_a_limit_were_not_trained_and_count_for_nothing(spec_of: Make) -> None:
+    study = study_of(spec_of(), good=8)
+    for _ in range(30):
+        study.tell(study.ask(), state=optuna.trial.TrialState.PRUNED)
+    assert train(study, 0.645) == 20, "the fourth of nine"

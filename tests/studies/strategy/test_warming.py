@@ -148,3 +148,15 @@ def test_what_is_heeded_fades_over_all_brackets_of_hyperband() -> None:
 def test_a_prior_that_the_space_of_a_study_does_not_hold_is_left_out(spec_of: Make) -> None:
     priors = {"lr_adam": Prior(50.0), "gone": Prior(1.0)}
     assert study_of(build_sampler(spec_of().study, SPACE, 0, priors=priors), 3).trials[0].params != {}
+
+
+def test_a_belief_that_is_refused_is_not_said_again_for_ever(spec_of: Make) -> None:
+    """As where what is believed takes longer than what is left of the hours, or was trained already."""
+    priors = {"optimizer": Prior("AdamW", 0.0), "lr_adam": Prior(1e-2, 0.05)}
+    sampler = build_sampler(spec_of().study, SPACE, 0, priors=priors)
+    study = optuna.create_study(sampler=sampler)
+    study.ask()
+    drawn = [sampler.sample_relative(study, study.trials[0], {}) for _ in range(20)]
+    assert drawn[0] == {"optimizer": "AdamW", "lr_adam": 1e-2}
+    assert drawn[0] not in drawn[1:]
+    assert "SGD" in {params["optimizer"] for params in drawn}
