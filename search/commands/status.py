@@ -59,7 +59,7 @@ def print_status(document: dict[str, Any]) -> None:
         training = ", ".join(str(number) for number in worker["trials"][:_SHOWN_TRIALS])
         more = f" and {len(worker['trials']) - _SHOWN_TRIALS} more" if len(worker["trials"]) > _SHOWN_TRIALS else ""
         doing = f"trains {training}{more}" if training else "waits"
-        life = doing if worker["alive"] else f"expired {-worker['seconds_left']:.0f} s ago"
+        life = doing if worker["alive"] else _death(worker["seconds_left"])
         print(f"worker {worker['worker']}: {worker['slots']} slot{'s' if worker['slots'] > 1 else ''}, {life}")
     for lease in document["expiring"]:
         print(f"  trial {lease['trial']}: its lease {_expiry(lease['seconds_left'])}")
@@ -92,6 +92,10 @@ def print_best(document: dict[str, Any]) -> None:
         print(f"  chosen: trial {document['chosen']}, whose config is surest over its seeds; export takes it")
     if "report" in document:
         print(f"  report: {document['report']}")
+
+
+def _death(seconds_left: float) -> str:
+    return f"expired {-seconds_left:.0f} s ago" if seconds_left < 0 else "is gone; whoever works next trains its trials"
 
 
 def _expiry(seconds: float) -> str:

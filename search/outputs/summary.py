@@ -76,7 +76,7 @@ def _config(files: StudyFiles, entry: TrialRow) -> str | None:
 def standing(spec: StudySpec, study: optuna.Study) -> dict[str, Any]:
     """`summary` with every trial, and what `progress` tells, as JSON data that `mmtuna replay` can play."""
     entries = results.rows(study)
-    document = summary(spec, study, entries) | progress(entries, crew_of(study), spec.study.trials)
+    document = summary(spec, study, entries) | progress(entries, crew_of(study, spec.study.folder), spec.study.trials)
     document["speeds"] = results.speeds(study)
     floor = floor_of(entries, spec.study.metric)
     document["noise_floor"] = None if floor is None else asdict(floor)

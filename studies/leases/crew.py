@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import optuna
 from sqlalchemy import select
 
+from mmtuna.studies.leases import signs_of_life
 from mmtuna.studies.storage.opening import engine_of
 from mmtuna.studies.storage.optuna_insides import TRIALS, study_id
 from mmtuna.studies.storage.tables import LEASES, WORKERS, has_expired, now
@@ -17,7 +19,8 @@ EXPIRING = 1 / 3
 
 @dataclass(frozen=True)
 class WorkerLife:
-    """A worker, host:pid:random, with its slots and trials; `seconds_left` until it counts as lost, negative after."""
+    """A worker, host:pid:random, with its slots and trials; `seconds_left` until it counts as lost, negative after. Of
+    one that died on this machine `alive` tells it before."""
 
     worker: str
     slots: int
@@ -43,8 +46,11 @@ class Crew:
     expiring: tuple[LeaseLife, ...]
 
 
-def crew_of(study: optuna.Study) -> Crew:
-    """The workers of `study` at this moment, by the database's clock; nothing is changed."""
+def crew_of(study: optuna.Study, folder: Path | None = None) -> Crew:
+    """The workers of `study` at this moment, by the database's clock; nothing is changed.
+
+    With the study's `folder` those that are known to have died on this machine are told at once.
+    """
     engine = engine_of(study)
     left = (WORKERS.c.expires - now(engine)).label("left")
     workers = select(WORKERS, left, has_expired(engine, WORKERS).label("expired")).order_by(WORKERS.c.started)
@@ -58,7 +64,7 @@ def crew_of(study: optuna.Study) -> Crew:
             WorkerLife(
                 row.worker,
                 row.slots,
-                not row.expired,
+                not (row.expired or (folder is not None and signs_of_life.is_gone(folder, row.worker))),
                 round(row.left, 1),
                 tuple(lease.number for lease in held if lease.worker == row.worker),
             )

@@ -71,6 +71,7 @@ class StudySpec(Table):
     @model_validator(mode="after")
     def _check_across_tables(self) -> Self:
         self._check_metric()
+        self._check_split()
         self.priors()
         self._check_folds()
         return self
@@ -86,6 +87,17 @@ class StudySpec(Table):
             raise InputError(f"{said} needs a tolerance; give [study] nsd_tolerance, in pixels, such as 2.0")
         if name in PER_SUBJECT and self.data.subjects is None:
             raise InputError(f"{said} needs to know whose the images are; give [data] subjects, a file")
+
+    def _check_split(self) -> None:
+        """Refuses what a person says of another split than the one that is taken."""
+        data, fields = self.data, type(self.data).model_fields
+        said = f'[data] split = "{data.split}"'
+        if data.split not in ("lists", "folders"):
+            for name in ("train", "val"):
+                if getattr(data, name) != fields[name].default:
+                    raise InputError(f'{said} reads no list, and [data] {name} names one; take split = "lists"')
+        if data.split != "subject-kfold" and data.folds != fields["folds"].default:
+            raise InputError(f'{said} has no folds, and [data] folds = {data.folds}; take split = "subject-kfold"')
 
     @property
     def folds(self) -> int:

@@ -96,6 +96,20 @@ def test_a_second_ctrl_c_stops_at_once(site: Site) -> None:
     assert worker.wait(5) == 1  # the pause of half a minute is not waited for
 
 
+def test_status_tells_at_once_of_a_worker_that_died_here(site: Site) -> None:
+    site.write(trials=4, pause=30.0, lease=600.0)
+    worker = site.start()
+    assert until(lambda: training(site), 60)
+    worker.kill()
+    worker.wait()
+    (life,) = site.status()["workers"]
+    assert not life["alive"]
+    assert life["seconds_left"] > 0
+    command = [sys.executable, "-m", "mmtuna", "status", str(site.spec)]
+    said = subprocess.run(command, env=site.env(), capture_output=True, text=True, check=True).stdout
+    assert "1 slot, is gone; whoever works next trains its trials" in said
+
+
 def test_status_tells_of_workers_slots_and_speed(site: Site) -> None:
     site.write(trials=40, pause=0.3, lease=30.0)
     worker = site.start("--slots", "3")

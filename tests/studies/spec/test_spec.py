@@ -94,6 +94,14 @@ def test_wrong_study(spec_of: Make, study: str, message: str) -> None:
             '[data] test = 1.5 is wrong: give a file that lists images, such as "splits/test.txt", subjects,',
         ),
         ('test = ["3"]', '[data] test = ["3"] is wrong: it names subjects; give [data] subjects, a file that says'),
+        (
+            'split = "random"\ntrain = "train.txt"',
+            '[data] split = "random" reads no list, and [data] train names one; take split = "lists"',
+        ),
+        (
+            'split = "subject"\nfolds = 3',
+            '[data] split = "subject" has no folds, and [data] folds = 3; take split = "sub',
+        ),
     ],
 )
 def test_wrong_data(spec_of: Make, data: str, message: str) -> None:
