@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -88,10 +89,21 @@ class SearchSpace:
 
     def cells(self) -> list[Params] | None:
         """Every combination the space holds, conditions respected, or None where a range is continuous."""
+        return self._cells(math.inf)
+
+    def count(self) -> int | None:
+        """How many combinations `cells` would list, without listing more than 100,000; None beyond or continuous."""
+        cells = self._cells(100_000)
+        return None if cells is None else len(cells)
+
+    def _cells(self, most: float) -> list[Params] | None:
         cells: list[Params] = [{}]
         for parameter in self.parameters:
             values = parameter.values()
             if values is None:
+                return None
+            having = sum(parameter.exists(cell) for cell in cells)
+            if len(cells) + having * (len(values) - 1) > most:  # and a further parameter makes them no fewer
                 return None
             cells = [
                 cell | {parameter.name: value} if parameter.exists(cell) else cell
@@ -99,18 +111,6 @@ class SearchSpace:
                 for value in (values if parameter.exists(cell) else values[:1])
             ]
         return cells
-
-    def count(self) -> int | None:
-        """How many combinations `cells` would list, without listing more than 100,000; None beyond or continuous."""
-        product = 1
-        for parameter in self.parameters:
-            values = parameter.values()
-            if values is None:
-                return None
-            product *= len(values)
-        if product > 100_000:
-            return None
-        return len(self.cells() or [])
 
     def distributions(self) -> dict[str, BaseDistribution]:
         """Optuna's distributions of all parameters."""

@@ -61,6 +61,13 @@ def test_cells_respect_conditions() -> None:
         ([Float(name="a", low=0.0, high=1.0)], None),
         ([Float(name="a", low=0.0, high=1.0, step=0.25)], 5),
         ([Int(name=str(index), low=1, high=100) for index in range(3)], None),  # a million: not listed
+        (  # of six ranges one exists at a time
+            [
+                Categorical(name="way", choices=tuple("abcdef")),
+                *(Int(name=f"of_{way}", low=1, high=10, when={"way": (way,)}) for way in "abcdef"),
+            ],
+            60,
+        ),
     ],
 )
 def test_count(parameters: list[Parameter], count: int | None) -> None:
