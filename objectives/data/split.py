@@ -138,13 +138,18 @@ def by_subject(dataset: Dataset, *, val_share: float, seed: int) -> Split:
         raise InputError(f"{dataset.root}: subjects are unknown; name a CSV file with columns image,subject")
     sizes = Counter(dataset.subjects[name] for name in dataset.names)
     if len(sizes) < 2:
-        raise InputError(f"{dataset.root}: all images are of one subject; at least 2 are needed, or split by image")
+        raise InputError(_one_subject(dataset))
     order = _shuffled(sizes, seed)
     target = val_share * len(dataset.names)
     taken = min(range(1, len(order)), key=lambda k: abs(sum(sizes[s] for s in order[:k]) - target))
     chosen = set(order[:taken])
     val = {name for name in dataset.names if dataset.subjects[name] in chosen}
     return _sides(dataset, val, f"by subject, val_share {val_share}, seed {seed}")
+
+
+def _one_subject(dataset: Dataset) -> str:
+    aside = "all images are of one subject, those of [data] test aside"
+    return f"{dataset.root}: {aside}; at least 2 are needed, or split by image"
 
 
 def subject_folds(dataset: Dataset, names: Sequence[str], *, folds: int, seed: int) -> list[Split]:
@@ -156,7 +161,7 @@ def subject_folds(dataset: Dataset, names: Sequence[str], *, folds: int, seed: i
     if sizes.total() < len(names):
         raise InputError(f"{dataset.root}: subjects are unknown; name a CSV file with columns image,subject")
     if len(sizes) < 2:
-        raise InputError(f"{dataset.root}: all images are of one subject; at least 2 are needed, or split by image")
+        raise InputError(_one_subject(dataset))
     count = min(folds, len(sizes))
     held: list[set[str]] = [set() for _ in range(count)]
     # The largest first, each to the fold that has the fewest images until then.

@@ -241,9 +241,10 @@ def _told_of_test(found: Data) -> list[str]:
         return []
     whose = f" of {count(len({subjects[name] for name in test}), 'subject')}" if subjects else ""
     shown = count_shown(found.manifest, found.dataset, test)
+    aside = f"{'is' if len(test) == 1 else 'are'} set aside"
     said = (
-        f"test: {count(len(test), 'image')}{whose} are set aside, {shown} of them with foreground: no trial trains "
-        "or is evaluated on them, `mmtuna test SPEC` measures the chosen trial on them"
+        f"test: {count(len(test), 'image')}{whose} {aside}, {shown} of them with foreground: no trial trains or is "
+        "evaluated on them, `mmtuna test SPEC` measures the chosen trial on them"
     )
     known = found.split.known_test_subjects(found.dataset)
     if not known:

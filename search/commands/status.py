@@ -11,6 +11,7 @@ from typing import Any
 from mmtuna.search.outputs.summary import standing
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.limits import in_words
+from mmtuna.studies.report.wording import duration
 from mmtuna.studies.results import named_trials
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.statistics.seeds import NoiseFloor
@@ -50,7 +51,7 @@ def print_status(document: dict[str, Any]) -> None:
         left = "the database does not hold what mmtuna wrote there; `mmtuna report` says what is left"
         print(f"  {named_trials(document['damaged'])}: {left}")
     if document["hours"] is not None:
-        print(f"{document['hours']['used']:.2f} of {document['hours']['asked']:g} hours used")
+        print(f"{duration(3600 * document['hours']['used'])} of {document['hours']['asked']:g} hours used")
     for cause, count in document["causes"].items():
         print(f"  {count} ended by: {cause}")
     for kind, speed in document["speeds"].items():

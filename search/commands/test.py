@@ -9,6 +9,7 @@ from typing import Any
 
 from mmtuna.search.outputs.unseen import Tested, measure_unseen
 from mmtuna.studies.looks import Look
+from mmtuna.studies.report.wording import count
 from mmtuna.studies.spec import StudySpec
 
 
@@ -50,8 +51,8 @@ def lines(tested: Tested, metric: str) -> list[str]:
 def _of(look: Look, number: int, metric: str) -> list[str]:
     whose = f" of {look.subjects} subject{'s' * (look.subjects > 1)}" if look.subjects else ""
     head = (
-        f"look {number}, {look.at}, after {look.finished} trials: trial {look.trial} ({metric} {look.value:.4f} on "
-        f"validation images) on {look.images} image{'s' * (look.images > 1)}{whose}"
+        f"look {number}, {look.at}, after {count(look.finished, 'trial')}: trial {look.trial} "
+        f"({metric} {look.value:.4f} on validation images) on {look.images} image{'s' * (look.images > 1)}{whose}"
     )
     rows = [f"  {name:<22}{look.text(name):>26}" for name in look.figures]
     units = "subjects" if look.subjects else "images"

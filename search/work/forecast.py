@@ -10,6 +10,7 @@ from typing import Any
 from mmtuna.search.checking.costs import Costs, draw, measure_costs
 from mmtuna.search.checking.preparation import Preparation
 from mmtuna.search.work.worker import Slot
+from mmtuna.studies.report.wording import count
 
 BETWEEN = 0.3
 """Seconds between two trials of a slot: the end of the one is stored and drawn, the next one is asked for."""
@@ -59,7 +60,7 @@ class Forecast:
         usual, most = (duration(seconds) for seconds in self.study(trials))
         spoken = f"about {usual}" + (f", {most} if all were like the longest" if most != usual else "")
         less = "; pruning makes it less" if pruned and trials > 1 else ""
-        return [each, f"forecast: {trials} trials take {spoken}{less}"]
+        return [each, f"forecast: {count(trials, 'trial')} take{'s' * (trials == 1)} {spoken}{less}"]
 
     def document(self, trials: int) -> dict[str, Any]:
         """The forecast as JSON data: seconds, bytes, and the study's seconds (expected, most) for `trials` trials."""

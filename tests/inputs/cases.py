@@ -950,7 +950,7 @@ SUBJECTS = [
         name="one subject",
         build=table("image,subject\n" + "".join(f"{name},1\n" for name in b.NAMES)),
         data=BY_SUBJECT,
-        refused="all images are of one subject; at least 2 are needed, or split by image",
+        refused="all images are of one subject, those of [data] test aside; at least 2 are needed, or split by image",
     ),
 ]
 

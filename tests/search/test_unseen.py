@@ -114,7 +114,7 @@ def test_a_list_folders_and_shares_name_a_test_set_and_leaks_are_told(tmp_path: 
         tmp_path, phantom, f'split = "subject"\nval_share = 0.5\ntest = "{tmp_path}/test.txt"'
     )
     assert problems == []
-    assert notes[0].startswith("test: 1 image of 1 subject are set aside, ")
+    assert notes[0].startswith("test: 1 image of 1 subject is set aside, ")
     assert "stand among the trials' images too, so it will measure new images of known subjects" in notes[1]
     _, problems = notes_and_problems(tmp_path, phantom, f'test = "{tmp_path}/test.txt"')
     expected = (

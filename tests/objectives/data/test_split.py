@@ -92,7 +92,7 @@ def test_by_subject_counts_images_not_subjects(tmp_path: Path) -> None:
 def test_by_subject_needs_subjects(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"subjects are unknown; name a CSV file with columns image,subject"):
         by_subject(described(tmp_path), val_share=0.2, seed=0)
-    with pytest.raises(InputError, match=r"all images are of one subject; at least 2 are needed"):
+    with pytest.raises(InputError, match=r"all images are of one subject, those of \[data\] test aside; at least 2"):
         by_subject(described(tmp_path, {"a": 5}), val_share=0.2, seed=0)
 
 
