@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from mmtuna.objectives import predict
 from mmtuna.objectives.data.dataset import Dataset, some, walk
 from mmtuna.objectives.data.reading import strict_decoders
-from mmtuna.objectives.data.split import by_image, by_subject
+from mmtuna.objectives.data.split import Split, by_image, by_subject, listed, published
 from mmtuna.search.proposals.classes import Held, propose_classes, read_held
 from mmtuna.search.proposals.pairing import Pairing, find_pairing
 from mmtuna.search.proposals.proposal import Proposal
@@ -21,7 +22,9 @@ _VAL = ("val", "valid", "validation", "dev")
 _SUBJECTS = "subjects.csv"
 _SAMPLED = 20
 _SEEDS = 50
-_WAYS = "--set data.split=folders --set data.train=TRAIN --set data.val=VAL, or --set data.split=random"
+_TEST = ("test", "testing")
+_ASIDE = "--set data.split=random"
+_WAYS = f"--set data.split=folders --set data.train=TRAIN --set data.val=VAL, or {_ASIDE}"
 
 
 def propose_from_folder(
@@ -59,15 +62,19 @@ def _split(root: Path, pairing: Pairing, given: Mapping[str, Any], proposal: Pro
     found: dict[str, Any] = {"subjects": _SUBJECTS} if (root / _SUBJECTS).is_file() else {}
     if {"split", "train", "val"} & set(given):
         return found
-    lists = _lists(root, pairing)
+    lists, fault = _lists(root, pairing)
     if lists is not None:
-        proposal.said.append(f"split: lists {lists[0]} and {lists[1]}")
-        return {**found, "split": "lists", "train": lists[0], "val": lists[1]}
+        proposal.said.append(f"split: lists {lists['train']} and {lists['val']}")
+        return {**found, "split": "lists", **lists, **_listed_test(root, pairing, lists, given, proposal)}
     folders = _folders(root, pairing)
     if folders is not None:
         train, val = (sum(name.startswith(f"{folder}/") for name in pairing.names) for folder in folders)
         proposal.said.append(f"split: folders {folders[0]} ({train} images) and {folders[1]} ({val})")
-        return {**found, "split": "folders", "train": folders[0], "val": folders[1]}
+        proposal.said += [f"split: lists are left aside, {fault}"] if fault else []
+        sides = {"split": "folders", "train": folders[0], "val": folders[1]}
+        return {**found, **sides, **_test_folder(pairing, given, proposal)}
+    if fault:
+        raise InputError(f"{fault}; or leave the lists aside with {_ASIDE}")
     if found:
         proposal.said.append(f"split: by subject, as {_SUBJECTS} names them; a fifth validates")
         return {**found, "split": "subject"}
@@ -84,8 +91,7 @@ def _leave_out_subjects(
     if "subjects" not in data:
         return
     try:
-        fields: dict[str, Any] = {**pairing.fields(), "subjects": _SUBJECTS}
-        Dataset.open(root, classes=("a", "b"), **fields)
+        _dataset(root, pairing, subjects=_SUBJECTS)
     except InputError as error:
         if given.get("split", data.get("split")) == "subject":
             raise
@@ -93,24 +99,82 @@ def _leave_out_subjects(
         proposal.said.append(f"subjects: left out, {error}")
 
 
-def _lists(root: Path, pairing: Pairing) -> tuple[str, str] | None:
-    """The first folder with train.txt and val.txt whose lines are names of images; splits/ before others."""
-    names = set(pairing.names)
+def _dataset(root: Path, pairing: Pairing, **fields: Any) -> Dataset:
+    """The data set as far as its names go, whatever its classes are."""
+    fields |= pairing.fields()
+    return Dataset.open(root, classes=("a", "b"), **fields)
+
+
+def _lists(root: Path, pairing: Pairing) -> tuple[dict[str, str] | None, str]:
+    """The first train.txt and val.txt in one folder that the reader of lists takes, or what is wrong with the first.
+
+    Lists whose images all have masks come before others, which VOC has beside them; splits/ comes before other folders.
+    """
     files = {file for file in walk(root) if os.path.basename(file) in ("train.txt", "val.txt")}
-    starts = {file.removesuffix("train.txt") for file in files if file.endswith("train.txt")}
+    if not files:
+        return None, ""
+    starts = {file.removesuffix(os.path.basename(file)) for file in files}
+    dataset, names = _dataset(root, pairing), set(pairing.names)
+    taken, faults = [], []
     for start in sorted(starts, key=lambda start: (start != "splits/", start)):
-        train, val = f"{start}train.txt", f"{start}val.txt"
-        if val in files and all(_is_list(root / file, names) for file in (train, val)):
-            return train, val
-    return None
+        sides = {"train": f"{start}train.txt", "val": f"{start}val.txt"}
+        try:
+            split = _published(dataset, sides, files)
+        except InputError as error:
+            faults.append((not files.issuperset(sides.values()), str(error)))
+            continue
+        taken.append((not names.issuperset((*split.train, *split.val)), sides))
+    if taken:
+        return min(taken, key=lambda place: place[0])[1], ""
+    return None, min(faults, key=lambda fault: fault[0])[1]
 
 
-def _is_list(path: Path, names: set[str]) -> bool:
+def _published(dataset: Dataset, sides: Mapping[str, str], files: set[str]) -> Split:
+    lacking = next((side for side, file in sides.items() if file not in files), None)
+    if lacking is None:
+        return published(dataset, sides["train"], sides["val"])
+    there = next(side for side in sides if side != lacking)
+    raise InputError(
+        f"{dataset.root / sides[there]}: there is no {lacking}.txt beside it; write one, or name another list with "
+        f"--set data.{there}={sides[there]} --set data.{lacking}=FILE"
+    )
+
+
+def _listed_test(
+    root: Path, pairing: Pairing, lists: Mapping[str, str], given: Mapping[str, Any], proposal: Proposal
+) -> dict[str, str]:
+    """`test`, where a list for it lies beside the two others and names images with masks that these do not."""
+    file = lists["train"].removesuffix("train.txt") + "test.txt"
+    if "test" in given or not (root / file).is_file():
+        return {}
+    dataset = _dataset(root, pairing)
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except (OSError, UnicodeError):
-        return False
-    return bool(lines) and names.issuperset(lines)
+        names = listed(dataset, file)
+        maskless = [name for name in names if name not in set(pairing.names)]
+        if maskless:
+            raise InputError(f"{root / file}: {some(maskless)} without a mask")
+        sides = published(dataset, lists["train"], lists["val"])
+        Split(train=sides.train, val=sides.val, test=names, source=file)
+    except InputError as error:
+        proposal.said.append(f"test: {file} is left out, {error}; [data] test takes such a list")
+        return {}
+    proposal.said.append(f"test: list {file} ({len(names)} images), which no trial sees ([data] test)")
+    return {"test": file}
+
+
+def _test_folder(pairing: Pairing, given: Mapping[str, Any], proposal: Proposal) -> dict[str, str]:
+    """`test`, where one folder beside those of the two sides is named so; other folders are told."""
+    counts = Counter(name.partition("/")[0] for name in pairing.names if "/" in name)
+    tests = [folder for folder in sorted(counts) if folder.lower() in _TEST]
+    field = {"test": tests[0]} if len(tests) == 1 and "test" not in given else {}
+    for folder in field.values():
+        proposal.said.append(f"test: folder {folder} ({counts[folder]} images), which no trial sees ([data] test)")
+    settled = field.get("test", given.get("test"))
+    rest = [f for f in sorted(counts) if f != settled and f.lower() not in (*_TRAIN, *_VAL)]
+    if rest:
+        takes = "" if settled else "; [data] test takes one such folder"
+        proposal.said.append(f"split: images in {some(rest)} are on no side{takes}")
+    return field
 
 
 def _folders(root: Path, pairing: Pairing) -> tuple[str, str] | None:
@@ -126,10 +190,10 @@ def _folders(root: Path, pairing: Pairing) -> tuple[str, str] | None:
 
 
 def _on_a_side(pairing: Pairing, data: Mapping[str, Any]) -> Sequence[str]:
-    """The names that the study will use: of folders, those of its two sides."""
+    """The names that the study will use: of folders, those of its sides."""
     if data.get("split") != "folders":
         return pairing.names
-    sides = tuple(f"{data.get(side)}/" for side in ("train", "val"))
+    sides = tuple(f"{data.get(side)}/" for side in ("train", "val", "test"))
     return [name for name in pairing.names if name.startswith(sides)] or pairing.names
 
 

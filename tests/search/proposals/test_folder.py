@@ -167,6 +167,104 @@ def test_lists_come_before_folders_and_subjects(tmp_path: Path) -> None:
     assert "1 of 7 images have no mask and stand in no list: left out" in found.notes
 
 
+def listed(root: Path, **lists: str | bytes) -> None:
+    """Six pairs, and lists in the root by their side."""
+    write(root, "images/{i}.png", "masks/{i}.png")
+    for side, text in lists.items():
+        (root / f"{side}.txt").write_bytes(text if isinstance(text, bytes) else text.encode())
+
+
+WRONG_LISTS: list[tuple[dict[str, str | bytes], str]] = [
+    ({"train": "0.png\n1.png", "val": "4\n5"}, "train.txt: 0.png, 1.png not in "),
+    ({"train": "0\n1", "val": "images/4.png"}, "without .png, such as 4 for images/4.png"),
+    ({"train": "0\n1", "val": "images/4.png masks/4.png"}, "such as 4 for images/4.png masks/4.png"),
+    ({"train": "0\n1\n77", "val": "4"}, "train.txt: 77 not in "),
+    ({"train": "0\n1", "val": ""}, "val.txt: lists no image; write one name a line"),
+    ({"train": "0\n1", "val": "4\n5".encode("utf-16")}, "val.txt: is not UTF-8 text; save it as UTF-8"),
+    ({"train": "0\n1", "val": "1\n5"}, "1 in both train and val"),
+    (
+        {"train": "0\n1"},
+        "there is no val.txt beside it; write one, or name another list with --set data.train=train.txt --set data.v",
+    ),
+    ({"val": "0\n1", "test": "2"}, "val.txt: there is no train.txt beside it"),
+]
+
+
+@pytest.mark.parametrize("subjects", [False, True])
+@pytest.mark.parametrize(("lists", "refused"), WRONG_LISTS)
+def test_lists_that_cannot_be_read_are_refused_and_can_be_left_aside(
+    tmp_path: Path, lists: dict[str, str | bytes], refused: str, subjects: bool
+) -> None:
+    root = tmp_path / "set"
+    listed(root, **lists)
+    if subjects:
+        (root / "subjects.csv").write_text("image,subject\n" + "".join(f"{i},{i}\n" for i in range(6)))
+    with pytest.raises(InputError) as error:
+        propose_from_folder(root)
+    assert refused in str(error.value)
+    assert str(error.value).endswith("; or leave the lists aside with --set data.split=random")
+    _, _, found = propose(tmp_path, {"split": "random"})
+    assert found.split is not None
+    assert found.split.source.startswith("by image")
+
+
+def test_another_list_can_be_named_where_one_lacks(tmp_path: Path) -> None:
+    listed(tmp_path / "set", train="0\n1", valid="4\n5")
+    _, _, found = propose(tmp_path, {"train": "train.txt", "val": "valid.txt"})
+    assert found.split is not None
+    assert (found.split.train, found.split.val) == (("0", "1"), ("4", "5"))
+
+
+def test_folders_come_before_lists_that_cannot_be_read_and_it_is_said(tmp_path: Path) -> None:
+    write(tmp_path / "set", "images/{side}/{i}.png", "masks/{side}/{i}.png")
+    (tmp_path / "set/train.txt").write_text("0\n1\n")
+    data, said, _ = propose(tmp_path)
+    assert data["split"] == "folders"
+    assert f"split: lists are left aside, {tmp_path}/set/train.txt: there is no val.txt beside it" in said
+
+
+def test_a_list_of_test_images_is_set_aside(tmp_path: Path) -> None:
+    listed(tmp_path / "set", train="0\n1", val="2\n3", test="4\n5")
+    data, said, found = propose(tmp_path)
+    assert data["test"] == "test.txt"
+    assert "test: list test.txt (2 images), which no trial sees ([data] test)" in said
+    assert found.split is not None
+    assert found.split.test == ("4", "5")
+
+
+@pytest.mark.parametrize(
+    ("test", "why"), [("3\n4", "3 in both val and test"), ("8", "8 without a mask"), ("", "lists no image")]
+)
+def test_a_list_of_test_images_that_does_not_fit_is_told(tmp_path: Path, test: str, why: str) -> None:
+    listed(tmp_path / "set", train="0\n1", val="2\n3", test=test)
+    save(tmp_path / "set/images/8.png", noise(8))
+    data, said, _ = propose(tmp_path)
+    assert "test" not in data
+    assert "test: test.txt is left out, " in said
+    assert why in said
+    assert "[data] test takes such a list" in said
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [("images/{side}/{i}.png", "masks/{side}/{i}.png"), ("{side}/images/{i}.png", "{side}/masks/{i}.png")],
+)
+def test_a_folder_of_test_images_is_set_aside(tmp_path: Path, image: str, mask: str) -> None:
+    root = tmp_path / "set"
+    write(root, image, mask)
+    for i, side in enumerate(("test", "test", "more")):
+        save(root / image.format(i=i, side=side), noise(i))
+        save(root / mask.format(i=i, side=side), two_classes(i))
+    data, said, found = propose(tmp_path)
+    assert data["test"] == "test"
+    assert "test: folder test (2 images), which no trial sees ([data] test)" in said
+    assert "split: images in more are on no side" in said
+    assert found.split is not None
+    assert (len(found.split.train), len(found.split.val), len(found.split.test)) == (4, 2, 2)
+    said = "\n".join(propose_from_folder(root, given={"test": ["3"]}).said)
+    assert "split: images in more, test are on no side" in said
+
+
 @pytest.mark.parametrize("subjects", [False, True])
 def test_chance_splits_so_that_both_sides_hold_every_class(tmp_path: Path, subjects: bool) -> None:
     """Two of ten masks hold class 2, and by seed 0 both train."""
