@@ -222,7 +222,7 @@ def _last_part(location: str) -> str:
 def read_text(path: Path) -> str:
     """The text of a spec; InputError where there is none."""
     try:
-        return path.read_bytes().decode()
+        return path.read_bytes().decode("utf-8-sig")  # editors of Windows write the mark
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; `mmtuna init DIR --data ROOT` writes one") from None
     except UnicodeDecodeError:

@@ -141,6 +141,12 @@ def test_wrong_file(tmp_path: Path, text: str, message: str) -> None:
         StudySpec.load(path)
 
 
+def test_a_file_of_windows_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+    path.write_bytes(b'\xef\xbb\xbf[study]\r\nname = "w"\r\n[data]\r\nroot = "."\r\n')
+    assert StudySpec.load(path).study.name == "w"
+
+
 def test_missing_file_names_init(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file; `mmtuna init"):
         StudySpec.load(tmp_path / "no.toml")
