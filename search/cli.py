@@ -133,7 +133,7 @@ def init(
     trust_code: Annotated[bool, typer.Option("--trust-code", help="Run the config and its bases as Python.")] = False,
     changes: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="TABLE.FIELD=VALUE", help="A field of the spec, such as train.iterations=400."),
+        typer.Option("--set", metavar="TABLE.FIELD=VALUE", help="A field of the spec, such as study.trials=50."),
     ] = None,
 ) -> None:
     """Write a commented study.toml for a folder of data, or for an MMSegmentation config; says what it took."""

@@ -62,7 +62,7 @@ def _changes(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
         key, equals, value = text.partition("=")
         table, dot, name = key.strip().partition(".")
         if not equals or not dot or not name:
-            raise InputError(f"--set {text}: give TABLE.FIELD=VALUE, such as train.iterations=400")
+            raise InputError(f"--set {text}: give TABLE.FIELD=VALUE, such as study.trials=50")
         if table not in _TABLES:
             near = difflib.get_close_matches(table, _TABLES, n=1)
             known = near[0] if near else ", ".join(_TABLES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import write_whole
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.spec.template import write_commented
+from tests.search.conftest import mmtuna
 from tests.search.proposals.test_layouts import blocks, noise, save, write_config
 
 APART = {side: (f"images/{side}", f"masks/{side}") for side in ("train", "val")}
@@ -218,7 +220,7 @@ def test_a_data_set_class_of_ones_own(layout: Layout, monkeypatch: pytest.Monkey
         ({"config": Path("c.py"), "preset": "paper"}, "--preset is for --data: a config's space is written around"),
         ({"config": Path("c.py")}, "c.py: no such file; give a path, a model-zoo name, or 'unet'"),
         ({"config": Path("pspnet_r50")}, "[model] base = 'pspnet_r50' is no model-zoo config; did you mean pspnet_"),
-        ({"changes": ["iterations=4"]}, "--set iterations=4: give TABLE.FIELD=VALUE, such as train.iterations=400"),
+        ({"changes": ["iterations=4"]}, "--set iterations=4: give TABLE.FIELD=VALUE, such as study.trials=50"),
         ({"changes": ["trian.iterations=4"]}, "--set trian.iterations=4: there is no table [trian]; use train"),
     ],
 )
@@ -242,6 +244,21 @@ def test_fields_that_a_person_sets_are_checked_before_anything_is_written(layout
             init(target, layout.folder / "set", [], None, changes=[change, "data.split=random", "data.masks=masks"])
         assert refused in str(error.value)
         assert not target.exists()
+
+
+def test_the_examples_of_set_are_taken_by_both_kinds_of_init(layout: Layout) -> None:
+    layout.propose()
+    with pytest.raises(InputError, match="such as ") as error:
+        init(layout.folder / "other", layout.folder / "set", [], None, changes=["x"])
+    shown = " ".join(re.sub("[^\x20-~]", " ", re.sub("\x1b\\[[0-9;]*m", "", mmtuna("init", "--help").stdout)).split())
+    examples = {text.partition("such as ")[2].split()[0].rstrip(".") for text in (shown, str(error.value))}
+    assert all(re.fullmatch(r"\w+\.\w+=\w+", example) for example in examples)
+    aside = ["data.split=random", "data.masks=masks"]
+    for preset in ("paper", "extended"):
+        init(layout.folder / preset, layout.folder / "set", [], preset, changes=[*examples, *aside])
+        StudySpec.load(layout.folder / preset / "study.toml").search_space()
+    init(layout.folder / "config", None, [], None, layout.folder / "my_config.py", changes=[*examples])
+    StudySpec.load(layout.folder / "config/study.toml").search_space()
 
 
 def test_data_elsewhere_and_classes_by_hand(layout: Layout, tmp_path: Path) -> None:
