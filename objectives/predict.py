@@ -334,6 +334,8 @@ def _tiff_entries(data: bytes) -> tuple[Any, list[tuple[int, int, int]]]:
 
 def _unknown(data: bytes) -> tuple[str, str]:
     """Why Pillow knows no such file, and what would do."""
+    if not data:
+        return "is empty (zero bytes)", "copy the file again"
     samples = next((value for _, tag, value in _tiff_entries(data)[1] if tag == _SAMPLES), 1)
     if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return f"a TIFF of a kind that is not read ({samples} channels)", "save grey or RGB with 8 bits a channel"

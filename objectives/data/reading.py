@@ -33,6 +33,7 @@ _LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")
 _MOST_CODES = 256
 _SMOOTHED = "so many come from smoothing or JPEG: write masks as PNG, resized by nearest neighbour only"
 _COLOUR_FIX = "save masks of colours as 8-bit RGB or palette PNG"
+_EMPTY = "is empty (zero bytes)", "copy the file again"
 _MASK_FIX = "save masks as PNG, one 8-bit channel whose value is the class index"
 
 
@@ -97,7 +98,7 @@ def read_record(
     except OSError as error:
         return BadFile(f"cannot be read ({error.strerror})", "check the file's permissions and the disk")
     if not data:
-        return BadFile("zero bytes", "copy the file again")
+        return BadFile(*_EMPTY)
     fault = _container_fault(data)
     if fault:
         return BadFile(fault, "copy or export the file again")
@@ -105,8 +106,6 @@ def read_record(
         found = _read_mask(data, rule) if isinstance(rule, MaskRule) else _read_image(data, rule)
     except BadImageError as error:
         return _bad(error)
-    except UnidentifiedImageError:
-        return BadFile("not an image file", _MASK_FIX)
     except Exception as error:  # decoders raise nearly anything on damaged bytes (OSError, SyntaxError, struct.error)
         reason = str(error).partition("\n")[0].replace(str(path), "")[:120] or type(error).__name__
         return BadFile(f"cannot be decoded ({reason})", "copy or export the file again")
@@ -208,7 +207,7 @@ def read_classes(data: bytes, rule: MaskRule) -> NDArray[np.uint8]:
     Raises BadImageError for what cannot be read without changing values, and for a value or colour that `rule` names
     for nothing.
     """
-    with Image.open(io.BytesIO(data)) as image:
+    with _opened(data) as image:
         if image.format not in _MASK_FORMATS:
             raise BadImageError(f"is {image.format}, whose compression changes values", _MASK_FIX)
         predict.refuse_size(image)
@@ -235,9 +234,8 @@ def held_codes(data: bytes) -> tuple[dict[Code, int], dict[int, str]]:
 
     Raises BadImageError as `read_classes` does.
     """
-    with Image.open(io.BytesIO(data)) as image:
-        in_colour = image.format in _MASK_FORMATS and image.mode in ("RGB", "RGBA")
-        found: NDArray[Any] = _colours(image) if in_colour else read_classes(data, MaskRule())
+    found, in_colour = pixel_codes(data)
+    with _opened(data) as image:
         palette = image.getpalette("RGB") or [] if image.mode == "P" else []
     held, counts = np.unique(found, return_counts=True)
     if len(held) > _MOST_CODES:
@@ -246,6 +244,27 @@ def held_codes(data: bytes) -> tuple[dict[Code, int], dict[int, str]]:
     shown = {int(value): bytes(palette[3 * value : 3 * value + 3]).hex() for value in held if palette}
     colours = {value: f"#{colour}" for value, colour in shown.items() if colour}
     return dict(zip(codes, map(int, counts), strict=True)), colours
+
+
+def pixel_codes(data: bytes) -> tuple[NDArray[Any], bool]:
+    """A mask's values, height x width; True beside its colours as numbers, red the highest byte, where it is RGB.
+
+    Raises BadImageError as `read_classes` does.
+    """
+    with _opened(data) as image:
+        if image.format in _MASK_FORMATS and image.mode in ("RGB", "RGBA"):
+            return _colours(image), True
+    return read_classes(data, MaskRule()), False
+
+
+def _opened(data: bytes) -> Image.Image:
+    """A mask file's header; BadImageError for bytes of no image, of which Pillow's own words name a place in memory."""
+    if not data:
+        raise BadImageError(*_EMPTY)
+    try:
+        return Image.open(io.BytesIO(data))
+    except UnidentifiedImageError:
+        raise BadImageError("not an image file", _MASK_FIX) from None
 
 
 def reduced(values: NDArray[np.uint8], reduce_zero_label: bool) -> NDArray[np.uint8]:

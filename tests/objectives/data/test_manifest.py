@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
+from mmtuna.objectives import predict
 from mmtuna.objectives.data.dataset import Dataset, ImageRule
 from mmtuna.objectives.data.manifest import Manifest, Problem, class_pixels, data_fingerprint, inspect, shapes
 from mmtuna.spaces.errors import InputError
@@ -78,7 +79,7 @@ def test_every_fault_is_named_at_once(tmp_path: Path) -> None:
     found = {problem.where: f"{problem.what}; {problem.fix}" for problem in check(tmp_path)}
     expected = {
         "images/img_0.png": "cut off (PNG without its end block)",
-        "images/img_1.png": "zero bytes; copy the file again",
+        "images/img_1.png": "is empty (zero bytes); copy the file again",
         "images/img_2.png": "not an image file; export it as 8-bit PNG or JPEG",
         "images/img_3.png": "damaged (PNG block 'IDAT' fails its checksum)",
         "images/img_4.png": "16 bits a channel; values are 0 to 51000 in all: say in [data] which become 0 and 255",
@@ -311,3 +312,8 @@ def test_many_masks_with_values_that_mean_nothing_are_one_line(tmp_path: Path) -
     assert problem.where == "masks/img_10.png, masks/img_11.png, masks/img_12.png, ... (12 of 14 masks)"
     assert problem.what == "holds 2, 3, 4, 5, 6, ... (12 values), but only 0 to 1 and 255 (ignored) mean something"
     assert len(problem.files) == 12
+
+
+def test_an_empty_image_is_called_so_by_predict_too() -> None:
+    with pytest.raises(predict.BadImageError, match=r"^is empty \(zero bytes\); copy the file again$"):
+        predict.decode(b"")
