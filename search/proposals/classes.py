@@ -13,10 +13,15 @@ from mmtuna.objectives.data.reading import held_codes, strict_decoders
 from mmtuna.objectives.data.split import CLASS_LIST
 from mmtuna.objectives.predict import BadImageError
 from mmtuna.search.proposals.proposal import Proposal
+from mmtuna.search.proposals.smoothing import FEWEST, look_smoothed
 from mmtuna.spaces.errors import InputError
 
 _READ = 2000
 """Masks that are read at most, evenly spread."""
+_LOOKED_AT = 20
+"""Masks whose borders are looked at, at most."""
+_SHOWN = 8
+"""Values or colours that a line names at most."""
 _LISTS = (CLASS_LIST, "labels.txt")
 _ADE = ("ADE_train_", "ADE_val_")
 _BLACK = "#000000"
@@ -44,6 +49,8 @@ def propose_classes(
     if {"values", "reduce_zero_label", "ignore_index"} & set(given):
         return {"classes": list(named) or _settled_names(held, given)}
     codes = sorted({code for found in held.values() for code in found}, key=str)
+    if len(named) != len(codes):
+        _refuse_smoothed(root, held, codes)
     if any(isinstance(code, str) for code in codes):
         return _of_colours(root, [str(code) for code in codes], named, proposal)
     return _of_values(root, held, sorted(int(code) for code in codes), named, proposal)
@@ -99,6 +106,31 @@ def _names(values: Sequence[int], *, background: bool = True) -> list[str]:
     return [("background" if background and not place else f"class {value}") for place, value in enumerate(values)]
 
 
+def _refuse_smoothed(root: Path, held: Held, codes: Sequence[Code]) -> None:
+    """Greys between the classes are no classes, though nothing but where they lie tells."""
+    if len(codes) < FEWEST:
+        return
+    with strict_decoders():
+        smoothed = look_smoothed((root / file).read_bytes() for file in list(held)[:: -(-len(held) // _LOOKED_AT)])
+    if smoothed:
+        ordered = sorted(codes, key=lambda code: (isinstance(code, str), code))
+        raise InputError(
+            f"{root}: {len(held)} masks hold {_shown(ordered)}, most of them along borders or as noise alone, so they "
+            "look interpolated; threshold them, or resize by nearest neighbour; for classes all the same give "
+            "--set data.values=[...]"
+        )
+
+
+def _shown(codes: Sequence[Code]) -> str:
+    more = f", ... ({len(codes)} values)" if len(codes) > _SHOWN else ""
+    return ", ".join(map(str, codes[:_SHOWN])) + more
+
+
+def _listed(values: Sequence[int]) -> str:
+    """As a person would give them; of many, the ends."""
+    return str(list(values)) if len(values) <= _SHOWN else f"[{values[0]}, {values[1]}, ..., {values[-1]}]"
+
+
 def _of_colours(root: Path, colours: list[str], named: Sequence[str], proposal: Proposal) -> dict[str, Any]:
     ordered = sorted(colours, key=lambda colour: (colour != _BLACK, colour))
     if len(ordered) < 2:
@@ -107,20 +139,19 @@ def _of_colours(root: Path, colours: list[str], named: Sequence[str], proposal: 
     if not named and len(names) == 2 and ordered[0] == _BLACK:
         names[1] = "foreground"
     if len(names) != len(ordered):
-        shown = ", ".join(ordered[:8])
+        shown = ", ".join(ordered[:_SHOWN])
         raise InputError(
             f"{root}: the masks hold {len(ordered)} colours ({shown}) and {len(names)} classes are named; say which is "
             f"which with --set 'data.values=[\"{ordered[0]}\", ...]', in the order of the classes"
         )
-    proposal.said.append(f"classes: {_told(names)}, by the colours of the masks, {', '.join(ordered[:8])}")
+    proposal.said.append(f"classes: {_told(names)}, by the colours of the masks, {', '.join(ordered[:_SHOWN])}")
     rgb = [[int(colour[at : at + 2], 16) for at in (1, 3, 5)] for colour in ordered]
     return {"classes": names, "values": ordered, "palette": rgb}
 
 
 def _of_values(root: Path, held: Held, values: list[int], named: Sequence[str], proposal: Proposal) -> dict[str, Any]:
     counted = [value for value in values if value != 255]
-    shown = ", ".join(map(str, values[:8])) + (f", ... ({len(values)} values)" if len(values) > 8 else "")
-    read = f"{len(held)} masks hold {shown}"
+    read = f"{len(held)} masks hold {_shown(values)}"
     if values == [0, 255]:
         names = list(named) or ["background", "foreground"]
         proposal.said.append(f"classes: {_told(names)}; {read}, so 255 is the second class")
@@ -140,8 +171,8 @@ def _of_values(root: Path, held: Held, values: list[int], named: Sequence[str], 
         return {"classes": list(named)}
     if 255 in values and len(named) != len(counted):
         raise InputError(
-            f"{root}: {read}, and 255 may be a class or ignored; say which with --set 'data.values={values}' or "
-            f"--set 'data.values={counted}'"
+            f"{root}: {read}, and 255 may be a class or ignored; say which with --set 'data.values={_listed(values)}' "
+            f"or --set 'data.values={_listed(counted)}'"
         )
     names = list(named) or _names(counted, background=0 in counted)
     proposal.said.append(f"classes: {_told(names)}; {read}, one a class{ignored}")

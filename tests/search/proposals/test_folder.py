@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from mmtuna.search.checking.data import Data, read_data
 from mmtuna.search.proposals.folder import propose_from_folder
@@ -316,6 +317,80 @@ def test_pictures_of_masks_are_passed_by(tmp_path: Path) -> None:
     assert data["mask_suffix"] == "_gtFine_labelTrainIds.png"
 
 
+def disc(i: int, value: int = 240) -> Array:
+    down, across = np.mgrid[:128, :128]
+    return np.asarray(((down - 60 - 2 * i) ** 2 + (across - 66) ** 2 < 36**2 - 5 * i) * value, np.uint8)
+
+
+def halved(i: int) -> Array:
+    return np.asarray(Image.fromarray(disc(i)).resize((64, 64), Image.Resampling.BOX))
+
+
+def blurred(i: int) -> Array:
+    return np.asarray(Image.fromarray(disc(i, 255)).filter(ImageFilter.GaussianBlur(2)))
+
+
+def noisy(i: int) -> Array:
+    return np.asarray(disc(i, 1) * np.random.default_rng(i).normal(200, 15, (128, 128)).clip(1, 255), np.uint8)
+
+
+def compressed(i: int) -> Array:
+    file = io.BytesIO()
+    Image.fromarray(disc(i, 255)).save(file, "JPEG", quality=85)
+    return np.asarray(Image.open(file))
+
+
+def blurred_colours(i: int) -> Array:
+    return np.stack([blurred(i), blurred(i) // 2, 0 * blurred(i)], axis=2)
+
+
+@pytest.mark.parametrize("of", [halved, blurred, noisy, compressed, blurred_colours])
+def test_smoothed_masks_are_refused_in_a_short_line(tmp_path: Path, of: Callable[[int], Array]) -> None:
+    write(tmp_path / "set", "images/{i}.png", "masks/{i}.png", of)
+    with pytest.raises(InputError, match=r"look interpolated; threshold them, or resize by nearest neigh") as error:
+        propose_from_folder(tmp_path / "set")
+    assert len(str(error.value).removeprefix(str(tmp_path))) < 300
+
+
+def lines_and_layers(i: int) -> Array:
+    """Ordered layers two pixels high, a diagonal line of one pixel, and a ring around a ring."""
+    mask = np.zeros((64, 64), np.uint8)
+    mask[8:24] = np.repeat(np.arange(20, 180, 20, dtype=np.uint8), 2)[:, None]
+    mask[range(30, 60), range(30, 60)] = 200
+    mask[40:60, 4 + i : 24] = 220
+    mask[43:57, 7 + i : 21] = 240
+    return mask
+
+
+def scattered(i: int) -> Array:
+    """Classes of which most are rare and small, as of ADE20K."""
+    mask = np.asarray(blocks(i, range(0, 150, 3)))
+    mask[:32] = 0
+    return mask
+
+
+@pytest.mark.parametrize("of", [coded(0, 50, 100, 150, 200), coded(0, 128, 200), lines_and_layers, scattered])
+def test_classes_in_areas_and_lines_are_no_smoothing(tmp_path: Path, of: Callable[[int], Array]) -> None:
+    write(tmp_path / "set", "images/{i}.png", "masks/{i}.png", of)
+    data, _, _ = propose(tmp_path)
+    assert data["values"] == sorted({int(value) for i in range(6) for value in np.unique(of(i))})
+
+
+def test_smoothed_masks_are_classes_where_a_person_says_so(tmp_path: Path) -> None:
+    write(tmp_path / "set", "images/{i}.png", "masks/{i}.png", halved)
+    values = [0, 60, 120, 180, 240]
+    assert len(propose(tmp_path, {"values": values})[0]["classes"]) == 5
+    (tmp_path / "study.toml").unlink()
+    assert propose(tmp_path, classes=list("abcde"))[0]["values"] == values
+
+
+def test_a_line_names_eight_values_at_most(tmp_path: Path) -> None:
+    write(tmp_path / "set", "images/{i}.png", "masks/{i}.png", coded(*range(0, 256, 5)))
+    with pytest.raises(InputError, match="255 may be a class or ignored") as error:
+        propose_from_folder(tmp_path / "set")
+    assert str(error.value).endswith("'data.values=[0, 5, ..., 255]' or --set 'data.values=[0, 5, ..., 250]'")
+
+
 def two_mask_folders(root: Path) -> None:
     write(root, "images/{i}.png", "reader_a/{i}.png")
     write(root, "images/{i}.png", "reader_b/{i}.png")
@@ -324,6 +399,14 @@ def two_mask_folders(root: Path) -> None:
 def both_codings(root: Path) -> None:
     write(root, "images/{i}.png", "masks/{i}.png")
     save(root / "masks/0.png", blocks(0, [0, 255]))
+
+
+def spoilt(data: bytes) -> Callable[[Path], object]:
+    def build(root: Path) -> None:
+        write(root, "images/{i}.png", "masks/{i}.png")
+        (root / "masks/3.png").write_bytes(data)
+
+    return build
 
 
 REFUSED: list[tuple[Callable[[Path], object], dict[str, Any], str]] = [
@@ -359,6 +442,8 @@ REFUSED: list[tuple[Callable[[Path], object], dict[str, Any], str]] = [
         "masks/0.jpg: is JPEG, whose compression changes values; save masks as PNG",
     ),
     (lambda root: write(root, "a/{i}.png", "b/{i}.png", coded(0)), {}, "there are no two classes to tell apart"),
+    (spoilt(b""), {}, "masks/3.png: is empty (zero bytes); copy the file again"),
+    (spoilt(b"text"), {}, "masks/3.png: not an image file; save masks as PNG"),
     (lambda root: None, {}, "set: no such folder; give the data set's root folder"),
 ]
 
