@@ -50,6 +50,7 @@ def propose_from_folder(
     _leave_out_subjects(root, pairing, data, given, proposal)
     masks = [pairing.mask(name) for name in _on_a_side(pairing, data | dict(given))]
     held = read_held(root, masks, proposal)
+    _leave_out_blank_test(root, pairing, data, held, proposal)
     data |= propose_classes(root, held, classes, given, proposal)
     data |= _rule(root, pairing, given, proposal)
     data |= _split_seed(root, pairing, held, data | dict(given), proposal)
@@ -72,7 +73,7 @@ def _split(root: Path, pairing: Pairing, given: Mapping[str, Any], proposal: Pro
         proposal.said.append(f"split: folders {folders[0]} ({train} images) and {folders[1]} ({val})")
         proposal.said += [f"split: lists are left aside, {fault}"] if fault else []
         sides = {"split": "folders", "train": folders[0], "val": folders[1]}
-        return {**found, **sides, **_test_folder(pairing, given, proposal)}
+        return {**found, **sides, **_test_folder(root, pairing, given, proposal)}
     if fault:
         raise InputError(f"{fault}; or leave the lists aside with {_ASIDE}")
     if found:
@@ -162,7 +163,7 @@ def _listed_test(
     return {"test": file}
 
 
-def _test_folder(pairing: Pairing, given: Mapping[str, Any], proposal: Proposal) -> dict[str, str]:
+def _test_folder(root: Path, pairing: Pairing, given: Mapping[str, Any], proposal: Proposal) -> dict[str, str]:
     """`test`, where one folder beside those of the two sides is named so; other folders are told."""
     counts = Counter(name.partition("/")[0] for name in pairing.names if "/" in name)
     tests = [folder for folder in sorted(counts) if folder.lower() in _TEST]
@@ -174,7 +175,24 @@ def _test_folder(pairing: Pairing, given: Mapping[str, Any], proposal: Proposal)
     if rest:
         takes = "" if settled else "; [data] test takes one such folder"
         proposal.said.append(f"split: images in {some(rest)} are on no side{takes}")
+    maskless = {name.partition("/")[0] for name in _dataset(root, pairing).names if "/" in name} - set(counts)
+    if maskless:
+        proposal.said.append(f"split: images in {some(sorted(maskless))} have no masks and are on no side")
     return field
+
+
+def _leave_out_blank_test(root: Path, pairing: Pairing, data: dict[str, Any], held: Held, proposal: Proposal) -> None:
+    """Test masks of one value, as where the truth is kept back, measure nothing; check refuses them."""
+    test = data.get("test")
+    if test is None:
+        return
+    in_folder = [name for name in pairing.names if name.startswith(f"{test}/")]
+    names = listed(_dataset(root, pairing), test) if data["split"] == "lists" else in_folder
+    found = [code for name in names for code in held.get(pairing.mask(name), ())]
+    if len(set(found)) == 1:
+        del data["test"]
+        proposal.said[:] = [line for line in proposal.said if not line.startswith("test: ")]
+        proposal.said.append(f"test: {test} is left out, its masks hold {found[0]} alone; [data] test takes others")
 
 
 def _folders(root: Path, pairing: Pairing) -> tuple[str, str] | None:

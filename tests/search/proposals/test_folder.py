@@ -266,6 +266,24 @@ def test_a_folder_of_test_images_is_set_aside(tmp_path: Path, image: str, mask: 
     assert "split: images in more, test are on no side" in said
 
 
+@pytest.mark.parametrize("by_list", [False, True])
+def test_test_images_without_truth_are_left_out_and_told(tmp_path: Path, by_list: bool) -> None:
+    root = tmp_path / "set"
+    if by_list:
+        listed(root, train="0\n1", val="2\n3", test="4")
+        save(root / "masks/4.png", coded(0)(4))
+    else:
+        write(root, "images/{side}/{i}.png", "masks/{side}/{i}.png")
+        save(root / "images/test/4.png", noise(4))
+        save(root / "masks/test/4.png", coded(0)(4))
+        save(root / "images/more/5.png", noise(5))
+    data, said, _ = propose(tmp_path)
+    assert "test" not in data
+    assert f"test: test{'.txt' * by_list} is left out, its masks hold 0 alone; [data] test takes others" in said
+    assert "which no trial sees" not in said
+    assert by_list or "split: images in more have no masks and are on no side" in said
+
+
 @pytest.mark.parametrize("subjects", [False, True])
 def test_chance_splits_so_that_both_sides_hold_every_class(tmp_path: Path, subjects: bool) -> None:
     """Two of ten masks hold class 2, and by seed 0 both train."""
