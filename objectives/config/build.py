@@ -11,7 +11,7 @@ from mmtuna.objectives.config import model, pipeline
 from mmtuna.objectives.config.allowed import RUNNER_KEYS, check_trial_config
 from mmtuna.objectives.config.base import BaseConfig
 from mmtuna.objectives.config.classes import set_classes, set_ignored
-from mmtuna.objectives.config.dotted import set_key
+from mmtuna.objectives.config.dotted import refuse_key, set_key
 from mmtuna.objectives.config.initial import use_files
 from mmtuna.objectives.config.schedules import fit_schedule
 from mmtuna.objectives.config.settings import TrialSettings
@@ -62,7 +62,7 @@ def build_config(
         _refuse_what_the_base_keeps(values, base)
     for name in values:
         if "." in name:
-            _refuse_second_name(name, values)
+            refuse_key(name, values)
     cfg = {key: copy.deepcopy(base.cfg[key]) for key in RUNNER_KEYS if key in base.cfg}
     cfg["model"].setdefault("data_preprocessor", copy.deepcopy(base.cfg.get("data_preprocessor", {})))
     _set_model(cfg, values, dataset, base)
@@ -96,34 +96,6 @@ def _refuse_what_the_base_keeps(values: Mapping[str, Value], base: BaseConfig) -
             raise InputError(
                 f"{name}: without {need.parent} base config {base.name} keeps its own; set {need.parent} too"
             )
-
-
-# Dotted keys of values that settings write: what the setting says and what the key says would contradict each other.
-_SECOND_NAMES: Mapping[str, tuple[str, ...]] = {
-    "model.backbone.base_channels": ("base_channels",),
-    "model.decode_head.dropout_ratio": ("dropout",),
-    "model.auxiliary_head.dropout_ratio": ("dropout",),
-    "model.test_cfg.mode": ("inference",),
-    "optim_wrapper.type": ("precision",),
-    "optim_wrapper.dtype": ("precision",),
-    "optim_wrapper.clip_grad.max_norm": ("clip_norm",),
-    "optim_wrapper.optimizer.type": ("optimizer",),
-    "optim_wrapper.optimizer.lr": ("lr_sgd", "lr_adam", "optimizer"),
-    "optim_wrapper.optimizer.momentum": ("momentum", "optimizer"),
-    "optim_wrapper.optimizer.weight_decay": ("weight_decay", "optimizer"),
-    "train_dataloader.batch_size": ("batch_size",),
-    "train_dataloader.num_workers": ("loader_workers",),
-    "train_cfg.max_iters": ("iterations",),
-    "train_cfg.val_interval": ("evaluations",),
-    "load_from": ("initial_weights",),
-}
-
-
-def _refuse_second_name(key: str, values: Mapping[str, Value]) -> None:
-    names = _SECOND_NAMES.get(key, ())
-    if set(names) & set(values):
-        use = " or ".join(name for name in names if name != "optimizer" or len(names) == 1)
-        raise InputError(f"{key}: is what {use} sets; use {use} in its place")
 
 
 def _set_model(cfg: Cfg, values: Mapping[str, Value], dataset: Dataset, base: BaseConfig) -> None:
