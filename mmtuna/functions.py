@@ -26,7 +26,7 @@ from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.storage.opening import study_lock
 from mmtuna.studies.strategy.beginning import join
 from mmtuna.studies.strategy.enqueuing import Top
-from mmtuna.studies.study import open_existing
+from mmtuna.studies.study import open_to_read
 from mmtuna.studies.table2 import Table2Line
 from mmtuna.studies.table2 import table2 as table2_lines
 
@@ -43,7 +43,7 @@ def _loaded(spec: SpecOrPath) -> StudySpec:
 
 def trials(spec: SpecOrPath, study: optuna.Study | None = None) -> list[TrialRow]:
     """All trials of the spec's study, or of another `study` that an Objective trained for, as plain data by number."""
-    return results.rows(study if study is not None else open_existing(_loaded(spec).study))
+    return results.rows(study if study is not None else open_to_read(_loaded(spec)))
 
 
 def trials_dataframe(spec: SpecOrPath, study: optuna.Study | None = None) -> pandas.DataFrame:
@@ -70,7 +70,7 @@ def trials_dataframe(spec: SpecOrPath, study: optuna.Study | None = None) -> pan
 def table2(spec: SpecOrPath, study: optuna.Study | None = None) -> list[Table2Line]:
     """The eleven rows of the paper's Table 2 beside those trials of the study that repeat them."""
     spec = _loaded(spec)
-    found = study if study is not None else open_existing(spec.study)
+    found = study if study is not None else open_to_read(spec)
     return table2_lines(found, space_of(found, spec))
 
 
@@ -155,7 +155,7 @@ def report(
     `methods` is a Markdown file for the methods section and the checklist, written where it is named.
     """
     spec = _loaded(spec)
-    found = study if study is not None else open_existing(spec.study)
+    found = study if study is not None else open_to_read(spec)
     markdown = None if methods is None else Path(methods)
     return write_report(spec, found, Path(out) if out is not None else report_file(spec), markdown)
 

@@ -35,6 +35,23 @@ def refuse_change(study: optuna.Study, spec: StudySpec, fingerprints: Mapping[st
         )
 
 
+def refuse_other_meaning(study: optuna.Study, spec: StudySpec) -> None:
+    """InputError where the figures of the study's trials are not what `spec` calls them: metric, value or classes.
+
+    Whatever else the spec says by now, they can be looked at.
+    """
+    was, now = study.user_attrs.get(FINGERPRINTS) or {}, plain(spec.describe())
+    kept = {"metric": was.get("metric"), "classes": was.get("data", {}).get("classes")}
+    said = {"metric": now["metric"], "classes": now["data"]["classes"]}
+    known = [name for name, part in kept.items() if part is not None]  # what a study of before did not keep
+    changed = difference({name: kept[name] for name in known}, {name: said[name] for name in known})
+    if changed:
+        raise InputError(
+            f"study {study.study_name}: {changed}; its trials were measured by the old value: take that, or look at "
+            "another study"
+        )
+
+
 def space_of(study: optuna.Study, spec: StudySpec) -> SearchSpace:
     """The space that the study's trials are drawn from: the one that it was begun with, whatever its spec says now."""
     was, written = study.user_attrs.get(FINGERPRINTS), spec.search_space()

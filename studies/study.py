@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.studies.attributes import FINGERPRINTS, SAID, SEARCHED, SPEC, WORKERS
-from mmtuna.studies.begun import moved_preset, refuse_change, space_of
+from mmtuna.studies.begun import moved_preset, refuse_change, refuse_other_meaning, space_of
 from mmtuna.studies.fingerprints import merged
 from mmtuna.studies.identity import give_id
 from mmtuna.studies.results import UNREADABLE, sound_rows
@@ -126,6 +126,13 @@ def open_existing(table: StudyTable, *, to_look: bool = False, damaged: bool = F
         raise InputError(f"study {table.name} does not exist yet; `mmtuna run SPEC` begins it")
     if not damaged:
         _require_ours(study)
+    return study
+
+
+def open_to_read(spec: StudySpec, *, to_look: bool = False) -> optuna.Study:
+    """`open_existing`, whose figures are what `spec` calls them; InputError where they are not."""
+    study = open_existing(spec.study, to_look=to_look)
+    refuse_other_meaning(study, spec)
     return study
 
 

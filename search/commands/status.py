@@ -15,7 +15,7 @@ from mmtuna.studies.report.wording import duration
 from mmtuna.studies.results import named_trials
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.statistics.seeds import NoiseFloor
-from mmtuna.studies.study import open_existing
+from mmtuna.studies.study import open_to_read
 
 _SHOWN_TRIALS = 3
 
@@ -28,7 +28,7 @@ def status(path: Path, as_json: bool, watch: float | None = None) -> None:
     spec = StudySpec.load(path)
     if watch is not None and as_json:
         raise InputError("--watch and --json: one JSON document cannot be repeated; take one of them")
-    study = open_existing(spec.study, to_look=True)
+    study = open_to_read(spec, to_look=True)
     while True:
         document = standing(spec, study)
         if as_json:

@@ -12,7 +12,7 @@ from mmtuna.studies import table2 as tables
 from mmtuna.studies.begun import space_of
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.strategy.enqueuing import Replicates
-from mmtuna.studies.study import open_existing
+from mmtuna.studies.study import open_to_read
 from mmtuna.studies.table2 import Spread
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def table2(path: Path, replicates: int | None, slots: int | None, style: str, as
 
         rows = Replicates(count=replicates)
         run_study(spec, Console(stderr=as_json), slots=slots, replicates=rows, heed_signals=True)
-    study = open_existing(spec.study)
+    study = open_to_read(spec)
     if style == "text" and not as_json:
         print_table2(spec, study)
         return

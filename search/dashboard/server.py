@@ -31,7 +31,7 @@ from mmtuna.studies.spec.tables import StudyTable
 from mmtuna.studies.storage.opening import open_storage
 from mmtuna.studies.storage.optuna_insides import study_id
 from mmtuna.studies.storage.read_only import open_read_only
-from mmtuna.studies.study import open_existing
+from mmtuna.studies.study import open_to_read
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -64,7 +64,7 @@ def serve(
     """
     # Whoever opens a page would make it print: what Optuna says of few trials, the plots say themselves.
     warnings.filterwarnings("ignore", module="optuna")
-    study = open_existing(spec.study)
+    study = open_to_read(spec)
     token, made = chosen_token(host, token)
     with _listening(host, port) as server:
         server.set_app(application(spec.study, Access(host, server.server_port, token), writable=writable))

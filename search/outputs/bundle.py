@@ -24,7 +24,7 @@ from mmtuna.studies.attributes import FINGERPRINTS
 from mmtuna.studies.looks import looks_of
 from mmtuna.studies.results import TrialRow
 from mmtuna.studies.spec import StudySpec
-from mmtuna.studies.study import open_existing
+from mmtuna.studies.study import open_to_read
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +64,7 @@ def export_trial(
         )
     check_installed()
     require_new_folder(out)
-    study = open_existing(spec.study)
+    study = open_to_read(spec)
     entry = results.complete(study, trial)
     facts = gather(spec, study, entry, retrained=retrain)
     if retrain:

@@ -28,7 +28,7 @@ from mmtuna.studies.results import TrialRow
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.standing import params_key
 from mmtuna.studies.statistics.seeds import noise_floor
-from mmtuna.studies.study import open_existing
+from mmtuna.studies.study import open_to_read
 
 IMAGES = 3
 """Rows of the picture where no image is named: the worst, the median and the best of the second trial."""
@@ -84,7 +84,7 @@ class _Side:
 
 
 def _side(spec: StudySpec, number: int) -> _Side:
-    study = open_existing(spec.study)
+    study = open_to_read(spec)
     entry = results.complete(study, number)
     rows = [row for row in results.rows(study) if row.state == "COMPLETE" and row.value is not None]
     return _Side(spec, StudyFiles(spec.study, spec.data.root, study), rows, params_key(entry.params))
@@ -129,7 +129,7 @@ def compare(
 
 
 def _shown(spec: StudySpec, number: int) -> tuple[StudySpec, StudyFiles, TrialRow]:
-    study = open_existing(spec.study)
+    study = open_to_read(spec)
     return spec, StudyFiles(spec.study, spec.data.root, study), results.complete(study, number)
 
 

@@ -26,7 +26,7 @@ from mmtuna.studies import results
 from mmtuna.studies import table2 as tables
 from mmtuna.studies.begun import space_of
 from mmtuna.studies.spec import StudySpec
-from mmtuna.studies.study import open_existing
+from mmtuna.studies.study import open_to_read
 
 _STYLES = (("md", tables.to_markdown), ("csv", tables.to_csv), ("tex", tables.to_latex))
 
@@ -47,7 +47,7 @@ def write_paper(spec: StudySpec, out: Path, console: Console) -> Paper:
     fine-tuning. The image is the validation image with most foreground among those that trials keep masks of.
     InputError where no trial is complete, the best one kept no masks, or the spec names no weights.
     """
-    study = open_existing(spec.study)
+    study = open_to_read(spec)
     trial = results.complete(study)
     folder = StudyFiles(spec.study, spec.data.root, study).trained(trial)
     name = _most_foreground(folder)

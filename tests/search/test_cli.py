@@ -17,6 +17,7 @@ from mmtuna.search.checking.checks import covering
 from mmtuna.search.checking.preparing import reopen
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.spec.template import write_commented
+from tests.folders import tree
 from tests.search.conftest import ENVIRONMENT, mmtuna
 
 WriteSpec = Callable[..., Path]
@@ -163,6 +164,27 @@ def test_targets_that_cannot_be_written_are_named(tmp_path: Path, phantom: Path,
         assert done.returncode == 2, done.stderr
         (line,) = done.stderr.splitlines()
         assert line.startswith(f"mmtuna: {said}"), line
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "said"),
+    [
+        ("trials = 12", 'metric = "mDice"', "metric.name was mIoU and is mDice"),
+        ("trials = 12", 'value = "best"', "metric.value was last and is best"),
+        ("trials = 12", 'both_empty = "1"', "metric.both_empty was absent and is 1"),
+        ('root = "."', 'classes = ["background", "cyst"]', "classes lacks fluid and has gained cyst"),
+    ],
+)
+def test_figures_are_called_what_they_were_measured_as(replayed: Path, was: str, now: str, said: str) -> None:
+    edited = replayed.with_name("edited.toml")
+    edited.write_text(replayed.read_text().replace(was, f"{was}\n{now}"))
+    before = tree(replayed.parent)
+    for command in (("status",), ("report",), ("table2",), ("compare", 0, 1), ("export", "-o", edited.parent / "new")):
+        done = mmtuna(command[0], edited, *command[1:])
+        assert done.returncode == 2, done.stdout
+        assert done.stderr.startswith(f"mmtuna: study r: {said}"), done.stderr
+        assert "; its trials were measured by the old value: take that, or look at another study" in done.stderr
+    assert tree(replayed.parent) == before
 
 
 def test_options_without_effect_are_refused_before_anything_is_read() -> None:
