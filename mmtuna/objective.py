@@ -107,7 +107,9 @@ class Objective:
         order = self._order(trial, params, home)
         with home.holding(trial) as lost, self._slot() as slot:
             collapse = Collapse(self._collapse_stops(trial), lambda: has_found(trial.study))
-            watch = _Watch(trial, self._scoring, lost, collapse, fold_test(self.spec.study))
+            # A FixedTrial has no study, and so nothing to be behind.
+            between = fold_test(self.spec.study) if hasattr(trial, "study") else None
+            watch = _Watch(trial, self._scoring, lost, collapse, between)
             training = replace(self._training, folder=home.folder, speeds=self._speeds(home, slot, params))
             whole = replace(self._whole, objective=training) if isinstance(self._whole, FoldedObjective) else training
             outcome = whole.run(replace(order, device=slot.device, threads=slot.threads), watch)
@@ -132,10 +134,11 @@ class Objective:
 
     def _order(self, trial: optuna.Trial, params: Params, home: Home) -> TrialOrder:
         known = trial.user_attrs
-        replicate = int(known.get(REPLICATE, home.free_replicate(params, trial.number)))
-        seed = int(known.get(SEED, self.spec.study.seed + replicate))
-        for name, value in ((REPLICATE, replicate), (SEED, seed)):
-            trial.set_user_attr(name, value)
+        with self._lock:  # two calls with the same params at once take two seeds
+            replicate = int(known.get(REPLICATE, home.free_replicate(params, trial.number)))
+            seed = int(known.get(SEED, self.spec.study.seed + replicate))
+            for name, value in ((REPLICATE, replicate), (SEED, seed)):
+                trial.set_user_attr(name, value)
         return TrialOrder(number=trial.number, params=params, seed=seed, resume=HISTORY in known)
 
     @contextmanager
@@ -168,8 +171,11 @@ class Objective:
         """From where on what never found a class is stopped: a pruner that stops nothing wants all trained to the
         end."""
         # A FixedTrial has no study, and is never pruned.
-        pruner = trial.study.pruner if hasattr(trial, "study") else NopPruner()
-        return COLLAPSE_STOPS if self._stop_collapses and not isinstance(pruner, NopPruner) else LAST_STEP
+        if not self._stop_collapses or not hasattr(trial, "study"):
+            return LAST_STEP
+        # What compares between folds stands as NopPruner in the study, and stops trials all the same.
+        stops = fold_test(self.spec.study) is not None or not isinstance(trial.study.pruner, NopPruner)
+        return COLLAPSE_STOPS if stops else LAST_STEP
 
     def _conclude(self, trial: optuna.Trial, home: Home, outcome: Outcome) -> float:
         if outcome.ending is Ending.INTERRUPTED:

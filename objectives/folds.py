@@ -216,8 +216,13 @@ class _Course:
             iterations=self._iterations,
             message=message,
             folder=folder,
-            folds=tuple(outcome.curve[-1] for outcome in self._outcomes if outcome.curve),
+            folds=tuple(self._last_of(fold) for fold, outcome in enumerate(self._outcomes) if outcome.curve),
         )
+
+    def _last_of(self, fold: int) -> Evaluation:
+        """The last evaluation of a fold that ended, with its counts by image wherever they were found."""
+        last = self._outcomes[fold].curve[-1]
+        return replace(last, images=tuple(self._images[fold].values())) if self._images[fold:] else last
 
     def evaluated(self, evaluation: Evaluation, images: Counted | None = None) -> bool:
         """Takes an evaluation of the fold that trains, and passes on what all folds so far come to.
@@ -272,7 +277,8 @@ def _counted(evaluation: Evaluation, names: tuple[str, ...], folder: TrialFolder
         return {}
     if kept["iteration"] != evaluation.iteration:
         return {}
-    return {name: Counts.of([counts[kind] for kind in COUNTS]) for name, counts in kept["images"].items()}
+    found = {name: Counts.of([counts[kind] for kind in COUNTS]) for name, counts in kept["images"].items()}
+    return {name: found[name] for name in names if name in found}  # in the one order in which trials are paired
 
 
 def _required(evaluation: Evaluation) -> Counts:

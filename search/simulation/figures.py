@@ -17,6 +17,7 @@ from mmtuna.search.quiet import quiet_optuna
 from mmtuna.search.simulation.course import Course, Simulation, searchers
 from mmtuna.search.simulation.pool import Answers, Pool
 from mmtuna.search.simulation.setting import Knows, Setting
+from mmtuna.spaces.errors import InputError
 from mmtuna.studies.spec.tables import StudyTable
 
 POINTS = 60
@@ -112,6 +113,8 @@ class Contest:
         iterations_to, seconds_to = (_known(_median(costs[:, column])) for column in (0, 1))
         against = iterations_to if plain is None else plain.iterations_to
         trials = sum(course.ends.total() for course in courses)
+        if not trials:
+            raise InputError(f"{setting}: no trial ends within the budget; give more --iterations or --seconds")
         moved = [distance for course in courses for distance in course.moved]
         return Line(
             setting=setting,

@@ -210,6 +210,8 @@ def test_where_images_are_many_their_counts_come_from_the_fold_s_file(folded: Fo
     assert course.images == {"a.png": counts}
     assert course.curve[-1].metrics["Dice_per_image"] == 0.5
     assert course.curve[-1].step == 50
+    course.end(Outcome(ending=Ending.FINISHED, curve=(evaluation,)))
+    assert [fold.images for fold in course.outcome(folder.path).folds] == [(counts,)], "what trials are paired by"
 
 
 def test_images_without_foreground_count_in_a_paired_test() -> None:

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
 import mmtuna
+from mmtuna.homes import Home
 from mmtuna.objectives.probes.choosing import device_name
 from mmtuna.objectives.trial_files import TrialFolder
 from mmtuna.search.trials import conclude
+from mmtuna.spaces.parameter import Params
 from mmtuna.studies.attributes import SPEED, SPEED_ON
 from mmtuna.studies.leases.crew import crew_of
 from tests.postgres import PostgresServer
@@ -222,6 +225,36 @@ def test_a_fixed_trial_is_trained_and_touches_no_study(make_spec: MakeSpec) -> N
     value = mmtuna.Objective(spec)(trial)
     assert value == trial.user_attrs["metrics"]["mIoU"]
     assert trial.user_attrs["folder"] == "fixed/trials/00000"
+
+
+def test_between_folds_a_fixed_trial_is_behind_none_and_a_study_s_may_be_dead(make_spec: MakeSpec) -> None:
+    folds = {"split": "subject-kfold", "folds": 2}
+    objective = mmtuna.Objective(make_spec(study={"pruner": "wilcoxon"}, data=folds))
+    trial = FixedTrial({"lr_adam": 0.003})
+    assert objective(trial) == trial.user_attrs["metrics"]["mIoU"]
+    assert objective._collapse_stops(trial) == 100
+    assert objective._collapse_stops(new_study(pruner=optuna.pruners.NopPruner()).ask()) == 60
+
+
+def test_calls_with_the_same_params_at_once_take_two_seeds(
+    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objective, study, real = mmtuna.Objective(make_spec()), new_study(), Home.free_replicate
+
+    def slow(home: Home, params: Params, number: int) -> int:
+        found = real(home, params, number)
+        time.sleep(0.3)
+        return found
+
+    for _ in range(2):
+        study.enqueue_trial({"lr_adam": 0.003})
+    trials = [study.ask() for _ in range(2)]
+    home = objective._home(trials[0])
+    params = [home.space.suggest(trial) for trial in trials]
+    monkeypatch.setattr(Home, "free_replicate", slow)
+    with ThreadPoolExecutor(2) as pool:
+        orders = list(pool.map(lambda asked: objective._order(*asked, home), zip(trials, params, strict=True)))
+    assert sorted(order.seed for order in orders) == [0, 1]
 
 
 def test_from_a_thread(make_spec: MakeSpec) -> None:

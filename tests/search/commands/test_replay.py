@@ -114,3 +114,10 @@ def test_what_is_refused(spec: Path, recorded: Path, options: tuple[str, ...], l
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1
     assert line in done.stderr
+
+
+def test_a_budget_in_which_no_trial_ends_is_refused(spec: Path, recorded: Path) -> None:
+    done = mmtuna("replay", spec, "--recorded", recorded, "--studies", 2, "--sampler", "random", "--seconds", 0.01)
+    assert done.returncode == 2, done.stdout
+    said = "mmtuna: plain Optuna, 1 worker: no trial ends within the budget; give more --iterations or --seconds"
+    assert done.stderr.strip().endswith(said), done.stderr
