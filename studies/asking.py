@@ -278,14 +278,17 @@ class _Asking:
             return Budget.DONE
         if left is not None and left <= self._reserved():
             return Budget.OVER
-        more = to_search - searched
-        if left is not None and self._hours is not None:  # as many as there will be time for, by what they took so far
-            used = max(1.0, self._hours.seconds - left)
-            more = min(more, round(searched * (left - self._reserved()) / used))
-        known = standing.best() is not None
-        if plan.stops and known and stopping.is_settled(searched, standing.since_best(), more):
-            return Budget.SETTLED
-        return None
+        if not plan.stops or standing.best() is None:
+            return None
+        seconds = None
+        if left is not None and self._hours is not None:
+            seconds = self._hours.seconds - left, left - self._reserved()
+        more, since = stopping.further(to_search, searched, seconds), standing.since_best()
+        if not stopping.is_settled(searched, since, more):
+            return None
+        if standing.settled is None or standing.settled[0] != searched:  # what confirms the best uses hours after that
+            standing.settled = searched, since, more
+        return Budget.SETTLED
 
     def _searching(self) -> int:
         """How many trials of the search run."""

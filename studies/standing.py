@@ -63,6 +63,9 @@ class Standing:
         # Weak: `standing_of` keeps this as long as the storage.
         self._storage, self._study_id = weakref.ref(storage_of(study)), study_id(study)
         self._lock = threading.RLock()
+        self.settled: tuple[int, int, int] | None = None
+        """When this process found that nothing better is to be expected: how many trials were searched, how many of
+        them since the best, and how many more there would have been."""
         self._forget()
 
     def _forget(self) -> None:

@@ -61,12 +61,29 @@ def ending_lines(
         used = duration(clock.used(study))
         found.append(f"[study] hours = {table.hours:g}: the study was worked on for {used}; it ends since {why}")
     if ended is Budget.SETTLED:
-        standing = standing_of(study)
-        searched = standing.finished - standing.confirmed()
-        left = to_search(plan_of(table, space).of(trials).confirm, trials) - searched
-        chance = stopping.odds(searched, standing.since_best(), left)
+        searched, since, more = _settled(table, space, study, trials, timed=timed)
+        chance = stopping.odds(searched, since, more)
         found.append(
-            f'[study] stop = "auto": after {searched} trials the odds are {chance:.0%} that {left} more find one that '
+            f'[study] stop = "auto": after {searched} trials the odds are {chance:.0%} that {more} more find one that '
             f'is better by {stopping.WORTH}; stop = "off" goes on'
         )
     return found
+
+
+def _settled(
+    table: StudyTable, space: SearchSpace, study: optuna.Study, trials: int, *, timed: bool
+) -> tuple[int, int, int]:
+    """By what the study stopped: trials searched, those since the best, those that there would have been.
+
+    Reckoned anew where another process asked, such as a node of a cluster.
+    """
+    standing = standing_of(study)
+    if standing.settled is not None:
+        return standing.settled
+    standing.look()
+    searched, share = standing.finished - standing.confirmed(), plan_of(table, space).of(trials).confirm
+    seconds = None
+    if table.hours is not None and timed:
+        used, whole = clock.used(study), 3600 * table.hours
+        seconds = used, max(0.0, (1 - share) * whole - used)
+    return searched, standing.since_best(), stopping.further(to_search(share, trials), searched, seconds)

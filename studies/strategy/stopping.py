@@ -34,6 +34,20 @@ def features(finished: int, since: int, left: int) -> tuple[float, float]:
     return math.log(left / finished), math.log((since + 1) / finished)
 
 
+def further(to_search: int, searched: int, seconds: tuple[float, float] | None) -> int:
+    """How many more trials a search of `to_search` will have after `searched` ones.
+
+    Of a study that has hours no more than there will be time for, by what the trials took so far.
+
+    `seconds` of the hours: those that were used, and those that are left to search.
+    """
+    more = to_search - searched
+    if seconds is None:
+        return more
+    used, left = seconds
+    return min(more, round(searched * left / max(1.0, used)))
+
+
 def is_settled(finished: int, since: int, left: int) -> bool:
     """Whether nothing better is to be expected of the trials that are left."""
     return finished >= LEAST and odds(finished, since, left) < ODDS

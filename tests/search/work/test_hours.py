@@ -7,17 +7,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from optuna.trial import create_trial
 from rich.console import Console
 
 from mmtuna.objectives.replay import ReplayObjective
 from mmtuna.search.work import beginning, running, worker
+from mmtuna.search.work.hours import ending_lines
 from mmtuna.search.work.progress import console_to
 from mmtuna.search.work.worker import Slot
-from mmtuna.studies.asking import Hours
+from mmtuna.studies.asking import Budget, Hours
 from mmtuna.studies.leases import clock
 from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.standing import standing_of
 from mmtuna.studies.study import open_existing
 from tests.search.conftest import mmtuna, status
+from tests.studies.test_hours import set_clock
 
 WriteSpec = Callable[..., Path]
 SPEC = """
@@ -69,6 +73,23 @@ def test_a_study_that_goes_on_has_used_what_it_has(spec: StudySpec) -> None:
     running.work(spec, study, PACE, slots, console_to(lines.append), before + 1, hours=Hours(60.0, lambda _: 0.6))
     assert len(study.trials) == before + 1
     assert lines[-1].endswith("; it ends since the trials asked for are there")
+
+
+def test_the_odds_that_are_told_are_those_that_were_acted_on(spec: StudySpec) -> None:
+    spec = spec.model_copy(update={"study": spec.study.model_copy(update={"stop": "auto"})})
+    study, lines = beginning.open_to_work(spec, {}), list[str]()
+    for place in range(20):
+        study.add_trial(create_trial(value=0.5 - 0.01 * place))
+    set_clock(study, 3420.0)  # time for one more trial, not for the 980 that [study] trials lacks
+    hours, settled = (
+        Hours(3600.0, lambda _: 1.0),
+        "after 20 trials the odds are 2% that 1 more find one ",
+    )
+    running.work(spec, study, PACE, [Slot(0, "cpu", 1)], console_to(lines.append), 1000, hours=hours)
+    assert len(study.trials) == 20
+    assert settled in lines[-1]
+    standing_of(study).settled = None  # as where another process asked
+    assert settled in ending_lines(spec.study, spec.search_space(), study, Budget.SETTLED, 1000)[-1]
 
 
 @pytest.mark.parametrize("expected", [None, 0.01])
