@@ -42,10 +42,11 @@ class Counted:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Complete trials with the same params, by number; `mean` is that of the study's metric in their last evaluation.
+    """Complete trials with the same params, by number; `mean` is that of their values, by which configs are chosen.
 
-    `interval` and `beside` (by metric) are of the `seeds` trials whose counts are known; `empty` is by trial the number
-    of images where truth and prediction are both empty. `place` is None where it could not be tested.
+    `interval` and `beside` (by metric) are of the last evaluations of the `seeds` trials whose counts are known, as is
+    `place`, None where it could not be tested: another figure where the study's value is that of the best evaluation.
+    `empty` is by trial the number of images where truth and prediction are both empty.
     """
 
     rows: tuple[TrialRow, ...]
@@ -62,7 +63,7 @@ class Certainty:
     """The best configs by rank; those that share one by the number of their first trial.
 
     Args:
-        floor: what seeds alone change of the metric; None where no params that found something were trained twice.
+        floor: what seeds alone change of a trial's value; None where no params that found something were trained twice.
         images, subjects: how many the intervals are of; `subjects` is None where they are not known.
         unshown: how many of the best were left out, since so few units could not tell them apart as well.
         why: why nothing can be tested; empty where something can.
@@ -88,7 +89,9 @@ class Certainty:
 class Beside:
     """A config beside another: `difference` is of their means, ours minus theirs, in `seeds` trainings each.
 
-    `comparison` and `difference` are None where there is nothing to compare; `why` says why nothing is testable.
+    `verdict` and `comparison` rest on the last evaluations, of which images are counted, and so does `at_last`, the
+    difference there: another one where the study's value is that of the best evaluation. What is None cannot be
+    compared; `why` says why nothing is testable.
     """
 
     seeds: tuple[int, int]
@@ -97,6 +100,7 @@ class Beside:
     unit: str = "image"
     comparison: Comparison | None = None
     why: str = ""
+    at_last: float | None = None
 
 
 def certainty(rows: Sequence[TrialRow], metric: str, counted: Counted, classes: Sequence[str]) -> Certainty | None:
@@ -104,7 +108,8 @@ def certainty(rows: Sequence[TrialRow], metric: str, counted: Counted, classes: 
 
     No more of them than the images, or subjects, can tell apart: among many comparisons a test of few shows nothing.
     """
-    top, floor = top_configs(rows, metric), floor_of(rows, metric)
+    top, floor = top_configs(rows), floor_of(rows)
+    at_last = floor_of(rows, metric)  # of what is tested
     if not top:
         return None
     counts = _Counts(counted, [row for config in top for row in config], metric, classes)
@@ -114,10 +119,10 @@ def certainty(rows: Sequence[TrialRow], metric: str, counted: Counted, classes: 
             dropped = having.pop()
             top = [config for config in top if config is not dropped]
             unshown += 1
-    why, placed = _why_not(counts, floor, len(having)), {}
+    why, placed = _why_not(counts, at_last, len(having)), {}
     if not why:
         known = [one for config in having if (one := counts.measured(metric, config)) is not None]
-        places = rank([statistics.fmean(one.by_seed) for one in known], [one.values for one in known], floor)
+        places = rank([statistics.fmean(one.by_seed) for one in known], [one.values for one in known], at_last)
         placed = dict(zip((config[0].number for config in having), places, strict=True))
     configs = [_config(config, metric, counts, placed.get(config[0].number)) for config in top]
     return Certainty(
@@ -139,9 +144,12 @@ def beside(
     classes: Sequence[str],
     floor: NoiseFloor | None,
 ) -> Beside:
-    """The first config of a pair beside the second, of the same study or of one on the same images."""
+    """The first config of a pair beside the second, of the same study or of one on the same images.
+
+    `floor` is what seeds alone change of the metric in the last evaluation.
+    """
     ours, theirs = pair
-    means = [statistics.fmean(values_of(rows, metric)) for rows in (ours, theirs)]
+    means = [statistics.fmean(values_of(rows)) for rows in (ours, theirs)]
     seeds = len(ours), len(theirs)
     sides = [_Counts(one, rows, metric, classes) for one, rows in zip(counted, (ours, theirs), strict=True)]
 
@@ -153,7 +161,7 @@ def beside(
             number, why = next(iter(side.missing.items()))
             return because(f"trial {number} {why}")
     if sides[0].images != sides[1].images or not np.array_equal(sides[0].truth(), sides[1].truth()):
-        return because("they were measured on different images or masks")
+        return Beside(seeds=seeds, why="they were measured on different images or masks")
     why = _why_not(sides[0], floor, 2)
     if why:
         return because(why)
@@ -162,7 +170,8 @@ def beside(
     assert b is not None
     (told,) = compare([(a.values, b.values)], floor)
     return Beside(
-        difference=statistics.fmean(a.by_seed) - statistics.fmean(b.by_seed),
+        difference=means[0] - means[1],
+        at_last=statistics.fmean(a.by_seed) - statistics.fmean(b.by_seed),
         seeds=seeds,
         verdict=told.verdict,
         unit=sides[0].unit,
@@ -172,7 +181,7 @@ def beside(
 
 
 def _config(rows: Sequence[TrialRow], metric: str, counts: _Counts, place: Place | None) -> Config:
-    mean, own = statistics.fmean(values_of(rows, metric)), counts.of(rows)
+    mean, own = statistics.fmean(values_of(rows)), counts.of(rows)
     if not own:
         return Config(rows=tuple(rows), mean=mean)
     found = {name: counts.measured(name, rows) for name in (metric, *BESIDE)}
@@ -181,7 +190,7 @@ def _config(rows: Sequence[TrialRow], metric: str, counts: _Counts, place: Place
     interval = known.pop(metric, None)
     return Config(
         rows=tuple(rows),
-        mean=mean if interval is None else interval.mean,
+        mean=mean,
         seeds=len(own),
         interval=interval,
         beside=known,

@@ -172,7 +172,7 @@ def _write(
     options: argparse.Namespace,
 ) -> None:
     name, metric = spec.study.name.removesuffix("-mmtuna"), spec.study.metric
-    values = {side: values_of([row for row in final if _is_of(row, params)], metric) for side, params in found.items()}
+    values = {side: values_of([row for row in final if _is_of(row, params)]) for side, params in found.items()}
     document = {
         "what": f"{metric} of the config that each search chose, and of the defaults, with {options.seeds} fresh seeds",
         "command": " ".join(["python", "benchmarks/search/cold.py", *sys.argv[1:]]),

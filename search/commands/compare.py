@@ -33,6 +33,8 @@ def line_of(known: Against, a: int, b: int) -> str:
     found = known.beside
     seeds = [f"trial {one} ({count(number, 'seed')})" for one, number in zip((b, a), found.seeds, strict=True)]
     difference = "" if found.difference is None else f", {known.metric} {found.difference:+.4f}"
+    if known.value == "best" and found.at_last is not None:  # images are counted in the last evaluation alone
+        difference += f" by the best evaluations, and at the last, which alone is tested, {found.at_last:+.4f}"
     said = f"{' beside '.join(seeds)}: {found.verdict}{difference}"
     tested = found.comparison
     if found.why or tested is None or tested.by_seeds is None:

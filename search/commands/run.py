@@ -75,7 +75,7 @@ def _finish(spec: StudySpec, study: optuna.Study, as_json: bool, *, with_report:
     entries = rows(study)
     document = summary(spec, study, entries)
     if top is not None or any(entry.again for entry in entries):
-        document["top"] = means_of(entries, spec.study.metric, 2 if top is None else top.replicates)
+        document["top"] = means_of(entries, 2 if top is None else top.replicates)
     if with_report:
         document["report"] = str(write_report(spec, study, report_file(spec)))
     if as_json:

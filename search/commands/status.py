@@ -80,7 +80,8 @@ def print_best(document: dict[str, Any]) -> None:
         print("no trial is complete yet")
         return
     print(f"best: trial {best['trial']}, {document['metric']} {best['value']:.4f}")
-    print("  " + ", ".join(f"{name} {value:.4f}" for name, value in best["metrics"].items()))
+    where = "at its last evaluation: " if best["at_last"] else ""
+    print(f"  {where}" + ", ".join(f"{name} {value:.4f}" for name, value in best["metrics"].items()))
     if best["folds"]:
         each = [f"{fold[document['metric']]:.4f}" if document["metric"] in fold else "-" for fold in best["folds"]]
         print(f"  {document['metric']} by fold: {', '.join(each)}")

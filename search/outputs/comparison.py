@@ -51,28 +51,43 @@ class Against:
     b: tuple[int, ...]
     metric: str
     beside: Beside
+    value: str = "last"
+    """Which evaluation a trial's value is of, last or best."""
 
 
 def against(spec: StudySpec, a: int, b: int, other: StudySpec | None = None) -> Against:
     """The config of trial `b` beside that of trial `a`, over all their seeds.
 
     `b` is of the study `other` where that is given. What seeds alone change is taken from both studies. InputError for
-    a trial that is not there or not complete, and for studies of different metrics.
+    a trial that is not there or not complete, for the same one twice, and for studies of different metrics or values.
     """
-    metric = spec.study.metric
+    metric, value = spec.study.metric, spec.study.value
+    _require_two(a, b, other)
     if other is not None and other.study.metric != metric:
         raise InputError(f"the studies maximise {metric} and {other.study.metric}; compare two of the same metric")
+    if other is not None and other.study.value != value:
+        raise InputError(
+            f"the studies' values are of the {value} and of the {other.study.value} evaluation; compare two of the same"
+        )
     sides = [_side(spec, a), _side(spec if other is None else other, b)]
     groups = [[row for row in side.rows if params_key(row.params) == side.key] for side in sides]
     a_numbers, b_numbers = (tuple(row.number for row in group) for group in groups)
     if other is None and sides[0].key == sides[1].key:
         why = "both have the same params and differ by their seed alone"
-        return Against(a_numbers, b_numbers, metric, Beside(seeds=(len(groups[1]), len(groups[0])), why=why))
+        return Against(a_numbers, b_numbers, metric, Beside(seeds=(len(groups[1]), len(groups[0])), why=why), value)
     studies = [side.rows for side in sides[: 1 if other is None else 2]]
     known = [values for rows in studies for values in spreads_of(rows, metric)]
     counts = [counted(side.spec, side.files, group) for side, group in zip(sides, groups, strict=True)]
     pair, of_pair = (groups[1], groups[0]), (counts[1], counts[0])
-    return Against(a_numbers, b_numbers, metric, beside(pair, metric, of_pair, spec.data.classes, noise_floor(known)))
+    found = beside(pair, metric, of_pair, spec.data.classes, noise_floor(known))
+    return Against(a_numbers, b_numbers, metric, found, value)
+
+
+def _require_two(a: int, b: int, other: StudySpec | None) -> None:
+    if a == b and other is None:
+        raise InputError(
+            f"trial {a} is named twice; give two trials, or with --other the spec of the study that the second is of"
+        )
 
 
 @dataclass(frozen=True)
@@ -100,11 +115,12 @@ def compare(
         name: a validation image, with suffix; None for the worst, median and best of trial `b` by foreground IoU.
         other: the study that trial `b` is of, where it is another one.
 
-    Raises InputError for a trial that is not there, not complete or has lost its weights, for a name that does not
-    validate, and for an `out` that is no PNG.
+    Raises InputError for the same trial twice, for one that is not there, not complete or has lost its weights, for a
+    name that does not validate, and for an `out` that is no PNG.
     """
     if out.suffix.lower() != ".png" or out.is_dir():
         raise InputError(f"{out}: must be a PNG file; name it such as compare.png")
+    _require_two(a, b, other)
     pair = [_shown(spec, a), _shown(spec if other is None else other, b)]
     files, entry = pair[1][1:]
     folder = files.trained(entry)

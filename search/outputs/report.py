@@ -82,7 +82,7 @@ def gather_facts(
     known = [{subjects[name] for name in names if name in subjects} for names in sides]
     pixels = class_pixels(Manifest.load(folder.manifest))
     classes = spec.data.classes
-    top = [row for config in top_configs(rows, spec.study.metric) for row in config]
+    top = [row for config in top_configs(rows) for row in config]
     return ReportFacts(
         spec=f"{spec.study.name}",
         metric=spec.study.metric,

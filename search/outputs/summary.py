@@ -29,7 +29,8 @@ def summary(spec: StudySpec, study: optuna.Study, entries: Sequence[TrialRow] | 
     best, chosen.
 
     `hours` is None where the study may be worked on without limit, else: asked, and used until the last note of it.
-    `best` is None where no trial is complete, else: trial, value, params, seed, metrics, folds (metrics of each),
+    `best` is None where no trial is complete, else: trial, value, params, seed, metrics of the last evaluation,
+    at_last (whether the value is that of another one), folds (metrics of each),
     demand (what the net asks, in a study with limits), config (a path, or None where it is not on this machine).
     `chosen` is the trial that export takes, of the config that is surest where some were confirmed, else the best one.
     `entries` are the study's trials, read where they are not given.
@@ -58,6 +59,7 @@ def summary(spec: StudySpec, study: optuna.Study, entries: Sequence[TrialRow] | 
             "params": best.params,
             "seed": best.seed,
             "metrics": best.metrics,
+            "at_last": spec.study.value == "best",
             "demand": best.demand,
             "folds": best.folds,
             "config": _config(StudyFiles(spec.study, spec.data.root, study), best),
@@ -78,7 +80,7 @@ def standing(spec: StudySpec, study: optuna.Study) -> dict[str, Any]:
     entries = results.rows(study)
     document = summary(spec, study, entries) | progress(entries, crew_of(study, spec.study.folder), spec.study.trials)
     document["speeds"] = results.speeds(study)
-    floor = floor_of(entries, spec.study.metric)
+    floor = floor_of(entries)
     document["noise_floor"] = None if floor is None else asdict(floor)
     document["damaged"] = [entry.number for entry in entries if entry.damaged]
     return document | {"trials": [asdict(entry) for entry in entries]}

@@ -171,7 +171,7 @@ def _tell_forecast(found: Forecast | None, trials: int, console: Console, *, ask
 
 def _of_top(spec: StudySpec, study: optuna.Study, top: Top, console: Console) -> Replicates:
     """The study's best configs, with a line on what is trained of them."""
-    best = top_configs(sound_rows(study), spec.study.metric, top.configs)
+    best = top_configs(sound_rows(study), top.configs)
     found = Replicates(count=top.replicates, sets=tuple(config[0].params for config in best))
     lacks = len(enqueuing.missing_replicates(study, space_of(study, spec), found, spec.train))
     configs, seeds = count(len(best), "config"), count(top.replicates, "seed")

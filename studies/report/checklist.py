@@ -198,7 +198,8 @@ def _choice(reading: Reading) -> str:
     if known is None:
         return ""
     tied = [config for config in known.configs if config.place is not None and config.place.first == 1]
-    others = "" if len(tied) < 2 else f"; {count(len(tied) - 1, 'other')} tied with it"
+    others = "" if len(tied) < 2 or known.best not in tied else f"; {count(len(tied) - 1, 'other')} tied with it"
+    others += " at the last evaluation" if others and reading.facts.value == "best" else ""
     return (
         f"By {reading.metric} on the validation images, of the {reading.facts.value} evaluation, among "
         f"{count(len(reading.complete), 'complete trial')}{others}."
@@ -233,7 +234,7 @@ def _statistics(reading: Reading) -> str:
     return (
         f"95 % intervals by bootstrap over {drawn_from(known.configs, unit)}; configs compared by Wilcoxon's "
         f"signed-rank test over {unit} and a t test against seeds and {unit} together, Holm's correction over all "
-        "pairs shown, at 5 %."
+        f"pairs shown, at 5 %{', of the last evaluation of each training' if reading.facts.value == 'best' else ''}."
     )
 
 
@@ -261,7 +262,10 @@ def _performance(reading: Reading) -> str:
     best = known.best
     on = f"; {measured_on(known)}" if best.interval else ""
     seeds = count(best.seeds or len(best.rows), "seed")
-    return f"Trial {numbers_of(best.rows)}: {known.metric} {interval_text(best.mean, best.interval)}, {seeds}{on}."
+    figure = interval_text(best.mean, best.interval)
+    if best.interval and reading.facts.value == "best":
+        figure = f"{best.mean:.4f}, at the last evaluation {figure}"
+    return f"Trial {numbers_of(best.rows)}: {known.metric} {figure}, {seeds}{on}."
 
 
 def _pictures(reading: Reading) -> str:

@@ -212,6 +212,8 @@ def _sure(reading: Reading) -> str:
     best = known.best
     unit = "images" if known.subjects is None else "subjects"
     figure = interval_text(best.mean, best.interval)
+    if reading.facts.value == "best":
+        figure = f"{best.mean:.4f}, and {figure} at the last evaluation of each training,"
     text = (
         f"The config with the highest mean over its seeds (trial {numbers_of(best.rows)}) has {known.metric} {figure} "
         f"over {count(best.seeds, 'seed')} (95 % interval, bootstrap over {drawn_from([best], unit)})."
@@ -222,10 +224,15 @@ def _sure(reading: Reading) -> str:
     if known.why:
         return f"{text} Configs were not compared, since {known.why}."
     tied = [config for config in known.configs if config.place is not None and config.place.first == 1]
-    others = f"{count(len(tied) - 1, 'other')} of the {len(known.configs)} highest could not be told from it"
+    found = f"{count(len(tied) - 1, 'other')} of the {len(known.configs)} highest could not be told from it"
+    if len(tied) < 2:
+        found = "it was better than all others compared"
+    if best not in tied:  # ranks are of the last evaluations, which the value need not be
+        found = f"it was worse than trial {numbers_of(tied[0].rows)}" if tied else "it could not be compared"
+    last = ", of the last evaluations" if reading.facts.value == "best" else ""
     return (
-        f"{text} By Wilcoxon's signed-rank test over {unit} and a t test against seeds and {unit} together, with "
-        f"Holm's correction, {others if len(tied) > 1 else 'it was better than all others compared'}."
+        f"{text} By Wilcoxon's signed-rank test over {unit} and a t test against seeds and {unit} together{last}, with "
+        f"Holm's correction, {found}."
     )
 
 

@@ -183,7 +183,9 @@ def certainty(reading: Reading) -> View:
         return {"rows": []}
     beside = [name for name in BESIDE if any(name in config.beside for config in known.configs)]
     emptied = any(any(config.empty) for config in known.configs)
-    header = ["rank", "trial", "seeds", f"{known.metric} (95 % interval)", *beside]
+    of_best = reading.facts.value == "best"
+    figure = f"{known.metric}{' at the last evaluation' if of_best else ''} (95 % interval)"
+    header = ["rank", "trial", "seeds", *([f"{known.metric}, the value"] if of_best else []), figure, *beside]
     own, shared = _params(known.configs)
     return {
         "known": known,
@@ -194,7 +196,8 @@ def certainty(reading: Reading) -> View:
                     rank_text(config.place),
                     numbers_of(config.rows),
                     config.seeds or len(config.rows),
-                    interval_text(config.mean, config.interval),
+                    *([f"{config.mean:.4f}"] if of_best else []),
+                    interval_text(None if of_best else config.mean, config.interval),
                     *(interval_text(None, config.beside.get(name)) for name in beside),
                     *([_span(config.empty)] if emptied else []),
                 ],
@@ -211,7 +214,7 @@ def certainty(reading: Reading) -> View:
         "emptied": empty_text(reading.facts.counted.missing_value, known) if emptied and beside else "",
         "missing": [f"Trial {number} {why}." for number, why in list(known.missing.items())[:MESSAGES]],
         "more": max(0, len(known.missing) - MESSAGES),
-        "last": reading.facts.value == "best",
+        "last": of_best,
     }
 
 

@@ -98,8 +98,27 @@ def test_one_config_beside_another(known: tuple[list[TrialRow], Counted]) -> Non
     other = {number: {f"a{name}": one for name, one in images.items()} for number, images in counted.trials.items()}
     apart = beside((best, worst), METRIC, (counted, Counted(trials=other)), CLASSES, floor)
     assert apart.why == "they were measured on different images or masks"
+    assert apart.difference is None, "figures of different images say nothing of two configs"
     gone = beside((best, worst), METRIC, (counted, Counted()), CLASSES, floor)
     assert gone.why == "trial 0 has no counts by image"
+
+
+def test_where_values_are_of_best_evaluations_they_choose_and_the_last_ones_are_tested(
+    known: tuple[list[TrialRow], Counted],
+) -> None:
+    rows, counted = [replace(row, value=1 - (row.value or 0)) for row in known[0]], known[1]
+    assert top_configs(rows)[0][0].number == 0
+    assert means_of(rows, 2)[0]["trials"] == [0, 1, 2]
+    found = beside((rows[:3], rows[3:6]), METRIC, (counted, counted), CLASSES, floor_of(rows, METRIC))
+    assert found.difference is not None
+    assert found.at_last is not None
+    assert found.difference == pytest.approx(-found.at_last)
+    assert (found.difference > 0, found.verdict) == (True, Verdict.WORSE)
+    told = certainty(rows, METRIC, counted, CLASSES)
+    assert told is not None
+    assert told.best.rows[0].number == 0
+    assert told.best.mean == pytest.approx(np.mean([row.value for row in rows[:3]]))
+    assert [config.rows[0].number for config in told.configs] == [3, 6, 7, 0], "ranks are of what is tested"
 
 
 def test_what_collapsed_with_every_seed_says_nothing_of_seeds(known: tuple[list[TrialRow], Counted]) -> None:
@@ -112,8 +131,8 @@ def test_what_collapsed_with_every_seed_says_nothing_of_seeds(known: tuple[list[
 
 
 def test_the_best_configs_are_those_of_the_highest_means(known: tuple[list[TrialRow], Counted]) -> None:
-    assert [config[0].number for config in top_configs(known[0], METRIC)][2:] == [7, 0]
-    assert {config[0].number for config in top_configs(known[0], METRIC, 2)} == {3, 6}
+    assert [config[0].number for config in top_configs(known[0])][2:] == [7, 0]
+    assert {config[0].number for config in top_configs(known[0], 2)} == {3, 6}
 
 
 def test_after_replicates_the_config_with_the_surest_mean_leads() -> None:
@@ -123,7 +142,7 @@ def test_after_replicates_the_config_with_the_surest_mean_leads() -> None:
     rates = {1e-3: [0.70, 0.74], 2e-3: [0.70, 0.72, 0.73, 0.71], 3e-3: [0.90]}
     pairs = [(rate, value) for rate, values in rates.items() for value in values]
     rows = [row(number, *pair) for number, pair in enumerate(pairs)]
-    sure, higher = means_of(rows, "mIoU", 2)
+    sure, higher = means_of(rows, 2)
     assert (sure["trials"], higher["trials"]) == ([2, 3, 4, 5], [0, 1])
     assert sure["mean"] < higher["mean"]
     # scipy's own interval of a mean, one-sided, with the deviation pooled: 1 + 3 degrees of freedom.
@@ -131,5 +150,5 @@ def test_after_replicates_the_config_with_the_surest_mean_leads() -> None:
     for found in (sure, higher):
         spread = deviation / math.sqrt(len(found["values"]))
         assert found["least"] == pytest.approx(stats.t.ppf(0.05, 4, loc=found["mean"], scale=spread))
-    assert [config["trials"] for config in means_of(rows[1:2], "mIoU", 1)] == [[1]]
-    assert means_of(rows[1:2], "mIoU", 1)[0]["least"] is None
+    assert [config["trials"] for config in means_of(rows[1:2], 1)] == [[1]]
+    assert means_of(rows[1:2], 1)[0]["least"] is None

@@ -17,14 +17,18 @@ from mmtuna.objectives.config import read_config
 from mmtuna.objectives.evaluation.overlays import choose_images
 from mmtuna.objectives.trial_files import BEST, LAST
 from mmtuna.search.commands.compare import compare as look
+from mmtuna.search.commands.compare import line_of as told
 from mmtuna.search.commands.export import line_of
 from mmtuna.search.outputs.bundle import export_trial
-from mmtuna.search.outputs.comparison import Comparison, against, compare
+from mmtuna.search.outputs.comparison import Against, Comparison, against, compare
 from mmtuna.search.outputs.report import write_report
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.metrics import is_pooled
 from mmtuna.studies import results
+from mmtuna.studies.certainty import Beside
 from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.statistics import comparing
+from mmtuna.studies.statistics.comparing import Verdict
 from mmtuna.studies.study import open_existing
 from tests.processes import alive_in_group
 from tests.search.conftest import interrupt, mmtuna, start, wait_for, write_study
@@ -197,8 +201,9 @@ def test_compare_says_what_is_known_of_two_configs_or_why_nothing(
     assert said.startswith("trial 1 (1 seed) beside trial 0 (1 seed): not testable, mIoU ")
     why = "no params that found something were trained with more than one seed, so what seeds alone change is not known"
     assert said.endswith(f"; {why}\n")
-    look(finished, 0, 0, None, None)
-    assert capsys.readouterr().out.endswith("not testable; both have the same params and differ by their seed alone\n")
+    for same in (lambda: look(finished, 0, 0, None, None), lambda: compare(spec, 0, 0, spec.study.folder / "0.png")):
+        with pytest.raises(InputError, match="trial 0 is named twice; give two trials, or with --other the spec"):
+            same()
     look(finished, 0, 1, None, None, finished, as_json=True)
     document = json.loads(capsys.readouterr().out)
     assert (document["a"], document["b"], document["picture"]) == ([0], [1], None)
@@ -210,6 +215,20 @@ def test_compare_says_what_is_known_of_two_configs_or_why_nothing(
     other = spec.model_copy(update={"study": spec.study.model_copy(update={"metric": "mDice"})})
     with pytest.raises(InputError, match="the studies maximise mIoU and mDice; compare two of the same metric"):
         against(spec, 0, 1, other)
+    other = spec.model_copy(update={"study": spec.study.model_copy(update={"value": "best"})})
+    with pytest.raises(InputError, match="the studies' values are of the last and of the best evaluation; compare two"):
+        against(spec, 0, 1, other)
+
+
+def test_compare_says_which_figure_is_tested_where_values_are_of_best_evaluations() -> None:
+    tested = comparing.Comparison(difference=-0.2243, units=16, by_units=0.001, by_seeds=0.01, verdict=Verdict.WORSE)
+    found = Beside(seeds=(1, 1), difference=0.1735, at_last=-0.2243, verdict=Verdict.WORSE, comparison=tested)
+    assert told(Against((0,), (1,), "mIoU", found, "best"), 0, 1) == (
+        "trial 1 (1 seed) beside trial 0 (1 seed): worse, mIoU +0.1735 by the best evaluations, and at the last, which "
+        "alone is tested, -0.2243; p = 0.001 over 16 images (Wilcoxon), p = 0.01 against seeds and images together (t "
+        "test)"
+    )
+    assert ": worse, mIoU +0.1735; p" in told(Against((0,), (1,), "mIoU", found), 0, 1)
 
 
 def test_the_report_holds_intervals_of_what_was_counted(spec: StudySpec, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from mmtuna.search.commands.report import report
 from mmtuna.search.commands.status import status
 from mmtuna.studies.study import open_existing
+from tests.search import dashboard_study
 from tests.search.dashboard_study import make_study
 from tests.studies.reported import SECTIONS, Page
 
@@ -34,6 +35,20 @@ def _again(trial: optuna.trial.FrozenTrial, more: float) -> dict[str, Any]:
     metrics = {**trial.user_attrs["metrics"], "mIoU": trial.user_attrs["metrics"]["mIoU"] + more}
     kept = {"params": trial.params, "distributions": trial.distributions, "value": metrics["mIoU"]}
     return {**kept, "user_attrs": {**trial.user_attrs, "metrics": metrics}}
+
+
+def test_status_says_where_metrics_are_not_those_of_the_value(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_study(tmp_path, trials=2)
+    status(tmp_path / "study.toml", as_json=False)
+    assert "at its last evaluation" not in capsys.readouterr().out
+    of_best = tmp_path / "best"
+    of_best.mkdir()
+    monkeypatch.setattr(dashboard_study, "SPEC", dashboard_study.SPEC.replace("[study]", '[study]\nvalue = "best"'))
+    make_study(of_best, trials=2)
+    status(of_best / "study.toml", as_json=False)
+    assert "\n  at its last evaluation: mIoU 0." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

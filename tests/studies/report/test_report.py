@@ -234,6 +234,22 @@ def test_methods_and_checklist_are_filled_and_say_what_is_missing(
     assert methods_markdown(new_study(), space).count("**ADD**") > 10, "of a study that holds nothing yet"
 
 
+def test_where_values_are_of_best_evaluations_what_is_of_the_last_ones_says_so(
+    sure: tuple[optuna.Study, ReportFacts], space: SearchSpace
+) -> None:
+    study, facts = new_study(), replace(sure[1], value="best")
+    for trial in sure[0].trials:
+        add(study, space, trial.params, final=1 - trial.values[0], metrics=trial.user_attrs["metrics"])
+    text = methods_markdown(study, space, facts)
+    interval = r"0\.\d{4} \(0\.\d{4} to 0\.\d{4}\)"
+    assert re.search(rf"\(trial 0, 1, 2\) has mIoU 0\.\d{{4}}, and {interval} at the last evaluation", text)
+    assert "together, of the last evaluations, with Holm's correction, it was worse than trial 3, 4, 5." in text
+    assert re.search(rf"Trial 0, 1, 2: mIoU 0\.\d{{4}}, at the last evaluation {interval}", text)
+    assert "at 5 %, of the last evaluation of each training." in text
+    section = read(study, space, facts).sections["certainty"]
+    assert "mIoU, the value mIoU at the last evaluation (95 % interval)" in section
+
+
 def test_best_configs_are_ten_by_value_with_classes_and_params(page: Page, sixty: optuna.Study) -> None:
     complete = [trial for trial in sixty.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
     top = sorted(complete, key=lambda trial: -trial.values[0])[:10]
