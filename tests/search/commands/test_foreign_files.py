@@ -114,7 +114,7 @@ def test_a_changed_config_of_a_trial_is_refused_and_runs_nothing(
     (trial / "config.py").write_text(text)
     calls: dict[str, Callable[[], object]] = {
         "export": lambda: export_trial(spec, tmp_path / "bundle", 0),
-        "compare": lambda: compare(spec, 0, 0, tmp_path / "compare.png"),
+        "compare": lambda: compare(spec, 0, 0, tmp_path / "compare.png", other=spec),
     }
     with pytest.raises(InputError, match=message):
         calls[command]()
@@ -130,7 +130,7 @@ def test_weights_that_a_changed_config_names_are_not_fetched(
     config.write_text(text.replace("'type': 'FCNHead'", init))
     assert address in config.read_text()
     shutil.rmtree(config.parent / "predictions")
-    assert compare(spec, 0, 0, tmp_path / "compare.png").images  # the trial's own weights are all it loads
+    assert compare(spec, 0, 0, tmp_path / "compare.png", other=spec).images  # the trial's own weights are all it loads
 
 
 @pytest.mark.parametrize("name", ["last.pth"])
@@ -141,7 +141,7 @@ def test_a_changed_checkpoint_runs_nothing(spec: StudySpec, canary: Path, name: 
     with pytest.raises(InputError):
         export_trial(spec, tmp_path / "bundle", 0)
     with pytest.raises(InputError):
-        compare(spec, 0, 0, tmp_path / "compare.png")
+        compare(spec, 0, 0, tmp_path / "compare.png", other=spec)
 
 
 def test_the_papers_figures_read_a_changed_config_as_values(spec: StudySpec, canary: Path, tmp_path: Path) -> None:
