@@ -103,7 +103,7 @@ def look_at_everything(spec: StudySpec, study: optuna.Study, tmp_path: Path, tra
     assert not (spec.study.folder / "trials/00000/last.pth").exists()
     page = write_report(spec, study, tmp_path / "report.html").read_text()
     assert page.count("data:image/png") > 2
-    compare(spec, 0, 0, tmp_path / "compare.png")
+    compare(spec, 0, 0, tmp_path / "compare.png", other=spec)
     with Image.open(tmp_path / "compare.png") as picture:
         assert picture.width > 4 * 64
     weights = files_of(spec, study).weights(entry)
