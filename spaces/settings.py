@@ -11,6 +11,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from mmtuna.spaces.claimed import in_place_of, refusal
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Categorical, Float, Int, Parameter, Value
 from mmtuna.spaces.speed import AUTOMATIC, EXACTLY
@@ -306,10 +307,16 @@ FORMER: Mapping[str, Former] = {
 
 
 def check_settings(values: Mapping[str, object], where: str) -> None:
-    """Raises InputError for a name that is neither a setting nor a dotted config key, or a value it cannot take."""
+    """Raises InputError for a name that is neither a setting nor a dotted config key, or a value it cannot take.
+
+    A dotted key that mmtuna sets itself (mmtuna.spaces.claimed) is none that may be named.
+    """
     check_one_name(values, where)
     for name, value in values.items():
         if "." in name:
+            use = in_place_of(name)
+            if use:
+                raise InputError(f"{where}: {refusal(name, use)}")
             continue
         if name not in SETTINGS and name not in FORMER:
             near = difflib.get_close_matches(name, SETTINGS, n=1)

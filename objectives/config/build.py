@@ -10,12 +10,13 @@ from typing import Any
 from mmtuna.objectives.config import model, pipeline
 from mmtuna.objectives.config.allowed import RUNNER_KEYS, check_trial_config
 from mmtuna.objectives.config.base import BaseConfig
-from mmtuna.objectives.config.classes import set_classes, set_ignored
-from mmtuna.objectives.config.dotted import refuse_key, set_key
+from mmtuna.objectives.config.classes import is_class_count, set_classes, set_ignored
+from mmtuna.objectives.config.dotted import get_key, refuse_second_name, set_key
 from mmtuna.objectives.config.initial import use_files
 from mmtuna.objectives.config.schedules import fit_schedule
 from mmtuna.objectives.config.settings import TrialSettings
 from mmtuna.objectives.data.dataset import IMAGE_SOURCE, MASK_SOURCE, Dataset
+from mmtuna.spaces.claimed import refusal
 from mmtuna.spaces.effects import NEEDS
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Value
@@ -62,7 +63,7 @@ def build_config(
         _refuse_what_the_base_keeps(values, base)
     for name in values:
         if "." in name:
-            refuse_key(name, values)
+            refuse_second_name(name, values)
     cfg = {key: copy.deepcopy(base.cfg[key]) for key in RUNNER_KEYS if key in base.cfg}
     cfg["model"].setdefault("data_preprocessor", copy.deepcopy(base.cfg.get("data_preprocessor", {})))
     _set_model(cfg, values, dataset, base)
@@ -81,7 +82,7 @@ def build_config(
         cfg[MASK_SOURCE] = dict(dataset.mask_source)
     for name, value in values.items():
         if "." in name:
-            set_key(cfg, name, value, f"base config {base.name}")
+            _set_dotted(cfg, name, value, dataset, base)
     check_trial_config(cfg, f"base config {base.name}", base.imports)
     return cfg
 
@@ -96,6 +97,14 @@ def _refuse_what_the_base_keeps(values: Mapping[str, Value], base: BaseConfig) -
             raise InputError(
                 f"{name}: without {need.parent} base config {base.name} keeps its own; set {need.parent} too"
             )
+
+
+def _set_dotted(cfg: Cfg, key: str, value: Value, dataset: Dataset, base: BaseConfig) -> None:
+    where = f"base config {base.name}"
+    get_key(cfg, key, where)
+    if is_class_count(cfg, key, len(dataset.classes)):
+        raise InputError(f"{where}: {refusal(key, '[data] classes')}")
+    set_key(cfg, key, value, where)
 
 
 def _set_model(cfg: Cfg, values: Mapping[str, Value], dataset: Dataset, base: BaseConfig) -> None:

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from mmtuna.objectives.config.dotted import get_key
 from mmtuna.objectives.data.dataset import Dataset
 from mmtuna.spaces.errors import InputError
 
@@ -46,6 +47,18 @@ def set_classes(cfg: Cfg, dataset: Dataset, base_name: str) -> None:
         for _, head in heads(model):
             head["ignore_index"] = dataset.ignore_index
         model["data_preprocessor"]["seg_pad_val"] = dataset.ignore_index
+
+
+def is_class_count(cfg: Cfg, key: str, classes: int) -> bool:
+    """Whether a dotted `key` is a head's number of channels that follows from its number of classes.
+
+    Of a head that puts features out, as MaskFormer's, the same key is free.
+    """
+    holder, _, last = key.rpartition(".")
+    if last != "out_channels" or not holder.startswith(tuple(f"model.{place}" for place in HEADS)):
+        return False
+    head = get_key(cfg, holder, "config")
+    return isinstance(head, dict) and "num_classes" in head and head.get(last) in (None, classes)
 
 
 def set_ignored(node: Any, ignore_index: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,37 +24,15 @@ _SECOND_NAMES: Mapping[str, tuple[str, ...]] = {
     "optim_wrapper.optimizer.weight_decay": ("weight_decay", "optimizer"),
     "train_dataloader.batch_size": ("batch_size",),
     "train_dataloader.num_workers": ("loader_workers",),
-    "train_cfg.max_iters": ("iterations",),
-    "train_cfg.val_interval": ("evaluations",),
-    "load_from": ("initial_weights",),
-}
-
-# Values that come from other tables than [train], and what a trial does not read: a key would make the figures those of
-# other images, labels or seeds than the study, its report and its noise floor say, or change nothing.
-_OF_OTHERS: Mapping[str, str] = {
-    r".*\.reduce_zero_label": "set [data] reduce_zero_label",
-    r"randomness\..*": "each trial has a seed of its own, from [study] seed on",
-    r"(train|val)_dataloader\.dataset\.(?!pipeline\.).*": "[data] says what is trained and validated on",
-    r".*\.(ignore_index|seg_pad_val)|.*\.pad_val\.seg": "set [data] ignore_index",
-    r"model\.(.*\.)?num_classes|model\.\w*head(\.\d+)?\.out_channels": "follows from [data] classes",
-    r"(val|test)_evaluator\..*": "trials are measured by [study] metric, both_empty and nsd_tolerance",
-    r"test_dataloader\..*": "no trial reads it; name the value of val_dataloader",
-    r"(val|test)_cfg\..*": "no trial reads it",
-    r"train_cfg\.type": "a trial is trained for so many iterations; set iterations and evaluations",
-    r"default_hooks\.checkpoint\..*": "set [resources] keep_checkpoints",
-    r"load_from|resume|model\.pretrained": "set [model] pretrained, or initial_weights",
 }
 
 
-def refuse_key(key: str, values: Mapping[str, Value]) -> None:
-    """InputError for a key that one of the settings `values`, or another table of the spec, sets already."""
+def refuse_second_name(key: str, values: Mapping[str, Value]) -> None:
+    """InputError for a key that one of the settings `values` sets already."""
     names = _SECOND_NAMES.get(key, ())
     if set(names) & set(values):
         use = " or ".join(name for name in names if name != "optimizer" or len(names) == 1)
         raise InputError(f"{key}: is what {use} sets; use {use} in its place")
-    why = next((why for pattern, why in _OF_OTHERS.items() if re.fullmatch(pattern, key)), None)
-    if why is not None:
-        raise InputError(f"{key}: is not a setting of a trial: {why}")
 
 
 def get_key(cfg: Any, key: str, where: str) -> Any:

@@ -169,6 +169,7 @@ def test_params_come_from_a_function_dotted_keys_included(make_spec: MakeSpec) -
     [
         ({"optimizer": "SGD"}, "suggest gives optimizer, which [train] fixes; remove it from one of the two"),
         ({"speed": "auto"}, "suggest: speed is the same in all trials of a study; set it in [train]"),
+        ({"randomness.seed": 3}, "suggest: randomness.seed is set by mmtuna; use [study] seed in its place"),
         ({"los": "dice"}, "suggest: los is no setting; did you mean loss?"),
         ({"crop": 5}, "suggest: crop = 5 is not allowed; it takes 'none' or a whole number from 16 to 8192"),
     ],

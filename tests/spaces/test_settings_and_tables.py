@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from mmtuna.spaces.claimed import CLAIMED
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Categorical
 from mmtuna.spaces.presets import extended, paper
@@ -89,6 +90,92 @@ def test_every_default_is_allowed_and_every_setting_explained() -> None:
 def test_wrong_settings(values: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=re.escape(message)):
         check_settings(values, "[train]")
+
+
+# A key for each pattern, in the table's order, and what the message says to use.
+TAKEN = {
+    "randomness.seed": "[study] seed",
+    "model.decode_head.loss_decode.0.ignore_index": "[data] ignore_index",
+    "model.data_preprocessor.seg_pad_val": "[data] ignore_index",
+    "train_dataloader.dataset.pipeline.4.pad_val.seg": "[data] ignore_index",
+    "train_dataloader.dataset.pipeline.1.reduce_zero_label": "[data] reduce_zero_label",
+    "val_dataloader.dataset.ann_file": "[data] split",
+    "train_dataloader.dataset.data_root": "[data] root",
+    "val_dataloader.dataset.data_prefix.img_path": "[data] images",
+    "train_dataloader.dataset.data_prefix.seg_map_path": "[data] masks",
+    "train_dataloader.dataset.img_suffix": "[data] image_suffix",
+    "val_dataloader.dataset.seg_map_suffix": "[data] mask_suffix",
+    "train_dataloader.dataset.metainfo.classes.0": "[data] classes",
+    "val_dataloader.dataset.metainfo.palette.0.1": "[data] palette",
+    "test_dataloader.dataset.pipeline.1.keep_ratio": "val_dataloader.dataset.pipeline",
+    "test_pipeline.1.keep_ratio": "val_dataloader.dataset.pipeline",
+    "train_dataloader.dataset.pipeline.2.keep_ratio": "",
+    "test_dataloader.dataset.type": "[data]",
+    "image_source.img_suffix": "[data] range or channels",
+    "mask_source.seg_map_suffix": "[data] values",
+    "model.decode_head.num_classes": "[data] classes",
+    "model.auxiliary_head.1.num_classes": "[data] classes",
+    "model.text_encoder.dataset_name": "[data] classes",
+    "model.text_encoder.vocabulary.0": "[data] classes",
+    "model.pretrained": "[model] pretrained",
+    "model.backbone.init_cfg.checkpoint": "[model] pretrained",
+    "model.decode_head.class_embed_path": "[model] pretrained",
+    "val_evaluator.iou_metrics.0": "[study] metric",
+    "default_hooks.checkpoint.interval": "the setting evaluations",
+    "default_hooks.checkpoint.max_keep_ckpts": "[resources] keep_checkpoints",
+    "default_hooks.checkpoint.save_best": "[study] metric and value",
+    "train_cfg.val_interval": "the setting evaluations",
+    "train_cfg.type": "the setting iterations",
+    "val_cfg.type": "the setting evaluations",
+    "test_cfg.type": "model.test_cfg or the setting inference",
+    "test_dataloader.num_workers": "the setting loader_workers",
+    "test_dataloader.batch_size": "the same key of val_dataloader",
+}
+
+
+@pytest.mark.parametrize(("key", "use"), [(key, use) for key, use in TAKEN.items() if use])
+def test_a_dotted_key_that_mmtuna_sets_is_refused(key: str, use: str) -> None:
+    with pytest.raises(InputError, match=re.escape(f"[train]: {key} is set by mmtuna; use {use} in its place") + "$"):
+        check_settings({"crop": 64, key: 3}, "[train]")
+
+
+def test_every_pattern_of_what_mmtuna_sets_has_its_key() -> None:
+    assert list(TAKEN.values()) == list(CLAIMED.values())
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "model.decode_head.dropout_ratio",
+        "model.auxiliary_head.loss_decode.loss_weight",
+        "model.decode_head.loss_decode.class_weight.1",
+        "model.decode_head.norm_cfg.type",
+        "model.decode_head.align_corners",
+        "model.decode_head.channels",
+        "model.decode_head.out_channels",  # the base says whether it counts classes
+        "model.backbone.base_channels",
+        "model.backbone.out_channels",
+        "model.backbone.init_cfg.type",
+        "model.data_preprocessor.bgr_to_rgb",
+        "model.test_cfg.mode",
+        "model.train_cfg.rate",
+        "optim_wrapper.optimizer.weight_decay",
+        "optim_wrapper.optimizer.betas.0",
+        "param_scheduler.0.eta_min",
+        "env_cfg.cudnn_benchmark",
+        "custom_hooks.0.momentum",
+        "default_hooks.logger.interval",
+        "train_dataloader.batch_size",
+        "train_dataloader.num_workers",
+        "train_dataloader.sampler.shuffle",
+        "train_dataloader.dataset.pipeline.2.kind",
+        "train_dataloader.dataset.pipeline.3.prob",
+        "val_dataloader.batch_size",
+        "val_dataloader.dataset.pipeline.1.kind",
+    ],
+)
+def test_other_dotted_keys_are_free(key: str) -> None:
+    check_settings({key: 3}, "[train]")
 
 
 def test_settings_of_before_stand_under_todays_names() -> None:

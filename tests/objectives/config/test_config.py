@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from mmtuna.objectives.config.effective import effective
-from mmtuna.objectives.data.dataset import Dataset
+from mmtuna.objectives.data.dataset import Dataset, MaskRule
+from mmtuna.spaces.claimed import in_place_of
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Value
 from mmtuna.spaces.settings import DEFAULTS, FORMER, SETTINGS
@@ -273,6 +274,42 @@ def test_loader_workers_stay_between_epochs(phantom: Dataset) -> None:
 
 def test_settings_left_out_are_the_papers(phantom: Dataset) -> None:
     assert build(phantom) == build(phantom, DEFAULTS)
+
+
+def test_no_dotted_key_overrules_data_split_or_seed(phantom: Dataset) -> None:
+    settings: dict[str, Value] = {"crop": 64, "rotation": 10, "loss": "ce_tversky"}
+    one = replace(phantom, ignore_index=200, source={"img_suffix": ".tif"}, mask_source={"seg_map_suffix": ".tif"})
+    other = replace(
+        phantom,
+        root=phantom.root / "elsewhere",
+        images="i",
+        masks="m",
+        image_suffix=".jpg",
+        mask_suffix=".bmp",
+        classes=("c0", "c1"),
+        palette=((1, 2, 3), (4, 5, 6)),
+        ignore_index=201,
+        mask_rule=MaskRule(reduce_zero_label=True),
+        source={"img_suffix": ".png"},
+        mask_source={"seg_map_suffix": ".png"},
+    )
+    changed = changed_paths(build(one, settings), build(other, settings, seed=1))
+    assert {"randomness.seed", "val_dataloader.dataset.data_root", "model.decode_head.ignore_index"} <= changed
+    assert [path for path in sorted(changed) if not in_place_of(path)] == []
+    with pytest.raises(InputError, match=r"^settings: randomness.seed is set by mmtuna; use \[study\] seed in"):
+        build(phantom, {"randomness.seed": 3})
+
+
+def test_channels_that_count_classes_follow_from_the_classes(phantom: Dataset) -> None:
+    base = BASES["pspnet"]
+    head = {**base.cfg["model"]["decode_head"], "num_classes": 2, "out_channels": 1}
+    sigmoid = replace(base, cfg={**base.cfg, "model": {**base.cfg["model"], "decode_head": head}})
+    key = "model.decode_head.out_channels"
+    with pytest.raises(InputError, match=rf"{key} is set by mmtuna; use \[data\] classes in its place"):
+        build(phantom, {key: 1}, sigmoid)
+    features = replace(base, cfg={**sigmoid.cfg, "model": {**sigmoid.cfg["model"]}})
+    features.cfg["model"]["decode_head"] = {**head, "out_channels": 256}  # as MaskFormer's
+    assert at(build(phantom, {key: 128}, features), key) == 128
 
 
 def test_a_multi_class_data_set_reaches_heads_weights_and_metric(phantom: Dataset) -> None:

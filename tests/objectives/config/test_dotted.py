@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mmtuna.objectives.config.dotted import get_key, refuse_key, set_key
+from mmtuna.objectives.config.dotted import get_key, set_key
 from mmtuna.spaces.errors import InputError
 
 CFG: dict[str, Any] = {
@@ -55,47 +55,3 @@ def test_a_key_that_is_not_there_is_an_error_and_changes_nothing(key: str, messa
     with pytest.raises(InputError, match=message):
         set_key(cfg, key, 1, "base")
     assert cfg == CFG
-
-
-@pytest.mark.parametrize(
-    ("key", "way"),
-    [
-        ("randomness.seed", "each trial has a seed of its own, from [study] seed on"),
-        ("train_dataloader.dataset.ann_file", "[data] says what is trained and validated on"),
-        ("val_dataloader.dataset.ann_file", "[data] says what is trained and validated on"),
-        ("val_dataloader.dataset.data_root", "[data] says what is trained and validated on"),
-        ("train_dataloader.dataset.metainfo.classes.0", "[data] says what is trained and validated on"),
-        ("train_dataloader.dataset.pipeline.1.reduce_zero_label", "set [data] reduce_zero_label"),
-        ("model.data_preprocessor.seg_pad_val", "set [data] ignore_index"),
-        ("model.decode_head.ignore_index", "set [data] ignore_index"),
-        ("model.decode_head.num_classes", "follows from [data] classes"),
-        ("model.auxiliary_head.1.out_channels", "follows from [data] classes"),
-        ("val_evaluator.iou_metrics.0", "trials are measured by [study] metric, both_empty and nsd_tolerance"),
-        ("test_dataloader.batch_size", "no trial reads it; name the value of val_dataloader"),
-        ("test_cfg.type", "no trial reads it"),
-        ("train_cfg.type", "a trial is trained for so many iterations; set iterations and evaluations"),
-        ("default_hooks.checkpoint.save_best", "set [resources] keep_checkpoints"),
-        ("load_from", "set [model] pretrained, or initial_weights"),
-    ],
-)
-def test_what_another_table_says_is_no_setting_of_a_trial(key: str, way: str) -> None:
-    with pytest.raises(InputError) as caught:
-        refuse_key(key, {key: 1})
-    assert str(caught.value) == f"{key}: is not a setting of a trial: {way}"
-
-
-@pytest.mark.parametrize(
-    "key",
-    [
-        "train_dataloader.dataset.pipeline.3.prob",
-        "train_dataloader.sampler.shuffle",
-        "model.test_cfg.stride",
-        "model.neck.out_channels",
-        "model.decode_head.dropout_ratio",
-        "optim_wrapper.optimizer.lr",
-        "param_scheduler.0.eta_min",
-        "env_cfg.cudnn_benchmark",
-    ],
-)
-def test_what_changes_a_training_is_one(key: str) -> None:
-    refuse_key(key, {key: 1})

@@ -136,6 +136,7 @@ def test_everything_wrong_is_listed_at_once(write_spec: WriteSpec, data: Path) -
         ({"train": "rotaton = 5"}, "study.toml: [train]: rotaton is no setting; did you mean rotation?"),
         ({"train": "rotation = 500"}, "rotation = 500 is not allowed; it takes a whole number from 0 to 180"),
         ({"train": '"model.backbone.chanels" = 5'}, "no key model.backbone.chanels"),
+        ({"train": '"model.decode_head.num_classes" = 5'}, "num_classes is set by mmtuna; use [data] classes in"),
         ({"study": 'sampler = "magic"'}, "sampler"),
         ({"study": 'metric = "IoU.vessel"'}, '[study] metric = "IoU.vessel" is unknown'),
         ({"study": 'storage = "mysql://u:secret@h/d"'}, "storage mysql://u:***@h/d is no database mmtuna knows"),

@@ -204,6 +204,12 @@ def test_own_parameters_override_and_add(spec_of: Make) -> None:
         ('preset = "papre"', "", "[space] preset = \"papre\" is wrong: Input should be 'paper' or 'extended'"),
         ('drop = ["crop"]', "", "[space] drop = ['crop'] without a preset"),
         (
+            '[space.params."train_dataloader.dataset.ann_file"]\nchoices = ["a.txt", "b.txt"]',
+            "",
+            "[space.params.train_dataloader.dataset.ann_file]: train_dataloader.dataset.ann_file is set by mmtuna; use",
+        ),
+        ("", '"randomness.seed" = 3', "[train]: randomness.seed is set by mmtuna; use [study] seed in its place"),
+        (
             '[space.params.speed]\nchoices = ["exact", "auto"]',
             "",
             "[space.params.speed]: speed is the same in all trials of a study; set it in [train]",
