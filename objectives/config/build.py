@@ -83,6 +83,7 @@ def build_config(
     for name, value in values.items():
         if "." in name:
             _set_dotted(cfg, name, value, dataset, base)
+    _test_as_evaluated(cfg)
     check_trial_config(cfg, f"base config {base.name}", base.imports)
     return cfg
 
@@ -105,6 +106,13 @@ def _set_dotted(cfg: Cfg, key: str, value: Value, dataset: Dataset, base: BaseCo
     if is_class_count(cfg, key, len(dataset.classes)):
         raise InputError(f"{where}: {refusal(key, '[data] classes')}")
     set_key(cfg, key, value, where)
+
+
+def _test_as_evaluated(cfg: Cfg) -> None:
+    """What is exported and tested reads images as the evaluations did, dotted keys of these included."""
+    steps = cfg["val_dataloader"]["dataset"]["pipeline"]
+    cfg["test_dataloader"]["dataset"]["pipeline"] = copy.deepcopy(steps)
+    cfg["test_pipeline"] = copy.deepcopy(steps)
 
 
 def _set_model(cfg: Cfg, values: Mapping[str, Value], dataset: Dataset, base: BaseConfig) -> None:
@@ -150,7 +158,6 @@ def _set_data(
             loader.update(batch_size=1, sampler={"type": "DefaultSampler", "shuffle": False})
         elif "batch_size" in values:
             loader["batch_size"] = int(values["batch_size"])
-    cfg["test_pipeline"] = copy.deepcopy(test)
     for key in ("val_evaluator", "test_evaluator"):
         cfg[key] = {"type": "IoUMetric", "iou_metrics": ["mIoU", "mDice"]}
         if dataset.ignore_index != 255:

@@ -154,6 +154,14 @@ EDITS: list[tuple[dict[str, Value], dict[str, Any]]] = [
     ({"amp": False}, {}),
     ({"model.decode_head.dropout_ratio": 0.3}, {"model.decode_head.dropout_ratio": 0.3}),
     ({"env_cfg.cudnn_benchmark": False}, {"env_cfg.cudnn_benchmark": False}),
+    (
+        {"val_dataloader.dataset.pipeline.1.keep_ratio": False},  # what is exported reads images as evaluations do
+        {
+            "val_dataloader.dataset.pipeline.1.keep_ratio": False,
+            "test_dataloader.dataset.pipeline.1.keep_ratio": False,
+            "test_pipeline.1.keep_ratio": False,
+        },
+    ),
 ]
 
 
