@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from mmtuna.search.outputs.report import report_file, write_report
 from mmtuna.search.work.beginning import open_to_work
 from mmtuna.search.work.progress import console_to
 from mmtuna.search.work.running import run_study
-from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.errors import InputError, whole_number, whole_number_or_none
 from mmtuna.studies import results
 from mmtuna.studies.begun import space_of
 from mmtuna.studies.results import TrialRow
@@ -39,6 +39,12 @@ SpecOrPath = StudySpec | str | Path
 
 def _loaded(spec: SpecOrPath) -> StudySpec:
     return spec if isinstance(spec, StudySpec) else StudySpec.load(spec)
+
+
+def _numbers(name: str, given: Sequence[int]) -> list[int]:
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise InputError(f"{name}: give numbers of trials, such as [0, 3], not {given!r}")
+    return [whole_number(name, number, 0) for number in given]
 
 
 def trials(spec: SpecOrPath, study: optuna.Study | None = None) -> list[TrialRow]:
@@ -98,9 +104,14 @@ def leak(
 
     Raises what `run` raises, and InputError for a split or a metric by which nothing can be told.
     """
-    spec = _loaded(spec)
-    chosen = chosen_configs(spec, trials, None if configs is None else Path(configs))
-    options: dict[str, Any] = {"replicates": replicates, "folds": folds, "metric": metric, "slots": slots}
+    options: dict[str, Any] = {
+        "replicates": whole_number("replicates", replicates, 1),
+        "folds": whole_number("folds", folds, 2),
+        "metric": metric,
+        "slots": whole_number_or_none("slots", slots, 1),
+    }
+    numbers, spec = _numbers("trials", trials), _loaded(spec)
+    chosen = chosen_configs(spec, numbers, None if configs is None else Path(configs))
     return measure_leak(spec, chosen, console_to(say), **options)
 
 
@@ -139,7 +150,8 @@ def run(
     Raises NotReadyError with all problems, InputError for a study that cannot be gone on with, StoppedError where the
     search stopped before the study was full. However it ends, by Ctrl-C too, running trials are put back.
     """
-    again = Top.of(replicates, top)
+    trials, slots = whole_number_or_none("trials", trials, 1), whole_number_or_none("slots", slots, 1)
+    again = Top.of(whole_number_or_none("replicates", replicates, 2), whole_number_or_none("top", top, 1))
     return run_study(_loaded(spec), console_to(say), trials=trials, slots=slots, top=again)
 
 
@@ -180,6 +192,7 @@ def export(
     InputError where there is no such trial, its weights are gone, a package is missing or the verification fails; then
     nothing is written.
     """
+    trial = whole_number_or_none("trial", trial, 0)
     say = say or (lambda _line: None)
     return export_trial(_loaded(spec), Path(out), trial, retrain=retrain, ensemble=ensemble, say=say).document
 
@@ -191,6 +204,7 @@ def against(spec: SpecOrPath, a: int, b: int, other: SpecOrPath | None = None) -
     answer, `beside.difference` that of their means, `beside.comparison` what it rests on, and `beside.why` says why
     nothing can be told where that is so. InputError for a trial that is not there or not complete.
     """
+    a, b = whole_number("a", a, 0), whole_number("b", b, 0)
     return judge(_loaded(spec), a, b, None if other is None else _loaded(other))
 
 
@@ -199,4 +213,5 @@ def compare(spec: SpecOrPath, a: int, b: int, out: str | Path, image: str | None
 
     `image` names a validation image, with suffix; by default the worst, the median and the best of trial `b`.
     """
+    a, b = whole_number("a", a, 0), whole_number("b", b, 0)
     return draw(_loaded(spec), a, b, Path(out), image).path

@@ -22,7 +22,7 @@ from mmtuna.search.work.beginning import slots_of
 from mmtuna.search.work.pace import measured, speed_on
 from mmtuna.search.work.packing import said_slots
 from mmtuna.search.work.worker import Slot
-from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.errors import InputError, whole_number_or_none
 from mmtuna.spaces.parameter import Params, Value
 from mmtuna.spaces.settings import check_sampled, check_settings
 from mmtuna.spaces.speed import AUTOMATIC, Speed
@@ -76,9 +76,10 @@ class Objective:
         slots: int | None = None,
         stop_collapses: bool = True,
     ) -> None:
+        slots = whole_number_or_none("slots", slots, 1)
+        if suggest is not None and not callable(suggest):
+            raise InputError(f"suggest: give a function from a trial to settings, not {suggest!r}")
         self.spec = spec if isinstance(spec, StudySpec) else StudySpec.load(spec)
-        if slots is not None and slots < 1:
-            raise InputError(f"slots = {slots}: at least one call trains at a time; give 1 or more")
         if self.spec.study.artifacts is not None:
             raise InputError(
                 "[study] artifacts: an Objective keeps files in the study's folder alone; use mmtuna.run, or remove it"
@@ -123,7 +124,10 @@ class Objective:
     def _params(self, trial: optuna.Trial, home: Home) -> Params:
         if self._suggest is None:
             return home.space.suggest(trial)
-        params = dict(self._suggest(trial))
+        given = self._suggest(trial)
+        if not isinstance(given, Mapping):
+            raise InputError(f'suggest gives {given!r}; return settings by name, such as {{"lr_adam": 0.001}}')
+        params = dict(given)
         check_settings(params, "suggest")
         check_sampled(params, "suggest")
         for name in params:

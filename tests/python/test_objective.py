@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 from optuna.pruners import NopPruner
@@ -24,6 +25,7 @@ from mmtuna.homes import Home
 from mmtuna.objectives.probes.choosing import device_name
 from mmtuna.objectives.trial_files import TrialFolder
 from mmtuna.search.trials import conclude
+from mmtuna.spaces.errors import whole_number
 from mmtuna.spaces.parameter import Params
 from mmtuna.studies.attributes import SPEED, SPEED_ON
 from mmtuna.studies.leases.crew import crew_of
@@ -172,9 +174,10 @@ def test_params_come_from_a_function_dotted_keys_included(make_spec: MakeSpec) -
         ({"randomness.seed": 3}, "suggest: randomness.seed is set by mmtuna; use [study] seed in its place"),
         ({"los": "dice"}, "suggest: los is no setting; did you mean loss?"),
         ({"crop": 5}, "suggest: crop = 5 is not allowed; it takes 'none' or a whole number from 16 to 8192"),
+        (None, 'suggest gives None; return settings by name, such as {"lr_adam": 0.001}'),
     ],
 )
-def test_what_a_function_gives_is_checked(make_spec: MakeSpec, given: dict[str, Any], words: str) -> None:
+def test_what_a_function_gives_is_checked(make_spec: MakeSpec, given: Any, words: str) -> None:
     objective = mmtuna.Objective(make_spec(), suggest=lambda _: given)
     with pytest.raises(mmtuna.InputError) as caught:
         new_study().optimize(objective, n_trials=1)
@@ -406,10 +409,42 @@ def test_importing_it_is_quick_and_changes_nothing() -> None:
     assert time.monotonic() - began < 20  # on a machine that is busy; alone well under a second
 
 
-@pytest.mark.parametrize("asked", [{"replicates": 1}, {"replicates": 3, "top": 0}])
-def test_too_few_seeds_or_configs_are_refused_before_anything_is_read(asked: dict[str, int]) -> None:
-    with pytest.raises(mmtuna.InputError, match=r"^top \d with \d replicates: take one config or more, and two seeds"):
-        mmtuna.run("no-such-study.toml", **asked)  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("function", "given", "words"),
+    [
+        *((mmtuna.run, {"trials": bad}, "trials: give a whole number from 1 on") for bad in (0, -5, 2.5, True, "3")),
+        *((mmtuna.run, {"slots": bad}, "slots: give a whole number from 1 on") for bad in (0, -1, "2", 1.0)),
+        (mmtuna.run, {"replicates": 1}, "replicates: give a whole number from 2 on"),
+        (mmtuna.run, {"replicates": 3, "top": 0}, "top: give a whole number from 1 on"),
+        (mmtuna.export, {"out": "bundle", "trial": "0"}, "trial: give a whole number from 0 on"),
+        (mmtuna.compare, {"a": "0", "b": 1, "out": "x.png"}, "a: give a whole number from 0 on"),
+        (mmtuna.compare, {"a": 0, "b": -1, "out": "x.png"}, "b: give a whole number from 0 on"),
+        (mmtuna.against, {"a": 0, "b": None}, "b: give a whole number from 0 on"),
+        (mmtuna.leak, {"replicates": 0}, "replicates: give a whole number from 1 on"),
+        (mmtuna.leak, {"folds": 1}, "folds: give a whole number from 2 on"),
+        (mmtuna.leak, {"slots": 0}, "slots: give a whole number from 1 on"),
+        (mmtuna.leak, {"trials": [1.5]}, "trials: give a whole number from 0 on"),
+        (mmtuna.leak, {"trials": 3}, "trials: give numbers of trials, such as [0, 3]"),
+        (mmtuna.leak, {"trials": "03"}, "trials: give numbers of trials, such as [0, 3]"),
+        (mmtuna.Objective, {"slots": False}, "slots: give a whole number from 1 on"),
+        (mmtuna.Objective, {"suggest": 5}, "suggest: give a function from a trial to settings"),
+    ],
+)
+def test_what_is_no_number_is_refused_before_anything_is_read(
+    function: Callable[..., object], given: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(mmtuna.InputError) as caught:
+        function("no-such-study.toml", **given)
+    assert str(caught.value).startswith(words + ", not ")
+
+
+def test_a_number_of_numpy_s_is_a_number() -> None:
+    for count in (3, np.int64(3), np.uint8(3)):
+        found = whole_number("trials", count, 1)
+        assert (found, type(found)) == (3, int)
+
+
+def test_more_seeds_of_nothing_are_refused() -> None:
     with pytest.raises(mmtuna.InputError, match=r"^--top 3 says of how many configs --replicates trains more seeds"):
         mmtuna.run("no-such-study.toml", top=3)
 
