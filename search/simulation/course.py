@@ -201,19 +201,18 @@ class Simulation:
         told = {place: [entry[0]] for place, entry in enumerate(best)}
         free = [course.seconds] * setting.workers
         lacks = setting.trials - self._finished()
-        if course.settled:
+        iterations, seconds = setting.iterations, setting.seconds
+        if course.settled:  # its share of what was used, as of a whole budget
+            whole = 1 / (1 - setting.confirm)
             lacks = trainings(setting.confirm, self._finished(), setting.trials)
+            iterations = None if iterations is None else min(iterations, round(whole * course.iterations))
+            seconds = None if seconds is None else min(seconds, whole * course.seconds)
         for place in cycle(told):
             _, worth, played = best[place]
             starts = min(free)
-            over = (
-                course.iterations >= setting.iterations
-                if setting.iterations is not None
-                else starts + played.seconds > setting.seconds
-                if setting.seconds is not None
-                else lacks <= 0
-            )
-            if over:
+            over = lacks <= 0 and iterations is None and seconds is None
+            over |= iterations is not None and course.iterations >= iterations
+            if over or (seconds is not None and starts + played.seconds > seconds):
                 break
             lacks -= 1
             heapq.heapreplace(free, starts + played.seconds)
@@ -281,12 +280,14 @@ class Simulation:
         return not self.course.starved
 
     def _is_settled(self) -> bool:
-        """Whether nothing better is to be expected, in trials; of iterations by what these cost so far."""
+        """Whether nothing better is to be expected, in trials; of iterations or seconds by what these cost so far."""
         setting, told = self._setting, self.course.told
-        finished, left = self._finished(), to_search(setting.confirm, setting.trials) - self._finished()
-        if setting.iterations is not None:
-            whole = setting.iterations * (1 - setting.confirm)
-            left = round(finished * (whole / max(1, self.course.iterations) - 1))
+        finished, searches = self._finished(), 1 - setting.confirm
+        left = to_search(setting.confirm, setting.trials) - finished
+        used = ((setting.iterations, self.course.iterations), (setting.seconds, self.course.seconds))
+        parts = [searches * budget / max(1.0, cost) for budget, cost in used if budget is not None]
+        if parts:
+            left = round(finished * (min(parts) - 1))
         return bool(self._complete) and is_settled(finished, since_best(told), left)
 
     def _finished(self) -> int:

@@ -233,5 +233,31 @@ def test_a_simulated_study_stops_by_itself_as_a_real_one_does() -> None:
     assert not is_settled(len(stops.told) - 1, since - 1, 101 - len(stops.told))
 
 
+@pytest.mark.parametrize("budget", ["iterations", "seconds"])
+def test_what_is_left_is_reckoned_in_the_budget_s_own_measure(budget: str) -> None:
+    pool = random_pool(120)
+    whole = course(pool, setting(trials=100))
+    # As much as those hundred trials take, of a study that names twelve of them: at the twelfth it is not done.
+    stops = course(pool, setting(trials=12, stop=True, **{budget: getattr(whole, budget)}))
+    assert stops.settled
+    assert len(stops.told) > 60
+    assert stops.told == whole.told[: len(stops.told)]
+
+
+@pytest.mark.parametrize("budget", ["iterations", "seconds"])
+def test_a_study_that_stops_by_itself_confirms_a_share_of_what_it_used(budget: str) -> None:
+    pool = random_pool(120)
+    given = getattr(course(pool, setting(trials=100)), budget)
+    searched, confirmed = (
+        course(pool, setting(stop=True, confirm=share, **{budget: whole}))
+        for share, whole in ((0.0, 0.8 * given), (0.2, given))
+    )
+    assert searched.settled
+    assert searched.told == confirmed.told
+    used, in_all = (getattr(one, budget) for one in (searched, confirmed))
+    longest = max(getattr(trial, budget) for trial in pool.trials)
+    assert used < in_all < used / 0.8 + longest < given
+
+
 def test_how_many_have_finished_since_the_best() -> None:
     assert [since_best(told) for told in ([], [math.nan] * 2, [0.5, 0.7, math.nan, 0.7])] == [0, 2, 2]
