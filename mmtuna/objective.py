@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import optuna
-from optuna.pruners import NopPruner
 
 from mmtuna.homes import Home, find_home
 from mmtuna.objectives.folds import FoldedObjective
@@ -26,10 +25,11 @@ from mmtuna.spaces.errors import InputError, whole_number_or_none
 from mmtuna.spaces.parameter import Params, Value
 from mmtuna.spaces.settings import check_sampled, check_settings
 from mmtuna.spaces.speed import AUTOMATIC, Speed
-from mmtuna.spaces.trials import COLLAPSE_STOPS, LAST_STEP
+from mmtuna.spaces.trials import LAST_STEP
 from mmtuna.studies.attributes import HISTORY, REPLICATE, SEED
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.strategy.folding import fold_test
+from mmtuna.studies.strategy.pruning import collapse_stops
 
 Suggest = Callable[[optuna.Trial], Mapping[str, Value]]
 """From a trial to settings and dotted config keys, by whatever the trial suggests."""
@@ -107,10 +107,7 @@ class Objective:
         params = self._params(trial, home)
         order = self._order(trial, params, home)
         with home.holding(trial) as lost, self._slot() as slot:
-            collapse = Collapse(self._collapse_stops(trial), lambda: has_found(trial.study))
-            # A FixedTrial has no study, and so nothing to be behind.
-            between = fold_test(self.spec.study) if hasattr(trial, "study") else None
-            watch = _Watch(trial, self._scoring, lost, collapse, between)
+            watch = self._watch(trial, home, lost)
             training = replace(self._training, folder=home.folder, speeds=self._speeds(home, slot, params))
             whole = replace(self._whole, objective=training) if isinstance(self._whole, FoldedObjective) else training
             outcome = whole.run(replace(order, device=slot.device, threads=slot.threads), watch)
@@ -171,15 +168,14 @@ class Objective:
                 home.speeds[slot.device] = found
             return dict(home.speeds)
 
-    def _collapse_stops(self, trial: optuna.Trial) -> int:
-        """From where on what never found a class is stopped: a pruner that stops nothing wants all trained to the
-        end."""
-        # A FixedTrial has no study, and is never pruned.
-        if not self._stop_collapses or not hasattr(trial, "study"):
-            return LAST_STEP
+    def _watch(self, trial: optuna.Trial, home: Home, lost: Callable[[], bool]) -> _Watch:
+        if home.study is None:  # a FixedTrial, which nothing stops
+            return _Watch(trial, self._scoring, lost, Collapse(LAST_STEP, lambda: False), None)
+        study, between = trial.study, fold_test(self.spec.study)
         # What compares between folds stands as NopPruner in the study, and stops trials all the same.
-        stops = fold_test(self.spec.study) is not None or not isinstance(trial.study.pruner, NopPruner)
-        return COLLAPSE_STOPS if stops else LAST_STEP
+        stops = collapse_stops(study.pruner if between is None else self.spec.study.pruner)
+        collapse = Collapse(stops if self._stop_collapses else LAST_STEP, lambda: has_found(study))
+        return _Watch(trial, self._scoring, lost, collapse, between)
 
     def _conclude(self, trial: optuna.Trial, home: Home, outcome: Outcome) -> float:
         if outcome.ending is Ending.INTERRUPTED:
@@ -210,7 +206,7 @@ class _Watch:
         scoring: Scoring,
         lost: Callable[[], bool],
         collapse: Collapse,
-        fold_test: int | None = None,
+        fold_test: int | None,
     ) -> None:
         self._trial, self._scoring, self.lost, self._fold_test = trial, scoring, lost, fold_test
         self._highest, self._collapse = float("-inf"), collapse

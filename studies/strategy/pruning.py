@@ -31,9 +31,10 @@ def build_pruner(table: StudyTable) -> BasePruner:
     return NopPruner()  # wilcoxon stops between folds (mmtuna.studies.strategy.folding)
 
 
-def collapse_stops(pruner: str) -> int:
-    """The step from which on what never found a class is stopped: by `pruner = "none"` nothing is, ever."""
-    return LAST_STEP if pruner == "none" else COLLAPSE_STOPS
+def collapse_stops(pruner: str | BasePruner) -> int:
+    """The step from which on what never found a class is stopped: by `pruner = "none"`, or Optuna's NopPruner as
+    another study's, nothing is, ever."""
+    return LAST_STEP if pruner == "none" or isinstance(pruner, NopPruner) else COLLAPSE_STOPS
 
 
 class BestOfAll(BasePruner):

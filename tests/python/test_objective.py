@@ -231,13 +231,41 @@ def test_a_fixed_trial_is_trained_and_touches_no_study(make_spec: MakeSpec) -> N
     assert trial.user_attrs["folder"] == "fixed/trials/00000"
 
 
-def test_between_folds_a_fixed_trial_is_behind_none_and_a_study_s_may_be_dead(make_spec: MakeSpec) -> None:
-    folds = {"split": "subject-kfold", "folds": 2}
-    objective = mmtuna.Objective(make_spec(study={"pruner": "wilcoxon"}, data=folds))
+FOLDS = {
+    "study": {"pruner": "wilcoxon"},
+    "data": {"subjects": "subjects.csv", "split": "subject-kfold", "folds": 2},
+    "train": {"evaluations": 2},
+}
+
+
+def test_a_fixed_trial_of_folds_is_behind_none(make_spec: MakeSpec) -> None:
     trial = FixedTrial({"lr_adam": 0.003})
-    assert objective(trial) == trial.user_attrs["metrics"]["mIoU"]
-    assert objective._collapse_stops(trial) == 100
-    assert objective._collapse_stops(new_study(pruner=optuna.pruners.NopPruner()).ask()) == 60
+    value = mmtuna.Objective(make_spec(**FOLDS))(trial)
+    assert value == trial.user_attrs["metrics"]["mIoU"]
+    assert len(trial.user_attrs["folds"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("pruner", "pruner_of_its_own", "steps"),
+    [
+        ("wilcoxon", optuna.pruners.NopPruner(), [25, 50, 75]),
+        ("best-third", optuna.pruners.MedianPruner(), [25, 50, 75]),
+        ("best-third", optuna.pruners.NopPruner(), [25, 50, 75, 100]),
+    ],
+)
+def test_what_stops_trials_stops_collapses(
+    make_spec: MakeSpec,
+    monkeypatch: pytest.MonkeyPatch,
+    pruner: str,
+    pruner_of_its_own: optuna.pruners.BasePruner,
+    steps: list[int],
+) -> None:
+    monkeypatch.setattr(conclude, "has_collapsed", lambda evaluation: True)
+    spec = make_spec(**{**FOLDS, "study": {"pruner": pruner}})
+    study = new_study(pruner=pruner_of_its_own)
+    study.add_trial(optuna.trial.create_trial(value=0.9))
+    study.optimize(mmtuna.Objective(spec), n_trials=1)
+    assert list(study.trials[1].intermediate_values) == steps
 
 
 def test_calls_with_the_same_params_at_once_take_two_seeds(
