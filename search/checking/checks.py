@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import os
 import shutil
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -90,17 +90,26 @@ def _sides(space: SearchSpace, name: str, fixed: Mapping[str, Any]) -> list[Valu
 
 def check_storage(url: str, folder: Path) -> None:
     """Whether the study's folder and storage can be written; creates neither."""
-    for place in (folder, *([sqlite_file(url).parent] if url.startswith(SQLITE) else [])):
-        parent = next(path for path in (place, *place.parents) if path.exists())
-        if not parent.is_dir():
-            raise InputError(f"{parent}: is a file and should be a folder; set [study] folder to another place")
-        if not os.access(parent, os.W_OK):
-            raise InputError(f"{parent}: cannot be written; make it writable, or set [study] folder to another place")
+    _require_room(folder, "folder")
+    if url.startswith(SQLITE):
+        _require_room(sqlite_file(url).parent, "storage")
     if url.startswith(SQLITE) and not sqlite_file(url).exists():
         return
     storage = open_storage(url)
     storage.remove_session()
     storage.engine.dispose()
+
+
+def _require_room(place: Path, field: str) -> None:
+    parent = next(path for path in (place, *place.parents) if path.exists())
+    if not parent.is_dir():
+        raise InputError(f"{parent}: is a file and should be a folder; set [study] {field} to another place")
+    try:  # permissions do not tell of file systems that nothing can be written to
+        tempfile.TemporaryFile(dir=parent).close()
+    except OSError as error:
+        raise InputError(
+            f"{parent}: cannot be written ({error.strerror}); make it writable, or set [study] {field} to another place"
+        ) from None
 
 
 def check_artifacts(table: StudyTable) -> None:

@@ -47,6 +47,7 @@ def propose_from_folder(
         f"{pairing.masks} (*{pairing.mask_suffix})"
     )
     data |= _split(root, pairing, given, proposal)
+    _tell_of_the_unpaired(root, pairing, data | dict(given), proposal)
     _leave_out_subjects(root, pairing, data, given, proposal)
     masks = [pairing.mask(name) for name in _on_a_side(pairing, data | dict(given))]
     held = read_held(root, masks, proposal)
@@ -83,6 +84,20 @@ def _split(root: Path, pairing: Pairing, given: Mapping[str, Any], proposal: Pro
         "split: by chance, a fifth validates, since there are no lists, folders train and val, or subjects"
     )
     return {"split": "random"}
+
+
+def _tell_of_the_unpaired(root: Path, pairing: Pairing, data: Mapping[str, Any], proposal: Proposal) -> None:
+    """What check refuses where no lists say which images count: images without masks, and masks without images."""
+    split = data.get("split", "lists")
+    if split == "lists":
+        return
+    sides = [str(data[side]) for side in ("train", "val", "test") if side in data] if split == "folders" else []
+    dataset = _dataset(root, pairing, folders=sides)
+    lonely = [pairing.image(name) for name in sorted(set(dataset.names) - set(pairing.names))]
+    strays = [pairing.mask(name) for name in dataset.stray_masks()]
+    for files, what in ((lonely, "images have no mask"), (strays, "masks have no image")):
+        if files:
+            proposal.said.append(f"data: {len(files)} {what} ({some(files)}); check refuses them")
 
 
 def _leave_out_subjects(

@@ -81,7 +81,14 @@ def _several(best: Sequence[Pairing]) -> str:
     first = best[0]
     apart = [key for key, value in first.fields().items() if any(other.fields()[key] != value for other in best)]
     shown = [" ".join(f"--set data.{key}={pair.fields()[key]}" for key in apart) for pair in best[:4]]
-    return f"{len(first.names)} images have several masks each; say which with {', or '.join(shown)}"
+    ways = f"say which with {', or '.join(shown)}"
+    count = len(first.names)
+    if apart == ["image_suffix"] and len({name for pair in best for name in pair.names}) == count * len(best):
+        suffixes = " and ".join(pair.image_suffix for pair in best)
+        return f"images end in {suffixes}, {count} each, and a data set has one; save all as one, or {ways}"
+    if {"masks", "mask_suffix"} & set(apart):
+        return f"{count} images have several masks each; {ways}"
+    return f"{count} masks have several images each; {ways}"
 
 
 Files = Mapping[str, Sequence[str]]

@@ -239,6 +239,12 @@ def test_a_folder_that_is_a_file_is_refused(write_spec: WriteSpec) -> None:
     assert any("taken: is a file and should be a folder" in line for line in lines)
 
 
+def test_a_place_that_takes_no_database_is_refused(write_spec: WriteSpec) -> None:
+    (line,) = refused(write_spec(study='storage = "sqlite:////proc/study.db"'))
+    assert line.startswith("/proc: cannot be written (")
+    assert line.endswith("); make it writable, or set [study] storage to another place")
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     place = tmp_path / "disk"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -409,6 +410,31 @@ def test_a_line_names_eight_values_at_most(tmp_path: Path) -> None:
     assert str(error.value).endswith("'data.values=[0, 5, ..., 255]' or --set 'data.values=[0, 5, ..., 250]'")
 
 
+@pytest.mark.parametrize(
+    ("gone", "line"),
+    [
+        ("masks/3.png", "data: 1 images have no mask (images/3.png); check refuses them"),
+        ("images/3.png", "data: 1 masks have no image (masks/3.png); check refuses them"),
+    ],
+)
+def test_what_has_no_partner_is_told(tmp_path: Path, gone: str, line: str) -> None:
+    write(tmp_path, "images/{i}.png", "masks/{i}.png")
+    assert not any("check refuses" in said for said in propose_from_folder(tmp_path).said)
+    (tmp_path / gone).unlink()
+    assert line in propose_from_folder(tmp_path).said
+
+
+def test_only_the_folders_of_the_sides_need_partners(tmp_path: Path) -> None:
+    write(tmp_path, "images/train/{i}.png", "masks/train/{i}.png")
+    write(tmp_path, "images/val/{i}.png", "masks/val/{i}.png")
+    for spare in ("images/more/0.png", "masks/other/0.png"):
+        (tmp_path / spare).parent.mkdir()
+        shutil.copy(tmp_path / "images/val/0.png", tmp_path / spare)
+    assert not any("check refuses" in said for said in propose_from_folder(tmp_path).said)
+    (tmp_path / "masks/val/0.png").unlink()
+    assert "data: 1 images have no mask (images/val/0.png); check refuses them" in propose_from_folder(tmp_path).said
+
+
 def two_mask_folders(root: Path) -> None:
     write(root, "images/{i}.png", "reader_a/{i}.png")
     write(root, "images/{i}.png", "reader_b/{i}.png")
@@ -427,11 +453,27 @@ def spoilt(data: bytes) -> Callable[[Path], object]:
     return build
 
 
+def two_suffixes(root: Path) -> None:
+    write(root, "images/{i}.png", "masks/{i}.png")
+    for name in range(0, 6, 2):
+        (root / f"images/{name}.png").rename(root / f"images/{name}.jpg")
+
+
 REFUSED: list[tuple[Callable[[Path], object], dict[str, Any], str]] = [
     (
         two_mask_folders,
         {},
         "6 images have several masks each; say which with --set data.masks=reader_a, or --set data.masks=reader_b",
+    ),
+    (
+        two_suffixes,
+        {},
+        "images end in .jpg and .png, 3 each, and a data set has one; save all as one, or say which with",
+    ),
+    (
+        lambda root: (write(root, "images/{i}.png", "masks/{i}.png"), write(root, "image/{i}.png", "masks/{i}.png")),
+        {},
+        "6 masks have several images each; say which with --set data.images=image, or --set data.images=images",
     ),
     (
         lambda root: write(root, "images/{i}.png", "masks/m{i}.png"),
