@@ -88,6 +88,27 @@ def _sides(space: SearchSpace, name: str, fixed: Mapping[str, Any]) -> list[Valu
     return ends(space.parameter(name))
 
 
+def check_evaluations(space: SearchSpace, fixed: Mapping[str, Any], base: str) -> list[str]:
+    """InputError for more evaluations, where their number was said, than iterations. Returns notes: of numbers that
+    iterations do not divide into."""
+    values = {**defaults_of(base), **fixed}
+    if "iterations" not in space and "iterations" not in values:
+        return []  # as many as the base config says
+    said = "evaluations" in space or "evaluations" in fixed
+    values.setdefault("evaluations", DEFAULTS["evaluations"])
+    sides = (_sides(space, name, values) for name in ("iterations", "evaluations"))
+    for iterations, asked in itertools.product(*(map(int, values) for values in sides)):
+        training, interval = f"evaluations = {asked}: a training of {iterations} iterations", -(-iterations // asked)
+        if said and asked > iterations:
+            raise InputError(
+                f"{training} is evaluated {iterations} times at most; set evaluations to {iterations} or less"
+            )
+        made = -(-iterations // interval)
+        if made != asked:
+            return [f"{training} is evaluated {made} times, at every {interval} iterations and at its end"]
+    return []
+
+
 def check_storage(url: str, folder: Path) -> None:
     """Whether the study's folder and storage can be written; creates neither."""
     _require_room(folder, "folder")

@@ -55,6 +55,7 @@ def prepare(
         lambda: _load_bases(ready),
         lambda: _find_weights(ready, on_download),
         lambda: ready.notes.extend(checks.check_sizes(ready.space, spec.train, spec.model.base, shapes_of(ready))),
+        lambda: ready.notes.extend(checks.check_evaluations(ready.space, spec.train, spec.model.base)),
         lambda: checks.check_storage(spec.study.storage, spec.study.folder),
         lambda: checks.check_artifacts(spec.study),
         lambda: check_sampler(spec.study, ready.space),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
@@ -72,6 +72,7 @@ class StudySpec(Table):
     def _check_across_tables(self) -> Self:
         self._check_metric()
         self._check_split()
+        self._check_pruner()
         self.priors()
         self._check_folds()
         return self
@@ -82,7 +83,9 @@ class StudySpec(Table):
         if name == HD95:
             raise InputError(f"{said}: less of it is better, and a study maximises; take {NSD}, and see it beside")
         if name not in metrics:
-            raise InputError(f"{said} is unknown; use {', '.join(metrics)}")
+            lacks = {NSD: self.study.nsd_tolerance is None}
+            lacks |= dict.fromkeys(PER_SUBJECT, self.data.subjects is None)
+            raise InputError(f"{said} is unknown; use {', '.join(one for one in metrics if not lacks.get(one))}")
         if name == NSD and self.study.nsd_tolerance is None:
             raise InputError(f"{said} needs a tolerance; give [study] nsd_tolerance, in pixels, such as 2.0")
         if name in PER_SUBJECT and self.data.subjects is None:
@@ -90,14 +93,22 @@ class StudySpec(Table):
 
     def _check_split(self) -> None:
         """Refuses what a person says of another split than the one that is taken."""
-        data, fields = self.data, type(self.data).model_fields
-        said = f'[data] split = "{data.split}"'
+        data, said = self.data, f'[data] split = "{self.data.split}"'
         if data.split not in ("lists", "folders"):
-            for name in ("train", "val"):
-                if getattr(data, name) != fields[name].default:
-                    raise InputError(f'{said} reads no list, and [data] {name} names one; take split = "lists"')
-        if data.split != "subject-kfold" and data.folds != fields["folds"].default:
+            for name in _set_of(data, ("train", "val")):
+                raise InputError(f'{said} reads no list, and [data] {name} names one; take split = "lists"')
+        if data.split != "subject-kfold" and _set_of(data, ("folds",)):
             raise InputError(f'{said} has no folds, and [data] folds = {data.folds}; take split = "subject-kfold"')
+        if data.split not in ("random", "subject") and _set_of(data, ("val_share",)):
+            raise InputError(f'{said} takes no share, and [data] val_share = {data.val_share}; take split = "random"')
+        if data.split in ("lists", "folders") and not isinstance(data.test, float) and _set_of(data, ("split_seed",)):
+            raise InputError(f'{said} draws nothing, and [data] split_seed = {data.split_seed}; take split = "random"')
+
+    def _check_pruner(self) -> None:
+        idle = {"none": ("pruner_startup", "pruner_warmup"), "wilcoxon": ("pruner_warmup",)}
+        for name in _set_of(self.study, idle.get(self.study.pruner, ())):
+            said = f"[study] {name} = {getattr(self.study, name)}"
+            raise InputError(f'{said} changes nothing by pruner = "{self.study.pruner}"; remove it')
 
     @property
     def folds(self) -> int:
@@ -211,6 +222,11 @@ class StudySpec(Table):
             "data": {"classes": list(self.data.classes), "ignore_index": self.data.ignore_index, **self._rules()},
             "split": split,
         }
+
+
+def _set_of(table: Table, names: Sequence[str]) -> list[str]:
+    """Those of the fields that a person has given another value than their own."""
+    return [name for name in names if getattr(table, name) != type(table).model_fields[name].default]
 
 
 def _last_part(location: str) -> str:

@@ -146,8 +146,14 @@ def notes(
         "these"
         for one in warmth
     ]
+    count, trials = space.count(), spec.study.trials
+    if count is not None and count < trials and sampler_name(spec.study, space) == "grid":
+        found.append(
+            f"a grid of {count} combinations in {trials} trials: combinations are trained again, with further seeds, "
+            f"until all are done; [study] trials = {count} trains each once"
+        )
     plan = plan_of(spec.study, space)
-    if spec.study.confirm == "auto" and (share := plan.of(spec.study.trials).confirm):
+    if spec.study.confirm == "auto" and (share := plan.of(trials).confirm):
         found.append(
             f"the last {share:.0%} of trials train the best {CONFIGS} configs once more, and the surest wins; [study] "
             "confirm = 0 searches to the end"

@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from mmtuna.search.checking.checks import check_sizes
+from mmtuna.search.checking.checks import check_evaluations, check_sizes
 from mmtuna.spaces.errors import InputError
-from mmtuna.spaces.parameter import Categorical
+from mmtuna.spaces.parameter import Categorical, Int
 from mmtuna.spaces.search_space import SearchSpace
 
 CROPS = SearchSpace([Categorical(name="crop", choices=("none", 64, 96))])
@@ -26,6 +26,29 @@ def test_crops_larger_than_an_image_are_padded_and_told() -> None:
 def test_sides_that_the_unet_cannot_halve_are_refused() -> None:
     with pytest.raises(InputError, match=r"input_size = 72: the UNet halves its input four times .* take 64 or 80"):
         check_sizes(CROPS, {"input_size": 72}, "unet", {(96, 96)})
+
+
+def test_more_evaluations_than_iterations_are_refused_where_they_were_said() -> None:
+    long = SearchSpace([Int(name="iterations", low=4, high=800, step=4)])
+    words = "evaluations = 9: a training of 4 iterations is evaluated 4 times at most; set evaluations to 4 or less"
+    for space, fixed in ((long, {"evaluations": 9}), (SearchSpace([]), {"iterations": 4, "evaluations": 9})):
+        with pytest.raises(InputError) as caught:
+            check_evaluations(space, fixed, "unet")
+        assert str(caught.value) == words
+    assert check_evaluations(SearchSpace([]), {"iterations": 4}, "unet") == [  # nobody said 5
+        "evaluations = 5: a training of 4 iterations is evaluated 4 times, at every 1 iterations and at its end"
+    ]
+
+
+def test_a_number_of_evaluations_that_iterations_do_not_divide_into_is_told() -> None:
+    def told(iterations: int, evaluations: int) -> list[str]:
+        return check_evaluations(SearchSpace([]), {"iterations": iterations, "evaluations": evaluations}, "unet")
+
+    assert told(10, 9) == [
+        "evaluations = 9: a training of 10 iterations is evaluated 5 times, at every 2 iterations and at its end"
+    ]
+    assert told(10, 4) == told(400, 5) == told(7, 7) == []  # 3, 6, 9, 10; ...
+    assert check_evaluations(SearchSpace([]), {"evaluations": 9}, "fcn_r50-d8_4xb2-40k_cityscapes-512x1024") == []
 
 
 FEW_FILES = """

@@ -54,6 +54,12 @@ def test_environment_replaces_storage_which_is_never_shown(spec_of: Make, monkey
         ("pruner_warmup = 2.0", "study.toml: [study] pruner_warmup = 2.0 is wrong: Input should be less than"),
         ('metric = "IoU.cyst"', 'study.toml: [study] metric = "IoU.cyst" is unknown; use mIoU, mDice, IoU.background,'),
         (
+            'pruner = "none"\npruner_startup = 9',
+            '[study] pruner_startup = 9 changes nothing by pruner = "none"; rem',
+        ),
+        ('pruner = "none"\npruner_warmup = 0.5', '[study] pruner_warmup = 0.5 changes nothing by pruner = "none"'),
+        ('pruner = "wilcoxon"\npruner_warmup = 0.5', '[study] pruner_warmup = 0.5 changes nothing by pruner = "wilc'),
+        (
             'metric = "HD95_per_image"',
             'metric = "HD95_per_image": less of it is better, and a study maximises; take NSD',
         ),
@@ -102,6 +108,11 @@ def test_wrong_study(spec_of: Make, study: str, message: str) -> None:
             'split = "subject"\nfolds = 3',
             '[data] split = "subject" has no folds, and [data] folds = 3; take split = "sub',
         ),
+        (
+            'split = "folders"\ntrain = "a"\nval = "b"\nval_share = 0.3',
+            '[data] split = "folders" takes no share, and [data] val_share = 0.3; take split = "random"',
+        ),
+        ("split_seed = 3", '[data] split = "lists" draws nothing, and [data] split_seed = 3; take split = "random"'),
     ],
 )
 def test_wrong_data(spec_of: Make, data: str, message: str) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from mmtuna.spaces.errors import InputError
 from mmtuna.studies.spec import StudySpec
-from mmtuna.studies.strategy.beginning import next_worker
+from mmtuna.studies.strategy.beginning import next_worker, notes
 from mmtuna.studies.study import create_or_open, open_existing
 
 Make = Callable[..., StudySpec]
@@ -35,3 +35,11 @@ def test_a_study_whose_samplers_and_pruners_were_damaged_is_not_gone_on_with(spe
     create_or_open(spec_of(), DATA).set_user_attr("mmtuna:searched", 5)
     with pytest.raises(InputError, match=r"study s: its attributes cannot be read.*restore a copy of the database"):
         create_or_open(spec_of(), DATA)
+
+
+def test_a_grid_of_fewer_combinations_than_trials_is_told(spec_of: Make) -> None:
+    flips = '[space.params.flip]\nchoices = ["none", "horizontal"]'
+    told = "a grid of 2 combinations in 3 trials: combinations are trained again, with further seeds, until"
+    for trials, sampler, lines in ((2, "auto", 0), (3, "auto", 1), (3, "tpe", 0)):
+        spec = spec_of(f'trials = {trials}\nsampler = "{sampler}"', space=flips)
+        assert sum(note.startswith(told) for note in notes(spec, spec.search_space(), ())) == lines
