@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from mmtuna.spaces.files import write_whole
 from mmtuna.spaces.presets import PRESETS
 from mmtuna.studies.spec.template import write_commented
 
-_TABLES = ("study", "data", "model", "space", "train", "resources")
+_TABLES = ("study", "data", "model", "space", "train", "limits", "resources")
 
 
 def init(
@@ -52,7 +53,7 @@ def init(
         write_whole(file, "".join(f"{name}\n" for name in names))
     for line in proposal.said:
         print(line)
-    print(f"{path}; next: mmtuna check {path}")
+    print(f"{path}; next: mmtuna check {shlex.quote(str(path))}")
 
 
 def _changes(texts: Sequence[str]) -> dict[str, dict[str, Any]]:

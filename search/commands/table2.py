@@ -48,7 +48,8 @@ def print_table2(spec: StudySpec, study: optuna.Study) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="The paper's Table 2 beside ours", box=None, title_justify="left")
+    last = "" if spec.study.value == "last" else ", both by last evaluations (the study counts best ones)"
+    table = Table(title=f"The paper's Table 2 beside ours{last}", box=None, title_justify="left")
     for title in ("row", "settings"):
         table.add_column(title, justify="left")
     for title in ("mIoU paper", "mIoU", "mDice paper", "mDice", "fluid IoU log", f"IoU.{spec.data.classes[1]}", "n"):

@@ -55,5 +55,8 @@ def _of(look: Look, number: int, metric: str) -> list[str]:
         f"({metric} {look.value:.4f} on validation images) on {look.images} image{'s' * (look.images > 1)}{whose}"
     )
     rows = [f"  {name:<22}{look.text(name):>26}" for name in look.figures]
-    units = "subjects" if look.subjects else "images"
-    return [head, f"  {'metric':<22}{'figure and 95 % interval':>26}", *rows, f"  intervals: bootstrap over {units}"]
+    units, found = ("subjects", look.subjects) if look.subjects else ("images", look.images)
+    intervals = f"  intervals: bootstrap over {units}"
+    if not look.intervals:
+        intervals = f"  no intervals: a bootstrap over {units} takes two at least" if found < 2 else "  no intervals"
+    return [head, f"  {'metric':<22}{'figure and 95 % interval':>26}", *rows, intervals]

@@ -21,7 +21,6 @@ SPEC = """\
 [study]
 name = "tiny"
 trials = 3
-pruner_startup = 0
 {study}
 
 [data]
@@ -89,6 +88,8 @@ def write_spec(tmp_path: Path, phantom: Path) -> Callable[..., Path]:
 def write_study(folder: Path, root: Path, text: str = SPEC, **tables: str) -> Path:
     """Writes folder/study.toml on the data in `root`; keywords add lines to a table."""
     lines = dict.fromkeys(("study", "data", "model", "space", "train", "resources"), "") | tables
+    if 'pruner = "none"' not in lines["study"]:
+        lines["study"] += "\npruner_startup = 0"
     path = folder / "study.toml"
     path.write_text(text.format(root=root, **lines))
     return path

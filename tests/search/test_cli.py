@@ -15,8 +15,10 @@ import pytest
 
 from mmtuna.search.checking.checks import covering
 from mmtuna.search.checking.preparing import reopen
+from mmtuna.search.commands.table2 import print_table2
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.spec.template import write_commented
+from mmtuna.studies.study import open_existing
 from tests.folders import tree
 from tests.search.conftest import ENVIRONMENT, mmtuna
 
@@ -80,17 +82,23 @@ def test_commands_that_only_look_do_not_import_torch(replayed: Path, arguments: 
 
 
 def test_init_writes_a_spec_that_is_ready(tmp_path: Path, phantom: Path) -> None:
-    done = mmtuna("init", tmp_path / "mine", "--data", phantom)
+    mine = tmp_path / "my study"
+    done = mmtuna("init", mine, "--data", phantom, "--set", "limits.max_parameters=1e9")
+    assert done.returncode == 2
+    assert "max_parameters" in done.stderr
+    done = mmtuna("init", mine, "--data", phantom, "--set", "limits.max_parameters=1_000_000_000")
     assert done.returncode == 0, done.stderr
-    spec = tmp_path / "mine" / "study.toml"
+    spec = mine / "study.toml"
+    assert done.stdout.endswith(f"{spec}; next: mmtuna check '{spec}'\n")
+    assert StudySpec.load(spec).limits.max_parameters == 1_000_000_000
     text = spec.read_text().replace('pretrained = "auto"', 'pretrained = "none"')
     spec.write_text(text.replace("[train]\n", "[train]\nbase_channels = 2\n"))
     ready = mmtuna("check", spec, "--quick", "--json")
     assert ready.returncode == 0, ready.stdout
     assert json.loads(ready.stdout)["ready"] is True
-    assert not (tmp_path / "mine" / "runs").exists()
+    assert not (mine / "runs").exists()
 
-    again = mmtuna("init", tmp_path / "mine", "--data", phantom)
+    again = mmtuna("init", mine, "--data", phantom)
     assert again.returncode == 2
     assert "exists already" in again.stderr
 
@@ -204,6 +212,15 @@ def test_options_without_effect_are_refused_before_anything_is_read() -> None:
         assert done.returncode == 2, done.stderr
         (line,) = done.stderr.splitlines()
         assert line.startswith(f"mmtuna: {said}"), line
+
+
+def test_table_2_says_of_which_evaluations_it_is(replayed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = StudySpec.load(replayed)
+    best = spec.model_copy(update={"study": spec.study.model_copy(update={"value": "best"})})
+    for one, title in ((spec, "ours\n"), (best, "ours, both by last evaluations (the study counts best ones)\n")):
+        print_table2(one, open_existing(spec.study))
+        first = capsys.readouterr().out.partition("\n")[0]
+        assert first.rstrip() + "\n" == f"The paper's Table 2 beside {title}"
 
 
 def test_table_2_of_a_replayed_study_in_every_format(replayed: Path) -> None:

@@ -73,6 +73,7 @@ def test_looks_are_few_kept_and_told(trained: Path, monkeypatch: pytest.MonkeyPa
     done = mmtuna("test", trained)
     assert done.returncode == 0, done.stderr
     assert "on 3 images of 1 subject" in done.stdout
+    assert done.stdout.endswith("  no intervals: a bootstrap over subjects takes two at least\n")
     spec = StudySpec.load(trained)
     study = open_existing(spec.study)
     entry = results.complete(study)
