@@ -24,6 +24,9 @@ def refuse_change(study: optuna.Study, spec: StudySpec, fingerprints: Mapping[st
     was = attrs.get(FINGERPRINTS)
     if was is None:
         return
+    if ("replay" in was) != ("replay" in fingerprints):
+        its = "replayed curves, no trainings" if "replay" in was else "trainings, no replayed curves"
+        raise InputError(f"study {study.study_name}: its trials are {its}; take another [study] name")
     now = as_kept(was, merged(spec.describe(), fingerprints))
     if _says_the_same(attrs, spec):
         now["space"] = was["space"]

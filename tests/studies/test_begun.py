@@ -109,6 +109,18 @@ def test_a_spec_that_was_changed_is_refused_also_where_the_preset_moved(
             refuse(spec_of(**changes), REPLAY)
 
 
+def test_trainings_and_replayed_curves_are_two_studies(spec_of: Make) -> None:
+    trained = {"data": {"sha256": "ab12"}}
+    for name, begins, then, its in (
+        ("a", REPLAY, trained, "replayed curves, no trainings"),
+        ("b", trained, REPLAY, "trainings, no replayed curves"),
+    ):
+        spec = spec_of().model_copy(update={"study": spec_of().study.model_copy(update={"name": name})})
+        create_or_open(spec, begins)
+        with pytest.raises(InputError, match=rf"^study {name}: its trials are {its}; take another \[study\] name$"):
+            check_opening(spec, then)
+
+
 def test_of_a_study_begun_earlier_nobody_knows_whose_the_difference_is(
     tmp_path: Path, move: Callable[[], None]
 ) -> None:
