@@ -97,7 +97,9 @@ def check_evaluations(space: SearchSpace, fixed: Mapping[str, Any], base: str) -
     said = "evaluations" in space or "evaluations" in fixed
     values.setdefault("evaluations", DEFAULTS["evaluations"])
     sides = (_sides(space, name, values) for name in ("iterations", "evaluations"))
-    for iterations, asked in itertools.product(*(map(int, values) for values in sides)):
+    scale = {"iteration_scale": fixed.get("iteration_scale", 1.0)}
+    for written, asked in itertools.product(*(map(int, values) for values in sides)):
+        iterations = int(effective({**scale, "iterations": written})["iterations"])
         training, interval = f"evaluations = {asked}: a training of {iterations} iterations", -(-iterations // asked)
         if said and asked > iterations:
             raise InputError(

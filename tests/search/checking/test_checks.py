@@ -31,7 +31,12 @@ def test_sides_that_the_unet_cannot_halve_are_refused() -> None:
 def test_more_evaluations_than_iterations_are_refused_where_they_were_said() -> None:
     long = SearchSpace([Int(name="iterations", low=4, high=800, step=4)])
     words = "evaluations = 9: a training of 4 iterations is evaluated 4 times at most; set evaluations to 4 or less"
-    for space, fixed in ((long, {"evaluations": 9}), (SearchSpace([]), {"iterations": 4, "evaluations": 9})):
+    scaled = {"iterations": 40, "iteration_scale": 0.1, "evaluations": 9}
+    for space, fixed in (
+        (long, {"evaluations": 9}),
+        (SearchSpace([]), {"iterations": 4, "evaluations": 9}),
+        (SearchSpace([]), scaled),
+    ):
         with pytest.raises(InputError) as caught:
             check_evaluations(space, fixed, "unet")
         assert str(caught.value) == words
