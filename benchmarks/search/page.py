@@ -150,9 +150,8 @@ def _cold() -> str:
         f"![The best so far of both searches, {path.stem}](../benchmarks/results/{path.stem}.svg)" for path in paths
     ]
     once = "One search a side: how far two of them differ by their seed alone was not measured."
-    return "\n".join(
-        ["## Trained for real, from a cold start", "", *_table(header, rows), "", once, "", *pictures, "", *commands, ""]
-    )
+    parts = [*_table(header, rows), "", once, "", *pictures, "", *commands]
+    return "\n".join(["## Trained for real, from a cold start", "", *parts, ""])
 
 
 if __name__ == "__main__":
