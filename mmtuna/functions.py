@@ -151,7 +151,7 @@ def run(
     search stopped before the study was full. However it ends, by Ctrl-C too, running trials are put back.
     """
     trials, slots = whole_number_or_none("trials", trials, 1), whole_number_or_none("slots", slots, 1)
-    again = Top.of(whole_number_or_none("replicates", replicates, 2), whole_number_or_none("top", top, 1))
+    again = Top.of(replicates, top)
     return run_study(_loaded(spec), console_to(say), trials=trials, slots=slots, top=again)
 
 

@@ -39,6 +39,8 @@ Rule = dict[str, Any]
 """How a file becomes pixels: `channels` (which to take, from 0; None: all) and `range` (the two raw values that become
 0 and 255; None: 8-bit values as they are)."""
 
+EMPTY = "is empty (zero bytes)", "copy the file again"
+"""What is wrong with a file of no bytes, and what would be right."""
 _MODES = ("1", "L", "P", "RGB", "LA", "RGBA", "I", "I;16", "I;16B", "I;16L")
 _PHOTOMETRIC, _SAMPLES, _BITS, _EXTRA, _SAMPLE_FORMAT = 262, 277, 258, 338, 339  # tags of TIFF
 _ORIENTATION = 274  # of EXIF
@@ -335,7 +337,7 @@ def _tiff_entries(data: bytes) -> tuple[Any, list[tuple[int, int, int]]]:
 def _unknown(data: bytes) -> tuple[str, str]:
     """Why Pillow knows no such file, and what would do."""
     if not data:
-        return "is empty (zero bytes)", "copy the file again"
+        return EMPTY
     samples = next((value for _, tag, value in _tiff_entries(data)[1] if tag == _SAMPLES), 1)
     if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return f"a TIFF of a kind that is not read ({samples} channels)", "save grey or RGB with 8 bits a channel"

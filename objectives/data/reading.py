@@ -33,7 +33,6 @@ _LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")
 _MOST_CODES = 256
 _SMOOTHED = "so many come from smoothing or JPEG: write masks as PNG, resized by nearest neighbour only"
 _COLOUR_FIX = "save masks of colours as 8-bit RGB or palette PNG"
-_EMPTY = "is empty (zero bytes)", "copy the file again"
 _MASK_FIX = "save masks as PNG, one 8-bit channel whose value is the class index"
 
 
@@ -98,7 +97,7 @@ def read_record(
     except OSError as error:
         return BadFile(f"cannot be read ({error.strerror})", "check the file's permissions and the disk")
     if not data:
-        return BadFile(*_EMPTY)
+        return BadFile(*predict.EMPTY)
     fault = _container_fault(data)
     if fault:
         return BadFile(fault, "copy or export the file again")
@@ -260,7 +259,7 @@ def pixel_codes(data: bytes) -> tuple[NDArray[Any], bool]:
 def _opened(data: bytes) -> Image.Image:
     """A mask file's header; BadImageError for bytes of no image, of which Pillow's own words name a place in memory."""
     if not data:
-        raise BadImageError(*_EMPTY)
+        raise BadImageError(*predict.EMPTY)
     try:
         return Image.open(io.BytesIO(data))
     except UnidentifiedImageError:

@@ -116,8 +116,8 @@ def check_storage(url: str, folder: Path) -> None:
     _require_room(folder, "folder")
     if url.startswith(SQLITE):
         _require_room(sqlite_file(url).parent, "storage")
-    if url.startswith(SQLITE) and not sqlite_file(url).exists():
-        return
+        if not sqlite_file(url).exists():
+            return
     storage = open_storage(url)
     storage.remove_session()
     storage.engine.dispose()

@@ -31,7 +31,7 @@ from mmtuna.studies.statistics.seeds import noise_floor
 from mmtuna.studies.strategy.confirming import CONFIGS, surest, to_search, trainings
 from mmtuna.studies.strategy.pruning import build_pruner
 from mmtuna.studies.strategy.sampling import SpaceSampler, build_sampler
-from mmtuna.studies.strategy.stopping import is_settled
+from mmtuna.studies.strategy.stopping import at_this_pace, is_settled
 from mmtuna.studies.strategy.warming import SamplerBefore
 
 _REFUSALS = 20
@@ -285,9 +285,8 @@ class Simulation:
         finished, searches = self._finished(), 1 - setting.confirm
         left = to_search(setting.confirm, setting.trials) - finished
         used = ((setting.iterations, self.course.iterations), (setting.seconds, self.course.seconds))
-        parts = [searches * budget / max(1.0, cost) for budget, cost in used if budget is not None]
-        if parts:
-            left = round(finished * (min(parts) - 1))
+        paid = [at_this_pace(finished, cost, searches * budget - cost) for budget, cost in used if budget is not None]
+        left = min(paid, default=left)
         return bool(self._complete) and is_settled(finished, since_best(told), left)
 
     def _finished(self) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import optuna
 
-from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.errors import InputError, whole_number_or_none
 from mmtuna.spaces.parameter import Params, Value
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.table2 import TABLE2
@@ -37,15 +37,11 @@ class Top:
     configs: int = 5
     replicates: int = 3
 
-    def __post_init__(self) -> None:
-        if self.configs < 1 or self.replicates < 2:
-            raise InputError(
-                f"top {self.configs} with {self.replicates} replicates: take one config or more, and two seeds or more"
-            )
-
     @classmethod
     def of(cls, replicates: int | None, configs: int | None) -> Top | None:
-        """What is asked for, None for nothing; InputError for `configs` of nothing."""
+        """What is asked for, None for nothing; InputError for too few of either, and for `configs` of nothing."""
+        replicates = whole_number_or_none("replicates", replicates, 2)
+        configs = whole_number_or_none("top", configs, 1)
         if replicates is None:
             if configs is not None:
                 raise InputError(

@@ -42,10 +42,12 @@ def further(to_search: int, searched: int, seconds: tuple[float, float] | None) 
     `seconds` of the hours: those that were used, and those that are left to search.
     """
     more = to_search - searched
-    if seconds is None:
-        return more
-    used, left = seconds
-    return min(more, round(searched * left / max(1.0, used)))
+    return more if seconds is None else min(more, at_this_pace(searched, *seconds))
+
+
+def at_this_pace(searched: int, used: float, left: float) -> int:
+    """How many more trials there will be for what is `left`, where `searched` ones have `used` so much of the same."""
+    return round(searched * left / max(1.0, used))
 
 
 def is_settled(finished: int, since: int, left: int) -> bool:
