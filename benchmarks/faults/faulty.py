@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch.utils.data
 from mmseg.registry import TRANSFORMS
 
 CLEAN = 8
@@ -54,8 +55,17 @@ def _take_all_memory() -> None:
 
 
 def _be_killed_for_memory(cgroup: Path) -> None:
-    (cgroup / "cgroup.procs").write_text(str(os.getpid()))
+    _move_into(cgroup)
     _fill()
+
+
+def _move_into(cgroup: Path) -> None:
+    """As if the trial had begun there: its process too where a loader asks, and long enough ago to have been seen."""
+    in_loader = torch.utils.data.get_worker_info() is not None
+    for pid in [os.getpid(), *([os.getppid()] if in_loader else [])]:
+        (cgroup / "cgroup.procs").write_text(str(pid))
+    Path("/proc/self/oom_score_adj").write_text("1000")  # of several processes, the one that asks for too much
+    time.sleep(1.0)
 
 
 _kept: list[bytes] = []
@@ -63,7 +73,7 @@ _kept: list[bytes] = []
 
 def _take_much_memory(cgroup: Path) -> None:
     if not _kept:
-        (cgroup / "cgroup.procs").write_text(str(os.getpid()))
+        _move_into(cgroup)
         _kept.append(b"x" * (40 << 20))
 
 

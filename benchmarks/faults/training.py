@@ -172,7 +172,8 @@ print(json.dumps({"tensors": sum(isinstance(v, torch.Tensor) for v in one.values
 
 @contextmanager
 def memory_cgroup(limit: int) -> Iterator[Path | None]:
-    """The folder of a memory cgroup that allows `limit` bytes; None where the system does not let us make one."""
+    """The folder of a memory cgroup that allows `limit` bytes, in which a process sleeps: some systems clear away
+    groups that stand empty, and what they counted with them. None where the system does not let us make one."""
     parents = [Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")]  # version 1, version 2
     for parent in parents:
         group = parent / f"mmtuna-faults-{os.getpid()}"
@@ -185,9 +186,15 @@ def memory_cgroup(limit: int) -> Iterator[Path | None]:
             for name in names:
                 (group / name).write_text(str(limit))
             if names:
-                yield group
+                sleeper = subprocess.Popen(["sleep", "600"])
+                try:
+                    (group / "cgroup.procs").write_text(str(sleeper.pid))
+                    yield group
+                finally:
+                    sleeper.kill()
+                    sleeper.wait()
                 return
         finally:
-            with suppress(FileNotFoundError):  # some systems clear away groups that stand empty
+            with suppress(FileNotFoundError):
                 group.rmdir()
     yield None

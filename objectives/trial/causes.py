@@ -81,7 +81,7 @@ def name_death(code: int | None, told: str, killed_for_memory: bool) -> tuple[Ca
     Args:
         code: the trial process's exit status, negative for a signal; None where it ended with the fork server.
         told: what it said itself, if it came to that: one of its loaders may be what died.
-        killed_for_memory: whether the kernel killed any process for memory meanwhile.
+        killed_for_memory: whether the kernel killed for memory where it was, itself or another process.
     """
     if told:
         by_kernel = killed_for_memory and f"{_LOADER_KILLED}Killed" in told
@@ -96,12 +96,48 @@ def name_death(code: int | None, told: str, killed_for_memory: bool) -> tuple[Ca
     return Cause.CRASHED, f"the trial process was killed by {name}; see train.log"
 
 
-def oom_kills() -> int:
-    """How many processes the kernel has killed for memory since it started, 0 where it does not say."""
+class MemoryKills:
+    """Whether the kernel kills for memory where a process is: in its memory cgroup, which a container, a Slurm step and
+    a systemd unit have of their own, and on the whole machine where none is to be seen."""
+
+    def __init__(self) -> None:
+        self._before: dict[Path, int] = {}
+
+    def look(self, pid: int) -> None:
+        """Finds the count where the process `pid` is, and keeps those where it was: one that ends is in none."""
+        try:
+            counter = oom_counter(Path(f"/proc/{pid}/cgroup").read_text())
+        except OSError:
+            return
+        if counter not in self._before:
+            self._before[counter] = _oom_kills(counter)
+
+    def happened(self) -> bool:
+        """Whether there was one since it was first seen there."""
+        return any(_oom_kills(counter) > before for counter, before in self._before.items())
+
+
+def oom_counter(groups: str, mounted: Path = Path("/sys/fs/cgroup")) -> Path:
+    """The file that counts what the kernel killed for memory in one of a process's `groups` (/proc/PID/cgroup), which
+    are `mounted` there; the whole machine's where no group has one."""
+    paths = {line.split(":", 2)[1]: line.split(":", 2)[2] for line in groups.splitlines()}
+    # Version 2 counts for the groups above too, of which the nearest with the memory controller has the file; of
+    # version 1 a container sees its own group alone, as the root, under whatever path the process has outside.
+    for controller, root, name in (
+        ("memory", mounted / "memory", "memory.oom_control"),
+        ("", mounted, "memory.events"),
+    ):
+        own = root / paths.get(controller, "").lstrip("/")
+        for folder in [own, *own.parents][: len(own.parents) - len(root.parents) + 1]:
+            if (folder / name).is_file():
+                return folder / name
+    return Path("/proc/vmstat")
+
+
+def _oom_kills(counter: Path) -> int:
+    """The `oom_kill N` of memory.events, memory.oom_control or vmstat, 0 where the kernel does not say."""
     try:
-        for line in Path("/proc/vmstat").read_text().splitlines():
-            if line.startswith("oom_kill "):
-                return int(line.split()[1])
-    except (OSError, ValueError):
-        pass
-    return 0
+        lines = [line.split() for line in counter.read_text().splitlines()]
+    except OSError:
+        return 0
+    return next((int(line[1]) for line in lines if line[:1] == ["oom_kill"]), 0)

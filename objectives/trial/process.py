@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mmtuna.objectives.outcome import Cause, Ending, Evaluation, Outcome, Watch
-from mmtuna.objectives.trial.causes import name_death, oom_kills
+from mmtuna.objectives.trial.causes import MemoryKills, name_death
 from mmtuna.objectives.trial.fork_server import SERVER, Child, NotWanted
 from mmtuna.objectives.trial.plan import TrialPlan
 from mmtuna.objectives.trial.signals import STACKS
@@ -94,6 +94,7 @@ class TrialProcess:
     deadline: float | None = None
     hung: float | None = None
     _curve: list[Evaluation] = field(default_factory=list)
+    _kills: MemoryKills = field(default_factory=MemoryKills)
     _iteration: int = 0
     _stopped: bool = False
     _seconds_before: float = 0.0
@@ -103,7 +104,7 @@ class TrialProcess:
 
     def run(self) -> Outcome:
         """Starts the child and stays with it to its end. Never leaves a child behind."""
-        began, killed_before = time.monotonic(), oom_kills()
+        began = time.monotonic()
         with scratch_folder(for_sockets=True) as scratch:
             try:
                 child = SERVER.fork(_child, "main", self.plan, scratch, given_up=self._is_given_up)
@@ -116,7 +117,7 @@ class TrialProcess:
                 if not self.watch.lost():
                     remove_unfinished(self.plan.folder.path)
         if cause is Cause.CRASHED:
-            cause, message = name_death(child.status, message, oom_kills() > killed_before)
+            cause, message = name_death(child.status, message, self._kills.happened())
         return self._outcome(began, ending, cause, message)
 
     def _is_given_up(self) -> bool:
@@ -143,6 +144,7 @@ class TrialProcess:
             late = self.deadline is not None and time.monotonic() - began - self._held_up > self.deadline
             if late and not here.poll():  # what it has said comes first: it may be done
                 return Ending.FAILED, Cause.DEADLINE, f"not done after {self.deadline:g} s"
+            self._kills.look(child.pid)
             looked = time.monotonic()
             if not wait([here, child.sentinel], _LISTEN):
                 # Look by look: where the whole machine stood still for an hour, the trial did not hang for one.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +19,7 @@ from benchmarks.faults.training import BASE, KIND, VAL_KIND, memory_cgroup
 from mmtuna.objectives.data.dataset import Dataset
 from mmtuna.objectives.objective import SegmentationObjective
 from mmtuna.objectives.outcome import Cause, Ending, Evaluation, Outcome, TrialOrder
-from mmtuna.objectives.trial.causes import name_death
+from mmtuna.objectives.trial.causes import MemoryKills, name_death, oom_counter
 from mmtuna.objectives.trial.fork_server import SERVER
 from mmtuna.objectives.trial_files import CONFIG, LAST, LOG
 from tests.processes import children_of
@@ -161,6 +163,36 @@ def test_a_loaders_death_is_only_the_kernels_doing_where_it_has_killed() -> None
     segfault = told.replace("Killed", "Segmentation fault")
     assert name_death(1, segfault, True) == (Cause.CRASHED, segfault)
     assert name_death(-9, "", False)[0] is Cause.CRASHED
+
+
+def test_a_kill_for_memory_counts_where_the_process_is_and_nowhere_else(small_memory: Path) -> None:
+    fill = f"import os; open({str(small_memory / 'cgroup.procs')!r}, 'w').write(str(os.getpid())); x = b'x' * (1 << 28)"
+    (beside,) = small_memory.joinpath("cgroup.procs").read_text().split()
+    here, there = MemoryKills(), MemoryKills()
+    here.look(int(beside))
+    there.look(os.getpid())
+    assert not here.happened()
+    assert subprocess.run([sys.executable, "-c", fill], check=False).returncode == -signal.SIGKILL
+    here.look(2**22 + 1)  # one that has ended, in no group
+    assert (here.happened(), there.happened()) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("groups", "file", "counter"),
+    [
+        ("5:cpu:/\n4:memory:/slurm/job\n0::/\n", "memory/slurm/job/memory.oom_control", None),
+        ("4:memory:/docker/not-to-be-seen\n", "memory/memory.oom_control", None),
+        ("0::/user.slice/app.scope\n", "user.slice/app.scope/memory.events", None),
+        ("0::/user.slice/app.scope\n", "user.slice/memory.events", None),
+        ("0::/\n", "memory.events", None),
+        ("0::/\n", "cgroup.procs", Path("/proc/vmstat")),
+    ],
+)
+def test_the_count_of_kills_is_found(groups: str, file: str, counter: Path | None, tmp_path: Path) -> None:
+    (tmp_path / "cgroup" / file).parent.mkdir(parents=True)
+    (tmp_path / "cgroup" / file).touch()
+    (tmp_path / "memory.events").touch()  # above what is mounted
+    assert oom_counter(groups, tmp_path / "cgroup") == (counter or tmp_path / "cgroup" / file)
 
 
 @pytest.mark.slow
