@@ -1,11 +1,16 @@
 """Does a setting pay? The same configs with it and without it, by the same seed, on three sets: differences in pairs.
 
 The configs are random ones of the untouched extended preset: those of the recorded trials of a set that found every
-class, else fresh draws. Each is trained as it is, and once for each candidate, at the scale of the set's spec. Writes
-benchmarks/results/pays.json, with all that was trained. Stop it at any time; the same command goes on with what is not
-in there, on any machine, and more --configs or other candidates by --only are added.
+class (with --best the best of these), else fresh draws. Each is trained as it is, and once for each candidate, at the
+scale of the set's spec. Writes benchmarks/results/pays.json, with all that was trained. Stop it at any time; the same
+command goes on with what is not in there, on any machine, and more --configs or other candidates by --only are added.
 
     python benchmarks/search/pays.py --data DATA --configs 12
+
+The sets' specs train a fifth of the iterations, in which nets have hardly begun to swing. As long as users train, the
+best of the recorded configs:
+
+    python benchmarks/search/pays.py --data DATA --best --iteration-scale 1 --only ema --configs 6 --out OUT
 """
 
 from __future__ import annotations
@@ -81,8 +86,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--sets", type=names_of("set", SETS), default=SETS, help="by comma; all by default")
     parser.add_argument("--only", type=names_of("setting", CANDIDATES), default=tuple(CANDIDATES), help="settings")
     parser.add_argument("--configs", type=int, default=12, help="of each set")
+    parser.add_argument("--best", action="store_true", help="the best recorded configs, not the first ones")
     parser.add_argument("--slots", type=int, default=2, help="trials at the same time, a core each")
-    parser.add_argument("--iteration-scale", type=float, help="in place of the set's own, to try the script itself")
+    parser.add_argument("--iteration-scale", type=float, help="in place of the set's own")
     parser.add_argument("--device", help="in place of the sets' own")
     parser.add_argument("--studies", type=Path, default=ROOT / "runs" / "pays", help="folder of the studies")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "pays.json")
@@ -106,7 +112,7 @@ def _study(name: str, count: int, options: argparse.Namespace) -> tuple[mmtuna.S
     if options.iteration_scale is not None:
         tables["train"]["iteration_scale"] = options.iteration_scale
     plain = mmtuna.StudySpec(**tables)
-    configs = _configs(name, plain, count)
+    configs = _configs(name, plain, count, options.best)
     tables["space"]["params"] = {
         setting: {"choices": [DEFAULTS[setting], *tried]} for setting, tried in CANDIDATES.items()
     }
@@ -117,11 +123,14 @@ def _study(name: str, count: int, options: argparse.Namespace) -> tuple[mmtuna.S
 
 
 @quiet_optuna()
-def _configs(name: str, spec: mmtuna.StudySpec, count: int) -> list[Params]:
+def _configs(name: str, spec: mmtuna.StudySpec, count: int, best: bool) -> list[Params]:
     """So many random configs: of the recorded trials of the set those that found every class, else fresh draws."""
     recorded = HERE / "recorded" / f"{name}.jsonl"
     trials = load_recorded(recorded) if recorded.exists() else ()
-    found = [trial.params for trial in trials if trial.cause is None and not has_collapsed(trial.curve[-1])]
+    whole = [trial for trial in trials if trial.cause is None and not has_collapsed(trial.curve[-1])]
+    found = [
+        trial.params for trial in (sorted(whole, key=lambda trial: -trial.curve[-1].metrics["mIoU"]) if best else whole)
+    ]
     if len(found) < count:
         print(f"{name}: {len(found)} recorded trials are of use, and {count - len(found)} configs are drawn")
     space = spec.search_space()
