@@ -17,18 +17,24 @@ WARM_UP, RUNS = 2, 10
 """Images that are not timed, and those that are."""
 _SECONDS = 20.0  # after which no further image is timed
 _TRAINED_ONLY = "auxiliary_head"
+_UNSHAPED = ("loss_decode", "init_cfg", "pretrained", "train_cfg", "test_cfg")
 _UNFELT = ("loss_decode", "init_cfg", "pretrained", "train_cfg", _TRAINED_ONLY)
 
 
 def architecture(cfg: Mapping[str, Any]) -> dict[str, Any]:
     """What of a trial's config its demand depends on: the net as it is deployed, and what becomes of an image."""
-    return {"model": _felt(cfg["model"]), "pipeline": cfg["test_pipeline"]}
+    return {"model": _without(_UNFELT, cfg["model"]), "pipeline": cfg["test_pipeline"]}
 
 
-def _felt(part: Any) -> Any:
+def shaping(model: Mapping[str, Any]) -> Any:
+    """What of a config's model the names and shapes of its tensors depend on, and somewhat more."""
+    return _without(_UNSHAPED, model)
+
+
+def _without(keys: Collection[str], part: Any) -> Any:
     if isinstance(part, Mapping):
-        return {key: _felt(value) for key, value in part.items() if key not in _UNFELT}
-    return [_felt(value) for value in part] if isinstance(part, list | tuple) else part
+        return {key: _without(keys, value) for key, value in part.items() if key not in keys}
+    return [_without(keys, value) for value in part] if isinstance(part, list | tuple) else part
 
 
 def measure_demand(

@@ -18,9 +18,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mmtuna.objectives.config.base import BaseConfig, first_line
-from mmtuna.objectives.config.classes import with_one_more_class
 from mmtuna.objectives.config.initial import initial_files
-from mmtuna.objectives.trial.building import missing_part, unfilled
+from mmtuna.objectives.trial.building import class_layers, missing_part, shapes_of, unfilled
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import PlaceError, whole_file
 
@@ -189,25 +188,31 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def compare_with_model(path: Path, cfg: dict[str, Any]) -> list[str]:
-    """Loads a checkpoint with weights_only and holds it against the model of `cfg`. Imports torch.
+def compare_with_models(path: Path, cfgs: Mapping[str, dict[str, Any]]) -> list[str]:
+    """Loads a checkpoint with weights_only and holds it against the models of `cfgs`. Imports torch.
 
     Returns the names of the parameters whose shape depends on the classes and differs: these last layers start anew.
-    Raises InputError where the file cannot be loaded safely or belongs to another architecture.
+    Raises InputError where the file cannot be loaded safely or belongs to another architecture than one of `cfgs`,
+    which is named by its key: settings in words, or nothing where there is one alone.
     """
     loaded = _load(path)
     state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else {}
     state = {name.removeprefix("module."): value for name, value in state.items() if hasattr(value, "shape")}
-    wanted = _shapes(cfg)
-    more = _shapes({**cfg, "model": with_one_more_class(cfg["model"])})
-    last = [name for name in wanted if more.get(name) != wanted[name]]
+    anew = (_anew(path, state, cfg, label) for label, cfg in cfgs.items())
+    return list(dict.fromkeys(name for names in anew for name in names))
+
+
+def _anew(path: Path, state: Mapping[str, Any], cfg: dict[str, Any], label: str) -> list[str]:
+    wanted = _shapes(cfg)  # which says in a line why a model does not build
+    last = class_layers(cfg["model"])
     differing = [name for name in wanted if name in state and tuple(state[name].shape) != wanted[name]]
     missing = [name for name in wanted if name not in state]
     strange = [name for name in (*missing, *differing) if name not in last]
     if strange:
         raise InputError(
-            f"weights {path}: do not fit the model, {len(strange)} of {len(wanted)} tensors are missing or of another "
-            f"shape ({strange[0]}); use weights of the same decoder and base_channels, or {_WAY_OUT}"
+            f"weights {path}: do not fit the model{f' of {label}' if label else ''}, {len(strange)} of {len(wanted)} "
+            f"tensors are missing or of another shape ({strange[0]}); use weights of the same decoder and "
+            f"base_channels, or {_WAY_OUT}"
         )
     return [name for name in last if name in (*missing, *differing)]
 
@@ -288,7 +293,7 @@ def present_devices(devices: tuple[str, ...] | list[str] | str) -> list[str]:
 def _shapes(cfg: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     """The shape of every tensor of the model in `cfg`, by name."""
     with unfilled():
-        return {name: tuple(value.shape) for name, value in build_model(cfg).state_dict().items()}
+        return shapes_of(build_model(cfg))
 
 
 def build_model(cfg: dict[str, Any]) -> Any:

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from mmtuna.objectives.config.classes import with_one_more_class
+
 _FILLING = ("uniform_", "normal_", "trunc_normal_", "kaiming_uniform_", "kaiming_normal_", "xavier_uniform_")
 _OPERATOR = re.compile(r"install onedl-mmcv for (\w+) ops")
 _PACKAGE = re.compile(r"install (onedl-mm\w+|mm\w+) to use (\w+)")
@@ -28,6 +30,21 @@ def unfilled() -> Iterator[None]:
     finally:
         for name, function in before.items():
             setattr(torch.nn.init, name, function)
+
+
+def shapes_of(model: Any) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor of a model, by name."""
+    return {name: tuple(value.shape) for name, value in model.state_dict().items()}
+
+
+def class_layers(model: dict[str, Any]) -> list[str]:
+    """The tensors whose shape depends on the number of classes, of a config's `model` that builds. Imports torch."""
+    from mmengine.config import ConfigDict
+    from mmseg.registry import MODELS
+
+    with unfilled():
+        ours, more = (shapes_of(MODELS.build(ConfigDict(one))) for one in (model, with_one_more_class(model)))
+    return [name for name, shape in ours.items() if more.get(name) != shape]
 
 
 def missing_part(model: Mapping[str, Any], said: str) -> str | None:

@@ -16,6 +16,7 @@ from mmtuna.objectives.config.schedules import average_momentum, warm_up_length
 from mmtuna.objectives.config.settings import TrialSettings
 from mmtuna.objectives.insides import starting_checkpoint
 from mmtuna.objectives.speed import pace
+from mmtuna.objectives.trial.building import class_layers, shapes_of
 from mmtuna.spaces.effects import without_idle
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.settings import NO_CROP, OWN_WARM_UP
@@ -59,6 +60,23 @@ def check_readback(runner: Any, settings: TrialSettings, speed: Speed = EXACT, *
             wrong.append(f"{name} is {found!r} in the Runner and {value!r} in the trial")
     if wrong:
         raise MismatchError("; ".join(wrong))
+
+
+def check_initial_weights(runner: Any, state: Mapping[str, Any]) -> None:
+    """Raises MismatchError where weights to start from lack a tensor of the model or have it in another shape.
+
+    Only those that depend on the number of classes may: MMEngine would log all others and leave them random.
+    """
+    wanted = shapes_of(getattr(runner.model, "module", runner.model))
+    theirs = {name.removeprefix("module."): tuple(getattr(value, "shape", ())) for name, value in state.items()}
+    misfits = [name for name, shape in wanted.items() if theirs.get(name) != shape]
+    expected = class_layers(runner.cfg.to_dict()["model"]) if misfits else []
+    strange = [name for name in misfits if name not in expected]
+    if strange:
+        raise MismatchError(
+            f"initial_weights: {len(strange)} of {len(wanted)} tensors are missing in the weights or of another shape "
+            f"({strange[0]}); use weights of the same decoder and base_channels, or [model] pretrained = 'none'"
+        )
 
 
 def _dotted(runner: Any, key: str) -> Any:

@@ -56,7 +56,7 @@ from mmtuna.objectives.trial.closing import load_strictly as load_strictly  # ot
 from mmtuna.objectives.trial.loader_deaths import error_of
 from mmtuna.objectives.trial.open_files import allow_all_open_files
 from mmtuna.objectives.trial.plan import TrialPlan
-from mmtuna.objectives.trial.readback import check_readback
+from mmtuna.objectives.trial.readback import check_initial_weights, check_readback
 from mmtuna.objectives.trial.registered import admit
 from mmtuna.objectives.trial.resuming import KEY, random_state, remembered, restore_before_the_next_batch
 from mmtuna.spaces.files import whole_file
@@ -97,6 +97,9 @@ class TrialHook(Hook):  # type: ignore[misc]
 
     def before_run(self, runner: Runner) -> None:  # noqa: ARG002
         self.channel.tell("alive")
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        check_initial_weights(runner, checkpoint.get("state_dict", checkpoint))
 
     def before_train(self, runner: Runner) -> None:
         if self.before:

@@ -182,42 +182,47 @@ def check_disk(folder: Path, model_bytes: int, keep: int, slots: int, copies: in
 
 
 def look_with_torch(
-    models: Mapping[str, Mapping[str, Any]],
+    models: Sequence[Mapping[str, Any]],
+    starts: Mapping[str, Mapping[str, Mapping[str, Any]]],
     weights: Mapping[str, str],
     devices: tuple[str, ...] | str,
     backbones: Mapping[str, str],
-    start: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Builds every model in a child process and holds its weights against it, and `start` against the `backbones`.
+    """Builds every model in a child process and holds those that start from weights against these.
+
+    `starts` are the models, by decoder and by what tells them apart in words, that start from the decoder's `weights`
+    or from the base's own `backbones`.
 
     Returns bytes (of the largest model's weights), devices (names as torch knows them), replaced (per decoder, the
-    layers that start anew) and taken (of each of the base's own files, by its name in the config, how many tensors the
-    model starts with and how many there are). InputError for weights that do not fit, a device that is not there, a
-    model that does not build, or libraries that do not load.
+    layers that start anew) and taken (of each of the base's own files, by its name in the config, how many tensors a
+    model starts with at least and how many there are). InputError for weights that do not fit, a device that is not
+    there, a model that does not build, or libraries that do not load.
     """
     found: dict[str, Any] = call_in_child(
-        _look, dict(models), dict(weights), devices, dict(backbones), dict(start), visible=None
+        _look, list(models), dict(starts), dict(weights), devices, dict(backbones), visible=None
     )
     return found
 
 
 def _look(
-    models: dict[str, dict[str, Any]],
+    models: list[dict[str, Any]],
+    starts: dict[str, dict[str, dict[str, Any]]],
     weights: dict[str, str],
     devices: tuple[str, ...] | str,
     backbones: dict[str, str],
-    start: dict[str, Any],
 ) -> dict[str, Any]:
     # In the child: objectives has torch there.
-    from mmtuna.objectives.weights import compare_with_model, count_taken, model_bytes, present_devices
+    from mmtuna.objectives.weights import compare_with_models, count_taken, model_bytes, present_devices
 
+    files = {name: Path(path) for name, path in backbones.items()}
+    taken = [count_taken(cfg, files) for several in starts.values() for cfg in several.values()] if files else []
     return {
-        "bytes": max(model_bytes(cfg) for cfg in models.values()),
+        "bytes": max(map(model_bytes, models)),
         "devices": present_devices(devices),
         "replaced": {
             decoder: names
             for decoder, path in weights.items()
-            if (names := compare_with_model(Path(path), models[decoder]))
+            if (names := compare_with_models(Path(path), starts.get(decoder, {})))
         },
-        "taken": count_taken(start, {name: Path(path) for name, path in backbones.items()}) if backbones else {},
+        "taken": {name: min(counts[name] for counts in taken) for name in files} if taken else {},
     }

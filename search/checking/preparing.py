@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mmtuna.objectives.config import load_base
 from mmtuna.objectives.config.allowed import sending
 from mmtuna.objectives.config.classes import lost_weights
 from mmtuna.objectives.config.initial import initial_files
+from mmtuna.objectives.demand import shaping
 from mmtuna.objectives.devices import cores, may_have_gpu
 from mmtuna.objectives.prepared import copies_bytes
 from mmtuna.objectives.trial_files import StudyFolder
@@ -196,15 +197,8 @@ def _find_weights(ready: Preparation, on_download: OnProgress | None) -> None:
 def _check_models(ready: Preparation, slots: int) -> None:
     """Configs that can be written, and what needs torch: devices, models that build, weights that fit, room on disk."""
     _note_what_is_left_out(ready)
-    objective = ready.dry_objective()
-    cfgs = []
-    first: dict[str, dict[str, Any]] = {}
-    for params in checks.covering(ready.space):
-        cfgs.append(objective.config(params, seed=0))
-        first.setdefault(objective.settings(params).decoder, cfgs[-1])
-    models = {decoder: _model_of(cfg) for decoder, cfg in first.items()}
-    start = next((_model_of(cfg) for cfg in cfgs if initial_files(cfg["model"])), {})
-    found = _look_with_torch(ready, models, start)
+    cfgs, models, starts = _nets(ready)
+    found = _look_with_torch(ready, models, starts)
     ready.devices = tuple(found["devices"])
     checks.check_mixed_precision(cfgs, ready.devices, _precision_place(ready))
     for decoder, names in found["replaced"].items():
@@ -216,19 +210,41 @@ def _check_models(ready: Preparation, slots: int) -> None:
     checks.check_disk(ready.spec.study.folder, found["bytes"], ready.spec.resources.keep_checkpoints, slots, copies)
 
 
-def _look_with_torch(ready: Preparation, models: Mapping[str, Any], start: Mapping[str, Any]) -> dict[str, Any]:
+def _nets(ready: Preparation) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, dict[str, Any]]]:
+    """Configs that hold every choice, one model of each shape, and those of them that start from weights, by decoder
+    and by the settings that shape them, in words."""
+    objective, cfgs = ready.dry_objective(), list[dict[str, Any]]()
+    models: dict[str, dict[str, Any]] = {}
+    starts: dict[str, dict[str, Any]] = {}
+    known = set[str]()
+    for params in checks.covering(ready.space):
+        cfgs.append(objective.config(params, seed=0))
+        model, shape = _model_of(cfgs[-1]), json.dumps(shaping(cfgs[-1]["model"]), sort_keys=True, default=str)
+        models.setdefault(shape, model)
+        if shape in known or not (cfgs[-1].get("load_from") or initial_files(model["model"])):
+            continue
+        known.add(shape)
+        shaped = {name: value for name, value in params.items() if name == "base_channels" or name.startswith("model.")}
+        words = ", ".join(f"{name} = {value}" for name, value in shaped.items())
+        starts.setdefault(objective.settings(params).decoder, {})[words] = model
+    return cfgs, list(models.values()), starts
+
+
+def _look_with_torch(
+    ready: Preparation, models: Sequence[Mapping[str, Any]], starts: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
     """What `checks.look_with_torch` finds, or found when all was the same: torch takes seconds to start."""
     weights = {decoder: str(path) for decoder, path in ready.weights.items()}
     backbones = {source: str(path) for source, path in ready.backbones.items()}
     devices = ready.spec.resources.devices
 
     def look() -> dict[str, Any]:
-        return checks.look_with_torch(models, weights, devices, backbones, start)
+        return checks.look_with_torch(models, starts, weights, devices, backbones)
 
     # GPUs come and go, and what a person's own modules do changes without the config.
-    if (may_have_gpu() and tuple(devices) != ("cpu",)) or any("custom_imports" in model for model in models.values()):
+    if (may_have_gpu() and tuple(devices) != ("cpu",)) or any("custom_imports" in model for model in models):
         return look()
-    return memory.once("models", [models, start, devices, ready.weights_fingerprints(), weights, backbones], look)
+    return memory.once("models", [models, starts, devices, ready.weights_fingerprints(), weights, backbones], look)
 
 
 def _check_limits(ready: Preparation) -> None:

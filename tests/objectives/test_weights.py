@@ -18,9 +18,9 @@ import pytest
 from mmtuna.objectives.config import load_base
 from mmtuna.objectives.data.dataset import Dataset
 from mmtuna.objectives.objective import SegmentationObjective
-from mmtuna.objectives.outcome import Ending, Outcome
+from mmtuna.objectives.outcome import Cause, Ending, Outcome
 from mmtuna.objectives.trial.process import call_in_child
-from mmtuna.objectives.weights import cache_folder, compare_with_model, file_sha256, model_bytes, resolve_weights
+from mmtuna.objectives.weights import cache_folder, compare_with_models, file_sha256, model_bytes, resolve_weights
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Value
 from tests.objectives.configs import build
@@ -242,14 +242,14 @@ class Bomb:
 def test_weights_of_the_same_model_fit(
     save: Save, objective: Callable[..., SegmentationObjective], tmp_path: Path
 ) -> None:
-    assert call_in_child(compare_with_model, save(), objective(tmp_path).config({}, seed=0)) == []
+    assert call_in_child(compare_with_models, save(), {"": objective(tmp_path).config({}, seed=0)}) == []
 
 
 def test_other_classes_replace_only_the_last_layers_and_name_them(
     save: Save, objective: Callable[..., SegmentationObjective], tmp_path: Path, phantom: Dataset
 ) -> None:
     three = objective(tmp_path, dataset=replace(phantom, classes=("background", "fluid", "other"))).config({}, seed=0)
-    assert call_in_child(compare_with_model, save(), three) == [
+    assert call_in_child(compare_with_models, save(), {"": three}) == [
         "decode_head.conv_seg.weight",
         "decode_head.conv_seg.bias",
         "auxiliary_head.conv_seg.weight",
@@ -265,7 +265,19 @@ def test_weights_of_another_architecture_are_refused(
         r"do not fit the model, \d+ of \d+ tensors are missing or of another shape \(.*\); use weights of the same"
     )
     with pytest.raises(InputError, match=message):
-        call_in_child(compare_with_model, save(**settings), objective(tmp_path).config({}, seed=0))
+        call_in_child(compare_with_models, save(**settings), {"": objective(tmp_path).config({}, seed=0)})
+
+
+def test_a_trial_does_not_start_from_weights_of_another_architecture(
+    train: Callable[..., Outcome], save: Save, tmp_path: Path
+) -> None:
+    outcome = train(tmp_path, {"base_channels": 8, "iterations": 1, "evaluations": 1}, weights={"fcn": save()})
+    assert outcome.cause is Cause.MISMATCH
+    assert re.fullmatch(
+        r"initial_weights: \d+ of \d+ tensors are missing in the weights or of another shape \(backbone.*\); use weights "
+        r"of the same decoder and base_channels, or \[model\] pretrained = 'none'",
+        outcome.message,
+    )
 
 
 @pytest.mark.parametrize("content", ["cut", "text", "empty", "list"])
@@ -284,7 +296,7 @@ def test_a_file_that_holds_no_weights_is_refused(
         path.write_bytes({"cut": whole[: len(whole) // 2], "text": b"<html>not found</html>", "empty": b""}[content])
     message = "do not fit the model" if content == "list" else r"w.pth: cannot be loaded as plain weights \(.*\); set"
     with pytest.raises(InputError, match=message):
-        call_in_child(compare_with_model, path, objective(tmp_path).config({}, seed=0))
+        call_in_child(compare_with_models, path, {"": objective(tmp_path).config({}, seed=0)})
 
 
 @pytest.mark.parametrize("form", ["torch", "pickle"])
@@ -299,7 +311,7 @@ def test_a_pickle_that_runs_code_is_refused_and_does_not_run(
     with pytest.raises(
         InputError, match=r"bomb.pth: cannot be loaded as plain weights \(.*\); set \[model\] pretrained"
     ):
-        call_in_child(compare_with_model, path, objective(tmp_path).config({}, seed=0))
+        call_in_child(compare_with_models, path, {"": objective(tmp_path).config({}, seed=0)})
     assert not canary.exists()
 
 
@@ -364,7 +376,7 @@ def test_published_weights_of_another_number_of_classes_fit_any_head(
     made_for_nineteen = replace(phantom, classes=tuple(f"class {number}" for number in range(19)))
     path = tmp_path / "published.pth"
     torch.save({"state_dict": fresh_weights(build(made_for_nineteen, {"iterations": 1}, base, weights=None))}, path)
-    started_anew = call_in_child(compare_with_model, path, build(phantom, {"iterations": 1}, base, weights=None))
+    started_anew = call_in_child(compare_with_models, path, {"": build(phantom, {"iterations": 1}, base, weights=None)})
     assert {name.split(".")[1] for name in started_anew} == layers
 
 

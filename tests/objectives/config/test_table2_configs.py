@@ -16,7 +16,7 @@ from mmtuna.objectives.data.phantom import write_phantom
 from mmtuna.objectives.objective import SegmentationObjective
 from mmtuna.objectives.outcome import Ending, TrialOrder
 from mmtuna.objectives.trial.process import call_in_child
-from mmtuna.objectives.weights import compare_with_model, file_sha256, resolve_weights
+from mmtuna.objectives.weights import compare_with_models, file_sha256, resolve_weights
 from mmtuna.spaces.table2 import PRETRAINED_FILES, SEED, TABLE2, Row
 
 REAL = Path(__file__).parents[3] / "../shared/data/duke-dme-256"
@@ -66,7 +66,7 @@ def test_the_checkpoint_is_accepted_for_every_row(full_size: FullSize, tmp_path:
     for model in models:
         del model["data_preprocessor"], model["decode_head"]["loss_decode"], model["auxiliary_head"]["loss_decode"]
     assert all(model == models[0] for model in models)
-    assert call_in_child(compare_with_model, path, objective.config(TABLE2[5].settings, seed=SEED)) == []
+    assert call_in_child(compare_with_models, path, {"": objective.config(TABLE2[5].settings, seed=SEED)}) == []
 
 
 @pytest.mark.slow

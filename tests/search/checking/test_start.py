@@ -54,6 +54,11 @@ def test_what_a_net_starts_from_is_said_at_check(
 
     plain.write_text(plain.read_text().replace('pretrained = "none"', f'pretrained = "{weights}"'))
     assert started(StudySpec.load(plain)) == ["trials start from weights best.pth"]
+    sampled = plain.read_text().replace("base_channels = 4\n", "")
+    for choices, other in (([4, 8], 8), ([8, 4], 8)):
+        plain.write_text(f"{sampled}\n[space.params.base_channels]\nchoices = {choices}\n")
+        (problem,) = prepare(StudySpec.load(plain)).problems
+        assert problem.startswith(f"weights {weights}: do not fit the model of base_channels = {other}, ")
     left_out = "the base's own, open-mmlab://resnet50_v1c, are left out: pretrained = 'backbone' takes them"
     assert started(write("none", "open-mmlab://resnet50_v1c")) == [f"trials start from random weights; {left_out}"]
     import torch
