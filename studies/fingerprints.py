@@ -10,6 +10,7 @@ from mmtuna.spaces.settings import FORMER
 from mmtuna.studies.idle import idle_as_kept
 
 ABSENT = "absent"
+_SUM = ".sha256"
 
 
 def merged(described: Mapping[str, Any], fingerprints: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -29,13 +30,16 @@ def plain(value: Mapping[str, Any]) -> dict[str, Any]:
 def as_kept(was: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
     """`now` as it would have been kept when `was` was: less what was not kept then, with what no trial ever felt.
 
-    Sums of start weights came later. Settings that change nothing could be written then and are refused now: whoever
-    removes them goes on with the same study, and so does who writes one under the name that it has now.
+    Sums of start weights, and of whose the images are, came later. Settings that change nothing could be written then
+    and are refused now: whoever removes them goes on with the same study, and so does who writes one under the name
+    that it has now.
     """
     now = _under_former_names(was, now)
-    known, weights = was.get("weights", {}), now.get("weights", {})
-    kept = {key: value for key, value in weights.items() if key in known or not key.endswith(".sha256")}
-    same = {**now, "weights": kept} if "weights" in now else dict(now)
+    same = dict(now)
+    for part in ("weights", "data"):
+        known = was.get(part, {})
+        if part in now:
+            same[part] = {name: leaf for name, leaf in now[part].items() if name in known or not name.endswith(_SUM)}
     return same | idle_as_kept(was, now)
 
 

@@ -195,6 +195,12 @@ def fingerprint(folds: Sequence[Split]) -> str:
     return hashlib.sha256(json.dumps([fold.fingerprint() for fold in folds]).encode()).hexdigest()
 
 
+def subjects_fingerprint(folds: Sequence[Split], dataset: Dataset) -> str:
+    """sha256 (hex) over whose each validation image is; that of nothing where subjects are unknown."""
+    rows = sorted((name, dataset.subjects[name]) for name in validated(folds) if name in dataset.subjects)
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
 def validated(folds: Sequence[Split]) -> tuple[str, ...]:
     """The images that some fold validates on, fold by fold."""
     return tuple(name for fold in folds for name in fold.val)

@@ -12,7 +12,7 @@ from mmtuna.objectives.config import BaseConfig
 from mmtuna.objectives.data import duplicates
 from mmtuna.objectives.data.dataset import Dataset
 from mmtuna.objectives.data.manifest import Manifest, data_fingerprint, mask_file, shapes
-from mmtuna.objectives.data.split import Split, fingerprint, validated, write_lists
+from mmtuna.objectives.data.split import Split, fingerprint, subjects_fingerprint, validated, write_lists
 from mmtuna.objectives.evaluation.metrics import Measures
 from mmtuna.objectives.folds import FoldedObjective
 from mmtuna.objectives.objective import SegmentationObjective
@@ -20,7 +20,7 @@ from mmtuna.objectives.prepared import configs_suffix, with_copies, write_copies
 from mmtuna.objectives.trial_files import StudyFolder
 from mmtuna.objectives.weights import file_sha256
 from mmtuna.spaces.files import write_whole
-from mmtuna.spaces.metrics import BOTH_EMPTY
+from mmtuna.spaces.metrics import BOTH_EMPTY, PER_SUBJECT
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.traces import scratch_folder
 from mmtuna.studies.spec import StudySpec
@@ -155,10 +155,14 @@ class Preparation:
     def fingerprints(self) -> dict[str, dict[str, Any]]:
         """What the study was begun on and must go on with."""
         assert self.split is not None
+        assert self.dataset is not None
         sides = {"train": self.split.train, "val": self.split.val, "test": self.split.test}
         counts = {side: len(names) for side, names in sides.items() if names}
+        data = {"sha256": data_fingerprint(self.manifest), "files": len(self.manifest.records)}
+        if self.spec.study.metric in PER_SUBJECT:
+            data["subjects.sha256"] = subjects_fingerprint(self.folds, self.dataset)
         return {
-            "data": {"sha256": data_fingerprint(self.manifest), "files": len(self.manifest.records)},
+            "data": data,
             "split": {"sha256": fingerprint(self.folds), **counts},
             "base": {base.name: base.fingerprint() for base in self.bases.values()},
             "weights": self.weights_fingerprints(),

@@ -274,8 +274,8 @@ def test_a_trial_does_not_start_from_weights_of_another_architecture(
     outcome = train(tmp_path, {"base_channels": 8, "iterations": 1, "evaluations": 1}, weights={"fcn": save()})
     assert outcome.cause is Cause.MISMATCH
     assert re.fullmatch(
-        r"initial_weights: \d+ of \d+ tensors are missing in the weights or of another shape \(backbone.*\); use weights "
-        r"of the same decoder and base_channels, or \[model\] pretrained = 'none'",
+        r"initial_weights: \d+ of \d+ tensors are missing in the weights or of another shape \(backbone.*\); use "
+        r"weights of the same decoder and base_channels, or \[model\] pretrained = 'none'",
         outcome.message,
     )
 

@@ -9,12 +9,14 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from mmtuna.search.checking.preparing import reopen
+from mmtuna.studies.fingerprints import as_kept, difference
 from mmtuna.studies.spec import StudySpec
 from tests.folders import tree
 from tests.search.conftest import ENVIRONMENT, mmtuna
@@ -211,6 +213,24 @@ def test_start_weights_are_known_by_their_bytes(write_spec: WriteSpec, tmp_path:
     assert first == {"fcn": "iter_400.pth", "fcn.sha256": hashlib.sha256(b"one").hexdigest()}
     assert fingerprints("there", b"one") == first
     assert fingerprints("here", b"two") != first
+
+
+def test_whose_images_are_whose_is_part_of_a_study_that_is_told_apart_by_it(write_spec: WriteSpec, data: Path) -> None:
+    def fingerprints(metric: str) -> dict[str, Any]:
+        spec = write_spec(root=data, data='subjects = "subjects.csv"', study=f'metric = "{metric}"')
+        found: dict[str, Any] = reopen(StudySpec.load(spec)).fingerprints()
+        return found
+
+    by_subject, pooled = fingerprints("IoU_per_subject"), fingerprints("mIoU")
+    head, *rows = (data / "subjects.csv").read_text().splitlines()
+    names = [row.split(",")[0] for row in rows]
+    (data / "subjects.csv").write_text("\n".join([head, *(f"{name},{at % 3},0" for at, name in enumerate(names))]))
+    now = fingerprints("IoU_per_subject")
+    said = difference(by_subject, now)
+    assert said is not None
+    assert said.startswith("data.subjects.sha256 was ")
+    assert fingerprints("mIoU") == pooled
+    assert difference(pooled, as_kept(pooled, now)) is None  # as of a study that was begun before this was kept
 
 
 def test_a_replay_is_refused_before_its_study_is_made(write_spec: WriteSpec) -> None:
