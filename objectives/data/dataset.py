@@ -7,6 +7,7 @@ index of the class.
 
 import csv
 import os
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -189,6 +190,7 @@ class Dataset:
         return tuple(sorted(set(found) - set(self.names)))
 
 
+_NUMBER = re.compile(r"0*(\d+)(?:\.0+$)?")  # 01 and 1, and spreadsheets' 1.0
 TWO_CLASSES = "name at least 2, the background first"
 
 
@@ -370,6 +372,9 @@ def _read_subjects(path: Path, names: list[str]) -> dict[str, str]:
     header = [cell.strip().lower() for cell in rows[0]] if rows else []
     if "image" not in header or "subject" not in header:
         raise InputError(f"{path}: header is {','.join(header)!r}; it must name the columns image,subject")
+    twice = [name for name in ("image", "subject") if header.count(name) > 1]
+    if twice:
+        raise InputError(f"{path}: header is {','.join(header)!r}, with two columns {twice[0]}; rename the other one")
     image_at, subject_at = header.index("image"), header.index("subject")
     subjects: dict[str, str] = {}
     for line, row in enumerate(rows[1:], start=2):
@@ -386,7 +391,20 @@ def _read_subjects(path: Path, names: list[str]) -> dict[str, str]:
             f"{path}: no subject for {len(missing)} of {len(names)} images ({', '.join(missing[:3])}); "
             "add a row for each, with names as in the image folder without suffix"
         )
+    _refuse_nearly_one([subjects[name] for name in names], path)
     return {name: subjects[name] for name in names}
+
+
+def _refuse_nearly_one(subjects: Sequence[str], path: Path) -> None:
+    """Two spellings of one person would be two people, one of whom trains and one validates."""
+    spelled: dict[str, str] = {}
+    for subject in subjects:
+        other = spelled.setdefault(_NUMBER.sub(lambda number: number[1], _folded(subject)), subject)
+        if other != subject:
+            raise InputError(
+                f"{path}: subjects {other!r} and {subject!r} differ in case, zeros or signs that look alike; write one "
+                "for the same person, and names that differ more for two"
+            )
 
 
 def _read_table(path: Path) -> list[list[str]]:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmtuna.objectives.data.manifest import Manifest, class_pixels
+from mmtuna.objectives.data.manifest import Manifest
+from mmtuna.objectives.data.sides import side_pixels
 from mmtuna.search.outputs.evaluations import counted, data_here
 from mmtuna.search.trials.files import StudyFiles
 from mmtuna.search.versions import machine, versions
@@ -80,7 +81,8 @@ def gather_facts(
     dataset = data_here(spec)
     subjects = dataset.subjects if all(sides) and dataset is not None else {}
     known = [{subjects[name] for name in names if name in subjects} for names in sides]
-    pixels = class_pixels(Manifest.load(folder.manifest))
+    shown = [name for side in sides for name in side]
+    pixels = side_pixels(Manifest.load(folder.manifest), dataset, shown) if dataset is not None else {}
     classes = spec.data.classes
     top = [row for config in top_configs(rows) for row in config]
     return ReportFacts(

@@ -255,9 +255,10 @@ def _unseen(reading: Reading) -> str:
         return f"It needs confirming on images that played no part.{aside}"
     first, more = reading.looks[0], len(reading.looks) - 1
     whose = f" of {count(first.subjects, 'subject')}" if first.subjects else ""
+    unit = "subjects" if first.subjects else "images"
+    bracket = f", in brackets the 95 % interval of a bootstrap over {unit}" if reading.metric in first.intervals else ""
     again = f" They were looked at {count(more, 'more time')} after that." if more else ""
     return (
         f"On {count(first.images, 'image')}{whose} that played no part, trial {first.trial} reached "
-        f"{reading.metric} {first.text(reading.metric)}, in brackets the 95 % interval of a bootstrap over "
-        f"{'subjects' if first.subjects else 'images'}.{again}"
+        f"{reading.metric} {first.text(reading.metric)}{bracket}.{again}"
     )

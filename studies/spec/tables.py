@@ -225,6 +225,10 @@ class DataTable(Table):
             )
         found = tuple(_codes(entry) for entry in codes)
         _check_meanings([code for entry in found for code in entry])
+        index = info.data.get("ignore_index", 255)
+        for name, entry in zip(classes, found, strict=True):
+            if index != 255 and index in entry:  # 255 is what stands there where nobody says anything
+                raise InputError(f"{index} is class {name} and ignore_index too; take it out of one of them")
         return found
 
     @field_validator("ignored", mode="before")

@@ -306,6 +306,11 @@ MASKS = [
         refused="[data] ignored = [1] is wrong: 1 stands twice; what a mask holds has one meaning",
     ),
     Case(
+        name="a value that stands for a class and that ignore_index says counts nowhere",
+        data="ignore_index = 128\nvalues = [0, 128]",
+        refused="values = [0, 128] is wrong: 128 is class fluid and ignore_index too; take it out of one of them",
+    ),
+    Case(
         name="colours among numbers",
         data='values = [0, "#ffffff"]',
         refused="is wrong: there are numbers beside colours; give one kind",

@@ -6,11 +6,14 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from mmtuna.objectives.config import read_config
 from mmtuna.objectives.deployment.card import _unseen
 from mmtuna.objectives.evaluation.metrics import Counts, Measures, metrics, per_image, total
+from mmtuna.objectives.trial_files import StudyFolder
 from mmtuna.search.checking.data import read_data
 from mmtuna.search.outputs import unseen
 from mmtuna.search.outputs.bundle import gather
@@ -96,10 +99,21 @@ def test_looks_are_few_kept_and_told(trained: Path, monkeypatch: pytest.MonkeyPa
     assert told.startswith("2 looks at the test set before, and none now")
 
     page = write_report(spec, study, trained.parent / "report.html").read_text()
-    assert f"that played no part, trial {entry.number} reached mIoU {kept['figures']['mIoU']:.4f}" in page
+    reached = f"that played no part, trial {entry.number} reached mIoU {kept['figures']['mIoU']:.4f}"
+    assert f"{reached}. They were looked at" in page, "one subject has no interval"
     assert "They were looked at 1 more time after that" in page
     facts = gather(spec, study, entry, retrained=False)
     assert _unseen(facts).endswith("the first look at them.")
+
+
+def test_the_share_of_a_class_is_that_of_the_images_that_trials_see(trained: Path, tmp_path: Path) -> None:
+    spec = StudySpec.load(trained)
+    lists = StudyFolder(spec.study.folder).lists
+    masks = [spec.data.root / "masks" / f"{name}.png" for path in lists for name in path.read_text().split()]
+    assert 0 < len(masks) < len(list((spec.data.root / "masks").iterdir()))
+    share = 100 * np.mean([np.asarray(Image.open(mask)) == 1 for mask in masks])
+    page = write_report(spec, open_existing(spec.study), tmp_path / "report.html").read_text()
+    assert f"fluid ({share:.2f} % of labelled pixels)" in page
 
 
 def test_a_study_without_a_test_set_has_none_to_look_at(trained: Path, tmp_path: Path, phantom: Path) -> None:

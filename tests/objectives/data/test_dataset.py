@@ -115,6 +115,10 @@ def test_subjects_from_csv_with_further_columns_and_rows(tmp_path: Path) -> None
         ("image,subject\na.png,1\nb.png,1\n", r"no subject for 2 of 2 images \(a, b\).*without suffix"),
         ("image,subject\na,1\nb,\n", r"row 3 lacks an image or a subject"),
         ("image,subject\na,1\na,2\nb,1\n", r"a belongs to 1 and to 2"),
+        ("image,subject,Subject\na,1,2\nb,1,2\n", r"with two columns subject; rename the other one"),
+        ("image,subject\na,01\nb,1\n", r"subjects '01' and '1' differ in case, zeros or signs that look alike; write"),
+        ("image,subject\na,Pat 7\nb,pat 007\n", r"subjects 'Pat 7' and 'pat 007' differ in case, zeros or"),
+        ("image,subject\na,7.0\nb,7\n", r"subjects '7.0' and '7' differ in case, zeros or"),
     ],
 )
 def test_bad_subject_tables_are_named(tmp_path: Path, table: str, message: str) -> None:
