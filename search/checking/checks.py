@@ -12,8 +12,10 @@ from typing import Any
 import optuna
 
 from mmtuna.objectives.config.effective import UNET_STRIDE, effective
+from mmtuna.objectives.data.dataset import Dataset
 from mmtuna.objectives.trial.open_files import most_open_files
 from mmtuna.objectives.trial.process import call_in_child
+from mmtuna.objectives.trial_files import StudyFolder
 from mmtuna.search.quiet import quiet_optuna
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Categorical, Float, Int, Parameter, Params, Value
@@ -164,6 +166,22 @@ def check_mixed_precision(cfgs: Iterable[Mapping[str, Any]], devices: Sequence[s
             f"{said_by}: mixed precision needs a GPU and trials would train on the CPU; set [train] precision = "
             '"fp32", or [resources] devices to GPUs'
         )
+
+
+def check_apart(folder: Path, dataset: Dataset) -> None:
+    """InputError for a study that would lie among the images or masks, of which what it writes would be more.
+
+    One that was begun there goes on as far as its data stay the same: its lists may say what counts.
+    """
+    if StudyFolder(folder).manifest.exists():
+        return
+    for key, part in (("images", dataset.images), ("masks", dataset.masks)):
+        top = (dataset.root / part).resolve()
+        if "*" not in part and folder.resolve().is_relative_to(top):
+            raise InputError(
+                f"[study] folder {folder} lies in {top}, where [data] {key} are, and what trials write would count as "
+                f"data; set [study] folder elsewhere, such as {top.parent / 'runs' / folder.name}"
+            )
 
 
 def check_disk(folder: Path, model_bytes: int, keep: int, slots: int, copies: int = 0) -> None:

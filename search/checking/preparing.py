@@ -126,6 +126,8 @@ def _read_data(ready: Preparation, on_file: OnFile | None) -> None:
     ready.nearest = found.nearest
     ready.problems += found.problems
     ready.notes += found.notes
+    if found.dataset is not None:
+        checks.check_apart(study.folder, found.dataset)
 
 
 def _decoders(ready: Preparation) -> list[str]:

@@ -19,7 +19,7 @@ from mmtuna.search.checking.preparing import reopen
 from mmtuna.studies.fingerprints import as_kept, difference
 from mmtuna.studies.spec import StudySpec
 from tests.folders import tree
-from tests.search.conftest import ENVIRONMENT, mmtuna
+from tests.search.conftest import ENVIRONMENT, mmtuna, write_study
 
 WriteSpec = Callable[..., Path]
 
@@ -236,6 +236,18 @@ def test_whose_images_are_whose_is_part_of_a_study_that_is_told_apart_by_it(writ
 def test_a_replay_is_refused_before_its_study_is_made(write_spec: WriteSpec) -> None:
     (line,) = refused(write_spec(study='sampler = "grid"', resources="[replay]"), command="replay")
     assert line.startswith('[study] sampler = "grid": the space is continuous')
+
+
+def test_a_study_among_the_images_is_refused_before_it_is_begun(data: Path) -> None:
+    for mask in (data / "masks").iterdir():
+        shutil.move(mask, data / "images" / f"{mask.stem}_mask.png")
+    spec = write_study(data / "images", data, data='images = "images"\nmasks = "images"\nmask_suffix = "_mask.png"')
+    spec.write_text(spec.read_text().replace('name = "tiny"', 'name = "tiny"\nfolder = "runs/tiny"'))
+    (line,) = refused(spec)
+    assert line == (
+        f"[study] folder {data / 'images/runs/tiny'} lies in {data / 'images'}, where [data] images are, and what "
+        f"trials write would count as data; set [study] folder elsewhere, such as {data / 'runs/tiny'}"
+    )
 
 
 def test_a_missing_device_is_named(write_spec: WriteSpec) -> None:
