@@ -54,7 +54,6 @@ def set_loss(cfg: Cfg, settings: Mapping[str, Value], dataset: Dataset, base: Ba
     """
     name = str(settings.get("loss", DEFAULTS["loss"]))
     mix = float(settings.get("mix_weight", DEFAULTS["mix_weight"]))
-    foreground = float(settings.get("foreground_weight", DEFAULTS["foreground_weight"]))
     found = list(heads(cfg["model"]))
     deciding = [head for place, head in found if place == "decode_head"][-1]
     if deciding.get("type") in OWN_LOSSES or "loss_decode" not in deciding:
@@ -77,9 +76,7 @@ def set_loss(cfg: Cfg, settings: Mapping[str, Value], dataset: Dataset, base: Ba
             )
         terms: list[Cfg] = []
         if name in CLASS_WEIGHTED_LOSSES:
-            terms.append({"type": "CrossEntropyLoss", "use_sigmoid": sigmoid, "loss_weight": share})
-            if foreground != 1.0:
-                terms[0]["class_weight"] = [1.0] + [foreground] * (len(dataset.classes) - 1)
+            terms.append(_cross_entropy(own, settings, dataset, base) | {"use_sigmoid": sigmoid, "loss_weight": share})
         second = name.removeprefix("ce_")
         if name != "cross_entropy":
             alone = 1.0 if base.is_unet else share
@@ -89,6 +86,15 @@ def set_loss(cfg: Cfg, settings: Mapping[str, Value], dataset: Dataset, base: Ba
         if second == "tversky" and dataset.ignore_index != 255:  # the others are told by the head
             terms[-1]["ignore_index"] = dataset.ignore_index
         head["loss_decode"] = terms[0] if len(terms) == 1 else terms
+
+
+def _cross_entropy(own: Cfg, settings: Mapping[str, Value], dataset: Dataset, base: BaseConfig) -> Cfg:
+    """The loss by class; of a base that is no UNet all of its own where foreground_weight is not named."""
+    if not base.is_unet and own.get("type") == "CrossEntropyLoss" and "foreground_weight" not in settings:
+        return dict(own)
+    foreground = float(settings.get("foreground_weight", DEFAULTS["foreground_weight"]))
+    weights = {} if foreground == 1.0 else {"class_weight": [1.0] + [foreground] * (len(dataset.classes) - 1)}
+    return {"type": "CrossEntropyLoss", **weights}
 
 
 # Tversky with alpha = beta = 0.5 is the Dice loss taken per class (Salehi et al. 2017, eq. 3).
@@ -230,9 +236,12 @@ def set_average(cfg: Cfg, settings: Mapping[str, Value], iterations: int) -> Non
 
 
 def set_inference(cfg: Cfg, settings: Mapping[str, Value]) -> None:
-    """Sliding window or whole image."""
+    """Sliding window or whole image; a base that slides keeps its own window and stride where none is named."""
     if settings["inference"] == "whole":
         cfg["model"]["test_cfg"] = {"mode": "whole"}
+        return
+    own = cfg["model"].get("test_cfg") or {}
+    if own.get("mode") == "slide" and not {"window", "stride"} & set(settings):
         return
     window, stride = (int(settings.get(name, DEFAULTS[name])) for name in ("window", "stride"))
     cfg["model"]["test_cfg"] = {"mode": "slide", "crop_size": (window, window), "stride": (stride, stride)}

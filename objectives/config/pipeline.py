@@ -126,13 +126,16 @@ def _pair(size: Any) -> tuple[int, int]:
 
 
 def set_crop(train: Pipeline, _test: Pipeline, settings: Mapping[str, Value]) -> None:
-    """Random square crop, or none."""
+    """Random square crop, or none; what settings do not name of the base's own crop stays."""
     side = crop_side(settings)
     if side is None:
         remove(train, "RandomCrop")
         return
-    ratio = float(settings.get("cat_max_ratio", DEFAULTS["cat_max_ratio"]))
-    put(train, {"type": "RandomCrop", "crop_size": (side, side), "cat_max_ratio": ratio})
+    own = next((step for step in train if step["type"] == "RandomCrop"), {"cat_max_ratio": DEFAULTS["cat_max_ratio"]})
+    crop = {**own, "type": "RandomCrop", "crop_size": (side, side)}
+    if "cat_max_ratio" in settings:
+        crop["cat_max_ratio"] = float(settings["cat_max_ratio"])
+    put(train, crop)
 
 
 def set_flip(train: Pipeline, _test: Pipeline, settings: Mapping[str, Value]) -> None:

@@ -55,6 +55,32 @@ def test_another_base_takes_the_settings_that_are_named(phantom: Dataset) -> Non
     assert cfg["param_scheduler"][0]["end"] == 100
 
 
+def test_what_nobody_names_of_a_base_stays(phantom: Dataset) -> None:
+    base = load_base(SEGFORMER)
+    own = {"type": "CrossEntropyLoss", "loss_weight": 0.7, "class_weight": [0.5, 2.0], "avg_non_ignore": True}
+    base.cfg["model"]["decode_head"] |= {"loss_decode": own, "num_classes": 2}
+    base.cfg["model"]["test_cfg"] = slides = {"mode": "slide", "crop_size": (48, 64), "stride": (32, 40)}
+    steps = base.cfg["train_dataloader"]["dataset"]["pipeline"]
+    steps[[step["type"] for step in steps].index("RandomCrop")] = {
+        "type": "RandomCrop",
+        "crop_size": (64, 64),
+        "cat_max_ratio": 0.95,
+        "ignore_index": 255,
+    }
+    cfg = build(phantom, {"iterations": 100, "loss": "cross_entropy", "inference": "slide", "crop": 32}, base)
+    assert cfg["model"]["decode_head"]["loss_decode"] == {**own, "use_sigmoid": False}
+    assert cfg["model"]["test_cfg"] == slides
+    crop = {step["type"]: step for step in at(cfg, TRAIN)}["RandomCrop"]
+    assert crop == {"type": "RandomCrop", "crop_size": (32, 32), "cat_max_ratio": 0.95, "ignore_index": 255}
+
+    named: dict[str, Value] = {"foreground_weight": 1.0, "window": 32, "stride": 16, "cat_max_ratio": 0.5}
+    named |= {"inference": "slide", "crop": 32}
+    cfg = build(phantom, {"iterations": 100, "loss": "ce_dice", **named}, base)
+    assert "class_weight" not in cfg["model"]["decode_head"]["loss_decode"][0]
+    assert cfg["model"]["test_cfg"] == {"mode": "slide", "crop_size": (32, 32), "stride": (16, 16)}
+    assert {step["type"]: step for step in at(cfg, TRAIN)}["RandomCrop"]["cat_max_ratio"] == 0.5
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
