@@ -63,13 +63,14 @@ class Home:
             # Calls of this process choose the images one after another; those of another one may choose for their own.
             self._showing = Showing(Pictures(self.study, threading.Lock(), data), content, _warn)
 
-    def free_replicate(self, params: Params, number: int) -> int:
-        """The lowest replicate of `params` that no other trial of the study than trial `number` has."""
+    def free_replicate(self, params: Params, number: int) -> tuple[int, int]:
+        """The lowest replicate of `params` that no other trial of the study than trial `number` has, and the seed of
+        replicate 0."""
         if self.study is None:
-            return 0
+            return 0, self.spec.study.seed
         standing = standing_of(self.study)
         standing.look(anew=True)
-        return standing.free_replicate(params, number)
+        return standing.free_replicate(params, number), standing.first_seed(self.spec.study.seed)
 
     @contextmanager
     def holding(self, trial: optuna.Trial) -> Iterator[Callable[[], bool]]:

@@ -26,7 +26,7 @@ from mmtuna.spaces.parameter import Params, Value
 from mmtuna.spaces.settings import check_sampled, check_settings
 from mmtuna.spaces.speed import AUTOMATIC, Speed
 from mmtuna.spaces.trials import LAST_STEP
-from mmtuna.studies.attributes import HISTORY, REPLICATE, SEED
+from mmtuna.studies.attributes import HISTORY, REPLICATE, SEED, SETTINGS
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.strategy.folding import fold_test
 from mmtuna.studies.strategy.pruning import collapse_stops
@@ -130,14 +130,15 @@ class Objective:
         for name in params:
             if name in self.spec.train:
                 raise InputError(f"suggest gives {name}, which [train] fixes; remove it from one of the two")
-        trial.set_user_attr("settings", params)
+        trial.set_user_attr(SETTINGS, params)
         return params
 
     def _order(self, trial: optuna.Trial, params: Params, home: Home) -> TrialOrder:
         known = trial.user_attrs
         with self._lock:  # two calls with the same params at once take two seeds
-            replicate = int(known.get(REPLICATE, home.free_replicate(params, trial.number)))
-            seed = int(known.get(SEED, self.spec.study.seed + replicate))
+            free, first = home.free_replicate(params, trial.number)
+            replicate = int(known.get(REPLICATE, free))
+            seed = int(known.get(SEED, first + replicate))
             for name, value in ((REPLICATE, replicate), (SEED, seed)):
                 trial.set_user_attr(name, value)
         return TrialOrder(number=trial.number, params=params, seed=seed, resume=HISTORY in known)

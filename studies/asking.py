@@ -13,13 +13,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mmtuna.spaces.parameter import Params
 from mmtuna.spaces.search_space import SearchSpace
-from mmtuna.spaces.trials import LAST_STEP
-from mmtuna.studies.attributes import AGAIN, REPLICATE, SEED
+from mmtuna.spaces.trials import LAST_STEP, Cause
+from mmtuna.studies.attributes import AGAIN, CAUSE, MESSAGE, REPLICATE, SEED
 from mmtuna.studies.leases import Lease, Leases, clock, transactions
 from mmtuna.studies.standing import FINISHED, params_of, standing_of
 from mmtuna.studies.storage.opening import StudyLock, engine_of
 from mmtuna.studies.storage.optuna_insides import (
     as_read,
+    enqueued_params,
     give_place,
     read_trials_again,
     storage_of,
@@ -338,10 +339,19 @@ class _Asking:
         return None
 
     def _take(self, waiting: int) -> optuna.Trial | None:
-        """The trial of this id that waits, made running; None where it does not wait any more."""
+        """The trial of this id that waits, made running; None where it does not wait any more, and for one with params
+        that are none of the space's, which fails: nobody would notice that they are left out."""
         read_trials_again(self._study)
-        if storage_of(self._study).set_trial_state_values(waiting, TrialState.RUNNING):
-            return optuna.Trial(self._study, waiting)
+        if not storage_of(self._study).set_trial_state_values(waiting, TrialState.RUNNING):
+            return None
+        trial = optuna.Trial(self._study, waiting)
+        strange = [name for name in enqueued_params(as_read(trial)) or {} if name not in self._space]
+        if not strange:
+            return trial
+        said = f"enqueued with {', '.join(strange)}, none of the space's {', '.join(self._space.names)}; enqueue these"
+        for name, value in ((CAUSE, Cause.ERROR), (MESSAGE, said)):
+            trial.set_user_attr(name, value)
+        self._study.tell(trial, state=TrialState.FAIL)
         return None
 
     def _sampled(self) -> Claim:
@@ -354,7 +364,8 @@ class _Asking:
             known = trial.user_attrs
             free = self._standing.free_replicate(params, trial.number)
             replicate = int(known.get(REPLICATE, free))
-            return Claim(trial, params, int(known.get(SEED, self._seed + replicate)), replicate)
+            seed = int(known.get(SEED, self._standing.first_seed(self._seed) + replicate))
+            return Claim(trial, params, seed, replicate)
         except Exception as error:
             # Left running, it would be counted against the budget for ever; where the database is away, nothing can be
             # said now, and the next to ask finds it without a lease. Of a draft nobody knows.

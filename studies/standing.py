@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mmtuna.spaces.parameter import Params, Value
 from mmtuna.spaces.trials import Cause
-from mmtuna.studies.attributes import AGAIN, CAUSE, FOLDER, HISTORY, REPLICATE, TABLE2
+from mmtuna.studies.attributes import AGAIN, CAUSE, FOLDER, HISTORY, REPLICATE, SEED, SETTINGS, TABLE2
 from mmtuna.studies.storage.optuna_insides import enqueued_params, storage_of, study_id
 from mmtuna.studies.storage.worker_storage import Look, WorkerStorage
 
@@ -36,8 +36,14 @@ def params_key(params: Mapping[str, Value]) -> str:
 
 
 def params_of(trial: FrozenTrial) -> Params:
-    """The params of `trial`, those of a waiting one included."""
-    enqueued = enqueued_params(trial)
+    """What `trial` is trained with: its params, those that it waits with, or the settings that a function made of them.
+
+    Of what it was enqueued with a trial that has begun takes no more than the space holds.
+    """
+    given = trial.user_attrs.get(SETTINGS)
+    if isinstance(given, Mapping):
+        return dict(given)
+    enqueued = None if trial.params and trial.state != TrialState.WAITING else enqueued_params(trial)
     params: Params = {**(enqueued if isinstance(enqueued, Mapping) else {}), **trial.params}
     return params
 
@@ -77,6 +83,7 @@ class Standing:
         self._ranked: list[tuple[float, int]] = []  # minus the value, number
         self._keys: dict[int, str] = {}
         self._replicates: defaultdict[str, dict[int, int]] = defaultdict(dict)
+        self._seeded: tuple[int, int] | None = None  # the first trial with a seed, and what this is counted from
         self._lost: list[int] = []
         self._again: set[int] = set()  # trained once more than the search asked for, whatever became of it
         self._failed_again: defaultdict[str, set[int]] = defaultdict(set)
@@ -114,6 +121,9 @@ class Standing:
         if trial.state != TrialState.FAIL:  # one that failed gave no result with its seed
             self._keys[number] = key
             self._replicates[key][number] = _replicate(trial)
+        seed = trial.user_attrs.get(SEED)
+        if isinstance(seed, int) and (self._seeded is None or number < self._seeded[0]):
+            self._seeded = number, seed - _replicate(trial)
         if AGAIN in trial.user_attrs:
             self._again.add(number)
             if trial.state == TrialState.FAIL:
@@ -244,6 +254,14 @@ class Standing:
         """Whether another trial than `number` has these params, failed ones aside."""
         with self._lock:
             return bool(self._replicates.get(params_key(params), {}).keys() - {number})
+
+    def first_seed(self, seed: int) -> int:
+        """What the seeds of the study's trainings are counted from: `seed` where it has none yet.
+
+        By another number than the study was begun with, replicate 1 would have the seed that replicate 0 had.
+        """
+        with self._lock:
+            return seed if self._seeded is None else self._seeded[1]
 
     def free_replicate(self, params: Params, number: int) -> int:
         """The lowest replicate of `params` that no trial but trial `number` has, failed ones aside."""

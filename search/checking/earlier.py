@@ -17,6 +17,7 @@ from mmtuna.spaces.trials import Cause
 from mmtuna.studies.attributes import CAUSE
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.spec.tables import SQLITE, StudyTable
+from mmtuna.studies.standing import params_of
 from mmtuna.studies.storage.opening import open_storage
 from mmtuna.studies.strategy.warming import SPEC_NAME, Drawn, Warmth, name_of, warmth_of
 from mmtuna.studies.study import open_existing
@@ -50,14 +51,14 @@ def drawn_of(path: Path, scoring: Scoring) -> list[Drawn]:
         return [Drawn(trial.params, scoring.value_of_recorded(trial)) for trial in load_recorded(path)]
     study = open_existing(_table_of(path), to_look=True)
     ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-    return [_of_trial(trial) for trial in ended if trial.params]
+    return [_of_trial(trial) for trial in ended if params_of(trial)]
 
 
 def _of_trial(trial: FrozenTrial) -> Drawn:
     if trial.state == TrialState.COMPLETE:
-        return Drawn(dict(trial.params), trial.value)
+        return Drawn(params_of(trial), trial.value)
     diverged = trial.user_attrs.get(CAUSE) == Cause.DIVERGED
-    return Drawn(dict(trial.params), None, 0 if diverged else max(trial.intermediate_values, default=0))
+    return Drawn(params_of(trial), None, 0 if diverged else max(trial.intermediate_values, default=0))
 
 
 def _table_of(path: Path) -> StudyTable:

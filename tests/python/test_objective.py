@@ -166,6 +166,24 @@ def test_params_come_from_a_function_dotted_keys_included(make_spec: MakeSpec) -
     assert [loss["type"] for loss in cfg["model"]["decode_head"]["loss_decode"]] == ["CrossEntropyLoss", "DiceLoss"]
 
 
+def test_settings_of_a_function_are_what_tells_configs_apart(make_spec: MakeSpec) -> None:
+    def suggest(trial: optuna.Trial) -> dict[str, Any]:
+        return {"lr_adam": trial.suggest_categorical("lr", [1e-3, 2e-3]), "weight_decay": decays[trial.number]}
+
+    spec, study = make_spec(space={"params": {}}), new_study()
+    objective = mmtuna.Objective(spec, suggest=suggest)
+    decays = (0.0, 0.0, 0.1)
+    for _ in decays:
+        study.enqueue_trial({"lr": 1e-3})
+    study.optimize(objective, n_trials=3)
+    rows = mmtuna.trials(spec, study)
+    assert [(row.params, row.seed) for row in rows] == [
+        ({"lr_adam": 1e-3, "weight_decay": 0.0}, 0),
+        ({"lr_adam": 1e-3, "weight_decay": 0.0}, 1),
+        ({"lr_adam": 1e-3, "weight_decay": 0.1}, 0),
+    ]
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [

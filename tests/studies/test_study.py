@@ -17,7 +17,7 @@ from mmtuna.spaces.table2 import TABLE2
 from mmtuna.studies.asking import Budget, Claim, ask
 from mmtuna.studies.attributes import FINGERPRINTS
 from mmtuna.studies.spec import StudySpec
-from mmtuna.studies.standing import params_key
+from mmtuna.studies.standing import params_key, params_of
 from mmtuna.studies.storage.opening import study_lock
 from mmtuna.studies.strategy.enqueuing import (
     Replicates,
@@ -209,6 +209,40 @@ def test_repeated_params_are_replicates_with_other_seeds(spec_of: Make) -> None:
     assert [(claim.replicate, claim.seed) for claim in claims] == [(0, 10), (1, 11), (2, 12)]
     study.tell(claims[1].trial, state=TrialState.FAIL)
     assert claim_from(study, spec, 9).replicate == 1  # its seed never gave a result
+
+
+def test_another_seed_gives_no_training_the_seed_of_an_earlier_one(spec_of: Make) -> None:
+    spec = spec_of("seed = 10", space="[space.params.crop]\nchoices = [64]")
+    study = create_or_open(spec, DATA)
+    first = claim_from(study, spec, 9)
+    later = spec_of("seed = 9", space="[space.params.crop]\nchoices = [64]")
+    study.enqueue_trial({"crop": 64}, user_attrs={"replicate": 2})
+    claims = [first, *(claim_from(study, later, 9) for _ in range(2))]
+    assert [(claim.replicate, claim.seed) for claim in claims] == [(0, 10), (2, 12), (1, 11)]
+
+
+def test_an_enqueued_trial_with_params_of_another_space_fails_and_says_so(spec_of: Make) -> None:
+    spec = spec_of(space=SMALL)
+    study = create_or_open(spec, DATA)
+    study.enqueue_trial({"crop": 64, "bath_size": 1})
+    study.enqueue_trial({"crop": 96, "batch_size": 2})
+    claim = claim_from(study, spec, 9)
+    assert claim.params == {"crop": 96, "batch_size": 2}
+    (strange,) = study.get_trials(states=(TrialState.FAIL,))
+    said = "enqueued with bath_size, none of the space's crop, batch_size; enqueue these"
+    assert (strange.user_attrs["cause"], strange.user_attrs["message"]) == ("error", said)
+
+
+def test_params_are_those_that_a_trial_is_trained_with() -> None:
+    study = optuna.create_study()
+    study.enqueue_trial({"crop": 64, "bath_size": 1})
+    assert params_of(study.trials[0]) == {"crop": 64, "bath_size": 1}
+    trial = study.ask()
+    assert params_of(study.trials[0]) == {"crop": 64, "bath_size": 1}, "begun, and nothing is suggested yet"
+    trial.suggest_categorical("crop", [64, 96])
+    assert params_of(study.trials[0]) == {"crop": 64}
+    trial.set_user_attr("settings", {"crop": 64, "dropout": 0.5})
+    assert params_of(study.trials[0]) == {"crop": 64, "dropout": 0.5}
 
 
 def test_attributes_of_an_enqueued_trial_stay(spec_of: Make) -> None:
