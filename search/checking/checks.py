@@ -11,6 +11,8 @@ from typing import Any
 
 import optuna
 
+from mmtuna.objectives.config import BaseConfig
+from mmtuna.objectives.config.dotted import get_key
 from mmtuna.objectives.config.effective import UNET_STRIDE, effective
 from mmtuna.objectives.trial.open_files import most_open_files
 from mmtuna.objectives.trial.process import call_in_child
@@ -86,6 +88,30 @@ def _sides(space: SearchSpace, name: str, fixed: Mapping[str, Any]) -> list[Valu
     if name not in space:
         return [fixed[name]]
     return ends(space.parameter(name))
+
+
+def check_whole_numbers(
+    space: SearchSpace, tables: Mapping[str, Mapping[str, Any]], bases: Iterable[BaseConfig]
+) -> None:
+    """InputError for a dotted key with whole ends where a base has a real number: between them nothing would be tried.
+
+    `tables` are the spec's `[space.params.NAME]`; who writes `type` there has said what is meant.
+    """
+    bases = list(bases)
+    for parameter in space:
+        if "." not in parameter.name or not isinstance(parameter, Int) or "type" in tables.get(parameter.name, {}):
+            continue
+        for base in bases:
+            try:
+                own = get_key(base.cfg, parameter.name, base.name)
+            except InputError:  # another decoder's key, or what the configs' check tells
+                continue
+            if isinstance(own, float):
+                raise InputError(
+                    f'[space.params."{parameter.name}"]: base config {base.name} has {own} there, a real number; write '
+                    f'low = {float(parameter.low)}, high = {float(parameter.high)}, or add type = "int" to try whole '
+                    "ones alone"
+                )
 
 
 def check_evaluations(space: SearchSpace, fixed: Mapping[str, Any], base: str) -> list[str]:

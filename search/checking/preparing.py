@@ -53,6 +53,7 @@ def prepare(
         lambda: _require_parameters(ready),
         lambda: _read_data(ready, on_file),
         lambda: _load_bases(ready),
+        lambda: checks.check_whole_numbers(ready.space, spec.space.params, ready.bases.values()),
         lambda: _find_weights(ready, on_download),
         lambda: ready.notes.extend(checks.check_sizes(ready.space, spec.train, spec.model.base, shapes_of(ready))),
         lambda: ready.notes.extend(checks.check_evaluations(ready.space, spec.train, spec.model.base)),
