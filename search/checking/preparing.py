@@ -14,7 +14,7 @@ from mmtuna.objectives.devices import cores, may_have_gpu
 from mmtuna.objectives.prepared import copies_bytes
 from mmtuna.objectives.trial_files import StudyFolder
 from mmtuna.objectives.weights import OnProgress, backbone_files, resolve_weights
-from mmtuna.search.checking import checks, memory, probing
+from mmtuna.search.checking import checks, memory, probing, sides
 from mmtuna.search.checking.data import OnFile, read_data
 from mmtuna.search.checking.preparation import Preparation, objective_for_now, shapes_of
 from mmtuna.search.versions import newer_than_tested
@@ -55,7 +55,8 @@ def prepare(
         lambda: _load_bases(ready),
         lambda: checks.check_whole_numbers(ready.space, spec.space.params, ready.bases.values()),
         lambda: _find_weights(ready, on_download),
-        lambda: ready.notes.extend(checks.check_sizes(ready.space, spec.train, spec.model.base, shapes_of(ready))),
+        lambda: ready.notes.extend(sides.check_sizes(ready.space, spec.train, spec.model.base, shapes_of(ready))),
+        lambda: sides.check_strides(ready.space, spec.train, spec.model.base),
         lambda: ready.notes.extend(checks.check_evaluations(ready.space, spec.train, spec.model.base)),
         lambda: checks.check_storage(spec.study.storage, spec.study.folder),
         lambda: checks.check_artifacts(spec.study),

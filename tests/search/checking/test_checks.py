@@ -11,27 +11,14 @@ from pathlib import Path
 import pytest
 
 from mmtuna.objectives.config import load_base
-from mmtuna.search.checking.checks import check_evaluations, check_sizes, check_whole_numbers
+from mmtuna.search.checking.checks import check_evaluations, check_whole_numbers
 from mmtuna.search.checking.preparing import prepare
 from mmtuna.spaces.errors import InputError
-from mmtuna.spaces.parameter import Categorical, Float, Int
+from mmtuna.spaces.parameter import Float, Int
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.studies.spec import StudySpec
 
 WriteSpec = Callable[..., Path]
-CROPS = SearchSpace([Categorical(name="crop", choices=("none", 64, 96))])
-
-
-def test_crops_larger_than_an_image_are_padded_and_told() -> None:
-    (note,) = check_sizes(CROPS, {"input_size": 96}, "unet", {(96, 64)})
-    assert note.startswith("crop = 96 is larger than the shortest side of the input (64 at input_size = 96): what is")
-    assert check_sizes(CROPS, {"input_size": 96}, "unet", {(96, 96)}) == []
-    assert check_sizes(CROPS, {}, "fcn_r50-d8_4xb2-40k_cityscapes-512x1024", {(64, 64)}) == []  # its own sizes
-
-
-def test_sides_that_the_unet_cannot_halve_are_refused() -> None:
-    with pytest.raises(InputError, match=r"input_size = 72: the UNet halves its input four times .* take 64 or 80"):
-        check_sizes(CROPS, {"input_size": 72}, "unet", {(96, 96)})
 
 
 def test_whole_ends_of_a_real_number_of_the_base_are_refused() -> None:
