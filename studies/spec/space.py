@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from mmtuna.spaces.effects import NEEDS, default_values, why_idle
+from mmtuna.spaces.effects import NEEDS, default_values, why_covered, why_idle
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Categorical, Float, Int, Parameter, parameter
 from mmtuna.spaces.presets import preset
@@ -84,7 +84,7 @@ def _of_use(
             raise InputError(f"[train] {name} = {value} changes no trial: {reason}")
     found: dict[str, Parameter] = {}
     for name, sampled in parameters.items():
-        reason = why_idle(name, possible)
+        reason = why_idle(name, possible) or why_covered(name, possible)
         if reason is None:
             found[name] = _where_of_use(sampled, parameters)
         elif name in own:
