@@ -190,6 +190,11 @@ def test_wrong_shares_for_the_end(spec_of: Make, share: str) -> None:
 def test_a_trial_must_have_time_to_give_a_sign_of_life(spec_of: Make, seconds: str) -> None:
     with pytest.raises(InputError, match=r"\[resources\] hung = "):
         spec_of(train=f"[resources]\nhung = {seconds}")
+    with pytest.raises(
+        InputError, match=r"\[resources\] hung = 0\.5 is wrong: a trial gives signs of life half a second"
+    ):
+        spec_of(train="[resources]\nhung = 0.5")
+    assert spec_of(train="[resources]\nhung = 1.0").resources.hung == 1
     assert spec_of().resources.hung == 600
 
 
