@@ -292,4 +292,4 @@ def at_share(parameter: Number, share: float) -> int | float:
     if parameter.step is not None and not parameter.log:
         found = low + round((found - low) / parameter.step) * parameter.step
     found = min(found, high)
-    return round(found) if isinstance(parameter, Int) else parameter.settled(found)
+    return round(found) if isinstance(parameter, Int) else float(parameter.settled(found))
