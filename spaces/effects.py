@@ -75,6 +75,21 @@ def why_idle(name: str, possible: Possible) -> str | None:
     return f"it needs {need}, and {need.parent} is {_listed(values)}; {_REMEDY}, or change {need.parent}"
 
 
+def why_covered(name: str, possible: Possible) -> str | None:
+    """Why the sliding window's `name` can change no training among `possible` ones: each window holds the whole input.
+
+    None where it can. A thing apart from `why_idle`: who fixes so large a window means the whole image, and what trials
+    of it were trained with stays theirs.
+    """
+    inputs, windows = possible.get("input_size", ()), possible.get("window", ())
+    if name not in ("window", "stride") or not inputs or not windows:
+        return None
+    least, most = (choose(int(value) for value in values) for choose, values in ((min, windows), (max, inputs)))
+    if least < most:  # scaled, they keep their order
+        return None
+    return f"window = {least} covers the whole input of {most} pixels; {_REMEDY}, or try windows below {most}"
+
+
 def without_idle(values: Mapping[str, Value], others: Mapping[str, Value] | None = None) -> dict[str, Value]:
     """`values` of one training less those that change nothing beside each other and beside `others`."""
     possible = {name: (value,) for name, value in {**(others or {}), **values}.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 import optuna
@@ -39,6 +40,10 @@ class Parameter:
     def values(self) -> list[Value] | None:
         """Every value this parameter can take, in order, or None where they are not countable."""
         raise NotImplementedError
+
+    def settled(self, value: Value) -> Value:
+        """`value` that a sampler drew, as `values` has it: one value must not look like two."""
+        return value
 
     def contains(self, value: object) -> bool:
         """Whether `value` could have been suggested."""
@@ -144,8 +149,26 @@ class Float(Parameter):
 
     def __post_init__(self) -> None:
         _check_range(self.name, self.low, self.high, self.log)
-        if self.step is not None and (self.log or self.step <= 0):
-            raise InputError(f"parameter {self.name}: step {self.step}; a step is above 0 and excludes a log scale")
+        if self.step is None:
+            return
+        if self.log or not 0 < self.step < math.inf:
+            raise InputError(
+                f"parameter {self.name}: step {self.step}; a step is finite, above 0 and excludes a log scale"
+            )
+        reached = self._at(round((self.high - self.low) / self.step))
+        if reached != self.high:
+            below = self._at(math.floor((self.high - self.low) / self.step))
+            raise InputError(
+                f"parameter {self.name}: {self.high} is not reached from {self.low} in steps of {self.step}; "
+                + (f"end at {below}" if below > self.low else f"take a step of {self._width():g} or less")
+            )
+
+    def _at(self, steps: int) -> float:
+        """Where so many steps from `low` end, by the decimals that a person wrote: of floats the sum is a hair off."""
+        return float(Decimal(str(self.low)) + steps * Decimal(str(self.step)))
+
+    def _width(self) -> Decimal:
+        return Decimal(str(self.high)) - Decimal(str(self.low))
 
     @property
     def distribution(self) -> FloatDistribution:
@@ -157,9 +180,14 @@ class Float(Parameter):
     def values(self) -> list[Value] | None:
         if self.step is None:
             return [self.low] if self.low == self.high else None
-        count = math.floor((self.high - self.low) / self.step + 1e-9) + 1
-        # The last sum may exceed `high` by a rounding error.
-        return [min(self.high, self.low + index * self.step) for index in range(count)]
+        count = round((self.high - self.low) / self.step)
+        return [*(self.low + index * self.step for index in range(count)), self.high]
+
+    def settled(self, value: Value) -> Value:
+        """`value` of this range, and `high` where it is the last step: samplers add up steps, and end a hair below."""
+        assert isinstance(value, int | float)
+        last = self.step is not None and value > self.high - self.step / 2
+        return self.high if last else value
 
     def contains(self, value: object) -> bool:
         if isinstance(value, bool) or not isinstance(value, int | float) or not self.low <= value <= self.high:
@@ -264,4 +292,4 @@ def at_share(parameter: Number, share: float) -> int | float:
     if parameter.step is not None and not parameter.log:
         found = low + round((found - low) / parameter.step) * parameter.step
     found = min(found, high)
-    return round(found) if isinstance(parameter, Int) else found
+    return round(found) if isinstance(parameter, Int) else float(parameter.settled(found))

@@ -7,7 +7,7 @@ from typing import Any
 
 from optuna.distributions import CategoricalDistribution, IntDistribution, json_to_distribution
 
-from mmtuna.spaces.effects import NEEDS, default_values, why_idle
+from mmtuna.spaces.effects import NEEDS, default_values, why_covered, why_idle
 from mmtuna.spaces.parameter import Value
 
 
@@ -22,7 +22,8 @@ def idle_as_kept(was: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, An
     possible = _possible(was)
     train, space = dict(now["train"]), dict(now["space"])
     for kept, mine in ((was["train"], train), (was["space"], space)):
-        mine |= {name: kept[name] for name in kept if name not in mine and why_idle(name, possible)}
+        gone = [name for name in kept if name not in mine]
+        mine |= {name: kept[name] for name in gone if why_idle(name, possible) or why_covered(name, possible)}
     for name in space:
         if name in was["space"] and _differs_in_use_alone(name, was["space"], space[name]):
             space[name] = {**space[name], "when": was["space"][name]["when"]}

@@ -11,7 +11,9 @@ from typing import Any
 
 import optuna
 
-from mmtuna.objectives.config.effective import UNET_STRIDE, effective
+from mmtuna.objectives.config import BaseConfig
+from mmtuna.objectives.config.dotted import get_key
+from mmtuna.objectives.config.effective import effective
 from mmtuna.objectives.data.dataset import Dataset
 from mmtuna.objectives.trial.open_files import most_open_files
 from mmtuna.objectives.trial.process import call_in_child
@@ -20,7 +22,7 @@ from mmtuna.search.quiet import quiet_optuna
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Categorical, Float, Int, Parameter, Params, Value
 from mmtuna.spaces.search_space import SearchSpace
-from mmtuna.spaces.settings import DEFAULTS, NO_CROP, UNET, defaults_of
+from mmtuna.spaces.settings import DEFAULTS, defaults_of
 from mmtuna.studies.files.bucket import prove
 from mmtuna.studies.spec.s3_location import parse_location
 from mmtuna.studies.spec.tables import SQLITE, StudyTable
@@ -55,39 +57,34 @@ def ends(parameter: Parameter) -> list[Value]:
     return [parameter.low, parameter.high]
 
 
-def check_sizes(space: SearchSpace, fixed: Mapping[str, Any], base: str, shapes: set[tuple[int, int]]) -> list[str]:
-    """InputError for sides that the UNet cannot halve four times. Returns notes: of crops that are padded."""
-    defaults = defaults_of(base)
-    names = [name for name in ("input_size", "crop", "window") if name in space or name in {**defaults, **fixed}]
-    if "input_size" not in names:
-        return []
-    padded: dict[int, str] = {}
-    scale = {"size_scale": fixed.get("size_scale", 1.0)}
-    for sides in itertools.product(*(_sides(space, name, {**defaults, **fixed}) for name in names)):
-        written = dict(zip(names, sides, strict=True))
-        values = effective({**scale, **written})
-        size, crop = int(values["input_size"]), values.get("crop", NO_CROP)
-        smallest = min((size * min(shape) // max(shape) for shape in shapes), default=size)
-        if isinstance(crop, int) and crop > smallest:
-            padded[crop] = (
-                f"crop = {crop} is larger than the shortest side of the input ({smallest} at input_size = {size}): "
-                "what is missing is padded, and not counted"
-            )
-        for name in names:
-            side = values[name]
-            if base == UNET and isinstance(side, int) and side % UNET_STRIDE:
-                below = side // UNET_STRIDE * UNET_STRIDE
-                raise InputError(
-                    f"{name} = {side}: the UNet halves its input four times and takes multiples of {UNET_STRIDE}; "
-                    f"take {below} or {below + UNET_STRIDE}"
-                )
-    return [padded[max(padded)]] if padded else []
-
-
 def _sides(space: SearchSpace, name: str, fixed: Mapping[str, Any]) -> list[Value]:
     if name not in space:
         return [fixed[name]]
     return ends(space.parameter(name))
+
+
+def check_whole_numbers(
+    space: SearchSpace, tables: Mapping[str, Mapping[str, Any]], bases: Iterable[BaseConfig]
+) -> None:
+    """InputError for a dotted key with whole ends where a base has a real number: between them nothing would be tried.
+
+    `tables` are the spec's `[space.params.NAME]`; who writes `type` there has said what is meant.
+    """
+    bases = list(bases)
+    for parameter in space:
+        if "." not in parameter.name or not isinstance(parameter, Int) or "type" in tables.get(parameter.name, {}):
+            continue
+        for base in bases:
+            try:
+                own = get_key(base.cfg, parameter.name, base.name)
+            except InputError:  # another decoder's key, or what the configs' check tells
+                continue
+            if isinstance(own, float):
+                raise InputError(
+                    f'[space.params."{parameter.name}"]: base config {base.name} has {own} there, a real number; write '
+                    f'low = {float(parameter.low)}, high = {float(parameter.high)}, or add type = "int" to try whole '
+                    "ones alone"
+                )
 
 
 def check_evaluations(space: SearchSpace, fixed: Mapping[str, Any], base: str) -> list[str]:

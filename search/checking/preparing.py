@@ -15,9 +15,10 @@ from mmtuna.objectives.devices import cores, may_have_gpu
 from mmtuna.objectives.prepared import copies_bytes
 from mmtuna.objectives.trial_files import StudyFolder
 from mmtuna.objectives.weights import OnProgress, backbone_files, resolve_weights
-from mmtuna.search.checking import checks, memory, probing
+from mmtuna.search.checking import checks, memory, probing, sides
 from mmtuna.search.checking.data import OnFile, read_data
 from mmtuna.search.checking.preparation import Preparation, objective_for_now, shapes_of
+from mmtuna.search.checking.smallest import Smallest, in_words
 from mmtuna.search.versions import newer_than_tested
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Categorical
@@ -54,8 +55,10 @@ def prepare(
         lambda: _require_parameters(ready),
         lambda: _read_data(ready, on_file),
         lambda: _load_bases(ready),
+        lambda: checks.check_whole_numbers(ready.space, spec.space.params, ready.bases.values()),
         lambda: _find_weights(ready, on_download),
-        lambda: ready.notes.extend(checks.check_sizes(ready.space, spec.train, spec.model.base, shapes_of(ready))),
+        lambda: ready.notes.extend(sides.check_sizes(ready.space, spec.train, spec.model.base, shapes_of(ready))),
+        lambda: sides.check_strides(ready.space, spec.train, spec.model.base),
         lambda: ready.notes.extend(checks.check_evaluations(ready.space, spec.train, spec.model.base)),
         lambda: checks.check_storage(spec.study.storage, spec.study.folder),
         lambda: checks.check_artifacts(spec.study),
@@ -250,31 +253,33 @@ def _look_with_torch(
 
 
 def _check_limits(ready: Preparation) -> None:
-    """InputError where all of the smallest nets of the space are beyond a limit, or one cannot be measured."""
+    """InputError where the smallest net of the space is beyond a limit, or one cannot be measured."""
     objective, device = ready.dry_objective(), ready.devices[0]
-    smallest = [entry.params for entry in probing.combinations(ready.space) if set(entry.apart) <= {"decoder"}]
-    cfgs = [objective.config(params, seed=0) for params in smallest]
-    threads = ready.spec.resources.threads or cores()
+    limits, threads = ready.spec.limits.limits(), ready.spec.resources.threads or cores()
+    smallest = Smallest(
+        space=ready.space,
+        limits=limits,
+        config=lambda params: objective.config(params, seed=0),
+        demand=lambda cfg: objective.demand(cfg, device, threads),
+    )
 
     def measured() -> dict[str, Any]:
-        return {"demands": [objective.demand(cfg, device, threads) for cfg in cfgs]}
+        params, asked = smallest.find()
+        return {"params": params, "demand": dict(asked), "whole": not smallest.over()}
 
     try:
         # A GPU may be another one the next time.
-        found = measured() if device != "cpu" else memory.once("limits", [cfgs, ready.spec.describe()], measured)
+        question = [ready.spec.describe(), ready.fingerprints(), threads]
+        found = measured() if device != "cpu" else memory.once("limits", question, measured)
     except InputError as error:
         raise InputError(f"[limits]: what a net asks cannot be measured ({error})") from None
-    limits = ready.spec.limits.limits()
-    least, params = min(
-        zip(found["demands"], smallest, strict=True), key=lambda pair: max(limits.excess(pair[0]).values())
-    )
-    over = limits.broken(least)
+    over = limits.broken(found["demand"])
     if over is not None:
-        what = ", ".join(f"{name} = {params[name]}" for name in ("decoder", *probing.SIZES) if name in params)
-        raise InputError(
-            f"[limits]: the smallest net of the space{f' ({what})' if what else ''} has {over}; allow more, or search "
-            "smaller nets"
-        )
+        what = in_words(found["params"])
+        said = f"net of the space{f' ({what})' if what else ''} has {over}"
+        if found["whole"]:
+            raise InputError(f"[limits]: the smallest {said}; allow more, or search smaller nets")
+        ready.notes.append(f"[limits]: the smallest {said}, of those that there was time to look at")
 
 
 def _model_of(cfg: Mapping[str, Any]) -> dict[str, Any]:

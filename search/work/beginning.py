@@ -18,7 +18,7 @@ from mmtuna.search.checking.preparing import try_combinations
 from mmtuna.search.quiet import quiet_optuna
 from mmtuna.search.trials.ownership import check_folder, claim_folder
 from mmtuna.search.work.forecast import Forecast, forecast
-from mmtuna.search.work.hours import too_short
+from mmtuna.search.work.hours import too_short, unmeetable
 from mmtuna.search.work.packing import loaders_note, said_slots, slots_per_device
 from mmtuna.search.work.progress import watched_preparation
 from mmtuna.search.work.worker import Slot, make_slots
@@ -46,7 +46,8 @@ def slots_of(ready: Preparation, wanted: int | None = None) -> list[Slot]:
 
 
 def foresee(ready: Preparation, slots: list[Slot], *, quick: bool = False) -> Forecast | None:
-    """The forecast for a preparation without problems, which gets one where the study's hours hold no trial.
+    """The forecast for a preparation without problems, which gets one where the study's hours hold no trial, and where
+    no trial can meet [resources] deadline or hung; of a study that has begun these are notes, since both may change.
 
     `quick`: from the usual combination alone where no more is known. None, and a note, where a trial fails when it is
     measured.
@@ -58,7 +59,17 @@ def foresee(ready: Preparation, slots: list[Slot], *, quick: bool = False) -> Fo
         return None
     short = too_short(ready.spec.study, found)
     ready.problems += [] if short is None else [short]
+    lines = ready.notes if _has_begun(ready.spec) else ready.problems
+    lines += unmeetable(ready.spec.resources, found)
     return found
+
+
+def _has_begun(spec: StudySpec) -> bool:
+    try:
+        study_room.open_existing(spec.study, to_look=True)
+    except InputError:
+        return False
+    return True
 
 
 @quiet_optuna()
@@ -71,7 +82,7 @@ def check_study(
 
     Args:
         probe: train one iteration of each combination that matters, and measure how many trials share a device and
-            whether one fits into the study's hours, unless that is known.
+            whether one fits into the study's hours and its deadline, unless that is known.
         time: give a forecast, too; None where there are problems, or a trial fails when it is measured.
     """
     found_ready = memory.place_of("ready", spec.describe(), probe, time)
@@ -81,7 +92,7 @@ def check_study(
     if not ready.problems and (probe or time):
         try:
             slots = slots_of(ready)
-            if time or spec.study.hours is not None:
+            if time or spec.study.hours is not None or spec.resources.deadline is not None:
                 found = foresee(ready, slots)
         except InputError as error:
             ready.problems.append(str(error))

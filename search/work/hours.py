@@ -1,4 +1,4 @@
-"""`[study] hours` and `stop`: for how long a study may be worked on, what its trials should take, and how it ended."""
+"""`[study] hours` and `stop`, and how long a trial may take: what it should take beside that, and how a study ended."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.studies.asking import Budget, Hours
 from mmtuna.studies.identity import id_of
 from mmtuna.studies.leases import clock
-from mmtuna.studies.spec.tables import StudyTable
+from mmtuna.studies.spec.tables import ResourcesTable, StudyTable
 from mmtuna.studies.standing import standing_of
 from mmtuna.studies.strategy import stopping
 from mmtuna.studies.strategy.confirming import plan_of, to_search
@@ -47,6 +47,23 @@ def too_short(table: StudyTable, found: Forecast) -> str | None:
         f"[study] hours = {table.hours:g} is {duration(3600 * table.hours)}, and the shortest trial takes about "
         f"{duration(found.trial.least)} here; set {enough:g} or more, or fewer [train] iterations"
     )
+
+
+def unmeetable(table: ResourcesTable, found: Forecast) -> list[str]:
+    """Why each trial of the space would fail by the deadline or as hung; empty where one may come through."""
+    said, trial, iteration = [], found.trial.least, found.iteration.least
+    # Measured beside other work a trial may well seem to take twice as long as it will.
+    if table.deadline is not None and table.deadline < trial / 2:
+        said.append(
+            f"[resources] deadline = {table.deadline:g} is {duration(table.deadline)}, and the shortest trial takes "
+            f"about {duration(trial)} here; set {math.ceil(3 * trial)} or more, or fewer [train] iterations"
+        )
+    if table.hung < iteration / 2:
+        said.append(
+            f"[resources] hung = {table.hung:g} is {duration(table.hung)}, and an iteration, before whose end there is "
+            f"no sign of life, takes about {duration(iteration)} here; set {math.ceil(10 * iteration)} or more"
+        )
+    return said
 
 
 def ending_lines(

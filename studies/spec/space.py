@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from mmtuna.spaces.effects import NEEDS, default_values, why_idle
+from mmtuna.spaces.effects import NEEDS, default_values, why_covered, why_idle
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Categorical, Float, Int, Parameter, parameter
 from mmtuna.spaces.presets import preset
@@ -83,7 +84,7 @@ def _of_use(
             raise InputError(f"[train] {name} = {value} changes no trial: {reason}")
     found: dict[str, Parameter] = {}
     for name, sampled in parameters.items():
-        reason = why_idle(name, possible)
+        reason = why_idle(name, possible) or why_covered(name, possible)
         if reason is None:
             found[name] = _where_of_use(sampled, parameters)
         elif name in own:
@@ -136,6 +137,8 @@ def _own_parameter(name: str, fields: Mapping[str, Any]) -> Parameter:
         limits = [made.low, made.high]
         if isinstance(made, Int) and "type" not in fields and name in SETTINGS:
             _refuse_whole_numbers(made, where)
+        if isinstance(made, Float) and name in SETTINGS:
+            _refuse_real_numbers(made, where)
     for value in limits:
         check_settings({name: value}, where)
     return made
@@ -147,6 +150,15 @@ def _refuse_whole_numbers(made: Int, where: str) -> None:
         raise InputError(
             f"{where}: {made.name} takes real numbers; write low = {float(made.low)}, high = {float(made.high)}, or "
             'add type = "int" to try whole ones alone'
+        )
+
+
+def _refuse_real_numbers(made: Float, where: str) -> None:
+    # The ends may be whole and allowed; what lies between them no trial could train.
+    if isinstance(SETTINGS[made.name].allowed, Int):
+        raise InputError(
+            f"{where}: {made.name} takes whole numbers; write low = {math.ceil(made.low)}, high = "
+            f'{math.floor(made.high)}, and no type, or type = "int"'
         )
 
 

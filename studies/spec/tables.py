@@ -335,6 +335,16 @@ class ResourcesTable(Table):
     retries: int = Field(default=3, ge=0)
     """How often a trial is trained again after its worker was lost, before it counts as failed."""
 
+    @field_validator("hung")
+    @classmethod
+    def _check_hung(cls, seconds: float) -> float:
+        if seconds < 1:
+            raise InputError(
+                "a trial gives signs of life half a second apart, and none while its net is built; give 1 or more, and "
+                "more than an iteration takes"
+            )
+        return seconds
+
     @field_validator("trials_per_device", mode="plain")
     @classmethod
     def _check_trials_per_device(cls, trials: object) -> object:

@@ -14,9 +14,11 @@ from mmtuna.spaces.portfolio import Earlier, Portfolio, adapted, packaged
 from mmtuna.spaces.prior import Prior
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.settings import DEFAULTS, UNET
+from mmtuna.spaces.table2 import TABLE2
 from mmtuna.studies.attributes import BEGUN_WITH, SEARCHED, WORKERS
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.spec.tables import StudyTable
+from mmtuna.studies.standing import params_key
 from mmtuna.studies.strategy.confirming import CONFIGS, plan_of, to_search
 from mmtuna.studies.strategy.pruning import build_pruner
 from mmtuna.studies.strategy.sampling import LEARNING, build_sampler, sampler_name
@@ -147,6 +149,7 @@ def notes(
         for one in warmth
     ]
     count, trials = space.count(), spec.study.trials
+    found += _too_many_to_begin_with(spec)
     if count is not None and count < trials and sampler_name(spec.study, space) == "grid":
         found.append(
             f"a grid of {count} combinations in {trials} trials: combinations are trained again, with further seeds, "
@@ -168,6 +171,22 @@ def notes(
             f"{whole.version}; [study] portfolio = false begins without"
         )
     return found
+
+
+def _too_many_to_begin_with(spec: StudySpec) -> list[str]:
+    """A note where a new study ends before it has trained all that its spec puts into the queue."""
+    parts = {"[space] start": len({params_key(params) for params in spec.space.start})}
+    if "table2" in spec.study.enqueue:
+        parts["[study] enqueue"] = len(TABLE2)
+    whole, trials = sum(parts.values()), spec.study.trials
+    if whole <= trials:
+        return []
+    said = " and ".join(f"{count} of {place}" for place, count in parts.items() if count)
+    note = (
+        f"{whole} configs to begin with ({said}) in {trials} trials: {whole - trials} would be left untrained; [study] "
+        f"trials = {whole} trains them all"
+    )
+    return [note]
 
 
 def goes_on_with(study: optuna.Study, spec: StudySpec) -> list[str]:

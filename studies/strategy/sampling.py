@@ -170,9 +170,10 @@ class SpaceSampler(SamplerBefore):
             elif name in believed:
                 params[name] = believed[name]
             elif name in relative and parameter.contains(relative[name]):
-                params[name] = relative[name]
+                params[name] = parameter.settled(relative[name])
             else:
-                params[name] = self.base.sample_independent(study, trial, name, parameter.distribution)
+                drawn = self.base.sample_independent(study, trial, name, parameter.distribution)
+                params[name] = parameter.settled(drawn)
         return params
 
     def _believed(self, study: Study, trial: FrozenTrial) -> Params:

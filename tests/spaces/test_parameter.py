@@ -1,12 +1,14 @@
 import re
+import warnings
 from typing import Any
 
 import optuna
 import pytest
+from optuna.distributions import FloatDistribution, distribution_to_json
 from optuna.trial import FixedTrial
 
 from mmtuna.spaces.errors import InputError
-from mmtuna.spaces.parameter import Categorical, Float, Int, Parameter, parameter
+from mmtuna.spaces.parameter import Categorical, Float, Int, Parameter, parameter, rebuilt
 
 
 @pytest.mark.parametrize(
@@ -48,7 +50,12 @@ def test_from_a_table(table: dict[str, Any], expected: Parameter) -> None:
         ({"low": 0.0, "high": float("inf")}, "low must be finite"),
         ({"low": 1, "high": 6, "step": 2}, "6 is not reached from 1 in steps of 2; end at 5"),
         ({"low": 1, "high": 8, "step": 0}, "step 0; a step is 1 or more"),
-        ({"low": 0.1, "high": 0.9, "step": 0.2, "log": True}, "a step is above 0 and excludes a log scale"),
+        ({"low": 0.1, "high": 0.9, "step": 0.2, "log": True}, "a step is finite, above 0 and excludes a log scale"),
+        ({"low": 0.1, "high": 0.9, "step": 0.0}, "step 0.0; a step is finite, above 0"),
+        ({"low": 0.1, "high": 0.9, "step": float("inf")}, "step inf; a step is finite, above 0"),
+        ({"low": 0.1, "high": 0.9, "step": float("nan")}, "step nan; a step is finite, above 0"),
+        ({"low": 0.001, "high": 0.01, "step": 0.004}, "0.01 is not reached from 0.001 in steps of 0.004; end at 0.009"),
+        ({"low": 0.001, "high": 0.01, "step": 1.0}, "in steps of 1.0; take a step of 0.009 or less"),
         ({"type": "int", "low": 1, "high": 2.5}, "high is 2.5; int takes a number of that kind"),
         ({"low": 1.0, "high": "2"}, "high is '2'; float takes a number"),
         ({"low": 1, "high": 2, "log": "yes"}, "log is 'yes'; write true or false"),
@@ -82,6 +89,9 @@ def test_membership(made: Parameter, inside: list[Any], outside: list[Any]) -> N
         (Float(name="p", low=0.0, high=1.0), None),
         (Float(name="p", low=0.5, high=0.5), [0.5]),
         (Float(name="p", low=0.0, high=1.0, step=0.5), [0.0, 0.5, 1.0]),
+        (Float(name="p", low=0.06, high=0.07, step=0.01), [0.06, 0.07]),  # 0.06 + 0.01 is less than 0.07
+        (Float(name="p", low=0.0, high=0.3, step=0.1), [0.0, 0.1, 0.2, 0.3]),  # 3 * 0.1 is more than 0.3
+        (Float(name="p", low=0.3, high=0.3, step=0.1), [0.3]),
     ],
 )
 def test_values(made: Parameter, values: list[Any] | None) -> None:
@@ -104,6 +114,15 @@ def test_everything_suggested_is_contained(made: Parameter) -> None:
 
 def test_a_fixed_trial_needs_no_study() -> None:
     assert Int(name="p", low=1, high=9).suggest(FixedTrial({"p": 4})) == 4
+
+
+def test_a_study_whose_steps_did_not_reach_the_end_is_read_and_goes_on_to_where_they_ended() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        kept = distribution_to_json(FloatDistribution(0.001, 0.01, step=0.004))
+    mended = Float(name="p", low=0.001, high=0.009, step=0.004)
+    assert rebuilt("p", {"distribution": kept, "when": {}}) == mended
+    assert mended.describe()["distribution"] == kept
 
 
 def test_the_values_of_a_stepped_float_lie_within_it() -> None:

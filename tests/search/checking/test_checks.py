@@ -5,27 +5,38 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from mmtuna.search.checking.checks import check_evaluations, check_sizes
+from mmtuna.objectives.config import load_base
+from mmtuna.search.checking.checks import check_evaluations, check_whole_numbers
+from mmtuna.search.checking.preparing import prepare
 from mmtuna.spaces.errors import InputError
-from mmtuna.spaces.parameter import Categorical, Int
+from mmtuna.spaces.parameter import Float, Int
 from mmtuna.spaces.search_space import SearchSpace
+from mmtuna.studies.spec import StudySpec
 
-CROPS = SearchSpace([Categorical(name="crop", choices=("none", 64, 96))])
-
-
-def test_crops_larger_than_an_image_are_padded_and_told() -> None:
-    (note,) = check_sizes(CROPS, {"input_size": 96}, "unet", {(96, 64)})
-    assert note.startswith("crop = 96 is larger than the shortest side of the input (64 at input_size = 96): what is")
-    assert check_sizes(CROPS, {"input_size": 96}, "unet", {(96, 96)}) == []
-    assert check_sizes(CROPS, {}, "fcn_r50-d8_4xb2-40k_cityscapes-512x1024", {(64, 64)}) == []  # its own sizes
+WriteSpec = Callable[..., Path]
 
 
-def test_sides_that_the_unet_cannot_halve_are_refused() -> None:
-    with pytest.raises(InputError, match=r"input_size = 72: the UNet halves its input four times .* take 64 or 80"):
-        check_sizes(CROPS, {"input_size": 72}, "unet", {(96, 96)})
+def test_whole_ends_of_a_real_number_of_the_base_are_refused() -> None:
+    key = "model.auxiliary_head.loss_decode.loss_weight"
+    space = SearchSpace([Int(name=key, low=0, high=1)])
+    bases = [load_base("unet", decoder="fcn")]
+    with pytest.raises(InputError) as caught:
+        check_whole_numbers(space, {key: {"low": 0, "high": 1}}, bases)
+    assert str(caught.value) == (
+        f'[space.params."{key}"]: base config unet-s5-d16_fcn_4xb4-40k_hrf-256x256 has 0.4 there, a real number; write '
+        'low = 0.0, high = 1.0, or add type = "int" to try whole ones alone'
+    )
+    check_whole_numbers(space, {key: {"low": 0, "high": 1, "type": "int"}}, bases)
+    whole = SearchSpace(
+        [Int(name="model.decode_head.channels", low=8, high=64), Int(name="model.nothing", low=0, high=1)]
+    )
+    check_whole_numbers(whole, {}, bases)
+    check_whole_numbers(SearchSpace([Float(name=key, low=0.0, high=1.0)]), {}, bases)
 
 
 def test_more_evaluations_than_iterations_are_refused_where_they_were_said() -> None:
@@ -54,6 +65,14 @@ def test_a_number_of_evaluations_that_iterations_do_not_divide_into_is_told() ->
     ]
     assert told(10, 4) == told(400, 5) == told(7, 7) == []  # 3, 6, 9, 10; ...
     assert check_evaluations(SearchSpace([]), {"evaluations": 9}, "fcn_r50-d8_4xb2-40k_cityscapes-512x1024") == []
+
+
+def test_check_holds_whole_ends_against_the_base(write_spec: WriteSpec) -> None:
+    key = '[space.params."model.decode_head.loss_decode.loss_weight"]\nlow = 0\nhigh = 2'
+    (problem,) = prepare(StudySpec.load(write_spec(space=key))).problems
+    assert problem.endswith(
+        'has 1.0 there, a real number; write low = 0.0, high = 2.0, or add type = "int" to try whole ones alone'
+    )
 
 
 FEW_FILES = """

@@ -154,11 +154,13 @@ def test_other_data_space_or_settings_are_refused_by_name(write_spec: WriteSpec,
 
 
 def test_a_cause_that_ends_every_trial_stops_the_study(write_spec: WriteSpec) -> None:
-    spec = write_spec(resources="deadline = 0.05")
+    assert mmtuna("run", write_spec(), "--trials", 1).returncode == 0
+    spec = write_spec(resources="deadline = 0.05")  # of a study that has begun it is told, and not refused
     done = mmtuna("run", spec)
     assert done.returncode == 1
+    assert "note: [resources] deadline = 0.05 is 50 ms, and the shortest trial takes about " in done.stdout
     assert "the last three trials all failed by the same cause, deadline: not done after 0.05 s" in done.stderr
-    assert status(spec)["causes"] == {"deadline": 3}
+    assert status(spec)["causes"]["deadline"] == 3
 
 
 @pytest.mark.slow  # the naming of it is tested in tests/objectives/test_training.py

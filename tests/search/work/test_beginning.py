@@ -112,6 +112,23 @@ def test_notes_say_what_fits(tmp_path: Path) -> None:
     ]
 
 
+def test_more_configs_to_begin_with_than_trials_are_told(tmp_path: Path) -> None:
+    def said(configs: int, enqueue: str = "") -> list[str]:
+        start = ", ".join(f"{{ weight_decay = 1e-{2 + number} }}" for number in range(configs))
+        twice = f"{start}, {start}" if configs else ""  # what stands twice is trained once
+        spec = spec_at(tmp_path, f"portfolio = false\n{enqueue}", f"{EXTENDED}\nstart = [{twice}]")
+        return beginning.notes(spec, spec.search_space(), [], FEW)
+
+    assert said(0) == said(3) == []
+    (note,) = said(4)
+    assert note == (
+        "4 configs to begin with (4 of [space] start) in 3 trials: 1 would be left untrained; [study] trials = 4 "
+        "trains them all"
+    )
+    (note,) = said(2, 'enqueue = ["table2"]')
+    assert note.startswith("13 configs to begin with (2 of [space] start and 11 of [study] enqueue) in 3 trials: 10")
+
+
 def test_the_sampler_knows_what_others_found_but_for_what_a_person_asks_for(tmp_path: Path) -> None:
     def known(name: str, study: str) -> list[float]:
         spec = spec_at(tmp_path / name, study, name=name)

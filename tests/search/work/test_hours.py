@@ -11,13 +11,16 @@ from optuna.trial import create_trial
 from rich.console import Console
 
 from mmtuna.objectives.replay import ReplayObjective
+from mmtuna.search.checking.costs import Costs
 from mmtuna.search.work import beginning, running, worker
-from mmtuna.search.work.hours import ending_lines
+from mmtuna.search.work.forecast import Forecast, Span
+from mmtuna.search.work.hours import ending_lines, unmeetable
 from mmtuna.search.work.progress import console_to
 from mmtuna.search.work.worker import Slot
 from mmtuna.studies.asking import Budget, Hours
 from mmtuna.studies.leases import clock
 from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.spec.tables import ResourcesTable
 from mmtuna.studies.standing import standing_of
 from mmtuna.studies.study import open_existing
 from tests.search.conftest import mmtuna, status
@@ -135,3 +138,41 @@ def test_hours_too_short_for_one_trial_are_refused(write_spec: WriteSpec) -> Non
         assert line.endswith(" or more, or fewer [train] iterations")
     with pytest.raises(Exception, match="does not exist yet"):
         open_existing(StudySpec.load(path).study)
+
+
+def test_a_deadline_that_no_trial_can_meet_is_refused_before_the_first(write_spec: WriteSpec) -> None:
+    path = write_spec(resources="deadline = 0.001")
+    for command in ("check", "run"):
+        done = mmtuna(command, path)
+        assert done.returncode == 2, done.stdout
+        line = done.stderr.splitlines()[-1]
+        said = "mmtuna: [resources] deadline = 0.001 is 1.0 ms, and the shortest trial takes about "
+        assert line.startswith(said), line
+        assert line.endswith(" or more, or fewer [train] iterations")
+    assert mmtuna("check", write_spec(resources="deadline = 600.0")).returncode == 0
+
+
+def test_what_no_trial_can_meet_is_told() -> None:
+    def told(**fields: float) -> list[str]:
+        return unmeetable(ResourcesTable(**fields), found)
+
+    span = Span(median=4.0, least=3.0, most=9.0)
+    found = Forecast(
+        iteration=span,
+        trial=Span(median=200.0, least=100.0, most=400.0),
+        memory=span,
+        mean=200.0,
+        slots=1,
+        device="cpu",
+        costs=Costs(()),
+    )
+    assert told() == told(deadline=51.0, hung=1.6) == []
+    (late,), (silent,) = told(deadline=49.0), told(hung=1.0)
+    assert late == (
+        "[resources] deadline = 49 is 49 s, and the shortest trial takes about 2 min here; set 300 or more, or fewer "
+        "[train] iterations"
+    )
+    assert silent == (
+        "[resources] hung = 1 is 1.0 s, and an iteration, before whose end there is no sign of life, takes about 3.0 s "
+        "here; set 30 or more"
+    )

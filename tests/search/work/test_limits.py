@@ -5,12 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 
 from mmtuna.objectives import demand
+from mmtuna.search.checking import smallest
+from mmtuna.search.checking.preparing import prepare
+from mmtuna.search.checking.smallest import Smallest
 from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.limits import Demand, Limits
+from mmtuna.spaces.parameter import Categorical, Int, Params
+from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.storage.opening import open_storage
 from tests.search.conftest import SPEC, mmtuna, status
@@ -75,6 +82,66 @@ def test_a_limit_that_the_smallest_net_breaks_is_told_before_trial_1(spec: Path)
         "[limits]: the smallest net of the space (base_channels = 4) has 116,550 parameters, more than "
         "max_parameters = 100,000; allow more, or search smaller nets"
     )
+
+
+@pytest.mark.parametrize("choices", ["[8, 512]", "[512, 8]"])
+def test_a_space_with_one_net_that_is_allowed_passes_in_whatever_order(write_spec: WriteSpec, choices: str) -> None:
+    path = write_spec(space=f'[space.params."model.decode_head.channels"]\nchoices = {choices}')
+    spec = path.read_text()
+    path.write_text(f"{spec}\n[limits]\nmax_parameters = 120_000\n")
+    assert prepare(StudySpec.load(path)).problems == []
+    path.write_text(f"{spec}\n[limits]\nmax_parameters = 100_000\n")
+    (problem,) = prepare(StudySpec.load(path)).problems
+    assert problem.startswith("[limits]: the smallest net of the space (model.decode_head.channels = 8) has 1")
+
+
+KEYS = SearchSpace(
+    [
+        Int(name="model.a", low=1, high=9),
+        Categorical(name="model.b", choices=(70, 300, 20)),
+        Categorical(name="model.c", choices=(50, 1), when={"model.b": (20,)}),
+        Categorical(name="loss", choices=("dice", "focal")),
+    ]
+)
+
+
+def looked(limits: Limits, broken: tuple[str, ...] = ()) -> tuple[Smallest, list[Params]]:
+    """A search among nets of as many parameters as their keys add up to, and the params that were measured."""
+    seen: list[Params] = []
+
+    def demand(cfg: Any) -> Demand:
+        seen.append(cfg["params"])
+        if any(str(value) in broken for value in cfg["params"].values()):
+            raise InputError("it does not build")
+        return {"parameters": sum(cfg["model"].values())}
+
+    def config(params: Params) -> dict[str, Any]:
+        net = {name: value for name, value in params.items() if "." in name}
+        return {"params": params, "model": net, "test_pipeline": []}
+
+    return Smallest(space=KEYS, limits=limits, config=config, demand=demand), seen
+
+
+def test_the_smallest_net_is_found_among_all_that_differ() -> None:
+    search, seen = looked(Limits(max_parameters=1))
+    params, asked = search.find()
+    assert {name: value for name, value in params.items() if "." in name} == {"model.a": 1, "model.b": 20, "model.c": 1}
+    assert asked == {"parameters": 22}
+    assert not search.over()
+    nets = [json.dumps({name: value for name, value in one.items() if "." in name}, sort_keys=True) for one in seen]
+    assert len(nets) == len(set(nets))
+    search, seen = looked(Limits(max_parameters=1000))
+    search.find()
+    assert len(seen) == 1  # the first one will do
+
+
+def test_nets_that_do_not_build_are_left_to_what_tries_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    search, _ = looked(Limits(max_parameters=1), broken=("20",))
+    assert search.find()[1] == {"parameters": 71}
+    monkeypatch.setattr(smallest, "NETS", 2)
+    search, seen = looked(Limits(max_parameters=1))
+    search.find()
+    assert (len(seen), search.over()) == (2, True)
 
 
 def test_memory_that_the_system_does_not_tell_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

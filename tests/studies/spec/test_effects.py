@@ -15,6 +15,8 @@ from mmtuna.spaces.effects import NEEDS, without_idle
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.presets import extended
 from mmtuna.spaces.settings import SETTINGS
+from mmtuna.studies.attributes import SAID
+from mmtuna.studies.begun import space_of
 from mmtuna.studies.results import rows
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.study import FINGERPRINTS, create_or_open
@@ -23,6 +25,7 @@ Make = Callable[..., StudySpec]
 BOTH = '[space.params.optimizer]\nchoices = ["SGD", "Adam", "AdamW"]\n'
 ADAM_RATE = "[space.params.lr_adam]\nlow = 1e-5\nhigh = 1e-2\nlog = true\n"
 BATCH = "[space.params.batch_size]\nchoices = [2, 4]\n"
+WINDOWS = "[space.params.window]\nchoices = "
 OWN_BASE = '[model]\nbase = "segformer_mit-b0_8xb2-160k_ade20k-512x512"'
 
 
@@ -59,6 +62,22 @@ OWN_BASE = '[model]\nbase = "segformer_mit-b0_8xb2-160k_ade20k-512x512"'
         (ADAM_RATE, "", "[space.params.lr_adam] changes no trial: it needs optimizer = Adam | AdamW, and optimizer is"),
         (ADAM_RATE, 'optimizer = "SGD"', "and optimizer is SGD; remove it (a study that has begun"),
         (
+            WINDOWS + "[64, 128, 256]",
+            "input_size = 64",
+            "[space.params.window] changes no trial: window = 64 covers the whole input of 64 pixels; remove it (a",
+        ),
+        (
+            "[space.params.stride]\nchoices = [32, 64]",
+            "input_size = 256",
+            "[space.params.stride] changes no trial: win",
+        ),
+        (
+            WINDOWS + "[96, 128]\n[space.params.input_size]\nchoices = [64, 96]",
+            "",
+            "covers the whole input of 96 pixels",
+        ),
+        (WINDOWS + "[64, 128]", "input_size = 64\nsize_scale = 0.5", "window = 64 covers the whole input of 64 pixels"),
+        (
             BOTH + ADAM_RATE + 'when = { optimizer = ["SGD"] }',
             "",
             "[space.params.lr_adam] changes no trial: it needs optimizer = Adam | AdamW, and stands when",
@@ -86,6 +105,10 @@ def test_what_changes_no_trial_is_refused(spec_of: Make, space: str, train: str,
         (BATCH, "size_scale = 0.5\ninput_size = 256\n" + OWN_BASE),
         (BATCH, "lr_adam = 0.0004\n" + OWN_BASE),  # the base's own optimizer may be an Adam
         (BATCH, "warmup = 0.1\nema = 0.1\nclip_norm = 1.0\ngamma = 0.5\ndropout = 0.2"),
+        (BATCH, "window = 64\ninput_size = 64"),  # the whole image, said so
+        (WINDOWS + "[32, 64]\n[space.params.stride]\nchoices = [16, 32]", "input_size = 64"),
+        (WINDOWS + "[64, 128]\n[space.params.input_size]\nchoices = [64, 96]", ""),
+        (WINDOWS + "[64, 128]", 'inference = "slide"\n' + OWN_BASE),  # an input of its own
         (BATCH, "precision = 'fp32'\n" + OWN_BASE),  # true of the training, whatever the base says
         ('preset = "extended"', ""),
     ],
@@ -152,6 +175,18 @@ def test_a_parameter_that_no_trial_felt_can_go_from_a_study_that_has_begun(spec_
     kept_by_an_earlier_version(spec_of(space=BATCH), space={"lr_adam": rate})
     assert create_or_open(spec_of(space=BATCH), {}).study_name == "s"
     assert "lr_adam" not in json.dumps(spec_of(space=BATCH).describe())
+
+
+def test_windows_that_covered_the_whole_input_can_go_from_a_study_that_has_begun(spec_of: Make) -> None:
+    windows = {"distribution": distribution_to_json(CategoricalDistribution([64, 128])), "when": {}}
+    whole, larger = spec_of(space=BATCH, train="input_size = 64"), spec_of('folder = "x"', space=BATCH)
+    for spec in (whole, larger):
+        kept_by_an_earlier_version(spec, space={"window": windows})
+        create_or_open(spec, {}).set_user_attr(SAID, {"params": "with windows"})
+    assert create_or_open(whole, {}).study_name == "s"
+    assert space_of(create_or_open(whole, {}), whole).names == ("batch_size",)
+    with pytest.raises(InputError, match=r"space\.window was"):
+        create_or_open(larger, {})
 
 
 def test_what_is_printed_of_an_older_trial_is_what_reached_its_training(spec_of: Make) -> None:

@@ -190,6 +190,11 @@ def test_wrong_shares_for_the_end(spec_of: Make, share: str) -> None:
 def test_a_trial_must_have_time_to_give_a_sign_of_life(spec_of: Make, seconds: str) -> None:
     with pytest.raises(InputError, match=r"\[resources\] hung = "):
         spec_of(train=f"[resources]\nhung = {seconds}")
+    with pytest.raises(
+        InputError, match=r"\[resources\] hung = 0\.5 is wrong: a trial gives signs of life half a second"
+    ):
+        spec_of(train="[resources]\nhung = 0.5")
+    assert spec_of(train="[resources]\nhung = 1.0").resources.hung == 1
     assert spec_of().resources.hung == 600
 
 
@@ -236,7 +241,17 @@ def test_own_parameters_override_and_add(spec_of: Make) -> None:
         ("[space.params.corp]\nchoices = [64]", "", "[space.params.corp]: corp is no setting; did you mean crop?"),
         ("[space.params.crop]\nchoices = [1]", "", "[space.params.crop]: crop = 1 is not allowed; it takes"),
         ("[space.params.lr_sgd]\nlow = 0.1\nhigh = 100.0", "", "lr_sgd = 100.0 is not allowed"),
-        ("[space.params.batch_size]\nlow = 2.0\nhigh = 8.0", "", "batch_size = 2.0 is not allowed"),
+        (
+            "[space.params.batch_size]\nlow = 2.0\nhigh = 8.0",
+            "",
+            "[space.params.batch_size]: batch_size takes whole numbers; write low = 2, high = 8, and no type, or type",
+        ),
+        (
+            '[space.params.rotation]\nlow = 0\nhigh = 30\ntype = "float"',
+            "",
+            "[space.params.rotation]: rotation takes whole numbers; write low = 0, high = 30, and no type, or type =",
+        ),
+        ('[space.params.crop]\nlow = 64\nhigh = 96\ntype = "float"', "", "crop takes whole numbers; write low = 64"),
         ("[space.params.model.backbone]\nx = {low = 1}", "", "write a dotted config key in quotes"),
         ("[space.params.lr_sgd]\nlow=1e-3\nhigh=0.1\nwhen=3", "", "when = 3 is wrong; write when ="),
         ('preset = "paper"', "evaluation = 3", "[train]: evaluation is no setting; did you mean evaluations?"),

@@ -109,6 +109,15 @@ def test_redraw_draws_failed_params_again_and_avoids_waiting_ones() -> None:
     assert SIX.suggest(trial) != {"crop": 1, "flip": "a"}
 
 
+@pytest.mark.parametrize("sampler", ["tpe", "random", "gp"])
+def test_what_is_drawn_of_a_stepped_range_is_what_a_grid_trains(spec_of: Make, sampler: str) -> None:
+    """0.06 + 0.01 is a hair less than 0.07, and would be another value of a trial."""
+    space = SearchSpace([Float(name="weight_decay", low=0.06, high=0.07, step=0.01)])
+    study = optuna.create_study(sampler=build_sampler(spec_of(f'sampler = "{sampler}"').study, space, 0))
+    drawn = [space.suggest(study.ask())["weight_decay"] for _ in range(12)]
+    assert set(drawn) == {0.06, 0.07} == {trial.params["weight_decay"] for trial in study.trials}
+
+
 def test_without_redraw_params_may_repeat() -> None:
     study = optuna.create_study(sampler=SpaceSampler(Stubborn(), SIX))
     assert [SIX.suggest(study.ask()) for _ in range(2)] == [{"crop": 1, "flip": "a"}] * 2
