@@ -63,7 +63,16 @@ class TooDeepError(BadImageError):
 
 
 class ChannelsError(BadImageError):
-    """Other channels than grey or RGB where nothing says which to take; or none of that number."""
+    """Other channels than grey or RGB where nothing says which to take."""
+
+
+class NoChannelError(BadImageError):
+    """No channel of a number that is to be taken."""
+
+    def __init__(self, count: int, asked: int) -> None:
+        held = f"channels 0 to {count - 1}" if count > 1 else "channel 0 alone"
+        fix = f"save it with the {asked + 1} channels or more that the training's images had"
+        super().__init__(f"has {held}, and {asked} is asked for", fix)
 
 
 class Predictor:
@@ -293,7 +302,7 @@ def _is_opaque(image: Image.Image) -> bool:
 def _chosen(bands: NDArray[Any], count: int, channels: Sequence[int] | None, *, opaque: bool) -> NDArray[Any]:
     if channels is not None:
         if max(channels) >= count:
-            raise ChannelsError(f"has channels 0 to {count - 1}, and {max(channels)} is asked for")
+            raise NoChannelError(count, max(channels))
         if max(channels) >= bands.shape[2]:
             raise BadImageError(f"channel {max(channels)} of {count} cannot be read", "save it among the first three")
         return bands[..., list(channels)]

@@ -21,7 +21,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from mmtuna.objectives import predict
 from mmtuna.objectives.data.dataset import Code, ImageRule, MaskRule
 from mmtuna.objectives.data.thumbnails import packed
-from mmtuna.objectives.predict import BadImageError, ChannelsError, TooDeepError
+from mmtuna.objectives.predict import BadImageError, ChannelsError, NoChannelError, TooDeepError
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PIXEL_BLOCKS = (b"IHDR", b"PLTE", b"tRNS", b"gAMA", b"cICP", b"eXIf", b"IDAT", b"IEND")
@@ -139,6 +139,8 @@ def _bad(error: BadImageError) -> BadFile:
         return BadFile(error.what, error.fix, (error.lowest, error.highest))
     if isinstance(error, ChannelsError):
         return BadFile(error.what, "say in [data] channels which one or three to take, such as channels = [0, 1, 2]")
+    if isinstance(error, NoChannelError):
+        return BadFile(error.what, "name in [data] channels those that every image has, or save it with that one too")
     return BadFile(error.what, error.fix)
 
 

@@ -604,7 +604,7 @@ CHANNELS = [
         name="a channel that is not there",
         build=lambda s: s.images(b.png, of=b.rgb),
         data="channels = [3]",
-        refused="images/a.png: has channels 0 to 2, and 3 is asked for; say in [data] channels",
+        refused="images/a.png: has channels 0 to 2, and 3 is asked for; name in [data] channels those that every image",
     ),
     Case(
         name="two channels asked for",
