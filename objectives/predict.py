@@ -37,8 +37,11 @@ Logits = NDArray[np.float32]
 """Classes x height x width, before softmax."""
 Rule = dict[str, Any]
 """How a file becomes pixels: `channels` (which to take, from 0; None: all) and `range` (the two raw values that become
-0 and 255; None: 8-bit values as they are)."""
+0 and 255; None: 8-bit values as they are). And what a file must be for that to mean what it meant in training: `bits`
+(8 or 16 a channel) and `colour` (whether it has three channels or more); None, and of older bundles lacking: either."""
 
+COLOUR = 3
+"""Channels from which on the first is red and not grey."""
 EMPTY = "is empty (zero bytes)", "copy the file again"
 """What is wrong with a file of no bytes, and what would be right."""
 _MODES = ("1", "L", "P", "RGB", "LA", "RGBA", "I", "I;16", "I;16B", "I;16L")
@@ -183,9 +186,32 @@ def decode(data: bytes, rule: Rule | None = None) -> Pixels:
     rule = rule or {}
     span = rule.get("range")
     bands = raw_bands(data, rule.get("channels"), deep=span is not None)
+    _refuse_unlike(data, rule)
     if span is not None:
         bands = stretch(bands, *span)
     return np.asarray(np.repeat(bands, 3, axis=2) if bands.shape[2] == 1 else bands, np.uint8)
+
+
+def _refuse_unlike(data: bytes, rule: Rule) -> None:
+    """BadImageError for values or channels that do not mean what they do in the images that the rule was made for."""
+    bits, colour = rule.get("bits"), rule.get("colour")
+    if bits is None and colour is None:
+        return
+    held, count = stored(data)
+    if bits not in (None, held):
+        fix = f"save it with {bits} bits as those were" if bits < held else f"give the original, which has {bits}"
+        raise BadImageError(f"has {held} bits a channel, and the training's images had {bits}", fix)
+    if colour not in (None, count >= COLOUR):
+        channels = "channel" if count == 1 else "channels"
+        had = "were in colour" if colour else "were grey"
+        raise BadImageError(f"has {count} {channels}, and the training's images {had}", "give it as those were")
+
+
+def stored(data: bytes) -> tuple[int, int]:
+    """(bits a channel, 8 or 16; channels, an opaque alpha channel among them) of an image that `raw_bands` reads."""
+    with Image.open(io.BytesIO(_without_alpha(data))) as image:
+        count, bits = _stored(image, data)
+    return 8 if bits <= 8 else 16, count
 
 
 def orientation(data: bytes) -> int:

@@ -177,9 +177,10 @@ def _reading(rule: dict[str, Any]) -> str:
     if rule["range"] is None:
         return f"read as RGB, 8 bits a channel, {taken}turned as EXIF asks"
     low, high = rule["range"]
+    bits = f" of {rule['bits']} bits" if rule.get("bits") else ""
     return (
-        f"read with the file's own values, {taken}turned as EXIF asks; {low:g} and below become 0, {high:g} and above "
-        "255, between them linearly, halves rounded upwards"
+        f"read with the file's own values{bits}, {taken}turned as EXIF asks; {low:g} and below become 0, {high:g} and "
+        "above 255, between them linearly, halves rounded upwards"
     )
 
 

@@ -34,6 +34,7 @@ from mmtuna.objectives.prepared import with_copies, write_copies
 from mmtuna.objectives.trial_files import TrialFolder
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.metrics import is_pooled
+from tests.inputs import builders as b
 
 Train = Callable[..., Any]
 
@@ -488,6 +489,26 @@ def test_mean_and_std_are_told_in_rgb_order_whatever_the_network_sees(make: Call
 # --- predict.py's own arithmetic, against what it stands in for ---
 
 
+def test_a_bundles_rule_holds_the_kind_of_file_that_it_was_made_for(tmp_path: Path) -> None:
+    def kind(rule: predict.Rule, **files: bytes) -> predict.Rule:
+        for name, data in files.items():
+            (tmp_path / name).write_bytes(data)
+        paths = [tmp_path / name for name in files]
+        images = [contract.LabelledImage(name=path.name, image=path, mask=path, source=path) for path in paths]
+        return contract.with_kind(rule, images)
+
+    deep, grey, colour = b.png(b.deep("a")), b.png(b.grey("a")), b.png(b.rgb("a"))
+    ranged = {"channels": None, "range": [240, 2340]}
+    assert kind(ranged, a=deep, b=b.tiff()(b.deep("b"))) == {**ranged, "bits": 16}
+    assert kind(ranged, a=grey, b=colour) == {**ranged, "bits": 8}
+    picked = {"channels": [0], "range": None}
+    assert kind(picked, a=colour, b=b.with_alpha("PNG")(b.rgb("b"))) == {**picked, "bits": 8, "colour": True}
+    assert kind(picked, a=grey) == {**picked, "bits": 8, "colour": False}
+    assert kind(picked, a=grey, b=colour) == {**picked, "bits": 8, "colour": None}
+    plain = {"channels": None, "range": None}
+    assert kind(plain, a=grey) == plain
+
+
 def test_the_resize_is_opencvs_bit_for_bit() -> None:
     import cv2
 
@@ -651,13 +672,15 @@ def test_images_of_16_bits_are_read_as_training_read_them(train: Train, square: 
     # Both were compared by the export itself, from the 16-bit files on.
     assert found["parity"]["pixels_differing"] == 0
     assert found["verified"]["metrics_max_difference"] == 0
-    assert found["input"]["rule"] == {"channels": None, "range": [300, 2000]}
+    assert found["input"]["rule"] == {"channels": None, "range": [300, 2000], "bits": 16}
     assert "300 and below become 0, 2000 and above 255" in (tmp_path / "bundle/README.md").read_text()
     rule = predict.Predictor(tmp_path / "bundle").rule
     for name in dataset.names:
         copy = predict.read_image(tmp_path / f"copies/{name}.png")
         assert (predict.read_image(dataset.image_path(name), rule) == copy).all()
         assert len(np.unique(copy)) > 32
+    with pytest.raises(predict.BadImageError, match="has 8 bits a channel, and the training's images had 16; give"):
+        predict.read_image(square.image_path(square.names[0]), rule)
 
 
 def test_a_bundle_is_held_to_the_pooled_metrics() -> None:
