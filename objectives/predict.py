@@ -2,11 +2,11 @@
 
     python predict.py IMAGES_FOLDER OUT_FOLDER
 
-Needs onnxruntime, Pillow and numpy, nothing else. For every image under IMAGES_FOLDER an 8-bit PNG of the same name
-and size is written under OUT_FOLDER; a pixel's value is the index of its class in bundle.json. Images are read and
-prepared as they were for the training: bundle.json says how, and this file does it, or says that it cannot. An image of
-a shape that the training's had not is padded to the input of a model, or made smaller, which is said. Not a medical
-device.
+Needs onnxruntime, Pillow and numpy, nothing else. For every image under IMAGES_FOLDER, in linked folders too, an 8-bit
+PNG of the same name and size is written under OUT_FOLDER; a pixel's value is the index of its class in bundle.json.
+What is no image by its suffix is left out, and said to be; hidden files are not met. Images are read and prepared as
+they were for the training: bundle.json says how, and this file does it, or says that it cannot. An image of a shape
+that the training's had not is padded to the input of a model, or made smaller, which is said. Not a medical device.
 
 Exit status 0: all done; 1: some images could not be used (named on stderr); 2: wrong call.
 """
@@ -19,6 +19,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ COLOUR = 3
 """Channels from which on the first is red and not grey."""
 EMPTY = "is empty (zero bytes)", "copy the file again"
 """What is wrong with a file of no bytes, and what would be right."""
+LOST = "is a link to a file that is not there", "put that file back"
+"""The same of a dead link."""
 _MODES = ("1", "L", "P", "RGB", "LA", "RGBA", "I", "I;16", "I;16B", "I;16L")
 _PHOTOMETRIC, _SAMPLES, _BITS, _EXTRA, _SAMPLE_FORMAT = 262, 277, 258, 338, 339  # tags of TIFF
 _ORIENTATION = 274  # of EXIF
@@ -178,6 +181,8 @@ class Predictor:
 
 def read_image(path: Path, rule: Rule | None = None) -> Pixels:
     """The image as training sees it; BadImageError where that cannot be had bit for bit."""
+    if path.is_symlink() and not path.exists():
+        raise BadImageError(*LOST)
     return decode(path.read_bytes(), rule)
 
 
@@ -497,17 +502,53 @@ def _neighbours(
     return before, np.minimum(before + 1, old - 1), (at - before.astype(np.float32)).astype(np.float32)
 
 
-def find_images(folder: Path) -> dict[str, Path]:
-    """Images under `folder` by the name of their mask, "/" between folders; ValueError where two would share one."""
-    found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        inside = path.relative_to(folder)
-        if path.suffix.lower() in SUFFIXES and path.is_file() and not any(p.startswith(".") for p in inside.parts):
-            name = inside.with_suffix(".png").as_posix()
-            if name in found:
-                raise ValueError(f"{found[name]} and {path}: both masks would be {name}; rename one")
-            found[name] = path
-    return found
+@dataclass(frozen=True)
+class Found:
+    """What lies under a folder: images by the name of their mask, "/" between folders; files that are none by their
+    suffix; and every folder, links resolved."""
+
+    images: dict[str, Path]
+    others: list[Path]
+    folders: set[Path]
+
+
+def find_images(top: Path) -> Found:
+    """What lies under `top`, hidden files and folders left out, links followed; a dead link counts as what it is named.
+
+    ValueError for a folder that cannot be read, and where two images' masks would share a name.
+    """
+    paths: list[Path] = []
+    folders: set[Path] = set()
+    for name, inner, files in os.walk(top, onerror=_refuse_folder, followlinks=True):
+        here = Path(name)
+        if _is_ring(here, top):
+            inner.clear()
+            continue
+        inner[:] = [folder for folder in inner if not folder.startswith(".")]
+        folders.add(here.resolve())
+        paths += [here / file for file in files if not file.startswith(".")]
+    images: dict[str, Path] = {}
+    for path in sorted(filter(_is_image, paths)):
+        name = path.relative_to(top).with_suffix(".png").as_posix()
+        if name in images:
+            raise ValueError(f"{images[name]} and {path}: both masks would be {name}; rename one")
+        images[name] = path
+    return Found(images, sorted(path for path in paths if not _is_image(path)), folders)
+
+
+def _is_image(path: Path) -> bool:
+    """By its name; what is there and no file, such as a pipe, is none."""
+    return path.suffix.lower() in SUFFIXES and (path.is_file() or not path.exists())
+
+
+def _refuse_folder(error: OSError) -> None:
+    raise ValueError(f"{error.filename}: cannot be read ({error.strerror}); check its permissions and the disk")
+
+
+def _is_ring(here: Path, top: Path) -> bool:
+    """Whether a link led back to a folder that `here` lies in: from there it would go on without end."""
+    above = [here.parents[step] for step in range(len(here.relative_to(top).parts))]
+    return os.path.realpath(here) in map(os.path.realpath, above)
 
 
 def save_mask(mask: NDArray[np.uint8], path: Path) -> None:
@@ -527,15 +568,35 @@ def main(arguments: list[str]) -> int:
         print("use: python predict.py IMAGES_FOLDER OUT_FOLDER", file=sys.stderr)
         return 2
     source, out = Path(arguments[0]), Path(arguments[1])
-    problem = _problem(source, out)
-    if problem:
-        print(f"predict.py: {problem}", file=sys.stderr)
-        return 2
     try:
-        images = find_images(source)
+        found = _what_to_segment(source, out)
     except ValueError as error:
-        print(f"predict.py: {error}", file=sys.stderr)
+        _say(error)
         return 2
+    failed = _segment(found.images, out)
+    if found.others:
+        files = "file that is no image" if len(found.others) == 1 else "files that are no images"
+        _say(f"note: left out: {len(found.others)} {files} by suffix, such as {found.others[0]}")
+    print(f"{len(found.images) - failed} masks in {out}")
+    return 1 if failed else 0
+
+
+def _what_to_segment(source: Path, out: Path) -> Found:
+    """What `find_images` finds; ValueError for folders that cannot be used, and where there is no image."""
+    if not source.is_dir():
+        raise ValueError(f"{source}: no such folder; give the folder of the images")
+    found = find_images(source)
+    if not found.images:
+        raise ValueError(f"{source}: holds no image ({', '.join(sorted(SUFFIXES))}); give the folder of the images")
+    if not found.folders.isdisjoint([out.resolve(), *out.resolve().parents]):
+        raise ValueError(
+            f"{out}: lies in the folder of the images, where masks would be taken for images; name another"
+        )
+    return found
+
+
+def _segment(images: dict[str, Path], out: Path) -> int:
+    """Writes the mask of each image by its name, and says which could not be used; returns how many."""
     Image.MAX_IMAGE_PIXELS = None  # read_image refuses large images itself, in one line
     warnings.filterwarnings("ignore", module="PIL")  # of metadata, which is not read
     predictor, failed = Predictor(Path(__file__).resolve().parent), 0
@@ -547,23 +608,16 @@ def main(arguments: list[str]) -> int:
             changed.setdefault(predictor.change(*image.shape[:2]), []).append(path)
         except (BadImageError, OSError) as error:
             failed += 1
-            print(f"predict.py: {path}: {error}", file=sys.stderr)
+            _say(f"{path}: {error}")
     for change in sorted(filter(None, changed)):
         paths = changed[change]
         said = f"{len(paths)} of {len(images)} images have a shape that none of the training's had, such as {paths[0]}"
-        print(f"predict.py: note: {said}: {change} to fit a model, expect less of their masks", file=sys.stderr)
-    print(f"{len(images) - failed} masks in {out}")
-    return 1 if failed else 0
+        _say(f"note: {said}: {change} to fit a model, expect less of their masks")
+    return failed
 
 
-def _problem(source: Path, out: Path) -> str | None:
-    if not source.is_dir():
-        return f"{source}: no such folder; give the folder of the images"
-    if out.resolve() == source.resolve() or source.resolve() in out.resolve().parents:
-        return f"{out}: lies in the folder of the images, where masks would be taken for images; name another"
-    if not any(path.suffix.lower() in SUFFIXES for path in source.rglob("*")):
-        return f"{source}: holds no image ({', '.join(sorted(SUFFIXES))}); give the folder of the images"
-    return None
+def _say(line: object) -> None:
+    print(f"predict.py: {line}", file=sys.stderr)
 
 
 if __name__ == "__main__":

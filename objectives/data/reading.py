@@ -137,7 +137,7 @@ def _is_whole(known: FileRecord, rule: ImageRule | MaskRule) -> bool:
 
 def _missing(path: Path, is_mask: bool) -> BadFile:
     if path.is_symlink():
-        return BadFile("is a link to a file that is not there", "put that file back")
+        return BadFile(*predict.LOST)
     if is_mask:
         return BadFile("image without a mask", "add the mask or leave the image out")
     return BadFile("no such image", "add the image or take its name off the list")

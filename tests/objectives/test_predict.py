@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from mmtuna.objectives import predict
@@ -45,3 +49,37 @@ def test_grey_in_the_place_of_colour_is_refused_where_channels_are_taken_by_numb
     said = "has 3 channels, and the training's images were grey; give it as those were"
     assert refused(colour, {**rule, "colour": False}) == said
     assert predict.decode(grey, {**rule, "colour": None}).shape[2] == 3
+
+
+def test_images_are_found_in_linked_folders_and_a_ring_of_links_ends(tmp_path: Path) -> None:
+    top, elsewhere = tmp_path / "images", tmp_path / "elsewhere"
+    for path in (top / "a.png", top / "sub/b.TIF", top / "sub/notes.txt", elsewhere / "c.png", top / ".hidden/d.png"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    (top / "linked").symlink_to(elsewhere)
+    (top / "again").symlink_to(elsewhere)
+    (elsewhere / "ring").symlink_to(top)
+    (top / "sub/ring").symlink_to(top / "sub")
+    (top / "dead.png").symlink_to("nowhere.png")
+    (top / "dead").symlink_to("nowhere")
+    os.mkfifo(top / "pipe.png")
+    found = predict.find_images(top)
+    assert sorted(found.images) == ["a.png", "again/c.png", "dead.png", "linked/c.png", "sub/b.png"]
+    assert found.others == [top / "dead", top / "pipe.png", top / "sub/notes.txt"]
+    assert found.folders == {top, top / "sub", elsewhere}
+    with pytest.raises(BadImageError, match="is a link to a file that is not there; put that file back"):
+        predict.read_image(found.images["dead.png"])
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "images/shut").mkdir(parents=True)
+    scandir = os.scandir
+
+    def refuse(path: str) -> Any:
+        if Path(path).name == "shut":
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(ValueError, match=r"images/shut: cannot be read \(Permission denied\); check its permissions"):
+        predict.find_images(tmp_path / "images")

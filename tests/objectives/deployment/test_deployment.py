@@ -636,13 +636,24 @@ def test_predict_py_says_what_is_wrong(
     Image.new("L", (64, 20)).save(images / "flat.png")
     (images / "broken.png").write_bytes(b"no image")
     Image.new("I;16", (64, 64)).save(images / "deep.png")
+    (images / "dead.png").symlink_to("nowhere.png")
+    for name in ("scan.gif", "scan"):
+        (images / name).write_bytes(b"")
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    Image.new("L", (64, 64)).save(linked / "a.png")
+    (images / "linked").symlink_to(linked)
+    assert "lies in the folder of the images" in refused(images, linked / "out")
     out = tmp_path / "out"
     said = refused(images, out, status=1)
-    assert "note: 1 of 4 images have a shape that none of the training's had, such as " in said
+    assert f"note: left out: 2 files that are no images by suffix, such as {images}/scan\n" in said
+    assert "dead.png: is a link to a file that is not there; put that file back" in said
+    assert "note: 1 of 6 images have a shape that none of the training's had, such as " in said
     assert "flat.png: padded to fit a model, expect less" in said
     assert "broken.png: not an image file; export it as 8-bit PNG or JPEG" in said
     assert "deep.png: 16 bits a channel; save it with the 8 bits that the training's images had" in said
-    assert sorted(os.listdir(out)) == ["a.png", "flat.png"]
+    assert sorted(os.listdir(out)) == ["a.png", "flat.png", "linked"]
+    assert os.listdir(out / "linked") == ["a.png"]
     assert read(out / "flat.png").shape == (20, 64)
     Image.new("1", (9600, 9600)).save(images / "large.png", compress_level=1)
     with warnings.catch_warnings():
