@@ -190,20 +190,16 @@ def decode(data: bytes, rule: Rule | None = None) -> Pixels:
     """`read_image` of a file's bytes."""
     rule = rule or {}
     span = rule.get("range")
-    bands = raw_bands(data, rule.get("channels"), deep=span is not None)
-    _refuse_unlike(data, rule)
+    bands = raw_bands(data, rule.get("channels"), deep=span is not None, like=rule)
     if span is not None:
         bands = stretch(bands, *span)
     return np.asarray(np.repeat(bands, 3, axis=2) if bands.shape[2] == 1 else bands, np.uint8)
 
 
-def _refuse_unlike(data: bytes, rule: Rule) -> None:
-    """BadImageError for values or channels that do not mean what they do in the images that the rule was made for."""
+def _refuse_unlike(count: int, held: int, rule: Rule) -> None:
+    """BadImageError for channels or bits that do not mean what they do in the images that the rule was made for."""
     bits, colour = rule.get("bits"), rule.get("colour")
-    if bits is None and colour is None:
-        return
-    held, count = stored(data)
-    if bits not in (None, held):
+    if bits not in (None, 8 if held <= 8 else 16):
         fix = f"save it with {bits} bits as those were" if bits < held else f"give the original, which has {bits}"
         raise BadImageError(f"has {held} bits a channel, and the training's images had {bits}", fix)
     if colour not in (None, count >= COLOUR):
@@ -232,7 +228,9 @@ def stretch(bands: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
     return np.floor(inside * 255.0 / (high - low) + 0.5).astype(np.uint8)
 
 
-def raw_bands(data: bytes, channels: Sequence[int] | None = None, *, deep: bool = False) -> NDArray[Any]:
+def raw_bands(
+    data: bytes, channels: Sequence[int] | None = None, *, deep: bool = False, like: Rule | None = None
+) -> NDArray[Any]:
     """Values as the file holds them, height x width x 1 or 3, turned as EXIF asks.
 
     Args:
@@ -240,6 +238,7 @@ def raw_bands(data: bytes, channels: Sequence[int] | None = None, *, deep: bool 
         channels: which of its channels to take, one or three, from 0; None: it must have one or three. An alpha
             channel that is opaque throughout does not count.
         deep: whether grey of 9 to 16 bits, signed or not, is taken; else TooDeepError.
+        like: a rule whose `bits` and `colour` the file must have.
 
     Raises BadImageError for whatever cannot be read without changing values.
     """
@@ -247,6 +246,7 @@ def raw_bands(data: bytes, channels: Sequence[int] | None = None, *, deep: bool 
         with Image.open(io.BytesIO(data if channels is None else _without_alpha(data))) as image:
             _refuse_container(image)
             count, bits = _stored(image, data)
+            _refuse_unlike(count, bits, like or {})
             image.load()
             if bits > 8 and not deep:
                 values = np.asarray(image)

@@ -31,7 +31,7 @@ def test_an_image_of_another_depth_than_the_trainings_is_refused() -> None:
     deep, shallow, colour = b.png(b.deep("a")), b.png(b.grey("a")), b.png(b.rgb("a"))
     rule = {"channels": None, "range": [240, 2340], "bits": 16}
     assert predict.decode(deep, rule).shape == (b.HEIGHT, b.WIDTH, 3)
-    for data in (shallow, colour):
+    for data in (shallow, colour, b.with_alpha("PNG")(b.rgb("a"))):
         said = "has 8 bits a channel, and the training's images had 16; give the original, which has 16"
         assert refused(data, rule) == said
     said = "has 16 bits a channel, and the training's images had 8; save it with 8 bits as those were"
