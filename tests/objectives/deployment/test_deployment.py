@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from mmtuna.objectives.config import read_config
 from mmtuna.objectives.data.dataset import Dataset, ImageRule
 from mmtuna.objectives.data.manifest import inspect
 from mmtuna.objectives.data.phantom import write_phantom
-from mmtuna.objectives.deployment import build_bundle, build_ensemble, bundle, contract, verify
+from mmtuna.objectives.deployment import build_bundle, build_ensemble, bundle, card, contract, verify
 from mmtuna.objectives.deployment.verify import check_metrics
 from mmtuna.objectives.evaluation.metrics import metrics, total
 from mmtuna.objectives.outcome import Ending
@@ -281,6 +282,33 @@ def test_the_card_says_what_it_must(make: Callable[[str], Made]) -> None:
         assert text in card
     assert "- Started from iter_400.pth, unless the params say none." in card
     assert "windows of 48 x 48, every 20 x 20 pixels" in card
+
+
+@pytest.mark.parametrize("rule", [{"channels": None, "range": None}, {"channels": [2, 0, 1], "range": [60, 200]}])
+def test_the_cards_lines_for_mmsegmentation_give_predict_pys_masks(
+    make: Callable[[str], Made], tmp_path: Path, rule: predict.Rule
+) -> None:
+    """Of a model that resizes, also of images that are read by a rule, which MMSegmentation's own loader knows not."""
+    folder = shutil.copytree(make("deeplabv3-whole-oblong").bundle, tmp_path / "bundle")
+    document = json.loads((folder / "bundle.json").read_text())
+    document["input"]["rule"] = rule
+    (folder / "bundle.json").write_text(json.dumps(document))
+    image = tmp_path / "image.png"
+    rng = np.random.default_rng(0)
+    tinted = np.kron(rng.integers(0, 256, (8, 12, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+    Image.fromarray(tinted).save(image)
+    lines = card.card(document).partition("In MMSegmentation")[2].partition("## Intended")[0].splitlines()
+    code = "\n".join(line.strip() for line in lines if line.startswith("    "))
+    code = re.sub(r'"image\.\w+"', repr(str(image)), code)
+    code += f"\nimport numpy; numpy.save({str(tmp_path / 'mask.npy')!r}, mask.numpy())"
+    # As a person runs it, in the bundle's folder.
+    begun = REFUSE.format(names=OURS) + "sys.path.insert(0, '.')\n"
+    run = [sys.executable, "-I", "-c", begun + code]
+    done = subprocess.run(run, cwd=folder, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    wanted = predict.Predictor(folder).mask(predict.read_image(image, rule))
+    assert len(np.unique(wanted)) == 2
+    assert (np.load(tmp_path / "mask.npy") == wanted).all()
 
 
 # --- a check that fails leaves nothing ---
