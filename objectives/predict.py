@@ -2,11 +2,11 @@
 
     python predict.py IMAGES_FOLDER OUT_FOLDER
 
-Needs onnxruntime, Pillow and numpy, nothing else. For every image under IMAGES_FOLDER an 8-bit PNG of the same name
-and size is written under OUT_FOLDER; a pixel's value is the index of its class in bundle.json. Images are read and
-prepared as they were for the training: bundle.json says how, and this file does it, or says that it cannot. An image of
-a shape that the training's had not is padded to the input of a model, or made smaller, which is said. Not a medical
-device.
+Needs onnxruntime, Pillow and numpy, nothing else. For every image under IMAGES_FOLDER, in linked folders too, an 8-bit
+PNG of the same name and size is written under OUT_FOLDER; a pixel's value is the index of its class in bundle.json.
+What is no image by its suffix is left out, and said to be; hidden files are not met. Images are read and prepared as
+they were for the training: bundle.json says how, and this file does it, or says that it cannot. An image of a shape
+that the training's had not is padded to the input of a model, or made smaller, which is said. Not a medical device.
 
 Exit status 0: all done; 1: some images could not be used (named on stderr); 2: wrong call.
 """
@@ -19,6 +19,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,15 @@ Logits = NDArray[np.float32]
 """Classes x height x width, before softmax."""
 Rule = dict[str, Any]
 """How a file becomes pixels: `channels` (which to take, from 0; None: all) and `range` (the two raw values that become
-0 and 255; None: 8-bit values as they are)."""
+0 and 255; None: 8-bit values as they are). And what a file must be for that to mean what it meant in training: `bits`
+(8 or 16 a channel) and `colour` (whether it has three channels or more); None, and of older bundles lacking: either."""
 
+COLOUR = 3
+"""Channels from which on the first is red and not grey."""
 EMPTY = "is empty (zero bytes)", "copy the file again"
 """What is wrong with a file of no bytes, and what would be right."""
+LOST = "is a link to a file that is not there", "put that file back"
+"""The same of a dead link."""
 _MODES = ("1", "L", "P", "RGB", "LA", "RGBA", "I", "I;16", "I;16B", "I;16L")
 _PHOTOMETRIC, _SAMPLES, _BITS, _EXTRA, _SAMPLE_FORMAT = 262, 277, 258, 338, 339  # tags of TIFF
 _ORIENTATION = 274  # of EXIF
@@ -63,7 +69,16 @@ class TooDeepError(BadImageError):
 
 
 class ChannelsError(BadImageError):
-    """Other channels than grey or RGB where nothing says which to take; or none of that number."""
+    """Other channels than grey or RGB where nothing says which to take."""
+
+
+class NoChannelError(BadImageError):
+    """No channel of a number that is to be taken."""
+
+    def __init__(self, count: int, asked: int) -> None:
+        held = f"channels 0 to {count - 1}" if count > 1 else "channel 0 alone"
+        fix = f"save it with the {asked + 1} channels or more that the training's images had"
+        super().__init__(f"has {held}, and {asked} is asked for", fix)
 
 
 class Predictor:
@@ -166,6 +181,8 @@ class Predictor:
 
 def read_image(path: Path, rule: Rule | None = None) -> Pixels:
     """The image as training sees it; BadImageError where that cannot be had bit for bit."""
+    if path.is_symlink() and not path.exists():
+        raise BadImageError(*LOST)
     return decode(path.read_bytes(), rule)
 
 
@@ -173,10 +190,29 @@ def decode(data: bytes, rule: Rule | None = None) -> Pixels:
     """`read_image` of a file's bytes."""
     rule = rule or {}
     span = rule.get("range")
-    bands = raw_bands(data, rule.get("channels"), deep=span is not None)
+    bands = raw_bands(data, rule.get("channels"), deep=span is not None, like=rule)
     if span is not None:
         bands = stretch(bands, *span)
     return np.asarray(np.repeat(bands, 3, axis=2) if bands.shape[2] == 1 else bands, np.uint8)
+
+
+def _refuse_unlike(count: int, held: int, rule: Rule) -> None:
+    """BadImageError for channels or bits that do not mean what they do in the images that the rule was made for."""
+    bits, colour = rule.get("bits"), rule.get("colour")
+    if bits not in (None, 8 if held <= 8 else 16):
+        fix = f"save it with {bits} bits as those were" if bits < held else f"give the original, which has {bits}"
+        raise BadImageError(f"has {held} bits a channel, and the training's images had {bits}", fix)
+    if colour not in (None, count >= COLOUR):
+        channels = "channel" if count == 1 else "channels"
+        had = "were in colour" if colour else "were grey"
+        raise BadImageError(f"has {count} {channels}, and the training's images {had}", "give it as those were")
+
+
+def stored(data: bytes) -> tuple[int, int]:
+    """(bits a channel, 8 or 16; channels, an opaque alpha channel among them) of an image that `raw_bands` reads."""
+    with Image.open(io.BytesIO(_without_alpha(data))) as image:
+        count, bits = _stored(image, data)
+    return 8 if bits <= 8 else 16, count
 
 
 def orientation(data: bytes) -> int:
@@ -192,7 +228,9 @@ def stretch(bands: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
     return np.floor(inside * 255.0 / (high - low) + 0.5).astype(np.uint8)
 
 
-def raw_bands(data: bytes, channels: Sequence[int] | None = None, *, deep: bool = False) -> NDArray[Any]:
+def raw_bands(
+    data: bytes, channels: Sequence[int] | None = None, *, deep: bool = False, like: Rule | None = None
+) -> NDArray[Any]:
     """Values as the file holds them, height x width x 1 or 3, turned as EXIF asks.
 
     Args:
@@ -200,6 +238,7 @@ def raw_bands(data: bytes, channels: Sequence[int] | None = None, *, deep: bool 
         channels: which of its channels to take, one or three, from 0; None: it must have one or three. An alpha
             channel that is opaque throughout does not count.
         deep: whether grey of 9 to 16 bits, signed or not, is taken; else TooDeepError.
+        like: a rule whose `bits` and `colour` the file must have.
 
     Raises BadImageError for whatever cannot be read without changing values.
     """
@@ -207,6 +246,7 @@ def raw_bands(data: bytes, channels: Sequence[int] | None = None, *, deep: bool 
         with Image.open(io.BytesIO(data if channels is None else _without_alpha(data))) as image:
             _refuse_container(image)
             count, bits = _stored(image, data)
+            _refuse_unlike(count, bits, like or {})
             image.load()
             if bits > 8 and not deep:
                 values = np.asarray(image)
@@ -293,7 +333,7 @@ def _is_opaque(image: Image.Image) -> bool:
 def _chosen(bands: NDArray[Any], count: int, channels: Sequence[int] | None, *, opaque: bool) -> NDArray[Any]:
     if channels is not None:
         if max(channels) >= count:
-            raise ChannelsError(f"has channels 0 to {count - 1}, and {max(channels)} is asked for")
+            raise NoChannelError(count, max(channels))
         if max(channels) >= bands.shape[2]:
             raise BadImageError(f"channel {max(channels)} of {count} cannot be read", "save it among the first three")
         return bands[..., list(channels)]
@@ -462,17 +502,53 @@ def _neighbours(
     return before, np.minimum(before + 1, old - 1), (at - before.astype(np.float32)).astype(np.float32)
 
 
-def find_images(folder: Path) -> dict[str, Path]:
-    """Images under `folder` by the name of their mask, "/" between folders; ValueError where two would share one."""
-    found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        inside = path.relative_to(folder)
-        if path.suffix.lower() in SUFFIXES and path.is_file() and not any(p.startswith(".") for p in inside.parts):
-            name = inside.with_suffix(".png").as_posix()
-            if name in found:
-                raise ValueError(f"{found[name]} and {path}: both masks would be {name}; rename one")
-            found[name] = path
-    return found
+@dataclass(frozen=True)
+class Found:
+    """What lies under a folder: images by the name of their mask, "/" between folders; files that are none by their
+    suffix; and every folder, links resolved."""
+
+    images: dict[str, Path]
+    others: list[Path]
+    folders: set[Path]
+
+
+def find_images(top: Path) -> Found:
+    """What lies under `top`, hidden files and folders left out, links followed; a dead link counts as what it is named.
+
+    ValueError for a folder that cannot be read, and where two images' masks would share a name.
+    """
+    paths: list[Path] = []
+    folders: set[Path] = set()
+    for name, inner, files in os.walk(top, onerror=_refuse_folder, followlinks=True):
+        here = Path(name)
+        if _is_ring(here, top):
+            inner.clear()
+            continue
+        inner[:] = [folder for folder in inner if not folder.startswith(".")]
+        folders.add(here.resolve())
+        paths += [here / file for file in files if not file.startswith(".")]
+    images: dict[str, Path] = {}
+    for path in sorted(filter(_is_image, paths)):
+        name = path.relative_to(top).with_suffix(".png").as_posix()
+        if name in images:
+            raise ValueError(f"{images[name]} and {path}: both masks would be {name}; rename one")
+        images[name] = path
+    return Found(images, sorted(path for path in paths if not _is_image(path)), folders)
+
+
+def _is_image(path: Path) -> bool:
+    """By its name; what is there and no file, such as a pipe, is none."""
+    return path.suffix.lower() in SUFFIXES and (path.is_file() or not path.exists())
+
+
+def _refuse_folder(error: OSError) -> None:
+    raise ValueError(f"{error.filename}: cannot be read ({error.strerror}); check its permissions and the disk")
+
+
+def _is_ring(here: Path, top: Path) -> bool:
+    """Whether a link led back to a folder that `here` lies in: from there it would go on without end."""
+    above = [here.parents[step] for step in range(len(here.relative_to(top).parts))]
+    return os.path.realpath(here) in map(os.path.realpath, above)
 
 
 def save_mask(mask: NDArray[np.uint8], path: Path) -> None:
@@ -492,15 +568,35 @@ def main(arguments: list[str]) -> int:
         print("use: python predict.py IMAGES_FOLDER OUT_FOLDER", file=sys.stderr)
         return 2
     source, out = Path(arguments[0]), Path(arguments[1])
-    problem = _problem(source, out)
-    if problem:
-        print(f"predict.py: {problem}", file=sys.stderr)
-        return 2
     try:
-        images = find_images(source)
+        found = _what_to_segment(source, out)
     except ValueError as error:
-        print(f"predict.py: {error}", file=sys.stderr)
+        _say(error)
         return 2
+    failed = _segment(found.images, out)
+    if found.others:
+        files = "file that is no image" if len(found.others) == 1 else "files that are no images"
+        _say(f"note: left out: {len(found.others)} {files} by suffix, such as {found.others[0]}")
+    print(f"{len(found.images) - failed} masks in {out}")
+    return 1 if failed else 0
+
+
+def _what_to_segment(source: Path, out: Path) -> Found:
+    """What `find_images` finds; ValueError for folders that cannot be used, and where there is no image."""
+    if not source.is_dir():
+        raise ValueError(f"{source}: no such folder; give the folder of the images")
+    found = find_images(source)
+    if not found.images:
+        raise ValueError(f"{source}: holds no image ({', '.join(sorted(SUFFIXES))}); give the folder of the images")
+    if not found.folders.isdisjoint([out.resolve(), *out.resolve().parents]):
+        raise ValueError(
+            f"{out}: lies in the folder of the images, where masks would be taken for images; name another"
+        )
+    return found
+
+
+def _segment(images: dict[str, Path], out: Path) -> int:
+    """Writes the mask of each image by its name, and says which could not be used; returns how many."""
     Image.MAX_IMAGE_PIXELS = None  # read_image refuses large images itself, in one line
     warnings.filterwarnings("ignore", module="PIL")  # of metadata, which is not read
     predictor, failed = Predictor(Path(__file__).resolve().parent), 0
@@ -512,23 +608,16 @@ def main(arguments: list[str]) -> int:
             changed.setdefault(predictor.change(*image.shape[:2]), []).append(path)
         except (BadImageError, OSError) as error:
             failed += 1
-            print(f"predict.py: {path}: {error}", file=sys.stderr)
+            _say(f"{path}: {error}")
     for change in sorted(filter(None, changed)):
         paths = changed[change]
         said = f"{len(paths)} of {len(images)} images have a shape that none of the training's had, such as {paths[0]}"
-        print(f"predict.py: note: {said}: {change} to fit a model, expect less of their masks", file=sys.stderr)
-    print(f"{len(images) - failed} masks in {out}")
-    return 1 if failed else 0
+        _say(f"note: {said}: {change} to fit a model, expect less of their masks")
+    return failed
 
 
-def _problem(source: Path, out: Path) -> str | None:
-    if not source.is_dir():
-        return f"{source}: no such folder; give the folder of the images"
-    if out.resolve() == source.resolve() or source.resolve() in out.resolve().parents:
-        return f"{out}: lies in the folder of the images, where masks would be taken for images; name another"
-    if not any(path.suffix.lower() in SUFFIXES for path in source.rglob("*")):
-        return f"{source}: holds no image ({', '.join(sorted(SUFFIXES))}); give the folder of the images"
-    return None
+def _say(line: object) -> None:
+    print(f"predict.py: {line}", file=sys.stderr)
 
 
 if __name__ == "__main__":

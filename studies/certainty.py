@@ -8,8 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-import numpy as np
-
 from mmtuna.studies.configs import floor_of, top_configs, values_of
 from mmtuna.studies.results import TrialRow
 from mmtuna.studies.statistics.comparing import Comparison, Place, Verdict, compare, least_units, rank
@@ -19,6 +17,7 @@ from mmtuna.studies.statistics.seeds import NoiseFloor
 
 BESIDE = ("IoU_per_image", "Dice_per_image")
 """Metrics with an interval of their own beside the study's."""
+APART = "they were measured on different images or masks"
 UNKNOWN_FLOOR = "no params that found something were trained with more than one seed"
 _ROUNDING = 1e-6
 
@@ -160,8 +159,8 @@ def beside(
         if len(side.of(rows)) < len(rows):
             number, why = next(iter(side.missing.items()))
             return because(f"trial {number} {why}")
-    if sides[0].images != sides[1].images or not np.array_equal(sides[0].truth(), sides[1].truth()):
-        return Beside(seeds=seeds, why="they were measured on different images or masks")
+    if not same_truth(*(one.trials[rows[0].number] for one, rows in zip(counted, (ours, theirs), strict=True))):
+        return Beside(seeds=seeds, why=APART)
     why = _why_not(sides[0], floor, 2)
     if why:
         return because(why)
@@ -177,6 +176,13 @@ def beside(
         unit=sides[0].unit,
         comparison=told,
         why=_too_few(told.units, sides[0].unit) if told.verdict is Verdict.NOT_TESTABLE else "",
+    )
+
+
+def same_truth(one: Mapping[str, ImageCounts], other: Mapping[str, ImageCounts]) -> bool:
+    """Whether two trials counted images of the same names, whose masks hold the same number of pixels of each class."""
+    return one.keys() == other.keys() and all(
+        list(counts["labelled"]) == list(other[name]["labelled"]) for name, counts in one.items()
     )
 
 
@@ -224,7 +230,7 @@ class _Counts:
     """
 
     def __init__(self, counted: Counted, rows: Sequence[TrialRow], metric: str, classes: Sequence[str]) -> None:
-        self._counted, self._classes, self._rows = counted, tuple(classes), rows
+        self._counted, self._classes = counted, tuple(classes)
         first = next((row.number for row in rows if row.number in counted.trials), None)
         self.images = () if first is None else tuple(sorted(counted.trials[first]))
         self.missing: dict[int, str] = {}
@@ -257,11 +263,6 @@ class _Counts:
     def table(self, rows: Sequence[TrialRow]) -> Numbers:
         """The counts of `rows`, which have some."""
         return counts_table([self._counted.trials[row.number] for row in rows], self.images)
-
-    def truth(self) -> Numbers:
-        """Pixels per class in the truth of each image, (images, classes)."""
-        first = next(row for row in self._rows if row.number not in self.missing)
-        return self.table([first])[0, :, 2]
 
     def measured(self, metric: str, rows: Sequence[TrialRow]) -> Measured | None:
         """The metric of those of `rows` that have counts."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mmtuna.objectives.data.dataset import Dataset, alike, mask_name, near_name
 from mmtuna.objectives.data.reading import BadFile, FileRecord, read_record, strict_decoders
+from mmtuna.objectives.predict import COLOUR
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import write_whole
 
@@ -107,7 +108,8 @@ def inspect(
         {file: records[file] for name in chosen if (file := file_of(dataset, name)) in records}
         for file_of in (image_file, mask_file)
     )
-    problems = _grouped(found) + _mixed_depths(dataset, images) + _value_problems(dataset, masks)
+    problems = _grouped(found) + _mixed_depths(dataset, images) + _mixed_colours(dataset, images)
+    problems += _value_problems(dataset, masks)
     problems += _coded_otherwise(dataset, masks) + _empty_classes(dataset, list(masks.values()))
     return Inspection(problems, Manifest(records, manifest.ranges if manifest else {}))
 
@@ -184,6 +186,22 @@ def _mixed_depths(dataset: Dataset, images: Mapping[str, FileRecord]) -> list[Pr
     few = min(by_bits.values(), key=len)
     what = f"{len(few)} of {len(images)} images hold {images[few[0]].bits} bits a channel and the others do not"
     return [Problem(f"{dataset.images}/", f"{what} ({few[0]})", "bring all to one depth: [data] range is one for all")]
+
+
+def _mixed_colours(dataset: Dataset, images: Mapping[str, FileRecord]) -> list[Problem]:
+    """Grey images among those in colour where channels are taken by number: 0 is grey in these and red in those.
+
+    Beside grey or colour an alpha channel may stand in some and lack in others: the rest keep their numbers.
+    """
+    by_colour: dict[bool, list[str]] = defaultdict(list)
+    for file, record in images.items() if dataset.rule.channels is not None else ():
+        by_colour[record.channels >= COLOUR].append(file)
+    if len(by_colour) < 2:
+        return []
+    few = min(by_colour.values(), key=len)
+    kinds = "in colour and the others grey" if images[few[0]].channels >= COLOUR else "grey and the others in colour"
+    what = f"{len(few)} of {len(images)} images are {kinds} ({few[0]})"
+    return [Problem(f"{dataset.images}/", what, "bring all to grey or all to colour: [data] channels is one for all")]
 
 
 def image_file(dataset: Dataset, name: str) -> str:

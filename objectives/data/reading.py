@@ -21,7 +21,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from mmtuna.objectives import predict
 from mmtuna.objectives.data.dataset import Code, ImageRule, MaskRule
 from mmtuna.objectives.data.thumbnails import packed
-from mmtuna.objectives.predict import BadImageError, ChannelsError, TooDeepError
+from mmtuna.objectives.predict import BadImageError, ChannelsError, NoChannelError, TooDeepError
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PIXEL_BLOCKS = (b"IHDR", b"PLTE", b"tRNS", b"gAMA", b"cICP", b"eXIf", b"IDAT", b"IEND")
@@ -43,7 +43,8 @@ class FileRecord:
     `values`, for masks only, maps each value that occurs (0..255), class indices by the mask's rule, to its number of
     pixels. `rule` is the rule that it was read by. For images only: `lowest` and `highest` are its raw values where
     that rule has a range, `bits` those a channel, `orientation` what EXIF says (1: as it lies), `thumbnail` what it
-    looks like (mmtuna.objectives.data.thumbnails); "" of images that were read before there were any.
+    looks like (mmtuna.objectives.data.thumbnails); `channels` is how many the file has where the rule names some. ""
+    and 0 are of images that were read before these were kept.
     """
 
     size: int
@@ -58,6 +59,7 @@ class FileRecord:
     bits: int = 8
     orientation: int = 1
     thumbnail: str = ""
+    channels: int = 0
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def read_record(
     try:
         status = path.stat()
         same = known and (known.size, known.mtime_ns, known.rule) == (status.st_size, status.st_mtime_ns, text)
-        if known and same and (known.values is not None if is_mask else known.thumbnail):
+        if known and same and _is_whole(known, rule):
             return known
         data = path.read_bytes()
     except FileNotFoundError:
@@ -126,9 +128,16 @@ def strict_decoders() -> Iterator[None]:
         ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = forgiving, largest
 
 
+def _is_whole(known: FileRecord, rule: ImageRule | MaskRule) -> bool:
+    """Whether a record holds all that one of today does."""
+    if isinstance(rule, MaskRule):
+        return known.values is not None
+    return bool(known.thumbnail) and (rule.channels is None or known.channels > 0)
+
+
 def _missing(path: Path, is_mask: bool) -> BadFile:
     if path.is_symlink():
-        return BadFile("is a link to a file that is not there", "put that file back")
+        return BadFile(*predict.LOST)
     if is_mask:
         return BadFile("image without a mask", "add the mask or leave the image out")
     return BadFile("no such image", "add the image or take its name off the list")
@@ -139,6 +148,8 @@ def _bad(error: BadImageError) -> BadFile:
         return BadFile(error.what, error.fix, (error.lowest, error.highest))
     if isinstance(error, ChannelsError):
         return BadFile(error.what, "say in [data] channels which one or three to take, such as channels = [0, 1, 2]")
+    if isinstance(error, NoChannelError):
+        return BadFile(error.what, "name in [data] channels those that every image has, or save it with that one too")
     return BadFile(error.what, error.fix)
 
 
@@ -150,6 +161,8 @@ def _read_image(data: bytes, rule: ImageRule) -> dict[str, Any]:
         _refuse_other_pixels(data, bands)
     found: dict[str, Any] = {"height": bands.shape[0], "width": bands.shape[1], "thumbnail": packed(bands)}
     found["orientation"] = predict.orientation(data)
+    if rule.channels is not None:
+        found["channels"] = predict.stored(data)[1]
     if rule.range is not None:
         bits = 8 if bands.dtype == np.uint8 else 16
         found |= {"bits": bits, "lowest": int(bands.min()), "highest": int(bands.max())}

@@ -32,6 +32,7 @@ def write_bundle(
     with _step("the input contract"):
         document = describe(cfg, facts)
         images = contract.labelled_images(cfg)
+        document["input"]["rule"] = contract.with_kind(document["input"]["rule"], images)
         sizes = contract.model_sizes(cfg, document["input"])
     write_config(cfg, part / CONFIG, header(cfg, facts))
     shutil.copyfile(predict.__file__, part / SCRIPT)

@@ -36,16 +36,34 @@ average over all of them is taken.
     pip install onnxruntime pillow numpy
     python predict.py IMAGES_FOLDER OUT_FOLDER
 
-In MMSegmentation, without mmtuna:
-
-    from mmseg.apis import inference_model, init_model
-    model = init_model("{where}config.py", "{where}weights.pth", device="cpu")
-    mask = inference_model(model, "image.png").pred_sem_seg.data[0]
+{_in_mmsegmentation(document["input"]["rule"], where)}
 {together if members else ""}
 ## Intended use
 
 Research: to reproduce the figures below, to compare with other models, to segment images made like those it was
 trained on. **Not a medical device.** It was not validated for diagnosis, treatment or any decision about a patient."""
+
+
+def _in_mmsegmentation(rule: dict[str, Any], where: str) -> str:
+    """The lines that give predict.py's mask; where images are read by a rule, what config.py loads are copies."""
+    loaded = f'model = init_model("{where}config.py", "{where}weights.pth", device="cpu")'
+    if rule["channels"] is None and rule["range"] is None:
+        return f"""In MMSegmentation, without mmtuna:
+
+    from mmseg.apis import inference_model, init_model
+    {loaded}
+    mask = inference_model(model, "image.png").pred_sem_seg.data[0]"""
+    return f"""In MMSegmentation, without mmtuna. config.py takes 8-bit copies of the images; of the files themselves it
+would make other masks. predict.py reads these as the copies were made; MMSegmentation wants their channels as BGR.
+
+    import json
+    from pathlib import Path
+    from mmseg.apis import inference_model, init_model
+    from predict import read_image
+    rule = json.loads(Path("bundle.json").read_text())["input"]["rule"]
+    {loaded}
+    image = read_image(Path("image.tif"), rule)[..., ::-1]
+    mask = inference_model(model, image).pred_sem_seg.data[0]"""
 
 
 def _data(document: dict[str, Any]) -> str:
@@ -177,9 +195,10 @@ def _reading(rule: dict[str, Any]) -> str:
     if rule["range"] is None:
         return f"read as RGB, 8 bits a channel, {taken}turned as EXIF asks"
     low, high = rule["range"]
+    bits = f" of {rule['bits']} bits" if rule.get("bits") else ""
     return (
-        f"read with the file's own values, {taken}turned as EXIF asks; {low:g} and below become 0, {high:g} and above "
-        "255, between them linearly, halves rounded upwards"
+        f"read with the file's own values{bits}, {taken}turned as EXIF asks; {low:g} and below become 0, {high:g} and "
+        "above 255, between them linearly, halves rounded upwards"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from PIL import Image
 
 from mmtuna.objectives.data.dataset import IMAGE_SOURCE, MASK_SOURCE
 from mmtuna.objectives.data.reading import reduced
-from mmtuna.objectives.predict import model_size
+from mmtuna.objectives.predict import COLOUR, Rule, model_size, stored
 from mmtuna.objectives.prepared import mask_rule_from, original_mask, write_copy, write_mask_copy
 from mmtuna.spaces.errors import InputError
 
@@ -117,6 +118,25 @@ def input_contract(cfg: Cfg) -> dict[str, Any]:
         "window": list(test["crop_size"]) if slides else None,
         "stride": list(test["stride"]) if slides else None,
     }
+
+
+def with_kind(rule: Rule, images: Sequence[LabelledImage]) -> Rule:
+    """The rule of `input_contract` with the kind of file that it was made for: `bits`, and `colour` where it takes
+    channels by number; None where the images differ.
+
+    The validation images stand for all: `mmtuna check` refuses a mixed set. A rule that takes files as they are stays.
+    """
+    if rule["channels"] is None and rule["range"] is None:
+        return rule
+    found = [stored(image.source.read_bytes()) for image in images]
+    kind = {"bits": _common({bits for bits, _ in found})}
+    if rule["channels"] is not None:
+        kind["colour"] = _common({count >= COLOUR for _, count in found})
+    return {**rule, **kind}
+
+
+def _common(values: set[Any]) -> Any:
+    return values.pop() if len(values) == 1 else None
 
 
 def takes_rgb(cfg: Cfg) -> bool:

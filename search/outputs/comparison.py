@@ -22,7 +22,7 @@ from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import whole_file
 from mmtuna.spaces.traces import scratch_folder
 from mmtuna.studies import results
-from mmtuna.studies.certainty import Beside, beside
+from mmtuna.studies.certainty import APART, Beside, beside, same_truth
 from mmtuna.studies.configs import spreads_of
 from mmtuna.studies.results import TrialRow
 from mmtuna.studies.spec import StudySpec
@@ -116,12 +116,15 @@ def compare(
         other: the study that trial `b` is of, where it is another one.
 
     Raises InputError for the same trial twice, for one that is not there, not complete or has lost its weights, for a
-    name that does not validate, and for an `out` that is no PNG.
+    name that does not validate, for trials of two studies that were measured on different images or masks, and for an
+    `out` that is no PNG.
     """
     if out.suffix.lower() != ".png" or out.is_dir():
         raise InputError(f"{out}: must be a PNG file; name it such as compare.png")
     _require_two(a, b, other)
     pair = [_shown(spec, a), _shown(spec if other is None else other, b)]
+    if other is not None:
+        _require_same_truth(pair)
     files, entry = pair[1][1:]
     folder = files.trained(entry)
     cfg = folder.read_config()
@@ -147,6 +150,23 @@ def compare(
 def _shown(spec: StudySpec, number: int) -> tuple[StudySpec, StudyFiles, TrialRow]:
     study = open_to_read(spec)
     return spec, StudyFiles(spec.study, spec.data.root, study), results.complete(study, number)
+
+
+def _require_same_truth(pair: Sequence[tuple[StudySpec, StudyFiles, TrialRow]]) -> None:
+    """InputError for trials of two studies whose images only share their names: one's mask on the other's scan says
+    nothing."""
+    titles, counts = [], []
+    for spec, files, entry in pair:
+        found = counted(spec, files, [entry])
+        titles.append(f"trial {entry.number} of {spec.study.name}")
+        if entry.number in found.missing:
+            unknown = f"{titles[-1]} {found.missing[entry.number]}, so nothing says which images it was measured on"
+            raise InputError(f"no picture was drawn, {unknown}; draw two trials of one study")
+        counts.append(found.trials[entry.number])
+    if not same_truth(*counts):
+        raise InputError(
+            f"no picture was drawn, {' and '.join(titles)}: {APART}; draw two of the same images, split and masks"
+        )
 
 
 def _title(spec: StudySpec, entry: TrialRow, other: StudySpec | None) -> str:

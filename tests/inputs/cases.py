@@ -609,7 +609,26 @@ CHANNELS = [
         name="a channel that is not there",
         build=lambda s: s.images(b.png, of=b.rgb),
         data="channels = [3]",
-        refused="images/a.png: has channels 0 to 2, and 3 is asked for; say in [data] channels",
+        refused="images/a.png: has channels 0 to 2, and 3 is asked for; name in [data] channels those that every image",
+    ),
+    Case(
+        name="grey among colours where a channel is picked",
+        build=lambda s: (s.images(b.with_alpha("PNG"), of=b.rgb), s.image("c", b.png(b.grey("c")))),
+        data="channels = [0]",
+        refused="images/: 1 of 6 images are grey and the others in colour (images/c.png); bring all to grey or all to "
+        "colour: [data] channels is one for all",
+    ),
+    Case(
+        name="colours among grey where a channel is picked",
+        build=lambda s: (s.images(b.with_alpha("PNG")), s.image("c", b.png(b.rgb("c")))),
+        data="channels = [0]",
+        refused="images/: 1 of 6 images are in colour and the others grey (images/c.png); bring all to grey or all to ",
+    ),
+    Case(
+        name="RGB among RGBA of which three are taken",
+        build=lambda s: (s.images(b.with_alpha("PNG"), of=b.rgb), s.image("c", b.png(b.rgb("c")))),
+        data="channels = [0, 1, 2]",
+        image=b.rgb,
     ),
     Case(
         name="two channels asked for",

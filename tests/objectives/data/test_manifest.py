@@ -304,6 +304,14 @@ def test_images_are_read_again_under_another_rule(tmp_path: Path) -> None:
     assert inspect(dataset, manifest=inspect(other, manifest=plain).manifest).manifest == plain
 
 
+def test_images_that_were_read_before_their_channels_were_kept_are_read_again(tmp_path: Path) -> None:
+    dataset = Dataset.open(sample(tmp_path), classes=CLASSES, rule=ImageRule(channels=(0,)))
+    whole = inspect(dataset).manifest
+    assert {record.channels for record in whole.records.values()} == {0, 1}  # 0 of masks
+    before = Manifest({file: replace(record, channels=0) for file, record in whole.records.items()})
+    assert inspect(dataset, manifest=before).manifest == whole
+
+
 def test_many_masks_with_values_that_mean_nothing_are_one_line(tmp_path: Path) -> None:
     sample(tmp_path, 14)
     for i in range(14):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from mmtuna.objectives.config import read_config
 from mmtuna.objectives.data.dataset import Dataset, ImageRule
 from mmtuna.objectives.data.manifest import inspect
 from mmtuna.objectives.data.phantom import write_phantom
-from mmtuna.objectives.deployment import build_bundle, build_ensemble, bundle, contract, verify
+from mmtuna.objectives.deployment import build_bundle, build_ensemble, bundle, card, contract, verify
 from mmtuna.objectives.deployment.verify import check_metrics
 from mmtuna.objectives.evaluation.metrics import metrics, total
 from mmtuna.objectives.outcome import Ending
@@ -34,6 +35,7 @@ from mmtuna.objectives.prepared import with_copies, write_copies
 from mmtuna.objectives.trial_files import TrialFolder
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.metrics import is_pooled
+from tests.inputs import builders as b
 
 Train = Callable[..., Any]
 
@@ -282,6 +284,33 @@ def test_the_card_says_what_it_must(make: Callable[[str], Made]) -> None:
     assert "windows of 48 x 48, every 20 x 20 pixels" in card
 
 
+@pytest.mark.parametrize("rule", [{"channels": None, "range": None}, {"channels": [2, 0, 1], "range": [60, 200]}])
+def test_the_cards_lines_for_mmsegmentation_give_predict_pys_masks(
+    make: Callable[[str], Made], tmp_path: Path, rule: predict.Rule
+) -> None:
+    """Of a model that resizes, also of images that are read by a rule, which MMSegmentation's own loader knows not."""
+    folder = shutil.copytree(make("deeplabv3-whole-oblong").bundle, tmp_path / "bundle")
+    document = json.loads((folder / "bundle.json").read_text())
+    document["input"]["rule"] = rule
+    (folder / "bundle.json").write_text(json.dumps(document))
+    image = tmp_path / "image.png"
+    rng = np.random.default_rng(0)
+    tinted = np.kron(rng.integers(0, 256, (8, 12, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+    Image.fromarray(tinted).save(image)
+    lines = card.card(document).partition("In MMSegmentation")[2].partition("## Intended")[0].splitlines()
+    code = "\n".join(line.strip() for line in lines if line.startswith("    "))
+    code = re.sub(r'"image\.\w+"', repr(str(image)), code)
+    code += f"\nimport numpy; numpy.save({str(tmp_path / 'mask.npy')!r}, mask.numpy())"
+    # As a person runs it, in the bundle's folder.
+    begun = REFUSE.format(names=OURS) + "sys.path.insert(0, '.')\n"
+    run = [sys.executable, "-I", "-c", begun + code]
+    done = subprocess.run(run, cwd=folder, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    wanted = predict.Predictor(folder).mask(predict.read_image(image, rule))
+    assert len(np.unique(wanted)) == 2
+    assert (np.load(tmp_path / "mask.npy") == wanted).all()
+
+
 # --- a check that fails leaves nothing ---
 
 
@@ -488,6 +517,26 @@ def test_mean_and_std_are_told_in_rgb_order_whatever_the_network_sees(make: Call
 # --- predict.py's own arithmetic, against what it stands in for ---
 
 
+def test_a_bundles_rule_holds_the_kind_of_file_that_it_was_made_for(tmp_path: Path) -> None:
+    def kind(rule: predict.Rule, **files: bytes) -> predict.Rule:
+        for name, data in files.items():
+            (tmp_path / name).write_bytes(data)
+        paths = [tmp_path / name for name in files]
+        images = [contract.LabelledImage(name=path.name, image=path, mask=path, source=path) for path in paths]
+        return contract.with_kind(rule, images)
+
+    deep, grey, colour = b.png(b.deep("a")), b.png(b.grey("a")), b.png(b.rgb("a"))
+    ranged = {"channels": None, "range": [240, 2340]}
+    assert kind(ranged, a=deep, b=b.tiff()(b.deep("b"))) == {**ranged, "bits": 16}
+    assert kind(ranged, a=grey, b=colour) == {**ranged, "bits": 8}
+    picked = {"channels": [0], "range": None}
+    assert kind(picked, a=colour, b=b.with_alpha("PNG")(b.rgb("b"))) == {**picked, "bits": 8, "colour": True}
+    assert kind(picked, a=grey) == {**picked, "bits": 8, "colour": False}
+    assert kind(picked, a=grey, b=colour) == {**picked, "bits": 8, "colour": None}
+    plain = {"channels": None, "range": None}
+    assert kind(plain, a=grey) == plain
+
+
 def test_the_resize_is_opencvs_bit_for_bit() -> None:
     import cv2
 
@@ -615,13 +664,24 @@ def test_predict_py_says_what_is_wrong(
     Image.new("L", (64, 20)).save(images / "flat.png")
     (images / "broken.png").write_bytes(b"no image")
     Image.new("I;16", (64, 64)).save(images / "deep.png")
+    (images / "dead.png").symlink_to("nowhere.png")
+    for name in ("scan.gif", "scan"):
+        (images / name).write_bytes(b"")
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    Image.new("L", (64, 64)).save(linked / "a.png")
+    (images / "linked").symlink_to(linked)
+    assert "lies in the folder of the images" in refused(images, linked / "out")
     out = tmp_path / "out"
     said = refused(images, out, status=1)
-    assert "note: 1 of 4 images have a shape that none of the training's had, such as " in said
+    assert f"note: left out: 2 files that are no images by suffix, such as {images}/scan\n" in said
+    assert "dead.png: is a link to a file that is not there; put that file back" in said
+    assert "note: 1 of 6 images have a shape that none of the training's had, such as " in said
     assert "flat.png: padded to fit a model, expect less" in said
     assert "broken.png: not an image file; export it as 8-bit PNG or JPEG" in said
     assert "deep.png: 16 bits a channel; save it with the 8 bits that the training's images had" in said
-    assert sorted(os.listdir(out)) == ["a.png", "flat.png"]
+    assert sorted(os.listdir(out)) == ["a.png", "flat.png", "linked"]
+    assert os.listdir(out / "linked") == ["a.png"]
     assert read(out / "flat.png").shape == (20, 64)
     Image.new("1", (9600, 9600)).save(images / "large.png", compress_level=1)
     with warnings.catch_warnings():
@@ -651,13 +711,15 @@ def test_images_of_16_bits_are_read_as_training_read_them(train: Train, square: 
     # Both were compared by the export itself, from the 16-bit files on.
     assert found["parity"]["pixels_differing"] == 0
     assert found["verified"]["metrics_max_difference"] == 0
-    assert found["input"]["rule"] == {"channels": None, "range": [300, 2000]}
+    assert found["input"]["rule"] == {"channels": None, "range": [300, 2000], "bits": 16}
     assert "300 and below become 0, 2000 and above 255" in (tmp_path / "bundle/README.md").read_text()
     rule = predict.Predictor(tmp_path / "bundle").rule
     for name in dataset.names:
         copy = predict.read_image(tmp_path / f"copies/{name}.png")
         assert (predict.read_image(dataset.image_path(name), rule) == copy).all()
         assert len(np.unique(copy)) > 32
+    with pytest.raises(predict.BadImageError, match="has 8 bits a channel, and the training's images had 16; give"):
+        predict.read_image(square.image_path(square.names[0]), rule)
 
 
 def test_a_bundle_is_held_to_the_pooled_metrics() -> None:

@@ -193,6 +193,29 @@ def test_two_trials_are_drawn_beside_each_other(
         compare(spec, 3, 1, out)
 
 
+def test_a_trial_of_another_study_is_drawn_on_the_same_images_and_masks_alone(
+    finished: Path, spec: StudySpec, tmp_path: Path
+) -> None:
+    out, other = tmp_path / "compare.png", StudySpec.load(finished)
+    assert compare(spec, 0, 0, out, None, other).trials == (0, 0)
+    out.unlink()
+    file = spec.study.folder / "trials/00000/evaluation.json"
+    evaluation = json.loads(file.read_text())
+    counts = next(iter(evaluation["images"].values()))
+    counts["labelled"] = [counts["labelled"][0] - 1, counts["labelled"][1] + 1]
+    file.write_text(json.dumps(evaluation))
+    apart = (
+        "no picture was drawn, trial 0 of tiny and trial 0 of tiny: they were measured on different images or masks; "
+    )
+    with pytest.raises(InputError, match=f"^{apart}draw two of the same images, split and masks$"):
+        compare(spec, 0, 0, out, None, other)
+    file.unlink()
+    unknown = "trial 0 of tiny has no evaluation.json on this machine that can be read, so nothing says which images"
+    with pytest.raises(InputError, match=f"^no picture was drawn, {unknown}"):
+        compare(spec, 0, 0, out, None, other)
+    assert not out.exists()
+
+
 def test_compare_says_what_is_known_of_two_configs_or_why_nothing(
     finished: Path, spec: StudySpec, capsys: pytest.CaptureFixture[str]
 ) -> None:
