@@ -28,6 +28,8 @@ from mmtuna.studies.leases import Lease, Leases
 from mmtuna.studies.leases.leases import keeps_leases
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.standing import standing_of
+from mmtuna.studies.storage.optuna_insides import storage_of
+from mmtuna.studies.storage.worker_storage import WorkerStorage
 from mmtuna.studies.study import adopt, lies_in
 
 FOLDER = "mmtuna:folder"
@@ -92,8 +94,10 @@ class Home:
             yield lambda: leases.lost(lease)
         except Exception:
             raise
-        except BaseException:
-            leases.put_back(lease)
+        except BaseException as error:
+            storage = storage_of(trial.study)
+            if leases.put_back(lease) and isinstance(error, KeyboardInterrupt) and isinstance(storage, WorkerStorage):
+                storage.note_put_back(lease.trial_id)
             raise
         finally:
             leases.drop(lease)

@@ -28,6 +28,7 @@ from mmtuna.spaces.speed import AUTOMATIC, Speed
 from mmtuna.spaces.trials import LAST_STEP
 from mmtuna.studies.attributes import HISTORY, REPLICATE, SEED, SETTINGS
 from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.storage.optuna_insides import as_read
 from mmtuna.studies.strategy.folding import fold_test
 from mmtuna.studies.strategy.pruning import collapse_stops
 
@@ -211,7 +212,9 @@ class _Watch:
     ) -> None:
         self._trial, self._scoring, self.lost, self._fold_test = trial, scoring, lost, fold_test
         self._highest, self._collapse = float("-inf"), collapse
-        self._steps: set[int] = set()
+        # One that was put back has reported some: Optuna warns of each that it is told again.
+        known = as_read(trial).intermediate_values if isinstance(trial, optuna.Trial) else {}
+        self._steps: set[int] = set(known)
 
     def evaluated(self, evaluation: Evaluation) -> bool:
         value, dead = evaluation.metrics.get(self._scoring.metric), self._collapse.is_dead(evaluation)

@@ -24,6 +24,7 @@ from mmtuna.spaces.traces import scratch_folder
 from mmtuna.studies import results
 from mmtuna.studies.certainty import APART, Beside, beside, same_truth
 from mmtuna.studies.configs import spreads_of
+from mmtuna.studies.identity import id_of
 from mmtuna.studies.results import TrialRow
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.standing import params_key
@@ -62,13 +63,14 @@ def against(spec: StudySpec, a: int, b: int, other: StudySpec | None = None) -> 
     a trial that is not there or not complete, for the same one twice, and for studies of different metrics or values.
     """
     metric, value = spec.study.metric, spec.study.value
-    _require_two(a, b, other)
     if other is not None and other.study.metric != metric:
         raise InputError(f"the studies maximise {metric} and {other.study.metric}; compare two of the same metric")
     if other is not None and other.study.value != value:
         raise InputError(
             f"the studies' values are of the {value} and of the {other.study.value} evaluation; compare two of the same"
         )
+    other = _another(spec, other)
+    _require_two(a, b, other)
     sides = [_side(spec, a), _side(spec if other is None else other, b)]
     groups = [[row for row in side.rows if params_key(row.params) == side.key] for side in sides]
     a_numbers, b_numbers = (tuple(row.number for row in group) for group in groups)
@@ -81,6 +83,14 @@ def against(spec: StudySpec, a: int, b: int, other: StudySpec | None = None) -> 
     pair, of_pair = (groups[1], groups[0]), (counts[1], counts[0])
     found = beside(pair, metric, of_pair, spec.data.classes, noise_floor(known))
     return Against(a_numbers, b_numbers, metric, found, value)
+
+
+def _another(spec: StudySpec, other: StudySpec | None) -> StudySpec | None:
+    """`other`, None where it is the spec of the very study: what its seeds change would count twice."""
+    if other is None:
+        return None
+    own, theirs = (id_of(open_to_read(one)) for one in (spec, other))
+    return None if own is not None and own == theirs else other
 
 
 def _require_two(a: int, b: int, other: StudySpec | None) -> None:
@@ -121,6 +131,7 @@ def compare(
     """
     if out.suffix.lower() != ".png" or out.is_dir():
         raise InputError(f"{out}: must be a PNG file; name it such as compare.png")
+    other = _another(spec, other)
     _require_two(a, b, other)
     pair = [_shown(spec, a), _shown(spec if other is None else other, b)]
     if other is not None:

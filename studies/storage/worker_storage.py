@@ -284,7 +284,28 @@ class WorkerStorage(CachedStorage):
     def get_trial(self, trial_id: int) -> FrozenTrial:
         """As Optuna's; a draft is the one object, which its `optuna.Trial` changes."""
         draft = self._draft
-        return draft if draft is not None and trial_id == DRAFT else super().get_trial(trial_id)
+        if draft is not None and trial_id == DRAFT:
+            return draft
+        found = super().get_trial(trial_id)
+        if trial_id == getattr(self._thread, "put_back", None):
+            found = copy.copy(found)
+            found.state = TrialState.RUNNING
+        return found
+
+    def note_put_back(self, trial_id: int) -> None:
+        """Lets the trial run on, as this thread sees it, until it is told to have failed, which is not stored.
+
+        Optuna tells so after a Ctrl-C, of a trial that waits by then to be gone on with, and by another one perhaps.
+        """
+        self._thread.put_back = trial_id
+
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
+        """As Optuna's, but for a trial that was put back."""
+        if trial_id == getattr(self._thread, "put_back", None):
+            self._thread.put_back = None
+            if state == TrialState.FAIL:
+                return True
+        return super().set_trial_state_values(trial_id, state, values)
 
     def set_trial_param(
         self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution

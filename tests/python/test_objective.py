@@ -184,6 +184,27 @@ def test_settings_of_a_function_are_what_tells_configs_apart(make_spec: MakeSpec
     ]
 
 
+class Interrupts(optuna.pruners.BasePruner):
+    """Ctrl-C at the first evaluation."""
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_in_a_study_with_leases_is_no_other_error_and_the_trial_waits(make_spec: MakeSpec) -> None:
+    spec = make_spec()
+    objective, study = mmtuna.Objective(spec), mmtuna.open_study(spec)
+    study.pruner = Interrupts()
+    with pytest.raises(KeyboardInterrupt):
+        study.optimize(objective, n_trials=1)
+    assert [trial.state for trial in study.trials] == [TrialState.WAITING]
+    study.pruner = optuna.pruners.NopPruner()
+    study.optimize(objective, n_trials=1)
+    (trial,) = study.trials
+    assert (trial.state, trial.user_attrs["history"][0]["ended"]) == (TrialState.COMPLETE, "interrupted")
+    assert not (folder_of(spec, trial).path / "train.log").read_text().count("Traceback")
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [
