@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mmtuna.objectives import predict
@@ -39,7 +39,7 @@ def propose_from_folder(
     Raises InputError, in one line, where no masks are found or several readings are equally good, with the options
     that decide.
     """
-    given, proposal = given or {}, Proposal()
+    given, proposal = _plain(given or {}), Proposal()
     pairing = find_pairing(root, given)
     data: dict[str, Any] = {"root": str(root.resolve()), **pairing.fields()}
     proposal.said.append(
@@ -57,6 +57,15 @@ def propose_from_folder(
     data |= _split_seed(root, pairing, held, data | dict(given), proposal)
     proposal.tables |= {"data": data, "space": {"preset": preset}}
     return proposal
+
+
+def _plain(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What a person settled, with `train/` and `./train` as `train` wherever a field names a folder."""
+    folders = ("images", "masks", *(("train", "val", "test") if given.get("split") == "folders" else ()))
+    return {
+        name: PurePosixPath(value).as_posix() if name in folders and isinstance(value, str) else value
+        for name, value in given.items()
+    }
 
 
 def _split(root: Path, pairing: Pairing, given: Mapping[str, Any], proposal: Proposal) -> dict[str, Any]:

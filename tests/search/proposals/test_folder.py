@@ -154,6 +154,17 @@ def test_what_a_person_settled_stays(tmp_path: Path) -> None:
     assert "split" not in said
 
 
+def test_a_slash_at_the_end_of_a_folder_is_nothing(tmp_path: Path) -> None:
+    for side in ("train", "val", "test"):
+        write(tmp_path / "set", f"images/{side}/{{i}}.png", f"masks/{side}/{{i}}.png")
+    folders = {"split": "folders", "train": "train/", "val": "./val", "test": "test/"}
+    data, said, found = propose(tmp_path, {**folders, "images": "images/", "masks": "./masks"})
+    assert (data["images"], data["train"]) == ("images/", "train/")
+    assert "18 pairs of one name, images in images (*.png), masks in masks (*.png)" in said
+    assert found.split is not None
+    assert (found.split.train[0], found.split.val[0], found.split.test[0]) == ("train/0", "val/0", "test/0")
+
+
 def test_lists_come_before_folders_and_subjects(tmp_path: Path) -> None:
     root = tmp_path / "set"
     write(root, "JPEGImages/{i}.jpg", "SegmentationClass/{i}.png")
