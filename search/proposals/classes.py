@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from mmtuna.objectives.data.dataset import Code
+from mmtuna.objectives.data.dataset import Code, some
 from mmtuna.objectives.data.reading import held_codes, strict_decoders
 from mmtuna.objectives.data.split import CLASS_LIST
 from mmtuna.objectives.predict import BadImageError
@@ -25,6 +25,8 @@ _SHOWN = 8
 _LISTS = (CLASS_LIST, "labels.txt")
 _ADE = ("ADE_train_", "ADE_val_")
 _BLACK = "#000000"
+_ONE = "#010101"
+"""The colour of 1 in a grey mask, which nobody draws."""
 
 
 Held = Mapping[str, Mapping[Code, int]]
@@ -52,6 +54,7 @@ def propose_classes(
     if len(named) != len(codes):
         _refuse_smoothed(root, held, codes)
     if any(isinstance(code, str) for code in codes):
+        _refuse_numbers_among_colours(root, held)
         return _of_colours(root, [str(code) for code in codes], named, proposal)
     return _of_values(root, held, sorted(int(code) for code in codes), named, proposal)
 
@@ -66,20 +69,20 @@ def _lines(path: Path) -> list[str]:
 def read_held(root: Path, masks: Sequence[str], proposal: Proposal) -> Held:
     """What each of these files, relative to `root`, holds, of `_READ` at most; InputError for one that is no mask.
 
-    Masks with palettes hold the values, unless one value has several colours: then they hold the colours.
+    Masks with palettes hold the values, unless one value has several colours: then they hold the colours. So do grey
+    masks and palettes among RGB masks, as a study whose values are colours reads them.
     """
     chosen = masks[:: -(-len(masks) // _READ)]
-
-    def look(file: str) -> tuple[dict[Code, int], dict[int, str]]:
-        try:
-            return held_codes((root / file).read_bytes())
-        except (BadImageError, OSError) as error:
-            raise InputError(f"{root / file}: {error}") from None
-        except Exception as error:  # decoders raise nearly anything on damaged bytes
-            raise InputError(f"{root / file}: cannot be decoded ({error}); copy or export the file again") from None
-
-    with strict_decoders(), ThreadPoolExecutor(max(4, os.cpu_count() or 4)) as pool:
-        found = dict(zip(chosen, pool.map(look, chosen), strict=True))
+    found = _codes_of(root, chosen)
+    valued = [file for file, (codes, _) in found.items() if not any(isinstance(code, str) for code in codes)]
+    if len(valued) < len(found):
+        if valued:
+            proposal.said.append(
+                f"classes: {len(found) - len(valued)} of {len(found)} masks are RGB, so the colours of the others "
+                f"count too ({some(valued)})"
+            )
+            found |= _codes_of(root, valued, in_colour=True)
+        return {file: codes for file, (codes, _) in found.items()}
     colours = {pair for _, palette in found.values() for pair in palette.items()}
     if len(colours) == len({value for value, _ in colours}):
         return {file: codes for file, (codes, _) in found.items()}
@@ -89,6 +92,23 @@ def read_held(root: Path, masks: Sequence[str], proposal: Proposal) -> Held:
     return {
         file: {palette[int(code)]: count for code, count in codes.items()} for file, (codes, palette) in found.items()
     }
+
+
+def _codes_of(
+    root: Path, files: Sequence[str], *, in_colour: bool = False
+) -> dict[str, tuple[dict[Code, int], dict[int, str]]]:
+    """`held_codes` of each file; InputError for one that is no mask."""
+
+    def look(file: str) -> tuple[dict[Code, int], dict[int, str]]:
+        try:
+            return held_codes((root / file).read_bytes(), in_colour=in_colour)
+        except (BadImageError, OSError) as error:
+            raise InputError(f"{root / file}: {error}") from None
+        except Exception as error:  # decoders raise nearly anything on damaged bytes
+            raise InputError(f"{root / file}: cannot be decoded ({error}); copy or export the file again") from None
+
+    with strict_decoders(), ThreadPoolExecutor(max(4, os.cpu_count() or 4)) as pool:
+        return dict(zip(files, pool.map(look, files), strict=True))
 
 
 def _settled_names(held: Held, given: Mapping[str, Any]) -> list[str]:
@@ -110,8 +130,10 @@ def _refuse_smoothed(root: Path, held: Held, codes: Sequence[Code]) -> None:
     """Greys between the classes are no classes, though nothing but where they lie tells."""
     if len(codes) < FEWEST:
         return
+    looked_at = list(held)[:: -(-len(held) // _LOOKED_AT)]
+    in_colour = any(isinstance(code, str) for code in codes)
     with strict_decoders():
-        smoothed = look_smoothed((root / file).read_bytes() for file in list(held)[:: -(-len(held) // _LOOKED_AT)])
+        smoothed = look_smoothed(((root / file).read_bytes() for file in looked_at), in_colour=in_colour)
     if smoothed:
         ordered = sorted(codes, key=lambda code: (isinstance(code, str), code))
         raise InputError(
@@ -214,6 +236,16 @@ def _refuse_two_codings(root: Path, held: Held, read: str) -> None:
         raise InputError(
             f"{root}: {read}, but {len(coded)} of them 0 and 255 alone ({coded[0]}); say what 255 is there with "
             "--set 'data.values=[0, [1, 255]]' or, if it is ignored, --set 'data.values=[0, 1]'"
+        )
+
+
+def _refuse_numbers_among_colours(root: Path, held: Held) -> None:
+    """Some grey masks of 0, 1, ... among coloured ones: nothing tells which colour each number is."""
+    numbered = [file for file, found in held.items() if _ONE in found]
+    if numbered:
+        raise InputError(
+            f"{root}: {len(numbered)} masks hold the value 1 ({some(numbered)}) where others hold colours; say which "
+            f'colour that is with --set \'data.values=["{_BLACK}", ["#ffffff", "{_ONE}"]]\''
         )
 
 

@@ -135,6 +135,21 @@ def test_masks_whose_palettes_differ_are_read_by_their_colours(tmp_path: Path) -
     )
 
 
+def black_and_white(root: Path, grey: int = 255) -> None:
+    """RGB masks of black and white but for two: one grey, one of a bit a pixel."""
+    write(root, "images/{i}.png", "masks/{i}.png", lambda i: np.stack([blocks(i, [0, 255])] * 3, axis=-1))
+    save(root / "masks/1.png", blocks(1, [0, grey]))
+    Image.fromarray(blocks(2, [0, 255])).convert("1").save(root / "masks/2.png")
+
+
+def test_grey_masks_among_colours_are_read_by_their_colours(tmp_path: Path) -> None:
+    black_and_white(tmp_path / "set")
+    data, said, found = propose(tmp_path)
+    assert (data["classes"], data["values"]) == (["background", "foreground"], ["#000000", "#ffffff"])
+    assert "4 of 6 masks are RGB, so the colours of the others count too (masks/1.png, masks/2.png)" in said
+    assert all(found.manifest.records[f"masks/{i}.png"].values == {0: 2048, 1: 2048} for i in range(6))
+
+
 def test_names_of_classes_come_from_a_person_or_a_file(tmp_path: Path) -> None:
     write(tmp_path / "set", "images/{i}.png", "masks/{i}.png", coded(0, 1, 2, 3))
     assert propose(tmp_path, classes=["a", "b", "c"])[0]["reduce_zero_label"] is True
@@ -513,6 +528,11 @@ REFUSED: list[tuple[Callable[[Path], object], dict[str, Any], str]] = [
         "masks/0.jpg: is JPEG, whose compression changes values; save masks as PNG",
     ),
     (lambda root: write(root, "a/{i}.png", "b/{i}.png", coded(0)), {}, "there are no two classes to tell apart"),
+    (
+        lambda root: black_and_white(root, grey=1),
+        {},
+        "1 masks hold the value 1 (masks/1.png) where others hold colours; say which colour that is with --set 'data.v",
+    ),
     (spoilt(b""), {}, "masks/3.png: is empty (zero bytes); copy the file again"),
     (spoilt(b"text"), {}, "masks/3.png: not an image file; save masks as PNG"),
     (lambda root: None, {}, "set: no such folder; give the data set's root folder"),
@@ -522,6 +542,7 @@ REFUSED: list[tuple[Callable[[Path], object], dict[str, Any], str]] = [
 @pytest.mark.parametrize(
     ("build", "values", "held"),
     [
+        (lambda root: black_and_white(root, grey=1), ["#000000", ["#ffffff", "#010101"]], {0: 2048, 1: 2048}),
         (both_codings, [0, [1, 255]], {0: 2048, 1: 2048}),
         (both_codings, [0, 1], {0: 2048, 255: 2048}),
         (lambda root: write(root, "images/{i}.png", "masks/{i}.png", coded(0, 255, 128)), [0, 128], {0: 1376, 1: 1360}),
