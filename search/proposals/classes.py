@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +13,7 @@ from mmtuna.objectives.data.dataset import Code, some
 from mmtuna.objectives.data.reading import held_codes, strict_decoders
 from mmtuna.objectives.data.split import CLASS_LIST
 from mmtuna.objectives.predict import BadImageError
+from mmtuna.search.proposals.places import file_in
 from mmtuna.search.proposals.proposal import Proposal
 from mmtuna.search.proposals.smoothing import FEWEST, look_smoothed
 from mmtuna.spaces.errors import InputError
@@ -24,6 +26,7 @@ _SHOWN = 8
 """Values or colours that a line names at most."""
 _LISTS = (CLASS_LIST, "labels.txt")
 _ADE = ("ADE_train_", "ADE_val_")
+_COLOUR = re.compile("#[0-9a-fA-F]{6}")
 _BLACK = "#000000"
 _ONE = "#010101"
 """The colour of 1 in a grey mask, which nobody draws."""
@@ -34,20 +37,40 @@ Held = Mapping[str, Mapping[Code, int]]
 
 
 def propose_classes(
-    root: Path, held: Held, named: Sequence[str], given: Mapping[str, Any], proposal: Proposal
+    root: Path, held: Held, named: Sequence[str], given: Mapping[str, Any], proposal: Proposal, *, whole: bool = True
 ) -> dict[str, Any]:
     """Fields of `[data]` that say what the masks hold: classes, and values or reduce_zero_label where these are needed.
 
     Args:
         named: names of the classes, where a person gave them; else those of classes.txt or labels.txt in `root`.
         given: fields of `[data]` that a person has settled.
+        whole: whether `held` is of all masks; a class that is in none is refused then, as check refuses it, else told.
 
     Raises InputError where it is ambiguous, with the options that decide.
     """
-    listed = next((name for name in _LISTS if (root / name).is_file()), None)
-    if not named and listed is not None:
-        named = _lines(root / listed)
-        proposal.said.append(f"classes: their names are those in {listed}")
+    where = ""
+    if not named:
+        listed = next((found for name in _LISTS if (found := file_in(root, name))), None)
+        named = _lines(root / listed) if listed is not None else []
+        where = f" ({listed} names {len(named)})" if named else ""
+        proposal.said += [f"classes: their names are those in {listed}"] if named else []
+    found = _what_masks_hold(root, held, named, given, proposal)
+    absent = _absent(held, {**given, **found})
+    if absent and not whole:
+        proposal.said.append(
+            f"classes: {some(absent)} in none of the {len(held)} masks that were read; check reads all"
+        )
+    elif absent:
+        raise InputError(
+            f"{root}: class {some(absent)} in none of the {len(held)} masks{where}; name only those that masks hold, "
+            "or say what each class is there with --set data.values=[...]"
+        )
+    return found
+
+
+def _what_masks_hold(
+    root: Path, held: Held, named: Sequence[str], given: Mapping[str, Any], proposal: Proposal
+) -> dict[str, Any]:
     if {"values", "reduce_zero_label", "ignore_index"} & set(given):
         return {"classes": list(named) or _settled_names(held, given)}
     codes = sorted({code for found in held.values() for code in found}, key=str)
@@ -59,11 +82,29 @@ def propose_classes(
     return _of_values(root, held, sorted(int(code) for code in codes), named, proposal)
 
 
+def _absent(held: Held, data: Mapping[str, Any]) -> list[str]:
+    """The classes, number and name, that no mask holds, by what the fields of `[data]` say of them."""
+    codes = {code for found in held.values() for code in found}
+    first = 1 if data.get("reduce_zero_label") else 0
+    means = data.get("values") or range(first, first + len(data["classes"]))
+    listed = [code if isinstance(code, list | tuple) else [code] for code in means]
+    if {isinstance(code, str) for code in codes} != {isinstance(code, str) for of_class in listed for code in of_class}:
+        return []  # a person's colours of palettes that were read by their indices, which check reads anew
+    shown = {str(code) for code in codes}
+    return [
+        f"{number} ({name})"
+        for number, (name, of_class) in enumerate(zip(data["classes"], listed, strict=False))  # the spec counts them
+        if shown.isdisjoint(str(code).lower() for code in of_class)
+    ]
+
+
 def _lines(path: Path) -> list[str]:
+    """The names in a list of classes; lines that begin with # are remarks, unless they are a colour."""
     try:
-        return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeError) as error:
         raise InputError(f"{path}: cannot be read ({error}); give a class a line, or --classes a,b,...") from None
+    return [line for line in lines if line and (not line.startswith("#") or _COLOUR.fullmatch(line))]
 
 
 def read_held(root: Path, masks: Sequence[str], proposal: Proposal) -> Held:

@@ -52,7 +52,7 @@ def propose_from_folder(
     masks = [pairing.mask(name) for name in _on_a_side(pairing, data | dict(given))]
     held = read_held(root, masks, proposal)
     _leave_out_blank_test(root, pairing, data, held, proposal)
-    data |= propose_classes(root, held, classes, given, proposal)
+    data |= propose_classes(root, held, classes, given, proposal, whole=len(held) == len(masks))
     data |= _rule(root, pairing, given, proposal)
     data |= _split_seed(root, pairing, held, data | dict(given), proposal)
     proposal.tables |= {"data": data, "space": {"preset": preset}}

@@ -117,6 +117,10 @@ def test_masks_with_a_palette_are_read_by_their_indices(tmp_path: Path) -> None:
     data, _, found = propose(tmp_path)
     assert data["classes"] == ["background", "class 1", "class 2"]
     assert set(found.manifest.records["masks/0.png"].values or {}) == {0, 1, 2}
+    (tmp_path / "study.toml").unlink()
+    data, _, found = propose(tmp_path, {"values": ["#000000", ["#FF0000", "#00ff00"]]})
+    assert data["classes"] == ["background", "foreground"]
+    assert set(found.manifest.records["masks/0.png"].values or {}) == {0, 1}
 
 
 def test_masks_whose_palettes_differ_are_read_by_their_colours(tmp_path: Path) -> None:
@@ -159,6 +163,44 @@ def test_names_of_classes_come_from_a_person_or_a_file(tmp_path: Path) -> None:
     assert data["classes"] == ["sky", "road", "car", "man"]
     assert "classes: their names are those in classes.txt" in said
     assert "0 is taken as a class, where it means unlabelled: --set data.reduce_zero_label=true" in said
+
+
+def test_remarks_and_colours_in_a_list_of_classes(tmp_path: Path) -> None:
+    write(tmp_path / "set", "images/{i}.png", "masks/{i}.png", coded(0, 1, 2))
+    (tmp_path / "set/Classes.txt").write_text("# of the clinic\n\nbackground\n  # fluids\n#e69f00\nlesion\n")
+    data, said, _ = propose(tmp_path)
+    assert data["classes"] == ["background", "#e69f00", "lesion"]
+    assert "classes: their names are those in Classes.txt" in said
+
+
+@pytest.mark.parametrize(
+    ("of", "names", "given", "refused"),
+    [
+        (coded(0, 1), "a\nb\nc", {}, "class 2 (c) in none of the 6 masks (classes.txt names 3); name only those that"),
+        (coded(0, 2), "a\nb\nc\nd", {}, "class 1 (b), 3 (d) in none of the 6 masks (classes.txt names 4); name only"),
+        (coded(0, 1), "a\nb\nc", {"values": [0, 1, [2, 3]]}, "class 2 (c) in none of the 6 masks"),
+        (coded(0, 1, 2), "a\nb\nc", {"reduce_zero_label": True}, "class 2 (c) in none of the 6 masks"),
+        (coded(0, 2), "", {"ignore_index": 254}, "class 1 (class 1) in none of the 6 masks; name only those"),
+    ],
+)
+def test_classes_that_no_mask_holds_are_refused_as_check_refuses_them(
+    tmp_path: Path, of: Callable[[int], Array], names: str, given: dict[str, Any], refused: str
+) -> None:
+    write(tmp_path, "images/{i}.png", "masks/{i}.png", of)
+    (tmp_path / "classes.txt").write_text(names)
+    with pytest.raises(InputError) as error:
+        propose_from_folder(tmp_path, given=given)
+    assert refused in str(error.value)
+
+
+def test_classes_that_the_masks_read_lack_are_told_where_not_all_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mmtuna.search.proposals.classes._READ", 3)
+    write(tmp_path / "set", "images/{i}.png", "masks/{i}.png", lambda i: blocks(i, range(3 if i == 3 else 2)))
+    data, said, _ = propose(tmp_path, classes=["a", "b", "c"])
+    assert data["classes"] == ["a", "b", "c"]
+    assert "classes: 2 (c) in none of the 3 masks that were read; check reads all" in said
 
 
 def test_what_a_person_settled_stays(tmp_path: Path) -> None:
