@@ -14,6 +14,7 @@ from mmtuna.objectives.data.reading import strict_decoders
 from mmtuna.objectives.data.split import Split, by_image, by_subject, listed, published
 from mmtuna.search.proposals.classes import Held, propose_classes, read_held
 from mmtuna.search.proposals.pairing import Pairing, find_pairing
+from mmtuna.search.proposals.places import file_in
 from mmtuna.search.proposals.proposal import Proposal
 from mmtuna.spaces.errors import InputError
 
@@ -70,7 +71,8 @@ def _plain(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _split(root: Path, pairing: Pairing, given: Mapping[str, Any], proposal: Proposal) -> dict[str, Any]:
     """Subjects, and the sides: lists before folders before subjects before chance."""
-    found: dict[str, Any] = {"subjects": _SUBJECTS} if (root / _SUBJECTS).is_file() else {}
+    subjects = given.get("subjects", file_in(root, _SUBJECTS))
+    found: dict[str, Any] = {"subjects": subjects} if subjects is not None else {}
     if {"split", "train", "val"} & set(given):
         return found
     lists, fault = _lists(root, pairing)
@@ -87,7 +89,7 @@ def _split(root: Path, pairing: Pairing, given: Mapping[str, Any], proposal: Pro
     if fault:
         raise InputError(f"{fault}; or leave the lists aside with {_ASIDE}")
     if found:
-        proposal.said.append(f"split: by subject, as {_SUBJECTS} names them; a fifth validates")
+        proposal.said.append(f"split: by subject, as {subjects} names them; a fifth validates")
         return {**found, "split": "subject"}
     proposal.said.append(
         "split: by chance, a fifth validates, since there are no lists, folders train and val, or subjects"
@@ -116,9 +118,9 @@ def _leave_out_subjects(
     if "subjects" not in data:
         return
     try:
-        _dataset(root, pairing, subjects=_SUBJECTS)
+        _dataset(root, pairing, subjects=data["subjects"])
     except InputError as error:
-        if given.get("split", data.get("split")) == "subject":
+        if "subjects" in given or str(given.get("split", data.get("split"))).startswith("subject"):
             raise
         del data["subjects"]
         proposal.said.append(f"subjects: left out, {error}")
@@ -135,18 +137,19 @@ def _lists(root: Path, pairing: Pairing) -> tuple[dict[str, str] | None, str]:
 
     Lists whose images all have masks come before others, which VOC has beside them; splits/ comes before other folders.
     """
-    files = {file for file in walk(root) if os.path.basename(file) in ("train.txt", "val.txt")}
-    if not files:
+    files = [file for file in walk(root) if os.path.basename(file).lower() in ("train.txt", "val.txt")]
+    starts = {file.removesuffix(os.path.basename(file)) for file in files if (root / file).is_file()}
+    if not starts:
         return None, ""
-    starts = {file.removesuffix(os.path.basename(file)) for file in files}
     dataset, names = _dataset(root, pairing), set(pairing.names)
     taken, faults = [], []
-    for start in sorted(starts, key=lambda start: (start != "splits/", start)):
-        sides = {"train": f"{start}train.txt", "val": f"{start}val.txt"}
+    for start in sorted(starts, key=lambda start: (start.lower() != "splits/", start)):
+        there = {side: file_in(root / start, f"{side}.txt") for side in ("train", "val")}
+        sides = {side: f"{start}{name}" for side, name in there.items() if name is not None}
         try:
-            split = _published(dataset, sides, files)
+            split = _published(dataset, sides)
         except InputError as error:
-            faults.append((not files.issuperset(sides.values()), str(error)))
+            faults.append((len(sides) < len(there), str(error)))
             continue
         taken.append((not names.issuperset((*split.train, *split.val)), sides))
     if taken:
@@ -154,14 +157,15 @@ def _lists(root: Path, pairing: Pairing) -> tuple[dict[str, str] | None, str]:
     return None, min(faults, key=lambda fault: fault[0])[1]
 
 
-def _published(dataset: Dataset, sides: Mapping[str, str], files: set[str]) -> Split:
-    lacking = next((side for side, file in sides.items() if file not in files), None)
-    if lacking is None:
+def _published(dataset: Dataset, sides: Mapping[str, str]) -> Split:
+    """The split of the lists by their side; InputError where one of the two is not there."""
+    if len(sides) == 2:
         return published(dataset, sides["train"], sides["val"])
-    there = next(side for side in sides if side != lacking)
+    ((there, file),) = sides.items()
+    lacking = "val" if there == "train" else "train"
     raise InputError(
-        f"{dataset.root / sides[there]}: there is no {lacking}.txt beside it; write one, or name another list with "
-        f"--set data.{there}={sides[there]} --set data.{lacking}=FILE"
+        f"{dataset.root / file}: there is no {lacking}.txt beside it; write one, or name another list with "
+        f"--set data.{there}={file} --set data.{lacking}=FILE"
     )
 
 
@@ -169,9 +173,11 @@ def _listed_test(
     root: Path, pairing: Pairing, lists: Mapping[str, str], given: Mapping[str, Any], proposal: Proposal
 ) -> dict[str, str]:
     """`test`, where a list for it lies beside the two others and names images with masks that these do not."""
-    file = lists["train"].removesuffix("train.txt") + "test.txt"
-    if "test" in given or not (root / file).is_file():
+    start = lists["train"].removesuffix(os.path.basename(lists["train"]))
+    there = file_in(root / start, "test.txt")
+    if "test" in given or there is None:
         return {}
+    file = f"{start}{there}"
     dataset = _dataset(root, pairing)
     try:
         names = listed(dataset, file)

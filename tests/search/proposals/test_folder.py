@@ -302,6 +302,33 @@ def test_a_list_of_test_images_is_set_aside(tmp_path: Path) -> None:
     assert found.split.test == ("4", "5")
 
 
+def test_lists_and_subjects_are_found_however_they_are_spelt(tmp_path: Path) -> None:
+    listed(tmp_path / "set", Train="0\n1", VAL="2\n3", Test="4\n5")
+    data, _, found = propose(tmp_path)
+    assert (data["split"], data["train"], data["val"], data["test"]) == ("lists", "Train.txt", "VAL.txt", "Test.txt")
+    assert found.split is not None
+    assert (found.split.train, found.split.val, found.split.test) == (("0", "1"), ("2", "3"), ("4", "5"))
+    (tmp_path / "set/Subjects.csv").write_text("image,subject\n" + "".join(f"{i},{i % 3}\n" for i in range(6)))
+    (tmp_path / "set/Train.txt").unlink()
+    with pytest.raises(InputError, match=r"VAL.txt: there is no train.txt beside it; .* --set data.val=VAL.txt"):
+        propose_from_folder(tmp_path / "set")
+    (tmp_path / "set/VAL.txt").unlink()
+    (tmp_path / "study.toml").unlink()
+    data, said, _ = propose(tmp_path)
+    assert (data["split"], data["subjects"]) == ("subject", "Subjects.csv")
+    assert "split: by subject, as Subjects.csv names them; a fifth validates" in said
+
+
+def test_subjects_that_a_person_names_are_taken_and_must_be_there(tmp_path: Path) -> None:
+    listed(tmp_path / "set")
+    (tmp_path / "set/who.csv").write_text("image,subject\n" + "".join(f"{i},{i % 3}\n" for i in range(6)))
+    data, said, _ = propose(tmp_path, {"subjects": "who.csv"})
+    assert data["split"] == "subject"
+    assert "split: by subject, as who.csv names them" in said
+    with pytest.raises(InputError, match=r"gone.csv: cannot be read"):
+        propose_from_folder(tmp_path / "set", given={"subjects": "gone.csv", "split": "random"})
+
+
 @pytest.mark.parametrize(
     ("test", "why"), [("3\n4", "3 in both val and test"), ("8", "8 without a mask"), ("", "lists no image")]
 )
