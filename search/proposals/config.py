@@ -29,6 +29,7 @@ def propose_from_config(
     root: Path | None = None,
     classes: Sequence[str] = (),
     trust_code: bool = False,
+    given: Mapping[str, Any] | None = None,
 ) -> Proposal:
     """The tables for a study whose base is `config`, a file or a name of the model zoo, on the data that it declares.
 
@@ -37,6 +38,7 @@ def propose_from_config(
         root: of the data, in the place of the config's data_root.
         classes: names, where neither the config nor its data set class names any.
         trust_code: whether the config may be run as Python.
+        given: fields of `[data]` that a person has settled.
 
     Raises InputError, in one line, for a config or data that a spec cannot say, with the way out.
     """
@@ -47,7 +49,10 @@ def propose_from_config(
         raise InputError(str(error).replace("set [model] trust_code = true", "give --trust-code")) from None
     sides = read_declared(base, config, root)
     proposal = Proposal()
-    data = {**_places(config, sides, folder, proposal), **_classes(config, sides["train"], classes, proposal)}
+    data = {
+        **_places(config, sides, folder, proposal),
+        **_classes(config, sides["train"], classes, given or {}, proposal),
+    }
     _say_other_ignored(base, sides["train"], data["classes"], proposal)
     tables = proposal.tables
     tables["data"] = data
@@ -155,9 +160,12 @@ def _lists(file: Path, names: tuple[str, ...]) -> bool:
     return tuple(line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()) == names
 
 
-def _classes(config: Path, side: Declared, named: Sequence[str], proposal: Proposal) -> dict[str, Any]:
+def _classes(
+    config: Path, side: Declared, named: Sequence[str], given: Mapping[str, Any], proposal: Proposal
+) -> dict[str, Any]:
     """Names, colours, and how the masks' values become class indices."""
-    classes = list(side.classes or named)
+    settled = given.get("classes", ())
+    classes = list(side.classes or named or settled)
     if not classes:
         raise InputError(
             f"{config}: neither its metainfo nor {side.kind} names classes; add metainfo = dict(classes=(...)) to its "
@@ -165,6 +173,11 @@ def _classes(config: Path, side: Declared, named: Sequence[str], proposal: Propo
         )
     if named and tuple(named) != tuple(classes):
         raise InputError(f"--classes: {config} names {len(classes)} classes itself; leave the option out")
+    if settled and len(settled) != len(classes) and "values" not in given:
+        raise InputError(
+            f"{config}: it has {len(classes)} classes, and --set data.classes names {len(settled)}; name "
+            f"{len(classes)}, or say what each is in the masks with --set data.values=[...]"
+        )
     data: dict[str, Any] = {"classes": classes}
     if len(side.palette) == len(classes):
         data["palette"] = [list(colour) for colour in side.palette]

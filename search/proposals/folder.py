@@ -34,7 +34,7 @@ def propose_from_folder(
     """The tables for the data in `root`, by what lies there.
 
     Args:
-        classes: names, where they are known.
+        classes: names, where they are known; those in `given` come before them.
         given: fields of `[data]` that a person has settled; nothing else is proposed for them.
 
     Raises InputError, in one line, where no masks are found or several readings are equally good, with the options
@@ -53,7 +53,7 @@ def propose_from_folder(
     masks = [pairing.mask(name) for name in _on_a_side(pairing, data | dict(given))]
     held = read_held(root, masks, proposal)
     _leave_out_blank_test(root, pairing, data, held, proposal)
-    data |= propose_classes(root, held, classes, given, proposal, whole=len(held) == len(masks))
+    data |= propose_classes(root, held, given.get("classes", classes), given, proposal, whole=len(held) == len(masks))
     data |= _rule(root, pairing, given, proposal)
     data |= _split_seed(root, pairing, held, data | dict(given), proposal)
     proposal.tables |= {"data": data, "space": {"preset": preset}}

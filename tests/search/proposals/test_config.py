@@ -246,6 +246,49 @@ def test_fields_that_a_person_sets_are_checked_before_anything_is_written(layout
         assert not target.exists()
 
 
+@pytest.mark.parametrize(
+    ("change", "refused"),
+    [
+        ("data.classes=a,b", """[data] classes takes a list: --set 'data.classes=["a", "b"]'"""),
+        ("data.classes=[a, b]", """[data] classes takes a list: --set 'data.classes=["a", "b"]'"""),
+        ("data.classes=[1, 2]", """[data] classes takes names, as text: --set 'data.classes=["1", "2"]'"""),
+        ("data.values=0,1", "[data] values takes a list: --set 'data.values=[0, 1]'"),
+        ("data.values=5", "[data] values takes a list: --set 'data.values=[5]'"),
+        ("data.palette=1,2", "[data] palette takes a list: --set 'data.palette=[[0, 0, 0], "),
+        ("space.drop=decoder", """[space] drop takes a list: --set 'space.drop=["decoder"]'"""),
+        ("space.params=x", "[space] params takes a table: --set 'space.params={ NAME = "),
+        ("study.enqueue=table2", """[study] enqueue takes a list: --set 'study.enqueue=["table2"]'"""),
+        ("data.val_share=abc", "[data] val_share: Input should be a valid number"),
+        ("data.images=3", "[data] images: Input should be a valid string"),
+    ],
+)
+def test_a_field_that_is_set_to_another_kind_of_value_is_refused_with_the_way(
+    tmp_path: Path, change: str, refused: str
+) -> None:
+    with pytest.raises(InputError) as error:
+        init(tmp_path / "study", tmp_path / "none", [], None, changes=[change])
+    assert str(error.value).startswith(f"--set {change}: {refused}")
+
+
+def test_classes_that_are_set_are_the_names(layout: Layout) -> None:
+    layout.more, layout.values = SUFFIXES, [0, 2]
+    layout.propose(classes=["a", "b", "c"])
+    config = layout.folder / "my_config.py"
+    places = {"data": (layout.folder / "set", None), "config": (None, config)}
+    for name, (root, base) in places.items():
+        classes = 'data.classes=["x", "y"]'
+        init(layout.folder / name, root, [], None, base, changes=[classes])
+        assert StudySpec.load(layout.folder / name / "study.toml").data.classes == ("x", "y")
+    with pytest.raises(InputError, match=r"class 1 \(y\) in none of the 7 masks"):
+        init(layout.folder / "more", layout.folder / "set", [], None, changes=['data.classes=["x", "y", "z"]'])
+    with pytest.raises(InputError, match=r"--classes and --set data.classes name other classes; give one of them"):
+        init(layout.folder / "both", layout.folder / "set", ["x", "z"], None, changes=['data.classes=["x", "y"]'])
+    layout.more += FIVE
+    config.write_text(config.read_text().replace(SUFFIXES, SUFFIXES + FIVE))
+    with pytest.raises(InputError, match=r"it has 5 classes, and --set data.classes names 2; name 5, or say what each"):
+        init(layout.folder / "fewer", None, [], None, config, changes=['data.classes=["x", "y"]'])
+
+
 def test_the_examples_of_set_are_taken_by_both_kinds_of_init(layout: Layout) -> None:
     layout.propose()
     with pytest.raises(InputError, match="such as ") as error:
