@@ -10,6 +10,7 @@ from typing import Any
 
 from mmtuna.search.proposals.config import propose_from_config
 from mmtuna.search.proposals.folder import propose_from_folder
+from mmtuna.search.proposals.named import check_named
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import write_whole
 from mmtuna.spaces.presets import PRESETS
@@ -51,6 +52,7 @@ def init(
         raise InputError("init: give --data ROOT, the folder of the data, or --config CONFIG, an MMSegmentation config")
     tables = {name: proposal.tables.get(name, {}) | own.get(name, {}) for name in _TABLES}
     data = tables["data"]
+    check_named(data, settled)
     write_commented(path, data_root=data.pop("root"), classes=data.pop("classes"), values=tables)
     for file, names in proposal.lists.items():
         write_whole(file, "".join(f"{name}\n" for name in names))

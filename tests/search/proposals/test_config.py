@@ -270,6 +270,40 @@ def test_a_field_that_is_set_to_another_kind_of_value_is_refused_with_the_way(
     assert str(error.value).startswith(f"--set {change}: {refused}")
 
 
+@pytest.mark.parametrize(
+    ("folders", "changes", "refused"),
+    [
+        (SHARED, ["test=20%"], '[data] test = "20%": {set}/20%: cannot be read (No such file or directory); give a fi'),
+        (SHARED, ["test=20%"], 'one image name a line; a share is given as 0.2, subjects as ["3", "8"]'),
+        (SHARED, ["train=trian"], '[data] train = "trian": {set}/trian: cannot be read'),
+        (SHARED, ["train=train.txt", "val=gone.txt"], '[data] val = "gone.txt": {set}/gone.txt: cannot be read'),
+        (APART, ["test=tset"], '[data] test = "tset": {set}/images/tset: no image ends in'),
+        (APART, ["split=folders", "train=train", "val=vla/"], '[data] val = "vla/": {set}/images/vla: no image ends'),
+    ],
+)
+def test_lists_and_folders_that_are_set_must_be_there(
+    layout: Layout, folders: dict[str, tuple[str, str]], changes: list[str], refused: str
+) -> None:
+    layout.folders = folders
+    if folders == SHARED:
+        layout.more += ", ann_file='SIDE.txt'"
+        layout.edit = lambda text: per_side(text, "SIDE.txt")
+    layout.propose()
+    for name in ("train.txt", "val.txt") if folders == APART else ():  # whose names are of the folder of their side
+        (layout.folder / "set" / name).unlink()
+    for name, root, base in (("data", layout.folder / "set", None), ("config", None, layout.folder / "my_config.py")):
+        with pytest.raises(InputError) as error:
+            init(layout.folder / name, root, [], None, base, changes=[f"data.{change}" for change in changes])
+        assert refused.format(set=layout.folder / "set") in str(error.value)
+        assert not (layout.folder / name).exists()
+
+
+def test_a_list_of_the_default_name_must_be_there_too(layout: Layout) -> None:
+    layout.propose()
+    with pytest.raises(InputError, match=r'\[data\] train = "splits/train.txt": .*/splits/train.txt: cannot be read'):
+        init(layout.folder / "other", layout.folder / "set", [], None, changes=["data.split=lists"])
+
+
 def test_classes_that_are_set_are_the_names(layout: Layout) -> None:
     layout.more, layout.values = SUFFIXES, [0, 2]
     layout.propose(classes=["a", "b", "c"])
