@@ -13,17 +13,14 @@ from mmtuna.objectives.data.dataset import Dataset, some, walk
 from mmtuna.objectives.data.reading import strict_decoders
 from mmtuna.objectives.data.split import Split, by_image, by_subject, listed, published
 from mmtuna.search.proposals.classes import Held, propose_classes, read_held
-from mmtuna.search.proposals.pairing import Pairing, find_pairing
-from mmtuna.search.proposals.places import file_in
+from mmtuna.search.proposals.pairing import Pairing, find_pairing, laid_out
+from mmtuna.search.proposals.places import TEST, TRAIN, VAL, file_in
 from mmtuna.search.proposals.proposal import Proposal
 from mmtuna.spaces.errors import InputError
 
-_TRAIN = ("train", "training")
-_VAL = ("val", "valid", "validation", "dev")
 _SUBJECTS = "subjects.csv"
 _SAMPLED = 20
 _SEEDS = 50
-_TEST = ("test", "testing")
 _ASIDE = "--set data.split=random"
 _WAYS = f"--set data.split=folders --set data.train=TRAIN --set data.val=VAL, or {_ASIDE}"
 
@@ -41,12 +38,17 @@ def propose_from_folder(
     that decide.
     """
     given, proposal = _plain(given or {}), Proposal()
-    pairing = find_pairing(root, given)
+    pairing, left_out = find_pairing(root, given)
     data: dict[str, Any] = {"root": str(root.resolve()), **pairing.fields()}
     proposal.said.append(
         f"data: {len(pairing.names)} pairs of one name, images in {pairing.images} (*{pairing.image_suffix}), masks in "
         f"{pairing.masks} (*{pairing.mask_suffix})"
     )
+    for other in left_out:
+        proposal.said.append(
+            f"data: {len(other.names)} pairs are left out, images in {other.images} (*{other.image_suffix}), masks in "
+            f"{other.masks} (*{other.mask_suffix}); to take them too {laid_out([pairing, other])}"
+        )
     data |= _split(root, pairing, given, proposal)
     _tell_of_the_unpaired(root, pairing, data | dict(given), proposal)
     _leave_out_subjects(root, pairing, data, given, proposal)
@@ -196,12 +198,12 @@ def _listed_test(
 def _test_folder(root: Path, pairing: Pairing, given: Mapping[str, Any], proposal: Proposal) -> dict[str, str]:
     """`test`, where one folder beside those of the two sides is named so; other folders are told."""
     counts = Counter(name.partition("/")[0] for name in pairing.names if "/" in name)
-    tests = [folder for folder in sorted(counts) if folder.lower() in _TEST]
+    tests = [folder for folder in sorted(counts) if folder.lower() in TEST]
     field = {"test": tests[0]} if len(tests) == 1 and "test" not in given else {}
     for folder in field.values():
         proposal.said.append(f"test: folder {folder} ({counts[folder]} images), which no trial sees ([data] test)")
     settled = field.get("test", given.get("test"))
-    rest = [f for f in sorted(counts) if f != settled and f.lower() not in (*_TRAIN, *_VAL)]
+    rest = [f for f in sorted(counts) if f != settled and f.lower() not in (*TRAIN, *VAL)]
     if rest:
         takes = "" if settled else "; [data] test takes one such folder"
         proposal.said.append(f"split: images in {some(rest)} are on no side{takes}")
@@ -228,8 +230,8 @@ def _leave_out_blank_test(root: Path, pairing: Pairing, data: dict[str, Any], he
 def _folders(root: Path, pairing: Pairing) -> tuple[str, str] | None:
     """The folders of the two sides; InputError where there is one for training and none, or several, to validate."""
     first = sorted({name.partition("/")[0] for name in pairing.names if "/" in name})
-    train = [folder for folder in first if folder.lower() in _TRAIN]
-    val = [folder for folder in first if folder.lower() in _VAL]
+    train = [folder for folder in first if folder.lower() in TRAIN]
+    val = [folder for folder in first if folder.lower() in VAL]
     if not train and not val:
         return None
     if len(train) == len(val) == 1:

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
+
+TRAIN = ("train", "training")
+VAL = ("val", "valid", "validation", "dev")
+TEST = ("test", "testing")
+_WORDS = re.compile("[A-Z]?[a-z]+|[A-Z]+")
 
 
 def file_in(folder: Path, name: str) -> str | None:
@@ -15,3 +21,10 @@ def file_in(folder: Path, name: str) -> str | None:
     except OSError:  # no folder, which others tell
         return None
     return found[0] if found else None
+
+
+def side_of(folder: str) -> str | None:
+    """ "train", "val" or "test" where one of these alone is a word in the folder's path: `Training_Data`, `val2017`."""
+    words = {word.lower() for word in _WORDS.findall(folder)}
+    sides = [side for side, known in (("train", TRAIN), ("val", VAL), ("test", TEST)) if words & set(known)]
+    return sides[0] if len(sides) == 1 else None

@@ -519,6 +519,60 @@ def test_what_has_no_partner_is_told(tmp_path: Path, gone: str, line: str) -> No
     assert line in propose_from_folder(tmp_path).said
 
 
+def a_folder_a_side(root: Path, val: int = 6, first: int = 6) -> None:
+    """train_images, train_masks, val_images and val_masks, whose names differ unless `first` is 0."""
+    write(root, "train_images/{i}.png", "train_masks/{i}.png")
+    for i in range(first, first + val):
+        save(root / f"val_images/{i}.png", noise(i))
+        save(root / f"val_masks/{i}.png", two_classes(i))
+
+
+BY_SIDE = (
+    "images lie in several folders, each with masks of its own: train_images with train_masks (6 pairs), "
+    "val_images with val_masks ({val} pairs); a data set has one folder of each, so lay all out as images/train, "
+    "images/val, masks/train, masks/val (links do), or take one alone with --set data.images=train_images --set "
+    "data.masks=train_masks, or --set data.images=val_images"
+)
+
+
+@pytest.mark.parametrize("first", [0, 6])
+@pytest.mark.parametrize("val", [4, 6])
+def test_a_folder_of_images_and_one_of_masks_a_side_is_refused_with_the_way(
+    tmp_path: Path, val: int, first: int
+) -> None:
+    root = tmp_path / "set"
+    a_folder_a_side(root, val, first)
+    with pytest.raises(InputError) as error:
+        propose_from_folder(root)
+    assert BY_SIDE.format(val=val) in str(error.value)
+    _, said, _ = propose(tmp_path, {"images": "train_images", "masks": "train_masks"})
+    assert (
+        f"data: {val} pairs are left out, images in val_images (*.png), masks in val_masks (*.png); to take them too "
+        "lay all out as images/train, images/val, masks/train, masks/val (links do)"
+    ) in said
+    for kind in ("images", "masks"):
+        (root / kind).mkdir()
+        for side in ("train", "val"):
+            (root / f"{side}_{kind}").rename(root / kind / side)
+    (tmp_path / "study.toml").unlink()
+    data, said, _ = propose(tmp_path)
+    assert data["split"] == "folders"
+    assert "left out" not in said
+
+
+def test_pairs_in_further_folders_are_told_and_pictures_of_the_same_masks_are_not(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    write(root, "images/{i}.png", "masks/{i}.png")
+    write(root, "overlays/{i}.png", "colours/{i}.png", in_colours)
+    write(root, "more/pictures/x{i}.jpg", "more/masks/x{i}.png", count=3)
+    _, said, _ = propose(tmp_path)
+    (line,) = [line for line in said.splitlines() if "left out" in line]
+    assert line == (
+        "data: 3 pairs are left out, images in more/pictures (*.jpg), masks in more/masks (*.png); to take them too "
+        "lay all out as images/a, images/b, masks/a, masks/b (links do), with one suffix for images and one for masks"
+    )
+
+
 def test_only_the_folders_of_the_sides_need_partners(tmp_path: Path) -> None:
     write(tmp_path, "images/train/{i}.png", "masks/train/{i}.png")
     write(tmp_path, "images/val/{i}.png", "masks/val/{i}.png")
