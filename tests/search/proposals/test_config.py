@@ -120,6 +120,90 @@ def test_a_list_within_the_folder_of_its_side_is_written_anew(layout: Layout) ->
     assert found.split.train == ("train/train2", "train/train0", "train/train1")
 
 
+def with_test(
+    layout: Layout, prefix: tuple[str, str], more: str = "", *, count: int = 2, values: Any = range(5)
+) -> None:
+    """A test_dataloader of its own on `prefix`, with two pairs there that are called test0 and test1."""
+    images, masks = prefix
+    for i in range(count):
+        save(layout.folder / f"set/{images}/test{i}.png", noise(i))
+        save(layout.folder / f"set/{masks}/test{i}.png", blocks(i, values))
+    write_whole(layout.folder / "set/test.txt", "test0\ntest1\n")
+    data = f"data_root=data_root, data_prefix=dict(img_path='{images}', seg_map_path='{masks}')"
+    loader = (
+        f"test_dataloader = dict(dataset=dict(type=dataset_type, {data}, pipeline=test_pipeline{layout.more}{more}))"
+    )
+    per_train_and_val = layout.edit
+    layout.edit = lambda text: per_train_and_val(text).replace("test_dataloader = val_dataloader", loader)
+
+
+def test_a_list_of_test_images_of_the_config_is_set_aside(layout: Layout) -> None:
+    layout.folders = SHARED
+    with_test(layout, SHARED["train"], ", ann_file='test.txt', test_mode=True")
+    layout.more += ", ann_file='SIDE.txt'"
+    lists = layout.edit
+    layout.edit = lambda text: per_side(lists(text), "SIDE.txt")
+    proposal, found = layout.propose()
+    assert sizes(found) == (4, 3)
+    assert proposal.tables["data"]["test"] == "test.txt"
+    assert found.split is not None
+    assert found.split.test == ("test0", "test1")
+    assert "test: 2 images of the config's test_dataloader, which no trial sees ([data] test)" in proposal.said
+    proposal = propose_from_config(layout.folder / "my_config.py", layout.folder / "other", given={"test": 0.2})
+    assert not any("test_dataloader" in line for line in proposal.said)
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_folder_of_test_images_of_the_config_is_set_aside(layout: Layout, inside: bool) -> None:
+    places = ("{}/images", "{}/masks") if inside else ("images/{}", "masks/{}")
+    layout.folders = {side: (places[0].format(side), places[1].format(side)) for side in ("train", "val")}
+    with_test(layout, (places[0].format("test"), places[1].format("test")))
+    proposal, found = layout.propose()
+    assert sizes(found) == (4, 3)
+    assert (proposal.tables["data"]["split"], proposal.tables["data"]["test"]) == ("folders", "test")
+    assert found.split is not None
+    assert len(found.split.test) == 2
+
+
+def test_test_images_in_the_folder_of_another_side_make_lists_of_all(layout: Layout) -> None:
+    layout.folders = {"train": APART["train"], "val": ("images/rest", "masks/rest")}
+    with_test(layout, layout.folders["val"], ", ann_file='test.txt'")
+    add_test, val = layout.edit, 'seg_map_path="masks/rest"),'
+    layout.edit = lambda text: add_test(text).replace(val, f"{val} ann_file='val.txt',")
+    proposal, found = layout.propose()
+    assert sizes(found) == (4, 3)
+    assert [path.name for path in proposal.lists] == ["train.txt", "val.txt", "test.txt"]
+    assert found.split is not None
+    assert found.split.test == ("rest/test0", "rest/test1")
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"more": ", ann_file='gone.txt'"}, "test_dataloader: BaseSegDataset cannot read its data: Failed to load `an"),
+        ({"more": ", ann_file='test.txt'", "count": 1}, "1 of its 2 images or their masks are not there (test/test1)"),
+        ({"prefix": ("images/val", "masks/val"), "count": 0}, ""),
+        ({"prefix": ("images", "masks")}, "7 of its 9 images train or validate too (train/train0, train/train1, "),
+        (
+            {"prefix": ("images/test", "other/test")},
+            "its masks do not lie in masks by their images' names (test/test0)",
+        ),
+        ({"prefix": ("scans/test", "truth/test")}, "it has no images in {set}/images"),
+        ({"values": [0]}, "its masks hold 0 alone"),
+        ({"more": ", reduce_zero_label=True"}, "its reduce_zero_label is not that of training"),
+    ],
+)
+def test_test_images_that_no_study_can_set_aside_are_told(layout: Layout, options: dict[str, Any], why: str) -> None:
+    with_test(layout, **{"prefix": ("images/test", "masks/test"), **options})
+    proposal, found = layout.propose()
+    assert sizes(found) == (4, 3)
+    assert "test" not in proposal.tables["data"]
+    told = [line for line in proposal.said if line.startswith("test: ")]
+    assert len(told) == bool(why)
+    assert all(line.startswith("test: the config's test_dataloader is left out, ") for line in told)
+    assert why.format(set=layout.folder / "set") in "".join(told)
+
+
 def test_some_classes_of_a_data_set_class(layout: Layout) -> None:
     """The class's own indices become those of the config's classes, the others count nowhere: BaseSegDataset's map."""
     layout.kind, layout.values = "CityscapesDataset", [0, 8, 13, 255]
