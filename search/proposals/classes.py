@@ -50,7 +50,7 @@ def propose_classes(
     """
     where = ""
     if not named:
-        listed = next((found for name in _LISTS if (found := file_in(root, name))), None)
+        listed = next((place for name in _LISTS if (place := file_in(root, name))), None)
         named = _lines(root / listed) if listed is not None else []
         where = f" ({listed} names {len(named)})" if named else ""
         proposal.said += [f"classes: their names are those in {listed}"] if named else []

@@ -120,13 +120,26 @@ def _places(
         f"data: {len(names['train'])} training and {len(names['val'])} validation images of {kind} in {root}, images "
         f"in {folders.images} (*{suffix}), masks in {folders.masks} (*{mask_suffix})"
     )
-    if test is not None:
-        try:
-            found = held_out(test, sides, root, folders, names)
-            sides, names = ({**sides, TEST: test}, {**names, TEST: found}) if found else (sides, names)
-        except InputError as error:
-            proposal.said.append(f"test: {_LEFT_OUT}, {error}; [data] test takes other images with masks beside these")
+    test_names = _set_aside(test, sides, root, folders, names, proposal) if test is not None else ()
+    if test is not None and test_names:
+        sides, names = {**sides, TEST: test}, {**names, TEST: test_names}
     return {**data, **_split(sides, folders, root, folder, names, proposal)}
+
+
+def _set_aside(
+    test: Declared,
+    sides: Mapping[str, Declared],
+    root: Path,
+    folders: Folders,
+    names: Mapping[str, Sequence[str]],
+    proposal: Proposal,
+) -> tuple[str, ...]:
+    """Names of the test images; () where they are those that validate, or cannot be set aside, which is told."""
+    try:
+        return held_out(test, sides, root, folders, names)
+    except InputError as error:
+        proposal.said.append(f"test: {_LEFT_OUT}, {error}; [data] test takes other images with masks beside these")
+        return ()
 
 
 def _names(config: Path, side: Declared, top: Path, suffixes: tuple[str, str]) -> tuple[str, ...]:

@@ -93,7 +93,8 @@ def _left_out(root: Path, chosen: Pairing, everything: Sequence[Pairing]) -> lis
 
     Those of the same names count where their folders are another side's; else they are pictures of the same masks.
     """
-    names, taken, left = _last_parts(chosen), _files(chosen), []
+    names, taken = _last_parts(chosen), _files(chosen)
+    left: list[Pairing] = []
     rest = [pair for pair in everything if _are_of_two_sides(chosen, pair) or names.isdisjoint(_last_parts(pair))]
     while len(left) < _TOLD and (rest := [pair for pair in rest if taken.isdisjoint(_files(pair))]):
         left.append(_best(root, rest)[0])
