@@ -13,6 +13,7 @@ from mmtuna.spaces.errors import InputError
 
 Cfg = dict[str, Any]
 SIDES = ("train", "val")
+TEST = "test"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +50,27 @@ def read_declared(base: BaseConfig, where: Path, root: Path | None = None) -> di
     The data sets are built in a child, whose doors are closed as a trial's, and open no image. Raises InputError where
     folders are not there, a list names a file that is not, or the data are mixed from several sets.
     """
-    asked = {side: _plain_dataset(base, side, where, root) for side in SIDES}
+    return _asked(base, where, {side: _plain_dataset(base, side, where, root) for side in SIDES})
+
+
+def read_test(base: BaseConfig, where: Path, root: Path | None = None) -> Declared | None:
+    """What the config's data set for testing reads; None where it has none, or that of validation.
+
+    Arguments and errors are those of `read_declared`.
+    """
+    loader = base.cfg.get("test_dataloader")
+    if not isinstance(loader, dict) or not loader.get("dataset"):
+        return None
+    test, val = (_plain_dataset(base, side, where, root) for side in (TEST, "val"))
+    if {**test, "test_mode": True} == {**val, "test_mode": True}:
+        return None
+    return _asked(base, where, {TEST: test})[TEST]
+
+
+def _asked(base: BaseConfig, where: Path, sides: dict[str, Cfg]) -> dict[str, Declared]:
     custom = {key: base.cfg[key] for key in ("custom_imports",) if key in base.cfg}
-    found = call_in_child(_read, asked, custom, str(where))
-    return {side: _declared(found[side]) for side in SIDES}
+    found = call_in_child(_read, sides, custom, str(where))
+    return {side: _declared(found[side]) for side in sides}
 
 
 def _plain_dataset(base: BaseConfig, side: str, where: Path, root: Path | None) -> Cfg:

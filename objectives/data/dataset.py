@@ -131,8 +131,8 @@ class Dataset:
         if not root.is_dir():
             raise InputError(f"{root}: no such folder; give the data set's root folder")
         _check_stars(images, masks)
-        image_files = _within(_list_files(root, images, "images"), folders)
-        mask_files = _within(_list_files(root, masks, "masks"), folders)
+        image_files = _that_count(root, images, "images", folders)
+        mask_files = _that_count(root, masks, "masks", folders)
         image_suffix = image_suffix or _detect_suffix(image_files, root / images, "image_suffix", SUFFIXES)
         mask_suffix = mask_suffix or _detect_suffix(mask_files, root / masks, "mask_suffix", MASK_EXTENSIONS)
         _check_suffixes(image_files, image_suffix, root / images)
@@ -268,6 +268,18 @@ def _list_files(root: Path, folder: str, key: str) -> list[str]:
         return files
     inner = folder.partition("*")[2].strip("/")
     return [file for file in files if file.partition("/")[2].startswith(f"{inner}/")]
+
+
+def _that_count(root: Path, folder: str, key: str, within: Sequence[str]) -> list[str]:
+    """`_list_files` in the folders `within` it; InputError where none lies there, whatever it ends in."""
+    files = _list_files(root, folder, key)
+    found = _within(files, within)
+    if files and not found:
+        raise InputError(
+            f"{root / before_star(folder)}: no file lies in a folder {' or '.join(within)} there; "
+            "name folders of it as train and val, the same within images and masks"
+        )
+    return found
 
 
 def _within(files: list[str], folders: Sequence[str]) -> list[str]:

@@ -240,13 +240,13 @@ def read_classes(data: bytes, rule: MaskRule) -> NDArray[np.uint8]:
         return _classes_of(values, rule) if rule.values is not None else reduced(values, rule.reduce_zero_label)
 
 
-def held_codes(data: bytes) -> tuple[dict[Code, int], dict[int, str]]:
+def held_codes(data: bytes, *, in_colour: bool = False) -> tuple[dict[Code, int], dict[int, str]]:
     """What a mask's pixels hold, values or, of an RGB file, colours, with the number of pixels of each; and the colours
-    of the values where the file has a palette.
+    of the values where the file has a palette. `in_colour` takes the colours of every file, as `values` of these do.
 
     Raises BadImageError as `read_classes` does.
     """
-    found, in_colour = pixel_codes(data)
+    found, in_colour = pixel_codes(data, in_colour=in_colour)
     with _opened(data) as image:
         palette = image.getpalette("RGB") or [] if image.mode == "P" else []
     held, counts = np.unique(found, return_counts=True)
@@ -258,13 +258,14 @@ def held_codes(data: bytes) -> tuple[dict[Code, int], dict[int, str]]:
     return dict(zip(codes, map(int, counts), strict=True)), colours
 
 
-def pixel_codes(data: bytes) -> tuple[NDArray[Any], bool]:
-    """A mask's values, height x width; True beside its colours as numbers, red the highest byte, where it is RGB.
+def pixel_codes(data: bytes, *, in_colour: bool = False) -> tuple[NDArray[Any], bool]:
+    """A mask's values, height x width; True beside its colours as numbers, red the highest byte, where it is RGB, or
+    by `in_colour` whatever it is.
 
     Raises BadImageError as `read_classes` does.
     """
     with _opened(data) as image:
-        if image.format in _MASK_FORMATS and image.mode in ("RGB", "RGBA"):
+        if image.format in _MASK_FORMATS and (in_colour or image.mode in ("RGB", "RGBA")):
             return _colours(image), True
     return read_classes(data, MaskRule()), False
 

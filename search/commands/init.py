@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import difflib
 import shlex
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mmtuna.search.proposals.config import propose_from_config
 from mmtuna.search.proposals.folder import propose_from_folder
+from mmtuna.search.proposals.named import check_named
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import write_whole
 from mmtuna.spaces.presets import PRESETS
+from mmtuna.studies.spec.fields import check_field, parse_value
 from mmtuna.studies.spec.template import write_commented
 
 _TABLES = ("study", "data", "model", "space", "train", "limits", "resources")
@@ -36,18 +37,22 @@ def init(
     if path.exists():
         raise InputError(f"{path}: exists already; remove it, or give another folder")
     own = _changes(changes)
+    settled = own.get("data", {})
+    if classes and list(classes) != settled.get("classes", list(classes)):
+        raise InputError("--classes and --set data.classes name other classes; give one of them")
     if config is not None and preset is not None:
         raise InputError(
             "--preset is for --data: a config's space is written around its own values; edit [space] there"
         )
     if config is not None:
-        proposal = propose_from_config(config, folder, root=root, classes=classes, trust_code=trust_code)
+        proposal = propose_from_config(config, folder, root=root, classes=classes, trust_code=trust_code, given=settled)
     elif root is not None:
-        proposal = propose_from_folder(root, classes=classes, preset=preset or "paper", given=own.get("data", {}))
+        proposal = propose_from_folder(root, classes=classes, preset=preset or "paper", given=settled)
     else:
         raise InputError("init: give --data ROOT, the folder of the data, or --config CONFIG, an MMSegmentation config")
     tables = {name: proposal.tables.get(name, {}) | own.get(name, {}) for name in _TABLES}
     data = tables["data"]
+    check_named(data, settled)
     write_commented(path, data_root=data.pop("root"), classes=data.pop("classes"), values=tables)
     for file, names in proposal.lists.items():
         write_whole(file, "".join(f"{name}\n" for name in names))
@@ -68,12 +73,9 @@ def _changes(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
             near = difflib.get_close_matches(table, _TABLES, n=1)
             known = near[0] if near else ", ".join(_TABLES)
             raise InputError(f"--set {text}: there is no table [{table}]; use {known}")
-        found.setdefault(table, {})[name] = _value(value.strip())
+        found.setdefault(table, {})[name] = given = parse_value(value.strip())
+        try:
+            check_field(table, name, given)
+        except InputError as error:
+            raise InputError(f"--set {text}: {error}") from None
     return found
-
-
-def _value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text

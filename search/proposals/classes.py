@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from mmtuna.objectives.data.dataset import Code
+from mmtuna.objectives.data.dataset import Code, some
 from mmtuna.objectives.data.reading import held_codes, strict_decoders
 from mmtuna.objectives.data.split import CLASS_LIST
 from mmtuna.objectives.predict import BadImageError
+from mmtuna.search.proposals.places import file_in
 from mmtuna.search.proposals.proposal import Proposal
 from mmtuna.search.proposals.smoothing import FEWEST, look_smoothed
 from mmtuna.spaces.errors import InputError
@@ -24,7 +26,10 @@ _SHOWN = 8
 """Values or colours that a line names at most."""
 _LISTS = (CLASS_LIST, "labels.txt")
 _ADE = ("ADE_train_", "ADE_val_")
+_COLOUR = re.compile("#[0-9a-fA-F]{6}")
 _BLACK = "#000000"
+_ONE = "#010101"
+"""The colour of 1 in a grey mask, which nobody draws."""
 
 
 Held = Mapping[str, Mapping[Code, int]]
@@ -32,54 +37,93 @@ Held = Mapping[str, Mapping[Code, int]]
 
 
 def propose_classes(
-    root: Path, held: Held, named: Sequence[str], given: Mapping[str, Any], proposal: Proposal
+    root: Path, held: Held, named: Sequence[str], given: Mapping[str, Any], proposal: Proposal, *, whole: bool = True
 ) -> dict[str, Any]:
     """Fields of `[data]` that say what the masks hold: classes, and values or reduce_zero_label where these are needed.
 
     Args:
         named: names of the classes, where a person gave them; else those of classes.txt or labels.txt in `root`.
         given: fields of `[data]` that a person has settled.
+        whole: whether `held` is of all masks; a class that is in none is refused then, as check refuses it, else told.
 
     Raises InputError where it is ambiguous, with the options that decide.
     """
-    listed = next((name for name in _LISTS if (root / name).is_file()), None)
-    if not named and listed is not None:
-        named = _lines(root / listed)
-        proposal.said.append(f"classes: their names are those in {listed}")
+    where = ""
+    if not named:
+        listed = next((place for name in _LISTS if (place := file_in(root, name))), None)
+        named = _lines(root / listed) if listed is not None else []
+        where = f" ({listed} names {len(named)})" if named else ""
+        proposal.said += [f"classes: their names are those in {listed}"] if named else []
+    found = _what_masks_hold(root, held, named, given, proposal)
+    absent = _absent(held, {**given, **found})
+    if absent and not whole:
+        proposal.said.append(
+            f"classes: {some(absent)} in none of the {len(held)} masks that were read; check reads all"
+        )
+    elif absent:
+        raise InputError(
+            f"{root}: class {some(absent)} in none of the {len(held)} masks{where}; name only those that masks hold, "
+            "or say what each class is there with --set data.values=[...]"
+        )
+    return found
+
+
+def _what_masks_hold(
+    root: Path, held: Held, named: Sequence[str], given: Mapping[str, Any], proposal: Proposal
+) -> dict[str, Any]:
     if {"values", "reduce_zero_label", "ignore_index"} & set(given):
         return {"classes": list(named) or _settled_names(held, given)}
     codes = sorted({code for found in held.values() for code in found}, key=str)
     if len(named) != len(codes):
         _refuse_smoothed(root, held, codes)
     if any(isinstance(code, str) for code in codes):
+        _refuse_numbers_among_colours(root, held)
         return _of_colours(root, [str(code) for code in codes], named, proposal)
     return _of_values(root, held, sorted(int(code) for code in codes), named, proposal)
 
 
+def _absent(held: Held, data: Mapping[str, Any]) -> list[str]:
+    """The classes, number and name, that no mask holds, by what the fields of `[data]` say of them."""
+    codes = {code for found in held.values() for code in found}
+    first = 1 if data.get("reduce_zero_label") else 0
+    means = data.get("values") or range(first, first + len(data["classes"]))
+    listed = [code if isinstance(code, list | tuple) else [code] for code in means]
+    if {isinstance(code, str) for code in codes} != {isinstance(code, str) for of_class in listed for code in of_class}:
+        return []  # a person's colours of palettes that were read by their indices, which check reads anew
+    shown = {str(code) for code in codes}
+    return [
+        f"{number} ({name})"
+        for number, (name, of_class) in enumerate(zip(data["classes"], listed, strict=False))  # the spec counts them
+        if shown.isdisjoint(str(code).lower() for code in of_class)
+    ]
+
+
 def _lines(path: Path) -> list[str]:
+    """The names in a list of classes; lines that begin with # are remarks, unless they are a colour."""
     try:
-        return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeError) as error:
         raise InputError(f"{path}: cannot be read ({error}); give a class a line, or --classes a,b,...") from None
+    return [line for line in lines if line and (not line.startswith("#") or _COLOUR.fullmatch(line))]
 
 
 def read_held(root: Path, masks: Sequence[str], proposal: Proposal) -> Held:
     """What each of these files, relative to `root`, holds, of `_READ` at most; InputError for one that is no mask.
 
-    Masks with palettes hold the values, unless one value has several colours: then they hold the colours.
+    Masks with palettes hold the values, unless one value has several colours: then they hold the colours. So do grey
+    masks and palettes among RGB masks, as a study whose values are colours reads them.
     """
     chosen = masks[:: -(-len(masks) // _READ)]
-
-    def look(file: str) -> tuple[dict[Code, int], dict[int, str]]:
-        try:
-            return held_codes((root / file).read_bytes())
-        except (BadImageError, OSError) as error:
-            raise InputError(f"{root / file}: {error}") from None
-        except Exception as error:  # decoders raise nearly anything on damaged bytes
-            raise InputError(f"{root / file}: cannot be decoded ({error}); copy or export the file again") from None
-
-    with strict_decoders(), ThreadPoolExecutor(max(4, os.cpu_count() or 4)) as pool:
-        found = dict(zip(chosen, pool.map(look, chosen), strict=True))
+    found = _codes_of(root, chosen)
+    valued = [file for file, (codes, _) in found.items() if not any(isinstance(code, str) for code in codes)]
+    if len(valued) < len(found):
+        if valued:
+            proposal.said.append(
+                f"classes: {len(found) - len(valued)} of {len(found)} masks are RGB, so the colours of the others "
+                f"count too ({some(valued)})"
+            )
+            found |= _codes_of(root, valued, in_colour=True)
+        return {file: codes for file, (codes, _) in found.items()}
     colours = {pair for _, palette in found.values() for pair in palette.items()}
     if len(colours) == len({value for value, _ in colours}):
         return {file: codes for file, (codes, _) in found.items()}
@@ -89,6 +133,23 @@ def read_held(root: Path, masks: Sequence[str], proposal: Proposal) -> Held:
     return {
         file: {palette[int(code)]: count for code, count in codes.items()} for file, (codes, palette) in found.items()
     }
+
+
+def _codes_of(
+    root: Path, files: Sequence[str], *, in_colour: bool = False
+) -> dict[str, tuple[dict[Code, int], dict[int, str]]]:
+    """`held_codes` of each file; InputError for one that is no mask."""
+
+    def look(file: str) -> tuple[dict[Code, int], dict[int, str]]:
+        try:
+            return held_codes((root / file).read_bytes(), in_colour=in_colour)
+        except (BadImageError, OSError) as error:
+            raise InputError(f"{root / file}: {error}") from None
+        except Exception as error:  # decoders raise nearly anything on damaged bytes
+            raise InputError(f"{root / file}: cannot be decoded ({error}); copy or export the file again") from None
+
+    with strict_decoders(), ThreadPoolExecutor(max(4, os.cpu_count() or 4)) as pool:
+        return dict(zip(files, pool.map(look, files), strict=True))
 
 
 def _settled_names(held: Held, given: Mapping[str, Any]) -> list[str]:
@@ -110,8 +171,10 @@ def _refuse_smoothed(root: Path, held: Held, codes: Sequence[Code]) -> None:
     """Greys between the classes are no classes, though nothing but where they lie tells."""
     if len(codes) < FEWEST:
         return
+    looked_at = list(held)[:: -(-len(held) // _LOOKED_AT)]
+    in_colour = any(isinstance(code, str) for code in codes)
     with strict_decoders():
-        smoothed = look_smoothed((root / file).read_bytes() for file in list(held)[:: -(-len(held) // _LOOKED_AT)])
+        smoothed = look_smoothed(((root / file).read_bytes() for file in looked_at), in_colour=in_colour)
     if smoothed:
         ordered = sorted(codes, key=lambda code: (isinstance(code, str), code))
         raise InputError(
@@ -214,6 +277,16 @@ def _refuse_two_codings(root: Path, held: Held, read: str) -> None:
         raise InputError(
             f"{root}: {read}, but {len(coded)} of them 0 and 255 alone ({coded[0]}); say what 255 is there with "
             "--set 'data.values=[0, [1, 255]]' or, if it is ignored, --set 'data.values=[0, 1]'"
+        )
+
+
+def _refuse_numbers_among_colours(root: Path, held: Held) -> None:
+    """Some grey masks of 0, 1, ... among coloured ones: nothing tells which colour each number is."""
+    numbered = [file for file, found in held.items() if _ONE in found]
+    if numbered:
+        raise InputError(
+            f"{root}: {len(numbered)} masks hold the value 1 ({some(numbered)}) where others hold colours; say which "
+            f'colour that is with --set \'data.values=["{_BLACK}", ["#ffffff", "{_ONE}"]]\''
         )
 
 

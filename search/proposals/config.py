@@ -11,13 +11,15 @@ from mmtuna.objectives.config import BaseConfig, load_base
 from mmtuna.objectives.config.classes import heads
 from mmtuna.objectives.config.inheritance import SUFFIXES
 from mmtuna.objectives.config.initial import initial_files
-from mmtuna.objectives.declared import SIDES, Declared, read_declared
+from mmtuna.objectives.declared import SIDES, TEST, Declared, read_declared, read_test
 from mmtuna.objectives.weights import BACKBONE
+from mmtuna.search.proposals.held_out import held_out
 from mmtuna.search.proposals.layout import Folders, common_folders, relative_names
 from mmtuna.search.proposals.proposal import Proposal
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.settings import OPTIMIZERS
 
+_LEFT_OUT = "the config's test_dataloader is left out"
 _AROUND = 10.0
 """How far the proposed space goes above and below the config's own learning rate and weight decay, as a factor."""
 
@@ -29,6 +31,7 @@ def propose_from_config(
     root: Path | None = None,
     classes: Sequence[str] = (),
     trust_code: bool = False,
+    given: Mapping[str, Any] | None = None,
 ) -> Proposal:
     """The tables for a study whose base is `config`, a file or a name of the model zoo, on the data that it declares.
 
@@ -37,6 +40,7 @@ def propose_from_config(
         root: of the data, in the place of the config's data_root.
         classes: names, where neither the config nor its data set class names any.
         trust_code: whether the config may be run as Python.
+        given: fields of `[data]` that a person has settled.
 
     Raises InputError, in one line, for a config or data that a spec cannot say, with the way out.
     """
@@ -47,7 +51,11 @@ def propose_from_config(
         raise InputError(str(error).replace("set [model] trust_code = true", "give --trust-code")) from None
     sides = read_declared(base, config, root)
     proposal = Proposal()
-    data = {**_places(config, sides, folder, proposal), **_classes(config, sides["train"], classes, proposal)}
+    test = None if "test" in (given or {}) else _declared_test(base, config, root, proposal)
+    data = {
+        **_places(config, sides, test, folder, proposal),
+        **_classes(config, sides["train"], classes, given or {}, proposal),
+    }
     _say_other_ignored(base, sides["train"], data["classes"], proposal)
     tables = proposal.tables
     tables["data"] = data
@@ -65,7 +73,18 @@ def _is_name(config: Path) -> bool:
     return len(config.parts) == 1 and config.suffix not in SUFFIXES
 
 
-def _places(config: Path, sides: Mapping[str, Declared], folder: Path, proposal: Proposal) -> dict[str, Any]:
+def _declared_test(base: BaseConfig, config: Path, root: Path | None, proposal: Proposal) -> Declared | None:
+    """The config's own test data, which no study needs: what is wrong with them is told."""
+    try:
+        return read_test(base, config, root)
+    except InputError as error:
+        proposal.said.append(f"test: {_LEFT_OUT}, {error}")
+        return None
+
+
+def _places(
+    config: Path, sides: Mapping[str, Declared], test: Declared | None, folder: Path, proposal: Proposal
+) -> dict[str, Any]:
     """Root, folders, suffixes and split."""
     train, val = (sides[side] for side in SIDES)
     suffix, mask_suffix = train.image_suffix, train.mask_suffix
@@ -101,7 +120,26 @@ def _places(config: Path, sides: Mapping[str, Declared], folder: Path, proposal:
         f"data: {len(names['train'])} training and {len(names['val'])} validation images of {kind} in {root}, images "
         f"in {folders.images} (*{suffix}), masks in {folders.masks} (*{mask_suffix})"
     )
+    test_names = _set_aside(test, sides, root, folders, names, proposal) if test is not None else ()
+    if test is not None and test_names:
+        sides, names = {**sides, TEST: test}, {**names, TEST: test_names}
     return {**data, **_split(sides, folders, root, folder, names, proposal)}
+
+
+def _set_aside(
+    test: Declared,
+    sides: Mapping[str, Declared],
+    root: Path,
+    folders: Folders,
+    names: Mapping[str, Sequence[str]],
+    proposal: Proposal,
+) -> tuple[str, ...]:
+    """Names of the test images; () where they are those that validate, or cannot be set aside, which is told."""
+    try:
+        return held_out(test, sides, root, folders, names)
+    except InputError as error:
+        proposal.said.append(f"test: {_LEFT_OUT}, {error}; [data] test takes other images with masks beside these")
+        return ()
 
 
 def _names(config: Path, side: Declared, top: Path, suffixes: tuple[str, str]) -> tuple[str, ...]:
@@ -130,16 +168,27 @@ def _split(
     proposal: Proposal,
 ) -> dict[str, Any]:
     """Folders where each side is all of its own, the config's own lists where they do, else lists beside the spec."""
-    listed = [sides[side].ann_file for side in SIDES]
-    if folders.train and folders.val and not any(listed) and all(_is_whole(sides[side]) for side in SIDES):
+    places = {"train": folders.train, "val": folders.val}
+    if TEST in names:
+        places[TEST] = _folder_of(sides[TEST], folders, root)
+        said = f"{len(names[TEST])} images of the config's test_dataloader, which no trial sees ([data] test)"
+        proposal.said.append(f"test: {said}")
+    listed = [sides[side].ann_file for side in names]
+    if all(places.values()) and not any(listed) and all(_is_whole(sides[side]) for side in names):
         proposal.said.append(f"split: folders {folders.train} and {folders.val}")
-        return {"split": "folders", "train": folders.train, "val": folders.val}
-    files = {side: Path(sides[side].ann_file) for side in SIDES}
-    if not folders.train and all(_lists(files[side], names[side]) for side in SIDES):
+        return {"split": "folders", **places}
+    files = {side: Path(sides[side].ann_file) for side in names}
+    if not folders.train and all(_lists(files[side], names[side]) for side in names):
         proposal.said.append(f"split: lists {', '.join(listed)}")
-        return {"split": "lists", **{side: os.path.relpath(files[side], root) for side in SIDES}}
+        return {"split": "lists", **{side: os.path.relpath(files[side], root) for side in names}}
     proposal.said.append("split: lists, written beside the spec, since images of one side share a folder with others")
     return proposal.write_lists(folder, root, names)
+
+
+def _folder_of(side: Declared, folders: Folders, root: Path) -> str:
+    """A side's folder within that of all images, "" where it has none of its own."""
+    inner = os.path.relpath(side.image_folder, root / folders.top)
+    return inner.partition("/")[0] if "*" in folders.images else inner.removeprefix(".")
 
 
 def _is_whole(side: Declared) -> bool:
@@ -155,9 +204,12 @@ def _lists(file: Path, names: tuple[str, ...]) -> bool:
     return tuple(line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()) == names
 
 
-def _classes(config: Path, side: Declared, named: Sequence[str], proposal: Proposal) -> dict[str, Any]:
+def _classes(
+    config: Path, side: Declared, named: Sequence[str], given: Mapping[str, Any], proposal: Proposal
+) -> dict[str, Any]:
     """Names, colours, and how the masks' values become class indices."""
-    classes = list(side.classes or named)
+    settled = given.get("classes", ())
+    classes = list(side.classes or named or settled)
     if not classes:
         raise InputError(
             f"{config}: neither its metainfo nor {side.kind} names classes; add metainfo = dict(classes=(...)) to its "
@@ -165,6 +217,11 @@ def _classes(config: Path, side: Declared, named: Sequence[str], proposal: Propo
         )
     if named and tuple(named) != tuple(classes):
         raise InputError(f"--classes: {config} names {len(classes)} classes itself; leave the option out")
+    if settled and len(settled) != len(classes) and "values" not in given:
+        raise InputError(
+            f"{config}: it has {len(classes)} classes, and --set data.classes names {len(settled)}; name "
+            f"{len(classes)}, or say what each is in the masks with --set data.values=[...]"
+        )
     data: dict[str, Any] = {"classes": classes}
     if len(side.palette) == len(classes):
         data["palette"] = [list(colour) for colour in side.palette]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mmtuna.objectives import predict
@@ -13,16 +13,14 @@ from mmtuna.objectives.data.dataset import Dataset, some, walk
 from mmtuna.objectives.data.reading import strict_decoders
 from mmtuna.objectives.data.split import Split, by_image, by_subject, listed, published
 from mmtuna.search.proposals.classes import Held, propose_classes, read_held
-from mmtuna.search.proposals.pairing import Pairing, find_pairing
+from mmtuna.search.proposals.pairing import Pairing, find_pairing, laid_out
+from mmtuna.search.proposals.places import TEST, TRAIN, VAL, file_in
 from mmtuna.search.proposals.proposal import Proposal
 from mmtuna.spaces.errors import InputError
 
-_TRAIN = ("train", "training")
-_VAL = ("val", "valid", "validation", "dev")
 _SUBJECTS = "subjects.csv"
 _SAMPLED = 20
 _SEEDS = 50
-_TEST = ("test", "testing")
 _ASIDE = "--set data.split=random"
 _WAYS = f"--set data.split=folders --set data.train=TRAIN --set data.val=VAL, or {_ASIDE}"
 
@@ -33,35 +31,50 @@ def propose_from_folder(
     """The tables for the data in `root`, by what lies there.
 
     Args:
-        classes: names, where they are known.
+        classes: names, where they are known; those in `given` come before them.
         given: fields of `[data]` that a person has settled; nothing else is proposed for them.
 
     Raises InputError, in one line, where no masks are found or several readings are equally good, with the options
     that decide.
     """
-    given, proposal = given or {}, Proposal()
-    pairing = find_pairing(root, given)
+    given, proposal = _plain(given or {}), Proposal()
+    pairing, left_out = find_pairing(root, given)
     data: dict[str, Any] = {"root": str(root.resolve()), **pairing.fields()}
     proposal.said.append(
         f"data: {len(pairing.names)} pairs of one name, images in {pairing.images} (*{pairing.image_suffix}), masks in "
         f"{pairing.masks} (*{pairing.mask_suffix})"
     )
+    for other in left_out:
+        proposal.said.append(
+            f"data: {len(other.names)} pairs are left out, images in {other.images} (*{other.image_suffix}), masks in "
+            f"{other.masks} (*{other.mask_suffix}); to take them too {laid_out([pairing, other])}"
+        )
     data |= _split(root, pairing, given, proposal)
     _tell_of_the_unpaired(root, pairing, data | dict(given), proposal)
     _leave_out_subjects(root, pairing, data, given, proposal)
     masks = [pairing.mask(name) for name in _on_a_side(pairing, data | dict(given))]
     held = read_held(root, masks, proposal)
     _leave_out_blank_test(root, pairing, data, held, proposal)
-    data |= propose_classes(root, held, classes, given, proposal)
+    data |= propose_classes(root, held, given.get("classes", classes), given, proposal, whole=len(held) == len(masks))
     data |= _rule(root, pairing, given, proposal)
     data |= _split_seed(root, pairing, held, data | dict(given), proposal)
     proposal.tables |= {"data": data, "space": {"preset": preset}}
     return proposal
 
 
+def _plain(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What a person settled, with `train/` and `./train` as `train` wherever a field names a folder."""
+    folders = ("images", "masks", *(("train", "val", "test") if given.get("split") == "folders" else ()))
+    return {
+        name: PurePosixPath(value).as_posix() if name in folders and isinstance(value, str) else value
+        for name, value in given.items()
+    }
+
+
 def _split(root: Path, pairing: Pairing, given: Mapping[str, Any], proposal: Proposal) -> dict[str, Any]:
     """Subjects, and the sides: lists before folders before subjects before chance."""
-    found: dict[str, Any] = {"subjects": _SUBJECTS} if (root / _SUBJECTS).is_file() else {}
+    subjects = given.get("subjects", file_in(root, _SUBJECTS))
+    found: dict[str, Any] = {"subjects": subjects} if subjects is not None else {}
     if {"split", "train", "val"} & set(given):
         return found
     lists, fault = _lists(root, pairing)
@@ -78,7 +91,7 @@ def _split(root: Path, pairing: Pairing, given: Mapping[str, Any], proposal: Pro
     if fault:
         raise InputError(f"{fault}; or leave the lists aside with {_ASIDE}")
     if found:
-        proposal.said.append(f"split: by subject, as {_SUBJECTS} names them; a fifth validates")
+        proposal.said.append(f"split: by subject, as {subjects} names them; a fifth validates")
         return {**found, "split": "subject"}
     proposal.said.append(
         "split: by chance, a fifth validates, since there are no lists, folders train and val, or subjects"
@@ -107,9 +120,9 @@ def _leave_out_subjects(
     if "subjects" not in data:
         return
     try:
-        _dataset(root, pairing, subjects=_SUBJECTS)
+        _dataset(root, pairing, subjects=data["subjects"])
     except InputError as error:
-        if given.get("split", data.get("split")) == "subject":
+        if "subjects" in given or str(given.get("split", data.get("split"))).startswith("subject"):
             raise
         del data["subjects"]
         proposal.said.append(f"subjects: left out, {error}")
@@ -126,18 +139,19 @@ def _lists(root: Path, pairing: Pairing) -> tuple[dict[str, str] | None, str]:
 
     Lists whose images all have masks come before others, which VOC has beside them; splits/ comes before other folders.
     """
-    files = {file for file in walk(root) if os.path.basename(file) in ("train.txt", "val.txt")}
-    if not files:
+    files = [file for file in walk(root) if os.path.basename(file).lower() in ("train.txt", "val.txt")]
+    starts = {file.removesuffix(os.path.basename(file)) for file in files if (root / file).is_file()}
+    if not starts:
         return None, ""
-    starts = {file.removesuffix(os.path.basename(file)) for file in files}
     dataset, names = _dataset(root, pairing), set(pairing.names)
     taken, faults = [], []
-    for start in sorted(starts, key=lambda start: (start != "splits/", start)):
-        sides = {"train": f"{start}train.txt", "val": f"{start}val.txt"}
+    for start in sorted(starts, key=lambda start: (start.lower() != "splits/", start)):
+        there = {side: file_in(root / start, f"{side}.txt") for side in ("train", "val")}
+        sides = {side: f"{start}{name}" for side, name in there.items() if name is not None}
         try:
-            split = _published(dataset, sides, files)
+            split = _published(dataset, sides)
         except InputError as error:
-            faults.append((not files.issuperset(sides.values()), str(error)))
+            faults.append((len(sides) < len(there), str(error)))
             continue
         taken.append((not names.issuperset((*split.train, *split.val)), sides))
     if taken:
@@ -145,14 +159,15 @@ def _lists(root: Path, pairing: Pairing) -> tuple[dict[str, str] | None, str]:
     return None, min(faults, key=lambda fault: fault[0])[1]
 
 
-def _published(dataset: Dataset, sides: Mapping[str, str], files: set[str]) -> Split:
-    lacking = next((side for side, file in sides.items() if file not in files), None)
-    if lacking is None:
+def _published(dataset: Dataset, sides: Mapping[str, str]) -> Split:
+    """The split of the lists by their side; InputError where one of the two is not there."""
+    if len(sides) == 2:
         return published(dataset, sides["train"], sides["val"])
-    there = next(side for side in sides if side != lacking)
+    ((there, file),) = sides.items()
+    lacking = "val" if there == "train" else "train"
     raise InputError(
-        f"{dataset.root / sides[there]}: there is no {lacking}.txt beside it; write one, or name another list with "
-        f"--set data.{there}={sides[there]} --set data.{lacking}=FILE"
+        f"{dataset.root / file}: there is no {lacking}.txt beside it; write one, or name another list with "
+        f"--set data.{there}={file} --set data.{lacking}=FILE"
     )
 
 
@@ -160,9 +175,11 @@ def _listed_test(
     root: Path, pairing: Pairing, lists: Mapping[str, str], given: Mapping[str, Any], proposal: Proposal
 ) -> dict[str, str]:
     """`test`, where a list for it lies beside the two others and names images with masks that these do not."""
-    file = lists["train"].removesuffix("train.txt") + "test.txt"
-    if "test" in given or not (root / file).is_file():
+    start = lists["train"].removesuffix(os.path.basename(lists["train"]))
+    there = file_in(root / start, "test.txt")
+    if "test" in given or there is None:
         return {}
+    file = f"{start}{there}"
     dataset = _dataset(root, pairing)
     try:
         names = listed(dataset, file)
@@ -181,12 +198,12 @@ def _listed_test(
 def _test_folder(root: Path, pairing: Pairing, given: Mapping[str, Any], proposal: Proposal) -> dict[str, str]:
     """`test`, where one folder beside those of the two sides is named so; other folders are told."""
     counts = Counter(name.partition("/")[0] for name in pairing.names if "/" in name)
-    tests = [folder for folder in sorted(counts) if folder.lower() in _TEST]
+    tests = [folder for folder in sorted(counts) if folder.lower() in TEST]
     field = {"test": tests[0]} if len(tests) == 1 and "test" not in given else {}
     for folder in field.values():
         proposal.said.append(f"test: folder {folder} ({counts[folder]} images), which no trial sees ([data] test)")
     settled = field.get("test", given.get("test"))
-    rest = [f for f in sorted(counts) if f != settled and f.lower() not in (*_TRAIN, *_VAL)]
+    rest = [f for f in sorted(counts) if f != settled and f.lower() not in (*TRAIN, *VAL)]
     if rest:
         takes = "" if settled else "; [data] test takes one such folder"
         proposal.said.append(f"split: images in {some(rest)} are on no side{takes}")
@@ -213,8 +230,8 @@ def _leave_out_blank_test(root: Path, pairing: Pairing, data: dict[str, Any], he
 def _folders(root: Path, pairing: Pairing) -> tuple[str, str] | None:
     """The folders of the two sides; InputError where there is one for training and none, or several, to validate."""
     first = sorted({name.partition("/")[0] for name in pairing.names if "/" in name})
-    train = [folder for folder in first if folder.lower() in _TRAIN]
-    val = [folder for folder in first if folder.lower() in _VAL]
+    train = [folder for folder in first if folder.lower() in TRAIN]
+    val = [folder for folder in first if folder.lower() in VAL]
     if not train and not val:
         return None
     if len(train) == len(val) == 1:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from mmtuna.objectives.data.dataset import MASK_EXTENSIONS, before_star, mask_name, walk
 from mmtuna.objectives.predict import SUFFIXES
+from mmtuna.search.proposals.places import side_of
 from mmtuna.spaces.errors import InputError
 
 _DEPTH = 4
@@ -23,6 +24,8 @@ _PLACES = 100
 _SAMPLED = 40
 """Names by which two folders are compared, before the best are compared by all."""
 _LOOKED_AT = 3
+_TOLD = 3
+"""Pairs of further folders that are told at most."""
 _SEPARATORS = re.compile(r"[._-]")
 _OF_MASKS = re.compile(r"(^|[/_. -])gt|mask|label|annot|ann_dir|truth|segm|manual|trainids")
 _BESIDE = re.compile("colou?r|instance|object|overlay|vis|depth|prob|pred|edge|boundar|contour|polygon")
@@ -52,43 +55,104 @@ class Pairing:
         return f"{mask_name(name, self.images, self.masks)}{self.mask_suffix}"
 
 
-def find_pairing(root: Path, given: Mapping[str, object]) -> Pairing:
-    """The image folder and the mask folder under `root` with the most pairs of one name.
+def find_pairing(root: Path, given: Mapping[str, object]) -> tuple[Pairing, list[Pairing]]:
+    """The image folder and the mask folder under `root` with the most pairs of one name, and what is left out by them.
 
     `given` are fields of `[data]` that a person has settled. Raises InputError where no image has a mask, or where
-    several are equally good, with the options that decide.
+    several are equally good or each of another side, with the options that decide.
     """
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; give the data set's root folder")
     files = [file for file in walk(root) if PurePosixPath(file).suffix.lower() in MASK_EXTENSIONS]
-    places = _places(files)
-    found = [pair for pair in _candidates(places) if all(given.get(k, v) == v for k, v in pair.fields().items())]
+    everything = list(_candidates(_places(files)))
+    found = [pair for pair in everything if all(given.get(k, v) == v for k, v in pair.fields().items())]
     if not found:
         raise InputError(
             f"{root}: none of its {len(files)} image files has a mask of the same name beside it or in another folder; "
             "name both the same, such as images/a.jpg and masks/a.png"
         )
-    most = max(len(pair.names) for pair in found)
-    best = _shallowest([pair for pair in found if len(pair.names) == most])
-    best = _masks_alone(root, best)
+    best = _best(root, found)
     if len(best) > 1:
         raise InputError(f"{root}: {_several(best)}")
-    return best[0]
+    left_out = _left_out(root, best[0], everything)
+    if not {"images", "masks"} & set(given):
+        sides = [pair for pair in left_out if _are_of_two_sides(best[0], pair)]
+        if sides:
+            raise InputError(f"{root}: {_each_by_itself([*best, *sides])}")
+    return best[0], left_out
+
+
+def _best(root: Path, found: Sequence[Pairing]) -> list[Pairing]:
+    """Those with the most pairs whose masks may well be masks."""
+    most = max(len(pair.names) for pair in found)
+    return _masks_alone(root, _shallowest([pair for pair in found if len(pair.names) == most]))
+
+
+def _left_out(root: Path, chosen: Pairing, everything: Sequence[Pairing]) -> list[Pairing]:
+    """Pairs of other files than the chosen ones, the most first.
+
+    Those of the same names count where their folders are another side's; else they are pictures of the same masks.
+    """
+    names, taken = _last_parts(chosen), _files(chosen)
+    left: list[Pairing] = []
+    rest = [pair for pair in everything if _are_of_two_sides(chosen, pair) or names.isdisjoint(_last_parts(pair))]
+    while len(left) < _TOLD and (rest := [pair for pair in rest if taken.isdisjoint(_files(pair))]):
+        left.append(_best(root, rest)[0])
+        taken |= _files(left[-1])
+    return left
+
+
+def _files(pair: Pairing) -> set[str]:
+    return {_plain(file) for name in pair.names for file in (pair.image(name), pair.mask(name))}
+
+
+def _last_parts(pair: Pairing) -> set[str]:
+    return {name.rpartition("/")[2] for name in pair.names}
+
+
+def _are_of_two_sides(one: Pairing, other: Pairing) -> bool:
+    """Whether both are of one side in images and masks, and these are two: `train_images` and `val_images`."""
+    a, b = ({side_of(place) for place in (pair.images, pair.masks)} for pair in (one, other))
+    return len(a) == len(b) == 1 and a != b and None not in a | b
 
 
 def _several(best: Sequence[Pairing]) -> str:
     """What is ambiguous, and the options that decide."""
     first = best[0]
     apart = [key for key, value in first.fields().items() if any(other.fields()[key] != value for other in best)]
-    shown = [" ".join(f"--set data.{key}={pair.fields()[key]}" for key in apart) for pair in best[:4]]
-    ways = f"say which with {', or '.join(shown)}"
+    ways = f"say which with {_options(best, apart)}"
     count = len(first.names)
     if apart == ["image_suffix"] and len({name for pair in best for name in pair.names}) == count * len(best):
         suffixes = " and ".join(pair.image_suffix for pair in best)
         return f"images end in {suffixes}, {count} each, and a data set has one; save all as one, or {ways}"
+    if {"images", "masks"} <= set(apart) and len(set().union(*map(_files, best))) == 2 * count * len(best):
+        return _each_by_itself(best)
     if {"masks", "mask_suffix"} & set(apart):
         return f"{count} images have several masks each; {ways}"
     return f"{count} masks have several images each; {ways}"
+
+
+def _each_by_itself(pairs: Sequence[Pairing]) -> str:
+    """Pairs in folders of their own, which no `[data]` can say together, and what can be done."""
+    shown = ", ".join(f"{pair.images} with {pair.masks} ({len(pair.names)} pairs)" for pair in pairs[:4])
+    return (
+        f"images lie in several folders, each with masks of its own: {shown}; a data set has one folder of each, so "
+        f"{laid_out(pairs)}, or take one alone with {_options(pairs, ['images', 'masks'])}"
+    )
+
+
+def laid_out(pairs: Sequence[Pairing]) -> str:
+    """How a person lays out files of several folders so that a study takes all."""
+    sides = [side_of(pair.images) for pair in pairs[:3]]
+    named = list("abc") if None in sides or len(set(sides)) < len(sides) else sides
+    places = ", ".join(f"{kind}/{side}" for kind in ("images", "masks") for side in named[: len(pairs)])
+    one = len({(pair.image_suffix, pair.mask_suffix) for pair in pairs}) == 1
+    return f"lay all out as {places} (links do)" + ("" if one else ", with one suffix for images and one for masks")
+
+
+def _options(pairs: Sequence[Pairing], keys: Sequence[str]) -> str:
+    shown = (" ".join(f"--set data.{key}={pair.fields()[key]}" for key in keys) for pair in pairs[:4])
+    return ", or ".join(shown)
 
 
 Files = Mapping[str, Sequence[str]]
@@ -223,9 +287,13 @@ def _masks_alone(root: Path, pairs: list[Pairing]) -> list[Pairing]:
         names = pair.names[:: max(1, len(pair.names) // _LOOKED_AT)][:_LOOKED_AT]
         return sum(levels(pair.image(name)) for name in names) > sum(levels(pair.mask(name)) for name in names)
 
-    for better in (_is_named_so, is_told, _is_nothing_else, _is_of_cityscapes):
+    for better in (_is_of_one_side, _is_named_so, is_told, _is_nothing_else, _is_of_cityscapes):
         pairs = [pair for pair in pairs if better(pair)] or pairs
     return sorted(pairs, key=lambda pair: tuple(pair.fields().values()))
+
+
+def _is_of_one_side(pair: Pairing) -> bool:
+    return side_of(pair.images) == side_of(pair.masks)
 
 
 def _is_named_so(pair: Pairing) -> bool:

@@ -21,7 +21,7 @@ class Proposal:
     lists: dict[Path, tuple[str, ...]] = field(default_factory=dict)
 
     def write_lists(self, folder: Path, root: Path, names: dict[str, tuple[str, ...]]) -> dict[str, str]:
-        """The fields of a split by lists that will lie beside the spec in `folder`; `names` are "train" and "val"."""
+        """The fields of a split by lists that will lie beside the spec in `folder`; by the side of `names`."""
         fields = {"split": "lists"}
         for side, listed in names.items():
             path = folder.resolve() / "splits" / f"{side}.txt"

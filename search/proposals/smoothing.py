@@ -19,18 +19,19 @@ _FEW, _SHARE = 8, 0.2
 """So few values between others must hold less than this share of the pixels, as thin classes of a kind might not."""
 
 
-def look_smoothed(masks: Iterable[bytes]) -> bool:
+def look_smoothed(masks: Iterable[bytes], *, in_colour: bool = False) -> bool:
     """Whether at least three values, and half of all, are soft: at most of their pixels no area of theirs lies.
 
     There both a lower and a higher value touch the pixel, as on a slope from one class to the next, or none of the
     eight pixels around it is its like, as in noise. Classes in areas, and lines of a pixel's width, are neither.
+    `in_colour` reads grey masks and palettes by their colours too.
     """
     held, soft = Counter[int](), Counter[int]()
     for data in masks:
-        codes, in_colour = pixel_codes(data)
+        codes, has_colours = pixel_codes(data, in_colour=in_colour)
         codes = codes.astype(np.int32)
         held.update(_counted(codes))
-        soft.update(_counted(codes[_is_soft(codes, in_colour)]))
+        soft.update(_counted(codes[_is_soft(codes, has_colours)]))
     values = [value for value, count in held.items() if soft[value] >= count / 2]
     if len(held) < FEWEST or max(held) < _NUMBERS or len(values) < max(3, len(held) / 2):
         return False

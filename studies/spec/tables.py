@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
@@ -171,6 +171,11 @@ class DataTable(Table):
     test: str | tuple[str, ...] | float | None = None
     """Images that no trial sees, for `mmtuna test`: a file or folder as train, subjects ["3", "8"], or a share."""
 
+    @field_validator("train", "val")
+    @classmethod
+    def _plain_folder(cls, place: str, info: ValidationInfo) -> str:
+        return _without_slashes(place) if info.data.get("split") == "folders" else place
+
     @field_validator("channels", mode="before")
     @classmethod
     def _check_channels(cls, channels: object) -> object:
@@ -268,7 +273,9 @@ class DataTable(Table):
     @field_validator("test", mode="plain")
     @classmethod
     def _check_test(cls, test: object, info: ValidationInfo) -> object:
-        if test is None or (isinstance(test, str) and test):
+        if isinstance(test, str) and test:
+            return _without_slashes(test) if info.data.get("split") == "folders" else test
+        if test is None:
             return test
         if isinstance(test, float) and 0 < test < 1:
             return test
@@ -387,6 +394,11 @@ class ReplayTable(Table):
     """generated (by a formula from the params), or the path of trials that `mmtuna status SPEC --json` printed."""
     pause: float = Field(default=0.0, ge=0)
     """Seconds before every evaluation."""
+
+
+def _without_slashes(folder: str) -> str:
+    """A folder within another as names begin with it: `train/` and `./train` are `train`."""
+    return PurePosixPath(folder).as_posix()
 
 
 def _is_channel(number: object) -> bool:

@@ -15,23 +15,15 @@ from pydantic_core import PydanticUndefined
 
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import write_whole
+from mmtuna.studies.spec.fields import TABLES
 from mmtuna.studies.spec.study_spec import StudySpec
-from mmtuna.studies.spec.tables import DataTable, LimitsTable, ModelTable, ResourcesTable, SpaceTable, StudyTable, Table
+from mmtuna.studies.spec.tables import Table
 
 _HEAD = """\
 # A study of mmtuna. Lines that are commented out show how a value is given; where none is, the default counts.
 # Relative paths start at the folder of this file. The environment variable MMTUNA_STORAGE replaces [study] storage:
 # a database URL with a password belongs there, not here.
 """
-_TABLES: Mapping[str, type[Table]] = {
-    "study": StudyTable,
-    "data": DataTable,
-    "model": ModelTable,
-    "space": SpaceTable,
-    "limits": LimitsTable,
-    "resources": ResourcesTable,
-}
-"""All but [train], whose fields are settings."""
 _SHOWN = {
     "preset": '"paper"',
     "folder": '"runs/NAME"',
@@ -103,7 +95,7 @@ def write_commented(
     given["data"] = {"root": str(data_root), "classes": list(classes)} | given.get("data", {})
     given["space"] = {"preset": preset} | given.get("space", {})
     for table, fields in given.items():
-        known = _TABLES[table].model_fields if table in _TABLES else fields
+        known = TABLES[table].model_fields if table in TABLES else fields
         strange = next((key for key in fields if key not in known), None)
         if strange is not None:
             raise InputError(f"[{table}] {strange} is unknown; known: {', '.join(known)}")
@@ -119,7 +111,7 @@ def _name_from(folder: str) -> str:
 
 def _text(given: Mapping[str, Mapping[str, Any]]) -> str:
     parts = [_HEAD]
-    for name, table in _TABLES.items():
+    for name, table in TABLES.items():
         if name == "resources":
             train = "".join(f"{_key(key)} = {_toml(value)}\n" for key, value in given.get("train", {}).items())
             parts.append(_TRAIN + train + _TRAIN_EXAMPLES)

@@ -57,6 +57,16 @@ def test_masks_without_an_image_are_stray(tmp_path: Path) -> None:
     assert Dataset.open(tmp_path, classes=CLASSES).stray_masks() == ("z",)
 
 
+def test_folders_that_hold_nothing_are_named(tmp_path: Path) -> None:
+    touch(tmp_path, "images/train/a.png", "masks/a.png")
+    for folders, refused in (
+        (("trian", "vla"), "images: no file lies in a folder trian or vla there; name folders of it as train and val"),
+        (("train", "val"), "masks: no file lies in a folder train or val there"),
+    ):
+        with pytest.raises(InputError, match=refused):
+            Dataset.open(tmp_path, classes=CLASSES, folders=folders)
+
+
 def test_linked_folders_are_followed_and_rings_end(tmp_path: Path) -> None:
     touch(tmp_path, "store/a.png", "root/masks/sub/a.png")
     (tmp_path / "root/images").mkdir()

@@ -120,6 +120,90 @@ def test_a_list_within_the_folder_of_its_side_is_written_anew(layout: Layout) ->
     assert found.split.train == ("train/train2", "train/train0", "train/train1")
 
 
+def with_test(
+    layout: Layout, prefix: tuple[str, str], more: str = "", *, count: int = 2, values: Any = range(5)
+) -> None:
+    """A test_dataloader of its own on `prefix`, with two pairs there that are called test0 and test1."""
+    images, masks = prefix
+    for i in range(count):
+        save(layout.folder / f"set/{images}/test{i}.png", noise(i))
+        save(layout.folder / f"set/{masks}/test{i}.png", blocks(i, values))
+    write_whole(layout.folder / "set/test.txt", "test0\ntest1\n")
+    data = f"data_root=data_root, data_prefix=dict(img_path='{images}', seg_map_path='{masks}')"
+    loader = (
+        f"test_dataloader = dict(dataset=dict(type=dataset_type, {data}, pipeline=test_pipeline{layout.more}{more}))"
+    )
+    per_train_and_val = layout.edit
+    layout.edit = lambda text: per_train_and_val(text).replace("test_dataloader = val_dataloader", loader)
+
+
+def test_a_list_of_test_images_of_the_config_is_set_aside(layout: Layout) -> None:
+    layout.folders = SHARED
+    with_test(layout, SHARED["train"], ", ann_file='test.txt', test_mode=True")
+    layout.more += ", ann_file='SIDE.txt'"
+    lists = layout.edit
+    layout.edit = lambda text: per_side(lists(text), "SIDE.txt")
+    proposal, found = layout.propose()
+    assert sizes(found) == (4, 3)
+    assert proposal.tables["data"]["test"] == "test.txt"
+    assert found.split is not None
+    assert found.split.test == ("test0", "test1")
+    assert "test: 2 images of the config's test_dataloader, which no trial sees ([data] test)" in proposal.said
+    proposal = propose_from_config(layout.folder / "my_config.py", layout.folder / "other", given={"test": 0.2})
+    assert not any("test_dataloader" in line for line in proposal.said)
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_folder_of_test_images_of_the_config_is_set_aside(layout: Layout, inside: bool) -> None:
+    places = ("{}/images", "{}/masks") if inside else ("images/{}", "masks/{}")
+    layout.folders = {side: (places[0].format(side), places[1].format(side)) for side in ("train", "val")}
+    with_test(layout, (places[0].format("test"), places[1].format("test")))
+    proposal, found = layout.propose()
+    assert sizes(found) == (4, 3)
+    assert (proposal.tables["data"]["split"], proposal.tables["data"]["test"]) == ("folders", "test")
+    assert found.split is not None
+    assert len(found.split.test) == 2
+
+
+def test_test_images_in_the_folder_of_another_side_make_lists_of_all(layout: Layout) -> None:
+    layout.folders = {"train": APART["train"], "val": ("images/rest", "masks/rest")}
+    with_test(layout, layout.folders["val"], ", ann_file='test.txt'")
+    add_test, val = layout.edit, 'seg_map_path="masks/rest"),'
+    layout.edit = lambda text: add_test(text).replace(val, f"{val} ann_file='val.txt',")
+    proposal, found = layout.propose()
+    assert sizes(found) == (4, 3)
+    assert [path.name for path in proposal.lists] == ["train.txt", "val.txt", "test.txt"]
+    assert found.split is not None
+    assert found.split.test == ("rest/test0", "rest/test1")
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"more": ", ann_file='gone.txt'"}, "test_dataloader: BaseSegDataset cannot read its data: Failed to load `an"),
+        ({"more": ", ann_file='test.txt'", "count": 1}, "1 of its 2 images or their masks are not there (test/test1)"),
+        ({"prefix": ("images/val", "masks/val"), "count": 0}, ""),
+        ({"prefix": ("images", "masks")}, "7 of its 9 images train or validate too (train/train0, train/train1, "),
+        (
+            {"prefix": ("images/test", "other/test")},
+            "its masks do not lie in masks by their images' names (test/test0)",
+        ),
+        ({"prefix": ("scans/test", "truth/test")}, "it has no images in {set}/images"),
+        ({"values": [0]}, "its masks hold 0 alone"),
+        ({"more": ", reduce_zero_label=True"}, "its reduce_zero_label is not that of training"),
+    ],
+)
+def test_test_images_that_no_study_can_set_aside_are_told(layout: Layout, options: dict[str, Any], why: str) -> None:
+    with_test(layout, **{"prefix": ("images/test", "masks/test"), **options})
+    proposal, found = layout.propose()
+    assert sizes(found) == (4, 3)
+    assert "test" not in proposal.tables["data"]
+    told = [line for line in proposal.said if line.startswith("test: ")]
+    assert len(told) == bool(why)
+    assert all(line.startswith("test: the config's test_dataloader is left out, ") for line in told)
+    assert why.format(set=layout.folder / "set") in "".join(told)
+
+
 def test_some_classes_of_a_data_set_class(layout: Layout) -> None:
     """The class's own indices become those of the config's classes, the others count nowhere: BaseSegDataset's map."""
     layout.kind, layout.values = "CityscapesDataset", [0, 8, 13, 255]
@@ -244,6 +328,83 @@ def test_fields_that_a_person_sets_are_checked_before_anything_is_written(layout
             init(target, layout.folder / "set", [], None, changes=[change, "data.split=random", "data.masks=masks"])
         assert refused in str(error.value)
         assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "refused"),
+    [
+        ("data.classes=a,b", """[data] classes takes a list: --set 'data.classes=["a", "b"]'"""),
+        ("data.classes=[a, b]", """[data] classes takes a list: --set 'data.classes=["a", "b"]'"""),
+        ("data.classes=[1, 2]", """[data] classes takes names, as text: --set 'data.classes=["1", "2"]'"""),
+        ("data.values=0,1", "[data] values takes a list: --set 'data.values=[0, 1]'"),
+        ("data.values=5", "[data] values takes a list: --set 'data.values=[5]'"),
+        ("data.palette=1,2", "[data] palette takes a list: --set 'data.palette=[[0, 0, 0], "),
+        ("space.drop=decoder", """[space] drop takes a list: --set 'space.drop=["decoder"]'"""),
+        ("space.params=x", "[space] params takes a table: --set 'space.params={ NAME = "),
+        ("study.enqueue=table2", """[study] enqueue takes a list: --set 'study.enqueue=["table2"]'"""),
+        ("data.val_share=abc", "[data] val_share: Input should be a valid number"),
+        ("data.images=3", "[data] images: Input should be a valid string"),
+    ],
+)
+def test_a_field_that_is_set_to_another_kind_of_value_is_refused_with_the_way(
+    tmp_path: Path, change: str, refused: str
+) -> None:
+    with pytest.raises(InputError) as error:
+        init(tmp_path / "study", tmp_path / "none", [], None, changes=[change])
+    assert str(error.value).startswith(f"--set {change}: {refused}")
+
+
+@pytest.mark.parametrize(
+    ("folders", "changes", "refused"),
+    [
+        (SHARED, ["test=20%"], '[data] test = "20%": {set}/20%: cannot be read (No such file or directory); give a fi'),
+        (SHARED, ["test=20%"], 'one image name a line; a share is given as 0.2, subjects as ["3", "8"]'),
+        (SHARED, ["train=trian"], '[data] train = "trian": {set}/trian: cannot be read'),
+        (SHARED, ["train=train.txt", "val=gone.txt"], '[data] val = "gone.txt": {set}/gone.txt: cannot be read'),
+        (APART, ["test=tset"], '[data] test = "tset": {set}/images/tset: no image ends in'),
+        (APART, ["split=folders", "train=train", "val=vla/"], '[data] val = "vla/": {set}/images/vla: no image ends'),
+    ],
+)
+def test_lists_and_folders_that_are_set_must_be_there(
+    layout: Layout, folders: dict[str, tuple[str, str]], changes: list[str], refused: str
+) -> None:
+    layout.folders = folders
+    if folders == SHARED:
+        layout.more += ", ann_file='SIDE.txt'"
+        layout.edit = lambda text: per_side(text, "SIDE.txt")
+    layout.propose()
+    for name in ("train.txt", "val.txt") if folders == APART else ():  # whose names are of the folder of their side
+        (layout.folder / "set" / name).unlink()
+    for name, root, base in (("data", layout.folder / "set", None), ("config", None, layout.folder / "my_config.py")):
+        with pytest.raises(InputError) as error:
+            init(layout.folder / name, root, [], None, base, changes=[f"data.{change}" for change in changes])
+        assert refused.format(set=layout.folder / "set") in str(error.value)
+        assert not (layout.folder / name).exists()
+
+
+def test_a_list_of_the_default_name_must_be_there_too(layout: Layout) -> None:
+    layout.propose()
+    with pytest.raises(InputError, match=r'\[data\] train = "splits/train.txt": .*/splits/train.txt: cannot be read'):
+        init(layout.folder / "other", layout.folder / "set", [], None, changes=["data.split=lists"])
+
+
+def test_classes_that_are_set_are_the_names(layout: Layout) -> None:
+    layout.more, layout.values = SUFFIXES, [0, 2]
+    layout.propose(classes=["a", "b", "c"])
+    config = layout.folder / "my_config.py"
+    places = {"data": (layout.folder / "set", None), "config": (None, config)}
+    for name, (root, base) in places.items():
+        classes = 'data.classes=["x", "y"]'
+        init(layout.folder / name, root, [], None, base, changes=[classes])
+        assert StudySpec.load(layout.folder / name / "study.toml").data.classes == ("x", "y")
+    with pytest.raises(InputError, match=r"class 1 \(y\) in none of the 7 masks"):
+        init(layout.folder / "more", layout.folder / "set", [], None, changes=['data.classes=["x", "y", "z"]'])
+    with pytest.raises(InputError, match=r"--classes and --set data.classes name other classes; give one of them"):
+        init(layout.folder / "both", layout.folder / "set", ["x", "z"], None, changes=['data.classes=["x", "y"]'])
+    layout.more += FIVE
+    config.write_text(config.read_text().replace(SUFFIXES, SUFFIXES + FIVE))
+    with pytest.raises(InputError, match=r"it has 5 classes, and --set data.classes names 2; name 5, or say what each"):
+        init(layout.folder / "fewer", None, [], None, config, changes=['data.classes=["x", "y"]'])
 
 
 def test_the_examples_of_set_are_taken_by_both_kinds_of_init(layout: Layout) -> None:

@@ -117,6 +117,10 @@ def test_masks_with_a_palette_are_read_by_their_indices(tmp_path: Path) -> None:
     data, _, found = propose(tmp_path)
     assert data["classes"] == ["background", "class 1", "class 2"]
     assert set(found.manifest.records["masks/0.png"].values or {}) == {0, 1, 2}
+    (tmp_path / "study.toml").unlink()
+    data, _, found = propose(tmp_path, {"values": ["#000000", ["#FF0000", "#00ff00"]]})
+    assert data["classes"] == ["background", "foreground"]
+    assert set(found.manifest.records["masks/0.png"].values or {}) == {0, 1}
 
 
 def test_masks_whose_palettes_differ_are_read_by_their_colours(tmp_path: Path) -> None:
@@ -135,6 +139,21 @@ def test_masks_whose_palettes_differ_are_read_by_their_colours(tmp_path: Path) -
     )
 
 
+def black_and_white(root: Path, grey: int = 255) -> None:
+    """RGB masks of black and white but for two: one grey, one of a bit a pixel."""
+    write(root, "images/{i}.png", "masks/{i}.png", lambda i: np.stack([blocks(i, [0, 255])] * 3, axis=-1))
+    save(root / "masks/1.png", blocks(1, [0, grey]))
+    Image.fromarray(blocks(2, [0, 255])).convert("1").save(root / "masks/2.png")
+
+
+def test_grey_masks_among_colours_are_read_by_their_colours(tmp_path: Path) -> None:
+    black_and_white(tmp_path / "set")
+    data, said, found = propose(tmp_path)
+    assert (data["classes"], data["values"]) == (["background", "foreground"], ["#000000", "#ffffff"])
+    assert "4 of 6 masks are RGB, so the colours of the others count too (masks/1.png, masks/2.png)" in said
+    assert all(found.manifest.records[f"masks/{i}.png"].values == {0: 2048, 1: 2048} for i in range(6))
+
+
 def test_names_of_classes_come_from_a_person_or_a_file(tmp_path: Path) -> None:
     write(tmp_path / "set", "images/{i}.png", "masks/{i}.png", coded(0, 1, 2, 3))
     assert propose(tmp_path, classes=["a", "b", "c"])[0]["reduce_zero_label"] is True
@@ -146,12 +165,61 @@ def test_names_of_classes_come_from_a_person_or_a_file(tmp_path: Path) -> None:
     assert "0 is taken as a class, where it means unlabelled: --set data.reduce_zero_label=true" in said
 
 
+def test_remarks_and_colours_in_a_list_of_classes(tmp_path: Path) -> None:
+    write(tmp_path / "set", "images/{i}.png", "masks/{i}.png", coded(0, 1, 2))
+    (tmp_path / "set/Classes.txt").write_text("# of the clinic\n\nbackground\n  # fluids\n#e69f00\nlesion\n")
+    data, said, _ = propose(tmp_path)
+    assert data["classes"] == ["background", "#e69f00", "lesion"]
+    assert "classes: their names are those in Classes.txt" in said
+
+
+@pytest.mark.parametrize(
+    ("of", "names", "given", "refused"),
+    [
+        (coded(0, 1), "a\nb\nc", {}, "class 2 (c) in none of the 6 masks (classes.txt names 3); name only those that"),
+        (coded(0, 2), "a\nb\nc\nd", {}, "class 1 (b), 3 (d) in none of the 6 masks (classes.txt names 4); name only"),
+        (coded(0, 1), "a\nb\nc", {"values": [0, 1, [2, 3]]}, "class 2 (c) in none of the 6 masks"),
+        (coded(0, 1, 2), "a\nb\nc", {"reduce_zero_label": True}, "class 2 (c) in none of the 6 masks"),
+        (coded(0, 2), "", {"ignore_index": 254}, "class 1 (class 1) in none of the 6 masks; name only those"),
+    ],
+)
+def test_classes_that_no_mask_holds_are_refused_as_check_refuses_them(
+    tmp_path: Path, of: Callable[[int], Array], names: str, given: dict[str, Any], refused: str
+) -> None:
+    write(tmp_path, "images/{i}.png", "masks/{i}.png", of)
+    (tmp_path / "classes.txt").write_text(names)
+    with pytest.raises(InputError) as error:
+        propose_from_folder(tmp_path, given=given)
+    assert refused in str(error.value)
+
+
+def test_classes_that_the_masks_read_lack_are_told_where_not_all_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mmtuna.search.proposals.classes._READ", 3)
+    write(tmp_path / "set", "images/{i}.png", "masks/{i}.png", lambda i: blocks(i, range(3 if i == 3 else 2)))
+    data, said, _ = propose(tmp_path, classes=["a", "b", "c"])
+    assert data["classes"] == ["a", "b", "c"]
+    assert "classes: 2 (c) in none of the 3 masks that were read; check reads all" in said
+
+
 def test_what_a_person_settled_stays(tmp_path: Path) -> None:
     write(tmp_path / "set", "images/{side}/{i}.png", "masks/{side}/{i}.png", coded(0, 1, 2))
     given = {"reduce_zero_label": True, "split": "random"}
     data, said, _ = propose(tmp_path, given)
     assert (data["classes"], data["split"]) == (["class 1", "class 2"], "random")
     assert "split" not in said
+
+
+def test_a_slash_at_the_end_of_a_folder_is_nothing(tmp_path: Path) -> None:
+    for side in ("train", "val", "test"):
+        write(tmp_path / "set", f"images/{side}/{{i}}.png", f"masks/{side}/{{i}}.png")
+    folders = {"split": "folders", "train": "train/", "val": "./val", "test": "test/"}
+    data, said, found = propose(tmp_path, {**folders, "images": "images/", "masks": "./masks"})
+    assert (data["images"], data["train"]) == ("images/", "train/")
+    assert "18 pairs of one name, images in images (*.png), masks in masks (*.png)" in said
+    assert found.split is not None
+    assert (found.split.train[0], found.split.val[0], found.split.test[0]) == ("train/0", "val/0", "test/0")
 
 
 def test_lists_come_before_folders_and_subjects(tmp_path: Path) -> None:
@@ -232,6 +300,33 @@ def test_a_list_of_test_images_is_set_aside(tmp_path: Path) -> None:
     assert "test: list test.txt (2 images), which no trial sees ([data] test)" in said
     assert found.split is not None
     assert found.split.test == ("4", "5")
+
+
+def test_lists_and_subjects_are_found_however_they_are_spelt(tmp_path: Path) -> None:
+    listed(tmp_path / "set", Train="0\n1", VAL="2\n3", Test="4\n5")
+    data, _, found = propose(tmp_path)
+    assert (data["split"], data["train"], data["val"], data["test"]) == ("lists", "Train.txt", "VAL.txt", "Test.txt")
+    assert found.split is not None
+    assert (found.split.train, found.split.val, found.split.test) == (("0", "1"), ("2", "3"), ("4", "5"))
+    (tmp_path / "set/Subjects.csv").write_text("image,subject\n" + "".join(f"{i},{i % 3}\n" for i in range(6)))
+    (tmp_path / "set/Train.txt").unlink()
+    with pytest.raises(InputError, match=r"VAL.txt: there is no train.txt beside it; .* --set data.val=VAL.txt"):
+        propose_from_folder(tmp_path / "set")
+    (tmp_path / "set/VAL.txt").unlink()
+    (tmp_path / "study.toml").unlink()
+    data, said, _ = propose(tmp_path)
+    assert (data["split"], data["subjects"]) == ("subject", "Subjects.csv")
+    assert "split: by subject, as Subjects.csv names them; a fifth validates" in said
+
+
+def test_subjects_that_a_person_names_are_taken_and_must_be_there(tmp_path: Path) -> None:
+    listed(tmp_path / "set")
+    (tmp_path / "set/who.csv").write_text("image,subject\n" + "".join(f"{i},{i % 3}\n" for i in range(6)))
+    data, said, _ = propose(tmp_path, {"subjects": "who.csv"})
+    assert data["split"] == "subject"
+    assert "split: by subject, as who.csv names them" in said
+    with pytest.raises(InputError, match=r"gone.csv: cannot be read"):
+        propose_from_folder(tmp_path / "set", given={"subjects": "gone.csv", "split": "random"})
 
 
 @pytest.mark.parametrize(
@@ -424,6 +519,60 @@ def test_what_has_no_partner_is_told(tmp_path: Path, gone: str, line: str) -> No
     assert line in propose_from_folder(tmp_path).said
 
 
+def a_folder_a_side(root: Path, val: int = 6, first: int = 6) -> None:
+    """train_images, train_masks, val_images and val_masks, whose names differ unless `first` is 0."""
+    write(root, "train_images/{i}.png", "train_masks/{i}.png")
+    for i in range(first, first + val):
+        save(root / f"val_images/{i}.png", noise(i))
+        save(root / f"val_masks/{i}.png", two_classes(i))
+
+
+BY_SIDE = (
+    "images lie in several folders, each with masks of its own: train_images with train_masks (6 pairs), "
+    "val_images with val_masks ({val} pairs); a data set has one folder of each, so lay all out as images/train, "
+    "images/val, masks/train, masks/val (links do), or take one alone with --set data.images=train_images --set "
+    "data.masks=train_masks, or --set data.images=val_images"
+)
+
+
+@pytest.mark.parametrize("first", [0, 6])
+@pytest.mark.parametrize("val", [4, 6])
+def test_a_folder_of_images_and_one_of_masks_a_side_is_refused_with_the_way(
+    tmp_path: Path, val: int, first: int
+) -> None:
+    root = tmp_path / "set"
+    a_folder_a_side(root, val, first)
+    with pytest.raises(InputError) as error:
+        propose_from_folder(root)
+    assert BY_SIDE.format(val=val) in str(error.value)
+    _, said, _ = propose(tmp_path, {"images": "train_images", "masks": "train_masks"})
+    assert (
+        f"data: {val} pairs are left out, images in val_images (*.png), masks in val_masks (*.png); to take them too "
+        "lay all out as images/train, images/val, masks/train, masks/val (links do)"
+    ) in said
+    for kind in ("images", "masks"):
+        (root / kind).mkdir()
+        for side in ("train", "val"):
+            (root / f"{side}_{kind}").rename(root / kind / side)
+    (tmp_path / "study.toml").unlink()
+    data, said, _ = propose(tmp_path)
+    assert data["split"] == "folders"
+    assert "left out" not in said
+
+
+def test_pairs_in_further_folders_are_told_and_pictures_of_the_same_masks_are_not(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    write(root, "images/{i}.png", "masks/{i}.png")
+    write(root, "overlays/{i}.png", "colours/{i}.png", in_colours)
+    write(root, "more/pictures/x{i}.jpg", "more/masks/x{i}.png", count=3)
+    _, said, _ = propose(tmp_path)
+    (line,) = [line for line in said.splitlines() if "left out" in line]
+    assert line == (
+        "data: 3 pairs are left out, images in more/pictures (*.jpg), masks in more/masks (*.png); to take them too "
+        "lay all out as images/a, images/b, masks/a, masks/b (links do), with one suffix for images and one for masks"
+    )
+
+
 def test_only_the_folders_of_the_sides_need_partners(tmp_path: Path) -> None:
     write(tmp_path, "images/train/{i}.png", "masks/train/{i}.png")
     write(tmp_path, "images/val/{i}.png", "masks/val/{i}.png")
@@ -502,6 +651,11 @@ REFUSED: list[tuple[Callable[[Path], object], dict[str, Any], str]] = [
         "masks/0.jpg: is JPEG, whose compression changes values; save masks as PNG",
     ),
     (lambda root: write(root, "a/{i}.png", "b/{i}.png", coded(0)), {}, "there are no two classes to tell apart"),
+    (
+        lambda root: black_and_white(root, grey=1),
+        {},
+        "1 masks hold the value 1 (masks/1.png) where others hold colours; say which colour that is with --set 'data.v",
+    ),
     (spoilt(b""), {}, "masks/3.png: is empty (zero bytes); copy the file again"),
     (spoilt(b"text"), {}, "masks/3.png: not an image file; save masks as PNG"),
     (lambda root: None, {}, "set: no such folder; give the data set's root folder"),
@@ -511,6 +665,7 @@ REFUSED: list[tuple[Callable[[Path], object], dict[str, Any], str]] = [
 @pytest.mark.parametrize(
     ("build", "values", "held"),
     [
+        (lambda root: black_and_white(root, grey=1), ["#000000", ["#ffffff", "#010101"]], {0: 2048, 1: 2048}),
         (both_codings, [0, [1, 255]], {0: 2048, 1: 2048}),
         (both_codings, [0, 1], {0: 2048, 255: 2048}),
         (lambda root: write(root, "images/{i}.png", "masks/{i}.png", coded(0, 255, 128)), [0, 128], {0: 1376, 1: 1360}),
