@@ -24,7 +24,6 @@ from mmtuna.spaces.traces import scratch_folder
 from mmtuna.studies import results
 from mmtuna.studies.certainty import APART, Beside, beside, same_truth
 from mmtuna.studies.configs import spreads_of
-from mmtuna.studies.identity import id_of
 from mmtuna.studies.results import TrialRow
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.standing import params_key
@@ -86,11 +85,11 @@ def against(spec: StudySpec, a: int, b: int, other: StudySpec | None = None) -> 
 
 
 def _another(spec: StudySpec, other: StudySpec | None) -> StudySpec | None:
-    """`other`, None where it is the spec of the very study: what its seeds change would count twice."""
+    """`other`, None where it is a spec of the very study: what its seeds change would count twice."""
     if other is None:
         return None
-    own, theirs = (id_of(open_to_read(one)) for one in (spec, other))
-    return None if own is not None and own == theirs else other
+    own, theirs = ((one.study.storage, one.study.name) for one in (spec, other))
+    return None if own == theirs else other
 
 
 def _require_two(a: int, b: int, other: StudySpec | None) -> None:

@@ -25,7 +25,6 @@ from mmtuna.search.outputs.report import write_report
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.metrics import is_pooled
 from mmtuna.studies import results
-from mmtuna.studies.attributes import ID
 from mmtuna.studies.certainty import Beside
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.statistics import comparing
@@ -198,7 +197,6 @@ def test_a_trial_of_another_study_is_drawn_on_the_same_images_and_masks_alone(
     finished: Path, spec: StudySpec, tmp_path: Path
 ) -> None:
     out, other = tmp_path / "compare.png", StudySpec.load(finished)
-    open_existing(spec.study).set_user_attr(ID, "another")
     assert compare(spec, 0, 0, out, None, other).trials == (0, 0)
     out.unlink()
     file = spec.study.folder / "trials/00000/evaluation.json"
@@ -230,8 +228,8 @@ def test_compare_says_what_is_known_of_two_configs_or_why_nothing(
         with pytest.raises(InputError, match="trial 0 is named twice; give two trials, or with --other the spec"):
             same()
     with pytest.raises(InputError, match="trial 0 is named twice"):
-        against(spec, 0, 0, StudySpec.load(finished))
-    assert against(spec, 0, 1, StudySpec.load(finished)) == against(spec, 0, 1), "the very study is no other one"
+        against(spec, 0, 0, spec)
+    assert against(spec, 0, 1, spec) == against(spec, 0, 1), "the very study is no other one"
     look(finished, 0, 1, None, None, finished, as_json=True)
     document = json.loads(capsys.readouterr().out)
     assert (document["a"], document["b"], document["picture"]) == ([0], [1], None)
