@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +53,25 @@ def init(
     tables = {name: proposal.tables.get(name, {}) | own.get(name, {}) for name in _TABLES}
     data = tables["data"]
     check_named(data, settled)
+    apart = _apart(folder.resolve(), data)
+    if apart is not None and "folder" not in tables["study"]:
+        tables["study"]["folder"] = str(apart)
+        proposal.said.append(f"study: folder {apart}, not among the images, where what trials write would be data")
     write_commented(path, data_root=data.pop("root"), classes=data.pop("classes"), values=tables)
     for file, names in proposal.lists.items():
         write_whole(file, "".join(f"{name}\n" for name in names))
     for line in proposal.said:
         print(line)
     print(f"{path}; next: mmtuna check {shlex.quote(str(path))}")
+
+
+def _apart(folder: Path, data: Mapping[str, Any]) -> Path | None:
+    """A folder for the study beside those of images and masks, where the usual one would lie within one of them."""
+    for part in (data.get("images", "images"), data.get("masks", "masks")):
+        top = (Path(data["root"]) / part).resolve()
+        if "*" not in part and folder.is_relative_to(top):
+            return top.parent / "runs" / folder.name
+    return None
 
 
 def _changes(texts: Sequence[str]) -> dict[str, dict[str, Any]]:

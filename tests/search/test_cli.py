@@ -6,6 +6,7 @@ import json
 import math
 import re
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -121,6 +122,17 @@ def test_every_example_of_a_new_spec_may_be_uncommented(tmp_path: Path, phantom:
     for params in covering(ready.space):
         cfg = ready.dry_objective().config(params, seed=0)
         assert cfg["model"]["auxiliary_head"]["dropout_ratio"] == 0.2
+
+
+def test_init_puts_no_study_among_the_images(tmp_path: Path, phantom: Path) -> None:
+    flat = Path(shutil.copytree(phantom / "images", tmp_path / "flat"))
+    for mask in (phantom / "masks").iterdir():
+        shutil.copy(mask, flat / f"{mask.stem}_mask.png")
+    done = mmtuna("init", flat, "--data", flat)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "runs/flat"
+    assert f"study: folder {folder}, not among the images, where what trials write would be data\n" in done.stdout
+    assert StudySpec.load(flat / "study.toml").study.folder == folder
 
 
 def test_init_refuses_a_preset_that_is_not_there(tmp_path: Path, phantom: Path) -> None:
