@@ -26,7 +26,7 @@ from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.storage.opening import study_lock
 from mmtuna.studies.strategy.beginning import join
 from mmtuna.studies.strategy.enqueuing import Top
-from mmtuna.studies.study import open_to_read
+from mmtuna.studies.study import open_to_read, require_readable
 from mmtuna.studies.table2 import Table2Line
 from mmtuna.studies.table2 import table2 as table2_lines
 
@@ -41,6 +41,16 @@ def _loaded(spec: SpecOrPath) -> StudySpec:
     return spec if isinstance(spec, StudySpec) else StudySpec.load(spec)
 
 
+def _to_read(spec: StudySpec, study: optuna.Study | None) -> optuna.Study:
+    """The study that a person gives, or the spec's own; InputError where its figures are not what `spec` calls them."""
+    if study is None:
+        return open_to_read(spec)
+    if not isinstance(study, optuna.Study):
+        raise InputError(f"study: give a study of Optuna, or none for the spec's own, not {study!r}")
+    require_readable(study, spec)
+    return study
+
+
 def _numbers(name: str, given: Sequence[int]) -> list[int]:
     if isinstance(given, str) or not isinstance(given, Iterable):
         raise InputError(f"{name}: give numbers of trials, such as [0, 3], not {given!r}")
@@ -48,8 +58,11 @@ def _numbers(name: str, given: Sequence[int]) -> list[int]:
 
 
 def trials(spec: SpecOrPath, study: optuna.Study | None = None) -> list[TrialRow]:
-    """All trials of the spec's study, or of another `study` that an Objective trained for, as plain data by number."""
-    return results.rows(study if study is not None else open_to_read(_loaded(spec)))
+    """All trials of the spec's study, or of another `study` that an Objective trained for, as plain data by number.
+
+    InputError where the study's figures are not what the spec calls them, as for `table2` and `report`.
+    """
+    return results.rows(_to_read(_loaded(spec), study))
 
 
 def trials_dataframe(spec: SpecOrPath, study: optuna.Study | None = None) -> pandas.DataFrame:
@@ -76,7 +89,7 @@ def trials_dataframe(spec: SpecOrPath, study: optuna.Study | None = None) -> pan
 def table2(spec: SpecOrPath, study: optuna.Study | None = None) -> list[Table2Line]:
     """The eleven rows of the paper's Table 2 beside those trials of the study that repeat them."""
     spec = _loaded(spec)
-    found = study if study is not None else open_to_read(spec)
+    found = _to_read(spec, study)
     return table2_lines(found, space_of(found, spec))
 
 
@@ -167,7 +180,7 @@ def report(
     `methods` is a Markdown file for the methods section and the checklist, written where it is named.
     """
     spec = _loaded(spec)
-    found = study if study is not None else open_to_read(spec)
+    found = _to_read(spec, study)
     markdown = None if methods is None else Path(methods)
     return write_report(spec, found, Path(out) if out is not None else report_file(spec), markdown)
 
