@@ -28,6 +28,7 @@ from mmtuna.studies.spec.tables import (
     StudyTable,
     Table,
     check_train,
+    defaults,
 )
 
 STORAGE_VARIABLE = "MMTUNA_STORAGE"
@@ -61,6 +62,9 @@ class StudySpec(Table):
         if storage and isinstance(study, Mapping):
             tables = {**tables, "study": {**study, "storage": storage}}
         self._fill(tables, {})
+
+    def _filled_anew(self, fields: Mapping[str, Any]) -> Self:
+        return type(self)(**fields)
 
     def _fill(self, tables: Mapping[str, Any], context: Mapping[str, Any]) -> None:
         try:
@@ -226,7 +230,7 @@ class StudySpec(Table):
 
 def _set_of(table: Table, names: Sequence[str]) -> list[str]:
     """Those of the fields that a person has given another value than their own."""
-    return [name for name in names if getattr(table, name) != type(table).model_fields[name].default]
+    return [name for name, usual in defaults(type(table), *names).items() if getattr(table, name) != usual]
 
 
 def _last_part(location: str) -> str:

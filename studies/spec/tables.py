@@ -5,18 +5,22 @@ from __future__ import annotations
 import difflib
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.limits import Limits
 from mmtuna.spaces.settings import UNET, check_settings
+from mmtuna.studies.spec.errors import one_line
 from mmtuna.studies.spec.s3_location import parse_location
 
 SQLITE = "sqlite:///"
 """How the URL of a SQLite file begins."""
+LONGEST_NAME = 100
+"""Letters of a study's name at most."""
 
 
 def resolve(path: Path, info: ValidationInfo) -> Path:
@@ -52,11 +56,32 @@ class Table(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
 
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy in which the fields of `update` have other values; relative paths in it start in the current folder.
+
+        InputError, in one line, for what a file could not hold either: Pydantic's own takes anything.
+        """
+        copied = super().model_copy(deep=deep)
+        return copied._filled_anew({**dict(copied), **update}) if update else copied
+
+    def _filled_anew(self, fields: Mapping[str, Any]) -> Self:
+        """Another one with these fields, which are checked as when a file is read."""
+        try:
+            return self.model_validate(fields)
+        except ValidationError as error:
+            name = type(self).__name__.removesuffix("Table").lower()
+            raise InputError(one_line(error, type(self), (name,))) from None
+
+
+def defaults(table: type[Table], *names: str) -> dict[str, Any]:
+    """What these fields of `table` hold where nobody sets them."""
+    return {name: table.model_fields[name].default for name in names}
+
 
 class StudyTable(Table):
     """`[study]`: what is searched for, how, and where it is remembered."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$", max_length=100)
+    name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$", max_length=LONGEST_NAME)
     """Name of the study: letters, digits, dot, hyphen, underscore."""
     folder: ResolvedPath = Field(default_factory=lambda data: Path("runs") / data.get("name", "study"))
     """Folder of everything the study writes; runs/NAME where not given."""

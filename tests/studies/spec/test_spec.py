@@ -411,3 +411,71 @@ def test_a_prior_stands_beside_a_range_or_on_a_parameter_of_the_preset(spec_of: 
 def test_a_wrong_prior(spec_of: Make, space: str, message: str) -> None:
     with pytest.raises(InputError, match=re.escape(message)):
         spec_of(space=f'preset = "extended"\n{space}')
+
+
+@pytest.mark.parametrize(
+    ("table", "update", "message"),
+    [
+        (
+            "study",
+            {"sampler": "cmaes"},
+            "[study] sampler = \"cmaes\" is wrong: Input should be 'auto', 'tpe', 'random'",
+        ),
+        ("study", {"pruner": "medain"}, "[study] pruner = \"medain\" is wrong: Input should be 'best-third', 'median'"),
+        ("study", {"value": "Best"}, "[study] value = \"Best\" is wrong: Input should be 'last' or 'best'"),
+        ("study", {"trails": 1}, "[study] trails is unknown; did you mean trials?"),
+        ("study", {"zzzz": 1}, "[study] zzzz is unknown; known: name, folder, storage"),
+        ("study", {"storage": ["sqlite:///s3cret"]}, "[study] storage is wrong: Input should be a valid string"),
+        (
+            "data",
+            {"ignore_index": 1},
+            "[data] ignore_index = 1 is wrong: it is the mask value of class fluid; use 2 to",
+        ),
+        ("resources", {"devices": "gpu"}, '[resources] devices = "gpu" is wrong: give "auto" or a list such as'),
+    ],
+)
+def test_a_changed_copy_of_a_table_is_checked_as_a_file_is(
+    spec_of: Make, table: str, update: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        getattr(spec_of(), table).model_copy(update=update)
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("update", "message"),
+    [
+        ({"studdy": {}}, "[studdy] is unknown; did you mean study?"),
+        ({"study": {"name": "s", "trials": 0}}, "[study] trials = 0 is wrong: Input should be greater than or equal"),
+        ({"train": {"input_size": 5}}, "[train]: input_size = 5 is not allowed; it takes a whole number from 32"),
+        ({"train": {"lr_adam": 0.1}}, "[train] lr_adam = 0.1 changes no trial: "),
+    ],
+)
+def test_a_changed_copy_of_a_spec_is_checked_as_a_file_is(spec_of: Make, update: dict[str, Any], message: str) -> None:
+    spec = spec_of(space="[space.params.optimizer]\nchoices = ['SGD']")
+    with pytest.raises(InputError) as caught:
+        spec.model_copy(update=update)
+    assert str(caught.value).startswith(message)
+
+
+def test_tables_of_a_changed_copy_must_agree(spec_of: Make) -> None:
+    spec = spec_of()
+    with pytest.raises(InputError, match=r'^\[study\] metric = "IoU.cyst" is unknown; use mIoU, mDice, IoU.background'):
+        spec.model_copy(update={"study": spec.study.model_copy(update={"metric": "IoU.cyst"})})
+
+
+def test_a_copy_holds_what_the_first_one_does(spec_of: Make, tmp_path: Path) -> None:
+    spec = spec_of(
+        'storage = "postgresql+psycopg://u:s3cret@host/db"\nartifacts = "s3://bucket/here/"\nwarm = ["old"]',
+        data='subjects = "s.csv"\ntest = ["3"]\nvalues = [0, [1, 255]]\nrange = [0, 4095]\nchannels = [0]\n'
+        "palette = [[0, 0, 0], [1, 2, 3]]",
+        train="evaluations = 4",
+    )
+    assert spec.model_copy() == spec
+    for table in (spec.study, spec.data, spec.model, spec.space, spec.resources, spec.limits, spec):
+        assert table.model_copy(update=dict(table)) == table
+    other = spec.model_copy(update={"study": {"name": "other", "trials": 7}, "train": {"evaluations": 5}})
+    assert (other.study.name, other.study.trials, other.study.folder) == ("other", 7, Path("runs/other").resolve())
+    assert (other.data, other.train, spec.train) == (spec.data, {"evaluations": 5}, {"evaluations": 4})
+    assert spec.study.model_copy(update={"folder": "x"}).folder == Path("x").resolve()
+    assert (spec.study.name, spec.study.folder) == ("s", tmp_path / "runs" / "s")
