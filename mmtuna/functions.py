@@ -37,10 +37,6 @@ _NESTED = ("params", "metrics", "best_metrics")
 SpecOrPath = StudySpec | str | Path
 
 
-def _loaded(spec: SpecOrPath) -> StudySpec:
-    return spec if isinstance(spec, StudySpec) else StudySpec.load(spec)
-
-
 def _to_read(spec: StudySpec, study: optuna.Study | None) -> optuna.Study:
     """The study that a person gives, or the spec's own; InputError where its figures are not what `spec` calls them."""
     if study is None:
@@ -62,7 +58,7 @@ def trials(spec: SpecOrPath, study: optuna.Study | None = None) -> list[TrialRow
 
     InputError where the study's figures are not what the spec calls them, as for `table2` and `report`.
     """
-    return results.rows(_to_read(_loaded(spec), study))
+    return results.rows(_to_read(StudySpec.of(spec), study))
 
 
 def trials_dataframe(spec: SpecOrPath, study: optuna.Study | None = None) -> pandas.DataFrame:
@@ -88,7 +84,7 @@ def trials_dataframe(spec: SpecOrPath, study: optuna.Study | None = None) -> pan
 
 def table2(spec: SpecOrPath, study: optuna.Study | None = None) -> list[Table2Line]:
     """The eleven rows of the paper's Table 2 beside those trials of the study that repeat them."""
-    spec = _loaded(spec)
+    spec = StudySpec.of(spec)
     found = _to_read(spec, study)
     return table2_lines(found, space_of(found, spec))
 
@@ -123,7 +119,7 @@ def leak(
         "metric": metric,
         "slots": whole_number_or_none("slots", slots, 1),
     }
-    numbers, spec = _numbers("trials", trials), _loaded(spec)
+    numbers, spec = _numbers("trials", trials), StudySpec.of(spec)
     chosen = chosen_configs(spec, numbers, None if configs is None else Path(configs))
     return measure_leak(spec, chosen, console_to(say), **options)
 
@@ -133,7 +129,7 @@ def open_study(spec: SpecOrPath) -> optuna.Study:
 
     Reads the data's files that changed since. InputError where they, or the spec, are not what the study was begun on.
     """
-    spec = _loaded(spec)
+    spec = StudySpec.of(spec)
     ready = reopen(spec)
     study = open_to_work(spec, ready.fingerprints())
     ready.save()
@@ -165,7 +161,7 @@ def run(
     """
     trials, slots = whole_number_or_none("trials", trials, 1), whole_number_or_none("slots", slots, 1)
     again = Top.of(replicates, top)
-    return run_study(_loaded(spec), console_to(say), trials=trials, slots=slots, top=again)
+    return run_study(StudySpec.of(spec), console_to(say), trials=trials, slots=slots, top=again)
 
 
 def report(
@@ -179,7 +175,7 @@ def report(
 
     `methods` is a Markdown file for the methods section and the checklist, written where it is named.
     """
-    spec = _loaded(spec)
+    spec = StudySpec.of(spec)
     found = _to_read(spec, study)
     markdown = None if methods is None else Path(methods)
     return write_report(spec, found, Path(out) if out is not None else report_file(spec), markdown)
@@ -207,7 +203,7 @@ def export(
     """
     trial = whole_number_or_none("trial", trial, 0)
     say = say or (lambda _line: None)
-    return export_trial(_loaded(spec), Path(out), trial, retrain=retrain, ensemble=ensemble, say=say).document
+    return export_trial(StudySpec.of(spec), Path(out), trial, retrain=retrain, ensemble=ensemble, say=say).document
 
 
 def against(spec: SpecOrPath, a: int, b: int, other: SpecOrPath | None = None) -> Against:
@@ -218,7 +214,7 @@ def against(spec: SpecOrPath, a: int, b: int, other: SpecOrPath | None = None) -
     nothing can be told where that is so. InputError for a trial that is not there or not complete.
     """
     a, b = whole_number("a", a, 0), whole_number("b", b, 0)
-    return judge(_loaded(spec), a, b, None if other is None else _loaded(other))
+    return judge(StudySpec.of(spec), a, b, None if other is None else StudySpec.of(other))
 
 
 def compare(spec: SpecOrPath, a: int, b: int, out: str | Path, image: str | None = None) -> Path:
@@ -227,4 +223,4 @@ def compare(spec: SpecOrPath, a: int, b: int, out: str | Path, image: str | None
     `image` names a validation image, with suffix; by default the worst, the median and the best of trial `b`.
     """
     a, b = whole_number("a", a, 0), whole_number("b", b, 0)
-    return draw(_loaded(spec), a, b, Path(out), image).path
+    return draw(StudySpec.of(spec), a, b, Path(out), image).path

@@ -79,7 +79,7 @@ class Objective:
         slots = whole_number_or_none("slots", slots, 1)
         if suggest is not None and not callable(suggest):
             raise InputError(f"suggest: give a function from a trial to settings, not {suggest!r}")
-        self.spec = spec if isinstance(spec, StudySpec) else StudySpec.load(spec)
+        self.spec = StudySpec.of(spec)
         if self.spec.study.artifacts is not None:
             raise InputError(
                 "[study] artifacts: an Objective keeps files in the study's folder alone; use mmtuna.run, or remove it"

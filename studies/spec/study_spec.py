@@ -159,6 +159,18 @@ class StudySpec(Table):
         return cls.parse(read_text(path), path, os.environ.get(STORAGE_VARIABLE))
 
     @classmethod
+    def of(cls, given: Self | str | Path) -> Self:
+        """The spec that a person gives, or the one in the file at that path: a copy, its `train` and `params` too.
+
+        Who changes theirs afterwards changes nothing of what is searched by this one.
+        """
+        if isinstance(given, cls):
+            return given.model_copy(deep=True)
+        if not isinstance(given, str | Path):
+            raise InputError(f"spec: give a StudySpec, or the path of a study.toml, not {given!r}")
+        return cls.load(given)
+
+    @classmethod
     def parse(cls, text: str, path: Path, storage: str | None = None) -> Self:
         """The spec in `text`, which stood in the file `path`; `storage` takes the place of its `[study] storage`."""
         try:

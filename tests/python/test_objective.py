@@ -101,6 +101,14 @@ def test_what_is_faster_is_measured_once_a_study(make_spec: MakeSpec) -> None:
     assert study.trials[-1].user_attrs[SPEED] == {"fused": True}
 
 
+def test_a_spec_that_is_changed_afterwards_changes_no_trial(make_spec: MakeSpec) -> None:
+    spec, study = make_spec(), new_study(pruner=NopPruner())
+    objective = mmtuna.Objective(spec)
+    spec.model_copy().train["iterations"] = 4
+    study.optimize(objective, n_trials=1)
+    assert study.trials[0].user_attrs["cost"]["iterations"] == 8
+
+
 def test_a_pruner_of_ones_own_prunes(make_spec: MakeSpec) -> None:
     study = new_study(pruner=StopsAt(50))
     study.optimize(mmtuna.Objective(make_spec()), n_trials=1)

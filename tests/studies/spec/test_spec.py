@@ -479,3 +479,20 @@ def test_a_copy_holds_what_the_first_one_does(spec_of: Make, tmp_path: Path) -> 
     assert (other.data, other.train, spec.train) == (spec.data, {"evaluations": 5}, {"evaluations": 4})
     assert spec.study.model_copy(update={"folder": "x"}).folder == Path("x").resolve()
     assert (spec.study.name, spec.study.folder) == ("s", tmp_path / "runs" / "s")
+
+
+def test_what_is_searched_by_a_spec_is_not_changed_through_another(spec_of: Make, tmp_path: Path) -> None:
+    spec = spec_of(space="[space.params.lr_sgd]\nlow = 1e-3\nhigh = 1e-2", train='evaluations = 4\n"a.b" = [1, 2]')
+    taken = StudySpec.of(spec)
+    assert taken == spec == StudySpec.of(str(tmp_path / "study.toml"))
+    copy = spec.model_copy()
+    copy.train["evaluations"] = 2
+    copy.train["a.b"].append(3)
+    copy.space.params["lr_sgd"]["high"] = 0.1
+    assert (taken.train, taken.space.params["lr_sgd"]["high"]) == ({"evaluations": 4, "a.b": [1, 2]}, 1e-2)
+
+
+def test_what_is_no_spec_is_refused() -> None:
+    with pytest.raises(InputError) as caught:
+        StudySpec.of(5)  # type: ignore[arg-type]
+    assert str(caught.value) == "spec: give a StudySpec, or the path of a study.toml, not 5"
