@@ -11,6 +11,7 @@ from mmtuna.objectives.data.sides import side_pixels
 from mmtuna.search.outputs.evaluations import counted, data_here
 from mmtuna.search.trials.files import StudyFiles
 from mmtuna.search.versions import machine, versions
+from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import write_whole
 from mmtuna.studies import results
 from mmtuna.studies.begun import space_of
@@ -41,8 +42,11 @@ def report_file(spec: StudySpec) -> Path:
 def write_report(spec: StudySpec, study: optuna.Study, out: Path, methods: Path | None = None) -> Path:
     """Writes the report, one HTML file that needs no network, to `out`, whole or not at all.
 
-    `methods` is a Markdown file for the methods section and the checklist, written where it is named.
+    `methods` is a Markdown file for the methods section and the checklist, written where it is named. InputError where
+    the two are one file.
     """
+    if methods is not None and methods.resolve() == out.resolve():
+        raise InputError(f"{methods}: named for the report and for its methods; one would be lost, so name two files")
     from mmtuna.studies.report import ReportFacts, methods_markdown, report_html
     from mmtuna.studies.report.facts import Reading
 
