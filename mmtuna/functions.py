@@ -18,7 +18,7 @@ from mmtuna.search.outputs.report import report_file, write_report
 from mmtuna.search.work.beginning import open_to_work
 from mmtuna.search.work.progress import console_to
 from mmtuna.search.work.running import run_study
-from mmtuna.spaces.errors import InputError, whole_number, whole_number_or_none
+from mmtuna.spaces.errors import InputError, true_or_false, whole_number, whole_number_or_none
 from mmtuna.studies import results
 from mmtuna.studies.begun import space_of
 from mmtuna.studies.results import TrialRow
@@ -202,8 +202,8 @@ def export(
     nothing is written.
     """
     trial = whole_number_or_none("trial", trial, 0)
-    say = say or (lambda _line: None)
-    return export_trial(StudySpec.of(spec), Path(out), trial, retrain=retrain, ensemble=ensemble, say=say).document
+    kind = {"retrain": true_or_false("retrain", retrain), "ensemble": true_or_false("ensemble", ensemble)}
+    return export_trial(StudySpec.of(spec), Path(out), trial, **kind, say=say or (lambda _line: None)).document
 
 
 def against(spec: SpecOrPath, a: int, b: int, other: SpecOrPath | None = None) -> Against:

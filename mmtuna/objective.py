@@ -21,7 +21,7 @@ from mmtuna.search.work.beginning import slots_of
 from mmtuna.search.work.pace import measured, speed_on
 from mmtuna.search.work.packing import said_slots
 from mmtuna.search.work.worker import Slot
-from mmtuna.spaces.errors import InputError, whole_number_or_none
+from mmtuna.spaces.errors import InputError, true_or_false, whole_number_or_none
 from mmtuna.spaces.parameter import Params, Value
 from mmtuna.spaces.settings import check_sampled, check_settings
 from mmtuna.spaces.speed import AUTOMATIC, Speed
@@ -77,6 +77,7 @@ class Objective:
         stop_collapses: bool = True,
     ) -> None:
         slots = whole_number_or_none("slots", slots, 1)
+        self._stop_collapses = true_or_false("stop_collapses", stop_collapses)
         if suggest is not None and not callable(suggest):
             raise InputError(f"suggest: give a function from a trial to settings, not {suggest!r}")
         self.spec = StudySpec.of(spec)
@@ -92,7 +93,6 @@ class Objective:
         self.notes = tuple(ready.notes)
         self._scoring = Scoring.of(self.spec.study)
         self._suggest = suggest
-        self._stop_collapses = stop_collapses
         self._training = ready.objective()
         self._whole = ready.whole(self._training)
         ready.save()

@@ -463,10 +463,14 @@ def test_importing_it_is_quick_and_changes_nothing() -> None:
         (mmtuna.leak, {"trials": 3}, "trials: give numbers of trials, such as [0, 3]"),
         (mmtuna.leak, {"trials": "03"}, "trials: give numbers of trials, such as [0, 3]"),
         (mmtuna.Objective, {"slots": False}, "slots: give a whole number from 1 on"),
+        (mmtuna.Objective, {"stop_collapses": "no"}, "stop_collapses: give True or False"),
+        (mmtuna.Objective, {"stop_collapses": 0}, "stop_collapses: give True or False"),
+        (mmtuna.export, {"out": "bundle", "retrain": "no"}, "retrain: give True or False"),
+        (mmtuna.export, {"out": "bundle", "ensemble": None}, "ensemble: give True or False"),
         (mmtuna.Objective, {"suggest": 5}, "suggest: give a function from a trial to settings"),
     ],
 )
-def test_what_is_no_number_is_refused_before_anything_is_read(
+def test_what_is_no_number_and_no_flag_is_refused_before_anything_is_read(
     function: Callable[..., object], given: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(mmtuna.InputError) as caught:
