@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 
+from mmtuna.homes import FOLDER
 from mmtuna.search.checking.preparing import reopen
 from mmtuna.search.outputs.bundle import export_trial
 from mmtuna.search.outputs.comparison import Against
@@ -15,6 +16,8 @@ from mmtuna.search.outputs.comparison import against as judge
 from mmtuna.search.outputs.comparison import compare as draw
 from mmtuna.search.outputs.leak import FOLDS, Leak, chosen_configs, measure_leak
 from mmtuna.search.outputs.report import report_file, write_report
+from mmtuna.search.trials.files import is_inside
+from mmtuna.search.trials.ownership import is_own
 from mmtuna.search.work.beginning import open_to_work
 from mmtuna.search.work.progress import console_to
 from mmtuna.search.work.running import run_study
@@ -173,12 +176,26 @@ def report(
 ) -> Path:
     """Writes the report, one HTML file that needs no network, by default into the study's folder; returns its path.
 
-    `methods` is a Markdown file for the methods section and the checklist, written where it is named.
+    `methods` is a Markdown file for the methods section and the checklist, written where it is named. InputError where
+    the two are one file, and without `out` for a `study` that has no folder here.
     """
     spec = StudySpec.of(spec)
     found = _to_read(spec, study)
     markdown = None if methods is None else Path(methods)
-    return write_report(spec, found, Path(out) if out is not None else report_file(spec), markdown)
+    return write_report(spec, found, Path(out) if out is not None else _report_file(spec, found), markdown)
+
+
+def _report_file(spec: StudySpec, study: optuna.Study) -> Path:
+    """Where the study's report lies, which never takes the place of another study's."""
+    within = study.user_attrs.get(FOLDER)
+    if within is None and not is_own(study, spec.study):
+        raise InputError(f"study {study.study_name}: no folder of it is known here; give out, the file to write")
+    found = report_file(spec, "" if within is None else str(within))
+    if not is_inside(found, spec.study.folder):
+        raise InputError(
+            f"study {study.study_name}: its folder {within} lies outside {spec.study.folder}; its storage was changed"
+        )
+    return found
 
 
 def export(

@@ -34,9 +34,10 @@ _SPLITS = {
 }
 
 
-def report_file(spec: StudySpec) -> Path:
-    """Where the report lies unless a person names another place."""
-    return spec.study.folder / "report.html"
+def report_file(spec: StudySpec, within: str = "") -> Path:
+    """Where the report lies unless a person names another place; `within` is the folder of another study than the
+    spec's, in that of the spec."""
+    return spec.study.folder / within / "report.html"
 
 
 def write_report(spec: StudySpec, study: optuna.Study, out: Path, methods: Path | None = None) -> Path:

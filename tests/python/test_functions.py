@@ -9,7 +9,10 @@ import optuna
 import pytest
 
 import mmtuna
-from mmtuna.studies.study import adopt
+from mmtuna.homes import FOLDER
+from mmtuna.objectives.trial_files import StudyFolder
+from mmtuna.search.trials.ownership import claim_folder
+from mmtuna.studies.study import adopt, create_or_open
 
 MakeSpec = Callable[..., mmtuna.StudySpec]
 READERS = [mmtuna.trials, mmtuna.table2, mmtuna.report]
@@ -81,3 +84,34 @@ def test_a_study_that_mmtuna_did_not_train_is_refused(
 def test_a_study_whose_figures_mean_the_same_is_read(make_spec: MakeSpec, function: Callable[..., Any]) -> None:
     spec = make_spec()
     assert function(make_spec(study={"trials": 7}), study=begun(spec))
+
+
+def test_a_report_of_another_study_leaves_that_of_the_spec_alone(make_spec: MakeSpec) -> None:
+    spec = make_spec()
+    create_or_open(spec, {})
+    own = optuna.load_study(study_name="tiny", storage=spec.study.storage)
+    assert mmtuna.report(spec, study=own) == mmtuna.report(spec) == spec.study.folder / "report.html"
+    before, study = (spec.study.folder / "report.html").read_text(), begun(spec)
+    with pytest.raises(mmtuna.InputError) as caught:
+        mmtuna.report(spec, study=study)
+    assert str(caught.value) == "study own: no folder of it is known here; give out, the file to write"
+    study.set_user_attr(FOLDER, "plain/own")
+    assert mmtuna.report(spec, study=study) == spec.study.folder / "plain" / "own" / "report.html"
+    assert "0.5" in (spec.study.folder / "plain" / "own" / "report.html").read_text()
+    assert (spec.study.folder / "report.html").read_text() == before
+    study.set_user_attr(FOLDER, "../..")
+    with pytest.raises(mmtuna.InputError) as caught:
+        mmtuna.report(spec, study=study)
+    assert str(caught.value) == (
+        f"study own: its folder ../.. lies outside {spec.study.folder}; its storage was changed"
+    )
+
+
+def test_a_study_is_the_specs_own_by_whatever_url_it_was_opened(
+    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = make_spec()
+    claim_folder(StudyFolder(spec.study.folder), create_or_open(spec, {}))
+    monkeypatch.chdir(spec.study.folder)
+    study = optuna.load_study(study_name="tiny", storage="sqlite:///study.db")
+    assert mmtuna.report(spec, study=study) == spec.study.folder / "report.html"
