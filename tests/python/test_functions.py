@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -115,3 +116,20 @@ def test_a_study_is_the_specs_own_by_whatever_url_it_was_opened(
     monkeypatch.chdir(spec.study.folder)
     study = optuna.load_study(study_name="tiny", storage="sqlite:///study.db")
     assert mmtuna.report(spec, study=study) == spec.study.folder / "report.html"
+
+
+def test_the_methods_of_a_study_of_ones_own_say_nothing_of_the_specs_search(
+    make_spec: MakeSpec, tmp_path: Path
+) -> None:
+    spec = make_spec(study={"seed": 7, "trials": 23})
+    own, study = create_or_open(spec, {}), begun(spec)
+    study.set_user_attr("mmtuna:searched", [["RandomSampler", "none"]])
+    own.add_trial(study.trials[0])
+    told = []
+    for place, one in enumerate((own, study, begun(spec, "unknown"))):
+        mmtuna.report(spec, tmp_path / "x.html", one, methods=tmp_path / f"{place}.md")
+        told.append((tmp_path / f"{place}.md").read_text())
+    said = ("the study was to hold 23 finished ones", "The study's seed was 7", "by the tpe sampler", "the best third")
+    assert [[words in text for words in said] for text in told] == [[True] * 4, [False] * 4, [False] * 4]
+    assert "Trials were proposed by RandomSampler and not pruned." in told[1]
+    assert "Trials were" not in told[2]

@@ -27,7 +27,7 @@ from mmtuna.objectives.trial_files import TrialFolder
 from mmtuna.search.trials import conclude
 from mmtuna.spaces.errors import whole_number
 from mmtuna.spaces.parameter import Params
-from mmtuna.studies.attributes import SPEED, SPEED_ON
+from mmtuna.studies.attributes import SEARCHED, SPEED, SPEED_ON
 from mmtuna.studies.leases.crew import crew_of
 from tests.postgres import PostgresServer
 from tests.python.conftest import TRAIN
@@ -295,6 +295,35 @@ def test_calls_with_the_same_params_at_once_take_two_seeds(
     with ThreadPoolExecutor(2) as pool:
         orders = list(pool.map(lambda asked: objective._order(*asked, home), zip(trials, params, strict=True)))
     assert sorted(order.seed for order in orders) == [0, 1]
+
+
+def test_a_study_keeps_by_what_it_is_searched(make_spec: MakeSpec) -> None:
+    objective, study = mmtuna.Objective(make_spec()), new_study(pruner=NopPruner())
+    for _ in range(2):
+        objective._home(study.ask())
+    assert study.user_attrs[SEARCHED] == [["RandomSampler", "none"]]
+    study.sampler, study.pruner = optuna.samplers.TPESampler(seed=0), StopsAt(50)
+    objective._home(study.ask())
+    assert study.user_attrs[SEARCHED] == [["RandomSampler", "none"], ["TPESampler", "StopsAt"]]
+
+
+def test_a_study_that_was_searched_before_this_was_kept_says_so(make_spec: MakeSpec) -> None:
+    study = new_study()
+    study.add_trial(optuna.trial.create_trial(value=0.9))
+    mmtuna.Objective(make_spec(study={"pruner": "median"}))._home(study.ask())
+    assert study.user_attrs[SEARCHED] == [[None, None], ["RandomSampler", "MedianPruner"]]
+
+
+def test_the_specs_own_study_keeps_another_sampler_that_it_was_given(make_spec: MakeSpec) -> None:
+    spec = make_spec()
+    objective, study = mmtuna.Objective(spec), mmtuna.open_study(spec)
+    objective._home(study.ask())
+    assert study.user_attrs[SEARCHED] == [["tpe", "best-third"]]
+    again = optuna.load_study(
+        study_name="tiny", storage=spec.study.storage, sampler=optuna.samplers.RandomSampler(), pruner=NopPruner()
+    )
+    objective._home(again.ask())
+    assert again.user_attrs[SEARCHED] == [["tpe", "best-third"], ["RandomSampler", "none"]]
 
 
 def test_from_a_thread(make_spec: MakeSpec) -> None:
