@@ -9,7 +9,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_serializer,
+    field_validator,
+)
 
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.limits import Limits
@@ -19,6 +28,10 @@ from mmtuna.studies.spec.s3_location import parse_location
 
 SQLITE = "sqlite:///"
 """How the URL of a SQLite file begins."""
+HIDDEN = "***"
+"""What `model_dump` has in place of a storage's URL that may hold a password."""
+# A password that was mistyped may stand anywhere; none does where there is nothing but USER@HOST:PORT/NAME.
+_OPEN_URL = re.compile(r"[a-z0-9+]+://([\w.-]+@)?[\w.-]*(:[0-9]{1,5})?(/[\w.-]*)?", re.ASCII)
 LONGEST_NAME = 100
 """Letters of a study's name at most."""
 
@@ -88,7 +101,6 @@ class StudyTable(Table):
     storage: str = Field(
         default_factory=lambda data: f"{SQLITE}{data.get('folder', Path('runs')) / 'study.db'}",
         repr=False,
-        exclude=True,
     )
     """Database URL, sqlite:///FILE or postgresql+psycopg://...; study.db in the folder where not given."""
     artifacts: str | None = None
@@ -141,9 +153,15 @@ class StudyTable(Table):
     def _check_artifacts(cls, text: str | None) -> str | None:
         return None if text is None else str(parse_location(text))
 
+    @field_serializer("storage")
+    def _without_password(self, url: str) -> str:
+        return url if url.startswith(SQLITE) or _OPEN_URL.fullmatch(url) else HIDDEN
+
     @field_validator("storage")
     @classmethod
     def _resolve_sqlite(cls, url: str, info: ValidationInfo) -> str:
+        if url == HIDDEN:
+            raise InputError("its URL may hold a password and was not written down; give it in MMTUNA_STORAGE")
         file = url.removeprefix(SQLITE)
         if file == url or file in ("", ":memory:"):
             return url

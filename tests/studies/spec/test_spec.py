@@ -42,6 +42,48 @@ def test_environment_replaces_storage_which_is_never_shown(spec_of: Make, monkey
 
 
 @pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite:////x/y.db",
+        "sqlite:////x/y:z@w.db",
+        "postgresql+psycopg://me@host.org:5432/db",
+        "postgresql+psycopg:///db",
+    ],
+)
+def test_a_spec_of_what_was_dumped_is_the_same_storage_included(spec_of: Make, url: str) -> None:
+    spec = spec_of(f'storage = "{url}"', train="evaluations = 4")
+    assert StudySpec(**spec.model_dump()) == spec
+    assert StudySpec(**spec.model_dump(mode="json")) == spec
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg://u:s3cret@host/db",
+        "postgresql+psycopg://u:12/s3cret@host/db",
+        "postgresql+psycopg://u:12#s3cret@host/db",
+        "postgresql+psycopg://u:1@s3cret@host/db",
+        "postgresql+psycopg://host:s3cret/db",
+        "postgresql+psycopg://u@host/db?password=s3cret",
+        "u:s3cret@host/db",
+    ],
+)
+def test_a_password_is_not_dumped_and_a_spec_of_the_rest_is_refused(
+    spec_of: Make, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    spec = spec_of(f'storage = "{url}"')
+    tables = spec.model_dump()
+    assert "s3cret" not in f"{spec!r} {spec} {tables} {spec.model_dump_json()} {json.dumps(spec.describe())}"
+    with pytest.raises(InputError) as caught:
+        StudySpec(**tables)
+    assert str(caught.value) == (
+        "[study] storage is wrong: its URL may hold a password and was not written down; give it in MMTUNA_STORAGE"
+    )
+    monkeypatch.setenv("MMTUNA_STORAGE", url)
+    assert StudySpec(**tables) == spec
+
+
+@pytest.mark.parametrize(
     ("study", "message"),
     [
         ("trials = 0", "study.toml: [study] trials = 0 is wrong: Input should be greater than or equal to 1"),
@@ -296,7 +338,7 @@ def test_template_loads_back_to_the_defaults(spec_of: Make, tmp_path: Path) -> N
     write_commented(path, data_root="../data", name="s")
     folder = tmp_path / "fresh"
     expected = spec_of().model_dump() | {}
-    expected["study"]["folder"] = folder / "runs" / "s"
+    expected["study"] |= {"folder": folder / "runs" / "s", "storage": f"sqlite:///{folder}/runs/s/study.db"}
     assert StudySpec.load(path).model_dump() == expected
     text = path.read_text()
     assert "# Name of the study: letters, digits, dot, hyphen, underscore.\nname = " in text
