@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 
+from mmtuna.homes import FOLDER
 from mmtuna.search.checking.preparing import reopen
 from mmtuna.search.outputs.bundle import export_trial
 from mmtuna.search.outputs.comparison import Against
@@ -15,10 +16,12 @@ from mmtuna.search.outputs.comparison import against as judge
 from mmtuna.search.outputs.comparison import compare as draw
 from mmtuna.search.outputs.leak import FOLDS, Leak, chosen_configs, measure_leak
 from mmtuna.search.outputs.report import report_file, write_report
+from mmtuna.search.trials.files import is_inside
+from mmtuna.search.trials.ownership import is_own
 from mmtuna.search.work.beginning import open_to_work
 from mmtuna.search.work.progress import console_to
 from mmtuna.search.work.running import run_study
-from mmtuna.spaces.errors import InputError, whole_number, whole_number_or_none
+from mmtuna.spaces.errors import InputError, true_or_false, whole_number, whole_number_or_none
 from mmtuna.studies import results
 from mmtuna.studies.begun import space_of
 from mmtuna.studies.results import TrialRow
@@ -26,7 +29,7 @@ from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.storage.opening import study_lock
 from mmtuna.studies.strategy.beginning import join
 from mmtuna.studies.strategy.enqueuing import Top
-from mmtuna.studies.study import open_to_read
+from mmtuna.studies.study import open_to_read, require_readable
 from mmtuna.studies.table2 import Table2Line
 from mmtuna.studies.table2 import table2 as table2_lines
 
@@ -37,8 +40,14 @@ _NESTED = ("params", "metrics", "best_metrics")
 SpecOrPath = StudySpec | str | Path
 
 
-def _loaded(spec: SpecOrPath) -> StudySpec:
-    return spec if isinstance(spec, StudySpec) else StudySpec.load(spec)
+def _to_read(spec: StudySpec, study: optuna.Study | None) -> optuna.Study:
+    """The study that a person gives, or the spec's own; InputError where its figures are not what `spec` calls them."""
+    if study is None:
+        return open_to_read(spec)
+    if not isinstance(study, optuna.Study):
+        raise InputError(f"study: give a study of Optuna, or none for the spec's own, not {study!r}")
+    require_readable(study, spec)
+    return study
 
 
 def _numbers(name: str, given: Sequence[int]) -> list[int]:
@@ -48,8 +57,11 @@ def _numbers(name: str, given: Sequence[int]) -> list[int]:
 
 
 def trials(spec: SpecOrPath, study: optuna.Study | None = None) -> list[TrialRow]:
-    """All trials of the spec's study, or of another `study` that an Objective trained for, as plain data by number."""
-    return results.rows(study if study is not None else open_to_read(_loaded(spec)))
+    """All trials of the spec's study, or of another `study` that an Objective trained for, as plain data by number.
+
+    InputError where the study's figures are not what the spec calls them, as for `table2` and `report`.
+    """
+    return results.rows(_to_read(StudySpec.of(spec), study))
 
 
 def trials_dataframe(spec: SpecOrPath, study: optuna.Study | None = None) -> pandas.DataFrame:
@@ -75,8 +87,8 @@ def trials_dataframe(spec: SpecOrPath, study: optuna.Study | None = None) -> pan
 
 def table2(spec: SpecOrPath, study: optuna.Study | None = None) -> list[Table2Line]:
     """The eleven rows of the paper's Table 2 beside those trials of the study that repeat them."""
-    spec = _loaded(spec)
-    found = study if study is not None else open_to_read(spec)
+    spec = StudySpec.of(spec)
+    found = _to_read(spec, study)
     return table2_lines(found, space_of(found, spec))
 
 
@@ -110,7 +122,7 @@ def leak(
         "metric": metric,
         "slots": whole_number_or_none("slots", slots, 1),
     }
-    numbers, spec = _numbers("trials", trials), _loaded(spec)
+    numbers, spec = _numbers("trials", trials), StudySpec.of(spec)
     chosen = chosen_configs(spec, numbers, None if configs is None else Path(configs))
     return measure_leak(spec, chosen, console_to(say), **options)
 
@@ -120,7 +132,7 @@ def open_study(spec: SpecOrPath) -> optuna.Study:
 
     Reads the data's files that changed since. InputError where they, or the spec, are not what the study was begun on.
     """
-    spec = _loaded(spec)
+    spec = StudySpec.of(spec)
     ready = reopen(spec)
     study = open_to_work(spec, ready.fingerprints())
     ready.save()
@@ -152,7 +164,7 @@ def run(
     """
     trials, slots = whole_number_or_none("trials", trials, 1), whole_number_or_none("slots", slots, 1)
     again = Top.of(replicates, top)
-    return run_study(_loaded(spec), console_to(say), trials=trials, slots=slots, top=again)
+    return run_study(StudySpec.of(spec), console_to(say), trials=trials, slots=slots, top=again)
 
 
 def report(
@@ -164,12 +176,26 @@ def report(
 ) -> Path:
     """Writes the report, one HTML file that needs no network, by default into the study's folder; returns its path.
 
-    `methods` is a Markdown file for the methods section and the checklist, written where it is named.
+    `methods` is a Markdown file for the methods section and the checklist, written where it is named. InputError where
+    the two are one file, and without `out` for a `study` that has no folder here.
     """
-    spec = _loaded(spec)
-    found = study if study is not None else open_to_read(spec)
+    spec = StudySpec.of(spec)
+    found = _to_read(spec, study)
     markdown = None if methods is None else Path(methods)
-    return write_report(spec, found, Path(out) if out is not None else report_file(spec), markdown)
+    return write_report(spec, found, Path(out) if out is not None else _report_file(spec, found), markdown)
+
+
+def _report_file(spec: StudySpec, study: optuna.Study) -> Path:
+    """Where the study's report lies, which never takes the place of another study's."""
+    within = study.user_attrs.get(FOLDER)
+    if within is None and not is_own(study, spec.study):
+        raise InputError(f"study {study.study_name}: no folder of it is known here; give out, the file to write")
+    found = report_file(spec, "" if within is None else str(within))
+    if not is_inside(found, spec.study.folder):
+        raise InputError(
+            f"study {study.study_name}: its folder {within} lies outside {spec.study.folder}; its storage was changed"
+        )
+    return found
 
 
 def export(
@@ -193,8 +219,8 @@ def export(
     nothing is written.
     """
     trial = whole_number_or_none("trial", trial, 0)
-    say = say or (lambda _line: None)
-    return export_trial(_loaded(spec), Path(out), trial, retrain=retrain, ensemble=ensemble, say=say).document
+    kind = {"retrain": true_or_false("retrain", retrain), "ensemble": true_or_false("ensemble", ensemble)}
+    return export_trial(StudySpec.of(spec), Path(out), trial, **kind, say=say or (lambda _line: None)).document
 
 
 def against(spec: SpecOrPath, a: int, b: int, other: SpecOrPath | None = None) -> Against:
@@ -205,7 +231,7 @@ def against(spec: SpecOrPath, a: int, b: int, other: SpecOrPath | None = None) -
     nothing can be told where that is so. InputError for a trial that is not there or not complete.
     """
     a, b = whole_number("a", a, 0), whole_number("b", b, 0)
-    return judge(_loaded(spec), a, b, None if other is None else _loaded(other))
+    return judge(StudySpec.of(spec), a, b, None if other is None else StudySpec.of(other))
 
 
 def compare(spec: SpecOrPath, a: int, b: int, out: str | Path, image: str | None = None) -> Path:
@@ -214,4 +240,4 @@ def compare(spec: SpecOrPath, a: int, b: int, out: str | Path, image: str | None
     `image` names a validation image, with suffix; by default the worst, the median and the best of trial `b`.
     """
     a, b = whole_number("a", a, 0), whole_number("b", b, 0)
-    return draw(_loaded(spec), a, b, Path(out), image).path
+    return draw(StudySpec.of(spec), a, b, Path(out), image).path

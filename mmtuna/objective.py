@@ -21,16 +21,20 @@ from mmtuna.search.work.beginning import slots_of
 from mmtuna.search.work.pace import measured, speed_on
 from mmtuna.search.work.packing import said_slots
 from mmtuna.search.work.worker import Slot
-from mmtuna.spaces.errors import InputError, whole_number_or_none
+from mmtuna.spaces.errors import InputError, true_or_false, whole_number_or_none
 from mmtuna.spaces.parameter import Params, Value
+from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.settings import check_sampled, check_settings
 from mmtuna.spaces.speed import AUTOMATIC, Speed
 from mmtuna.spaces.trials import LAST_STEP
-from mmtuna.studies.attributes import HISTORY, REPLICATE, SEED, SETTINGS
+from mmtuna.studies.attributes import HISTORY, REPLICATE, SEARCHED, SEED, SETTINGS
 from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.storage.opening import study_lock
 from mmtuna.studies.storage.optuna_insides import as_read
+from mmtuna.studies.strategy.beginning import note_searched, searched_by
 from mmtuna.studies.strategy.folding import fold_test
 from mmtuna.studies.strategy.pruning import collapse_stops
+from mmtuna.studies.study import lies_in
 
 Suggest = Callable[[optuna.Trial], Mapping[str, Value]]
 """From a trial to settings and dotted config keys, by whatever the trial suggests."""
@@ -78,9 +82,10 @@ class Objective:
         stop_collapses: bool = True,
     ) -> None:
         slots = whole_number_or_none("slots", slots, 1)
+        self._stop_collapses = true_or_false("stop_collapses", stop_collapses)
         if suggest is not None and not callable(suggest):
             raise InputError(f"suggest: give a function from a trial to settings, not {suggest!r}")
-        self.spec = spec if isinstance(spec, StudySpec) else StudySpec.load(spec)
+        self.spec = StudySpec.of(spec)
         if self.spec.study.artifacts is not None:
             raise InputError(
                 "[study] artifacts: an Objective keeps files in the study's folder alone; use mmtuna.run, or remove it"
@@ -93,7 +98,6 @@ class Objective:
         self.notes = tuple(ready.notes)
         self._scoring = Scoring.of(self.spec.study)
         self._suggest = suggest
-        self._stop_collapses = stop_collapses
         self._training = ready.objective()
         self._whole = ready.whole(self._training)
         ready.save()
@@ -117,7 +121,20 @@ class Objective:
     def _home(self, trial: optuna.Trial) -> Home:
         # One call chooses for the others, which come at the same time.
         with self._lock:
-            return find_home(self._homes, trial, self.spec, self._fingerprints)
+            home = find_home(self._homes, trial, self.spec, self._fingerprints)
+            if home.study is not None:
+                self._note_searched(home.study, home.space)
+            return home
+
+    def _note_searched(self, study: optuna.Study, space: SearchSpace) -> None:
+        """Keeps by what the study is searched, each time anew: a person may give it another sampler at any time."""
+        table = self.spec.study
+        sampler, pruner = searched_by(study, table, space)
+        if [sampler, pruner] in study.user_attrs.get(SEARCHED, ()):
+            return
+        before = any(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
+        with study_lock(table.storage, table.name) if lies_in(study, table.storage) else nullcontext():
+            note_searched(study, sampler, pruner, before=before)
 
     def _params(self, trial: optuna.Trial, home: Home) -> Params:
         if self._suggest is None:

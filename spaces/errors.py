@@ -22,3 +22,11 @@ def whole_number(name: str, value: object, least: int) -> int:
 def whole_number_or_none(name: str, value: object, least: int) -> int | None:
     """The same of an argument that need not be given."""
     return None if value is None else whole_number(name, value, least)
+
+
+def true_or_false(name: str, value: object) -> bool:
+    """`value` of the argument `name`; InputError where it is not True or False, such as "no", which Python takes for
+    true."""
+    if not isinstance(value, bool):
+        raise InputError(f"{name}: give True or False, not {value!r}")
+    return value

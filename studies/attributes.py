@@ -65,6 +65,7 @@ BEGUN_WITH = "mmtuna:begun_with"
 trials of `others`, and the `warm` ones of a person's own."""
 SEARCHED = "mmtuna:searched"
 """By which `[sampler, pruner]` its workers searched it, each pair once, in the order in which they came; `[null, null]`
-stands for those before this was kept."""
+stands for those before this was kept. They have the names of `[study]`, and those that a person gave a study of an
+Objective the names of their classes."""
 SPEED_ON = "mmtuna:speed:"
 """And the name of a kind of device: what its trials do for speed there, as `SPEED` has it."""

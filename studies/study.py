@@ -55,8 +55,8 @@ def create_or_open(spec: StudySpec, fingerprints: Mapping[str, Mapping[str, Any]
     return study
 
 
-def _require_ours(study: optuna.Study) -> None:
-    """InputError for a study that others made, and for one whose attributes were damaged."""
+def _require_ours(study: optuna.Study, mend: str = "take another [study] name or storage") -> None:
+    """InputError for a study that others made, with how to `mend` that, and for one whose attributes were damaged."""
     try:
         attrs = study.user_attrs
         tables = [attrs.get(name, {}) for name in (SPEC, FINGERPRINTS)]
@@ -72,7 +72,7 @@ def _require_ours(study: optuna.Study) -> None:
     if FINGERPRINTS not in attrs and study.get_trials(deepcopy=False):
         raise InputError(
             f"study {study.study_name} is not a study of mmtuna: what its trials were trained on is not known, and its "
-            "values may be anything; take another [study] name or storage"
+            f"values may be anything; {mend}"
         )
 
 
@@ -134,6 +134,20 @@ def open_to_read(spec: StudySpec, *, to_look: bool = False) -> optuna.Study:
     study = open_existing(spec.study, to_look=to_look)
     refuse_other_meaning(study, spec)
     return study
+
+
+def require_readable(study: optuna.Study, spec: StudySpec) -> None:
+    """InputError for a study that a person gives and whose figures are not what `spec` calls them.
+
+    So are those of a study that mmtuna did not train, that minimises, or that has several objectives.
+    """
+    if [direction.name for direction in study.directions] != ["MAXIMIZE"]:
+        raise InputError(
+            f"study {study.study_name}: it does not maximise one value, as every study that mmtuna trains; give one "
+            "that an Objective trained for"
+        )
+    _require_ours(study, "give one that an Objective trained for")
+    refuse_other_meaning(study, spec)
 
 
 def _find(table: StudyTable, *, check_version: bool = True) -> optuna.Study | None:

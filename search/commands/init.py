@@ -70,7 +70,7 @@ def _apart(folder: Path, data: Mapping[str, Any]) -> Path | None:
     for part in (data.get("images", "images"), data.get("masks", "masks")):
         top = (Path(data["root"]) / part).resolve()
         if "*" not in part and folder.is_relative_to(top):
-            return top.parent / "runs" / folder.name
+            return Path(top.parent, "runs", folder.name)
     return None
 
 

@@ -28,7 +28,7 @@ from mmtuna.spaces.settings import defaults_of
 from mmtuna.studies import results
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.spec.study_spec import read_text
-from mmtuna.studies.spec.tables import SQLITE
+from mmtuna.studies.spec.tables import LONGEST_NAME, SQLITE, DataTable, StudyTable, defaults
 from mmtuna.studies.standing import params_key
 from mmtuna.studies.statistics.intervals import LEVEL, Interval, Numbers, bootstrap
 from mmtuna.studies.statistics.measures import ImageCounts, Measured, counts_table, measured
@@ -38,6 +38,9 @@ from mmtuna.studies.study import open_existing, space_for
 FOLDS = 5
 _CONFIG, _NAME = "config", "name"
 _BY_SPLIT = "split"
+_PRUNES_NOTHING = {"pruner": "none"} | defaults(StudyTable, "pruner_startup", "pruner_warmup")
+_DRAWS_NOTHING = defaults(DataTable, "val_share", "folds", "split_seed")
+"""Fields that a spec must not set beside such a pruner, and beside lists."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,7 +231,8 @@ class _Sides:
             # Relative to the data, as a person would write them: the study then knows no path of this machine's.
             train, val = (Path(os.path.relpath(path, spec.data.root)).as_posix() for path in lists)
             key = f"fold-{place}-of-{len(splits)}"
-            specs[key] = _derived(spec, folder, key, {"split": "lists", "train": train, "val": val, "test": None})
+            lists_alone = {"split": "lists", "train": train, "val": val, "test": None, **_DRAWS_NOTHING}
+            specs[key] = _derived(spec, folder, key, lists_alone)
         suffix = configs_suffix(data.dataset)
         return cls(
             specs=specs,
@@ -322,11 +326,12 @@ def _refuse_metric(metric: str, classes: Sequence[str]) -> None:
 
 def _derived(spec: StudySpec, folder: Path, key: str, data: Mapping[str, Any]) -> StudySpec:
     """The spec of one side: its own study in a folder of its own, in the same database server where there is one."""
-    place, name = folder / key, f"{spec.study.name}-leak-{key}"
+    place, ending = folder / key, f"-leak-{key}"
+    name = spec.study.name[: LONGEST_NAME - len(ending)] + ending
     storage = spec.study.storage
     if storage.startswith(SQLITE):
         storage = f"{SQLITE}{place / 'study.db'}"
-    study = {"name": name, "folder": place, "storage": storage, "enqueue": (), "pruner": "none", "hours": None}
+    study = {"name": name, "folder": place, "storage": storage, "enqueue": (), "hours": None, **_PRUNES_NOTHING}
     return spec.model_copy(
         update={
             "study": spec.study.model_copy(update=study),

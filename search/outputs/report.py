@@ -10,7 +10,9 @@ from mmtuna.objectives.data.manifest import Manifest
 from mmtuna.objectives.data.sides import side_pixels
 from mmtuna.search.outputs.evaluations import counted, data_here
 from mmtuna.search.trials.files import StudyFiles
+from mmtuna.search.trials.ownership import is_own
 from mmtuna.search.versions import machine, versions
+from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import write_whole
 from mmtuna.studies import results
 from mmtuna.studies.begun import space_of
@@ -33,16 +35,20 @@ _SPLITS = {
 }
 
 
-def report_file(spec: StudySpec) -> Path:
-    """Where the report lies unless a person names another place."""
-    return spec.study.folder / "report.html"
+def report_file(spec: StudySpec, within: str = "") -> Path:
+    """Where the report lies unless a person names another place; `within` is the folder of another study than the
+    spec's, in that of the spec."""
+    return spec.study.folder / within / "report.html"
 
 
 def write_report(spec: StudySpec, study: optuna.Study, out: Path, methods: Path | None = None) -> Path:
     """Writes the report, one HTML file that needs no network, to `out`, whole or not at all.
 
-    `methods` is a Markdown file for the methods section and the checklist, written where it is named.
+    `methods` is a Markdown file for the methods section and the checklist, written where it is named. InputError where
+    the two are one file.
     """
+    if methods is not None and methods.resolve() == out.resolve():
+        raise InputError(f"{methods}: named for the report and for its methods; one would be lost, so name two files")
     from mmtuna.studies.report import ReportFacts, methods_markdown, report_html
     from mmtuna.studies.report.facts import Reading
 
@@ -68,6 +74,9 @@ def gather_facts(
     """Facts of the spec's data and of this machine, with the overlays of the trial `best`, and what the best configs
     among `rows` counted by image.
 
+    Of the spec's number of trials, sampler, pruner and seed nothing is said where the study is not the spec's own: an
+    Objective trained for it, and a person chose these.
+
     From the split's lists and the manifest that the study's folder holds, so nothing is read anew; what is not there
     (a replayed study has no data) is left out.
     """
@@ -84,12 +93,13 @@ def gather_facts(
     shown = [name for side in sides for name in side]
     pixels = side_pixels(Manifest.load(folder.manifest), dataset, shown) if dataset is not None else {}
     classes = spec.data.classes
+    own = is_own(study, spec.study)
     top = [row for config in top_configs(rows) for row in config]
     return ReportFacts(
         spec=f"{spec.study.name}",
         metric=spec.study.metric,
         value=spec.study.value,
-        asked=spec.study.trials,
+        asked=spec.study.trials if own else None,
         dataset=spec.data.root.name if all(sides) else "",
         classes=classes,
         train_images=len(sides[0]) or None,
@@ -99,8 +109,8 @@ def gather_facts(
         shared_subjects=len(known[0] & known[1]) if subjects else None,
         split=_SPLITS[spec.data.split],
         pixels={name: pixels.get(value, 0) for value, name in enumerate(classes)} if pixels else {},
-        searched=[(sampler_name(spec.study, _space(spec, study)), spec.study.pruner)],
-        seed=spec.study.seed,
+        searched=[(sampler_name(spec.study, _space(spec, study)), spec.study.pruner)] if own else [],
+        seed=spec.study.seed if own else None,
         versions=versions(),
         machine=machine(),
         overlays=overlays,

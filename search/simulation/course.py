@@ -367,9 +367,9 @@ def searchers(
     if setting.sampler == PLAIN:
         # It draws one parameter after the other, as `trial.suggest_*` does.
         return SpaceSampler(TPESampler(seed=seed), pool.space, seed=seed), MedianPruner()
-    named = table.model_copy(
-        update={"sampler": setting.sampler, "pruner": setting.pruner, "seed": seed, "trials": setting.trials}
-    )
+    pruner = candidate(setting.pruner)
+    update = {"sampler": setting.sampler, "seed": seed, "trials": setting.trials}
+    named = table.model_copy(update=update | ({"pruner": setting.pruner} if pruner is None else {}))
     knows = knows or Knows()
     sampler = build_sampler(
         named,
@@ -378,4 +378,4 @@ def searchers(
         priors=knows.prior.get(setting.prior),
         earlier=knows.warm.get(setting.warm, ()),
     )
-    return sampler, candidate(setting.pruner) or build_pruner(named)
+    return sampler, pruner or build_pruner(named)

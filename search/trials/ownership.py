@@ -19,6 +19,8 @@ from mmtuna.spaces.traces import marked
 from mmtuna.studies import results
 from mmtuna.studies.identity import StudyGoneError, ancestors_of, id_of
 from mmtuna.studies.results import TrialRow
+from mmtuna.studies.spec.tables import StudyTable
+from mmtuna.studies.study import lies_in
 
 OWNER = ".study.json"
 _MADE_FOR = re.compile(r"# trial (\d+), seed (\d+)")
@@ -53,6 +55,16 @@ def ids_of(study: optuna.Study) -> tuple[str, ...]:
     except ValueError:  # damaged attributes, of which a report shows what is left
         return ()
     return () if own is None else (own, *ancestors_of(study))
+
+
+def is_own(study: optuna.Study, table: StudyTable) -> bool:
+    """Whether `study` is the one that `[study]` names: it lies where the table says, or the folder bears its id."""
+    if study.study_name != table.name:
+        return False
+    if lies_in(study, table.storage):
+        return True
+    owner = owner_of(table.folder)
+    return owner is not None and owner.id in ids_of(study)[:1]
 
 
 def refuse_foreign(folder: Path, name: str, ids: Collection[str]) -> None:

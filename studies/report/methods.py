@@ -52,12 +52,18 @@ def _search(reading: Reading) -> str:
         f"The search space held {size_of(reading.space)}: {listed(list(reading.space.names))}."
     )
     proposed = [
-        f"by the {name} sampler" if name != NOT_KEPT else "by one that was not kept" for name in reading.samplers
+        f"by {_called(name, 'sampler')}" if name != NOT_KEPT else "by one that was not kept"
+        for name in reading.samplers
     ]
-    stopped = [_PRUNED.get(name, f"pruned by the {name} pruner") for name in reading.pruners]
+    stopped = [_PRUNED.get(name, f"pruned by {_called(name, 'pruner')}") for name in reading.pruners]
     by = [f"proposed {', later '.join(proposed)}" if proposed else "", ", later ".join(stopped)]
     said = listed([part for part in by if part])
     return f"{text} Trials were {said}." if said else text
+
+
+def _called(name: str, kind: str) -> str:
+    """A sampler's or pruner's name within a sentence: that of a class says itself what it is."""
+    return name if name.endswith(kind.capitalize()) else f"the {name} {kind}"
 
 
 def _knowledge(reading: Reading) -> str:

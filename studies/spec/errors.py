@@ -13,20 +13,24 @@ from pydantic.fields import FieldInfo
 SECRET = (("study", "storage"), ("study", "artifacts"))
 
 
-def one_line(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first error of `error` as `[table] key = value is wrong: why`; unknown keys with the nearest known one."""
+def one_line(error: ValidationError, model: type[BaseModel], within: tuple[str, ...] = ()) -> str:
+    """The first error of `error` as `[table] key = value is wrong: why`; unknown keys with the nearest known one.
+
+    `within`: where in a spec `model` stands, if it is not the whole of it.
+    """
     # What could not be filled in for want of another key follows from what is wrong with that one.
     errors = [entry for entry in error.errors(include_url=False) if entry["type"] != "default_factory_not_called"]
     # A misspelt required key is both missing and unknown; the unknown one carries the hint.
     first = next((entry for entry in errors if entry["type"] == "extra_forbidden"), errors[0])
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    place = tuple(str(part) for part in first["loc"])
+    inner = tuple(str(part) for part in first["loc"])
+    place = (*within, *inner) if inner else ()
     cause = (first.get("ctx") or {}).get("error")
     if not place:
         return f"{cause or first['msg']}{more}"
     where = _where(place)
     if first["type"] == "extra_forbidden":
-        return f"{where} is unknown; {_hint(place, model)}{more}"
+        return f"{where} is unknown; {_hint(inner, model)}{more}"
     if first["type"] == "missing":
         return f"{where} is missing; add it{more}"
     if cause is not None and str(cause).startswith("["):

@@ -28,6 +28,7 @@ from mmtuna.studies.spec.tables import (
     StudyTable,
     Table,
     check_train,
+    defaults,
 )
 
 STORAGE_VARIABLE = "MMTUNA_STORAGE"
@@ -61,6 +62,9 @@ class StudySpec(Table):
         if storage and isinstance(study, Mapping):
             tables = {**tables, "study": {**study, "storage": storage}}
         self._fill(tables, {})
+
+    def _filled_anew(self, fields: Mapping[str, Any]) -> Self:
+        return type(self)(**fields)
 
     def _fill(self, tables: Mapping[str, Any], context: Mapping[str, Any]) -> None:
         try:
@@ -155,6 +159,18 @@ class StudySpec(Table):
         return cls.parse(read_text(path), path, os.environ.get(STORAGE_VARIABLE))
 
     @classmethod
+    def of(cls, given: Self | str | Path) -> Self:
+        """The spec that a person gives, or the one in the file at that path: a copy, its `train` and `params` too.
+
+        Who changes theirs afterwards changes nothing of what is searched by this one.
+        """
+        if isinstance(given, cls):
+            return given.model_copy(deep=True)
+        if not isinstance(given, str | Path):
+            raise InputError(f"spec: give a StudySpec, or the path of a study.toml, not {given!r}")
+        return cls.load(given)
+
+    @classmethod
     def parse(cls, text: str, path: Path, storage: str | None = None) -> Self:
         """The spec in `text`, which stood in the file `path`; `storage` takes the place of its `[study] storage`."""
         try:
@@ -226,7 +242,7 @@ class StudySpec(Table):
 
 def _set_of(table: Table, names: Sequence[str]) -> list[str]:
     """Those of the fields that a person has given another value than their own."""
-    return [name for name in names if getattr(table, name) != type(table).model_fields[name].default]
+    return [name for name, usual in defaults(type(table), *names).items() if getattr(table, name) != usual]
 
 
 def _last_part(location: str) -> str:

@@ -5,18 +5,35 @@ from __future__ import annotations
 import difflib
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_serializer,
+    field_validator,
+)
 
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.limits import Limits
 from mmtuna.spaces.settings import UNET, check_settings
+from mmtuna.studies.spec.errors import one_line
 from mmtuna.studies.spec.s3_location import parse_location
 
 SQLITE = "sqlite:///"
 """How the URL of a SQLite file begins."""
+HIDDEN = "***"
+"""What `model_dump` has in place of a storage's URL that may hold a password."""
+# A password that was mistyped may stand anywhere; none does where there is nothing but USER@HOST:PORT/NAME.
+_OPEN_URL = re.compile(r"[a-z0-9+]+://([\w.-]+@)?[\w.-]*(:[0-9]{1,5})?(/[\w.-]*)?", re.ASCII)
+LONGEST_NAME = 100
+"""Letters of a study's name at most."""
 
 
 def resolve(path: Path, info: ValidationInfo) -> Path:
@@ -52,18 +69,38 @@ class Table(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
 
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy in which the fields of `update` have other values; relative paths in it start in the current folder.
+
+        InputError, in one line, for what a file could not hold either: Pydantic's own takes anything.
+        """
+        copied = super().model_copy(deep=deep)
+        return copied._filled_anew({**dict(copied), **update}) if update else copied
+
+    def _filled_anew(self, fields: Mapping[str, Any]) -> Self:
+        """Another one with these fields, which are checked as when a file is read."""
+        try:
+            return self.model_validate(fields)
+        except ValidationError as error:
+            name = type(self).__name__.removesuffix("Table").lower()
+            raise InputError(one_line(error, type(self), (name,))) from None
+
+
+def defaults(table: type[Table], *names: str) -> dict[str, Any]:
+    """What these fields of `table` hold where nobody sets them."""
+    return {name: table.model_fields[name].default for name in names}
+
 
 class StudyTable(Table):
     """`[study]`: what is searched for, how, and where it is remembered."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$", max_length=100)
+    name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$", max_length=LONGEST_NAME)
     """Name of the study: letters, digits, dot, hyphen, underscore."""
     folder: ResolvedPath = Field(default_factory=lambda data: Path("runs") / data.get("name", "study"))
     """Folder of everything the study writes; runs/NAME where not given."""
     storage: str = Field(
         default_factory=lambda data: f"{SQLITE}{data.get('folder', Path('runs')) / 'study.db'}",
         repr=False,
-        exclude=True,
     )
     """Database URL, sqlite:///FILE or postgresql+psycopg://...; study.db in the folder where not given."""
     artifacts: str | None = None
@@ -116,9 +153,15 @@ class StudyTable(Table):
     def _check_artifacts(cls, text: str | None) -> str | None:
         return None if text is None else str(parse_location(text))
 
+    @field_serializer("storage")
+    def _without_password(self, url: str) -> str:
+        return url if url.startswith(SQLITE) or _OPEN_URL.fullmatch(url) else HIDDEN
+
     @field_validator("storage")
     @classmethod
     def _resolve_sqlite(cls, url: str, info: ValidationInfo) -> str:
+        if url == HIDDEN:
+            raise InputError("its URL may hold a password and was not written down; give it in MMTUNA_STORAGE")
         file = url.removeprefix(SQLITE)
         if file == url or file in ("", ":memory:"):
             return url

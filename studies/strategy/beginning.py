@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 import optuna
+from optuna.pruners import NopPruner
 
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Params
@@ -21,7 +22,7 @@ from mmtuna.studies.spec.tables import StudyTable
 from mmtuna.studies.standing import params_key
 from mmtuna.studies.strategy.confirming import CONFIGS, plan_of, to_search
 from mmtuna.studies.strategy.pruning import build_pruner
-from mmtuna.studies.strategy.sampling import LEARNING, build_sampler, sampler_name
+from mmtuna.studies.strategy.sampling import LEARNING, SpaceSampler, build_sampler, sampler_name
 from mmtuna.studies.strategy.warming import MODELLED, Warmth, fitting, name_of, thinned
 
 
@@ -117,16 +118,36 @@ def earlier_of(study: optuna.Study) -> list[Earlier]:
 
 
 def next_worker(study: optuna.Study, sampler: str, pruner: str) -> int:
-    """The ordinal of a new worker: 0, 1, ... The caller holds the study's lock.
-
-    By what it searches is kept, for a report to tell: a spec may name others tomorrow.
-    """
+    """The ordinal of a new worker: 0, 1, ... The caller holds the study's lock."""
     ordinal = int(study.user_attrs.get(WORKERS, 0))
-    so_far = study.user_attrs.get(SEARCHED, [[None, None]] if ordinal else [])
-    if [sampler, pruner] not in so_far:
-        study.set_user_attr(SEARCHED, [*so_far, [sampler, pruner]])
+    note_searched(study, sampler, pruner, before=ordinal > 0)
     study.set_user_attr(WORKERS, ordinal + 1)
     return ordinal
+
+
+def note_searched(study: optuna.Study, sampler: str, pruner: str, *, before: bool) -> None:
+    """Keeps by what the study is searched, for a report to tell: a spec may name others tomorrow.
+
+    `before`: whether it was searched already when nothing of this was kept. The caller holds the study's lock.
+    """
+    so_far = study.user_attrs.get(SEARCHED, [[None, None]] if before else [])
+    if [sampler, pruner] not in so_far:
+        study.set_user_attr(SEARCHED, [*so_far, [sampler, pruner]])
+
+
+def searched_by(study: optuna.Study, table: StudyTable, space: SearchSpace) -> tuple[str, str]:
+    """The sampler and the pruner that `study` has: by the names of `[study]` where they are those that `join` gives
+    it, else by their classes."""
+    sampler, pruner = type(study.sampler).__name__, type(study.pruner).__name__
+    if isinstance(study.sampler, SpaceSampler):
+        sampler = sampler_name(table, space)
+    if type(study.pruner) is type(build_pruner(table)):
+        pruner = table.pruner
+    elif isinstance(study.pruner, NopPruner):
+        pruner = "none"
+    elif table.pruner == "wilcoxon":  # between the folds an Objective asks it, whatever the study's pruner says
+        pruner = f"{table.pruner} and {pruner}"
+    return sampler, pruner
 
 
 def join(study: optuna.Study, table: StudyTable, space: SearchSpace, priors: Mapping[str, Prior]) -> int:

@@ -9,6 +9,7 @@ from optuna.pruners import BasePruner, MedianPruner, NopPruner
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.trials import COLLAPSE_STOPS, LAST_STEP
 from mmtuna.studies.spec.tables import StudyTable
 from mmtuna.studies.storage.optuna_insides import storage_of
@@ -28,7 +29,9 @@ def build_pruner(table: StudyTable) -> BasePruner:
         return BestOfAll(THIRD, table.pruner_startup, warmup)
     if table.pruner == "median":
         return _Median(table.pruner_startup, warmup, n_min_trials=COMPARED)
-    return NopPruner()  # wilcoxon stops between folds (mmtuna.studies.strategy.folding)
+    if table.pruner in ("none", "wilcoxon"):  # wilcoxon stops between folds (mmtuna.studies.strategy.folding)
+        return NopPruner()
+    raise InputError(f'[study] pruner = "{table.pruner}" is unknown; use best-third, median, wilcoxon or none')
 
 
 def collapse_stops(pruner: str | BasePruner) -> int:

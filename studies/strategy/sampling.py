@@ -89,7 +89,9 @@ def _base(name: str, seed: int) -> BaseSampler:
             return TPESampler(multivariate=True, group=True, constant_liar=True, seed=seed)
     if name == "gp":
         return optuna.samplers.GPSampler(seed=seed, warn_independent_sampling=False)
-    return RandomSampler(seed=seed)
+    if name in ("random", "grid"):
+        return RandomSampler(seed=seed)
+    raise InputError(f'[study] sampler = "{name}" is unknown; use auto, tpe, random, gp or grid')
 
 
 class SpaceSampler(SamplerBefore):

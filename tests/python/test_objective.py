@@ -27,7 +27,7 @@ from mmtuna.objectives.trial_files import TrialFolder
 from mmtuna.search.trials import conclude
 from mmtuna.spaces.errors import whole_number
 from mmtuna.spaces.parameter import Params
-from mmtuna.studies.attributes import SPEED, SPEED_ON
+from mmtuna.studies.attributes import SEARCHED, SPEED, SPEED_ON
 from mmtuna.studies.leases.crew import crew_of
 from tests.postgres import PostgresServer
 from tests.python.conftest import TRAIN
@@ -99,6 +99,14 @@ def test_what_is_faster_is_measured_once_a_study(make_spec: MakeSpec) -> None:
     study.set_user_attr(name, {"fused": True})  # as another process would have found it
     study.optimize(mmtuna.Objective(make_spec(train={"speed": "auto"})), n_trials=1)
     assert study.trials[-1].user_attrs[SPEED] == {"fused": True}
+
+
+def test_a_spec_that_is_changed_afterwards_changes_no_trial(make_spec: MakeSpec) -> None:
+    spec, study = make_spec(), new_study(pruner=NopPruner())
+    objective = mmtuna.Objective(spec)
+    spec.model_copy().train["iterations"] = 4
+    study.optimize(objective, n_trials=1)
+    assert study.trials[0].user_attrs["cost"]["iterations"] == 8
 
 
 def test_a_pruner_of_ones_own_prunes(make_spec: MakeSpec) -> None:
@@ -328,6 +336,35 @@ def test_calls_with_the_same_params_at_once_take_two_seeds(
     assert sorted(order.seed for order in orders) == [0, 1]
 
 
+def test_a_study_keeps_by_what_it_is_searched(make_spec: MakeSpec) -> None:
+    objective, study = mmtuna.Objective(make_spec()), new_study(pruner=NopPruner())
+    for _ in range(2):
+        objective._home(study.ask())
+    assert study.user_attrs[SEARCHED] == [["RandomSampler", "none"]]
+    study.sampler, study.pruner = optuna.samplers.TPESampler(seed=0), StopsAt(50)
+    objective._home(study.ask())
+    assert study.user_attrs[SEARCHED] == [["RandomSampler", "none"], ["TPESampler", "StopsAt"]]
+
+
+def test_a_study_that_was_searched_before_this_was_kept_says_so(make_spec: MakeSpec) -> None:
+    study = new_study()
+    study.add_trial(optuna.trial.create_trial(value=0.9))
+    mmtuna.Objective(make_spec(study={"pruner": "median"}))._home(study.ask())
+    assert study.user_attrs[SEARCHED] == [[None, None], ["RandomSampler", "MedianPruner"]]
+
+
+def test_the_specs_own_study_keeps_another_sampler_that_it_was_given(make_spec: MakeSpec) -> None:
+    spec = make_spec()
+    objective, study = mmtuna.Objective(spec), mmtuna.open_study(spec)
+    objective._home(study.ask())
+    assert study.user_attrs[SEARCHED] == [["tpe", "best-third"]]
+    again = optuna.load_study(
+        study_name="tiny", storage=spec.study.storage, sampler=optuna.samplers.RandomSampler(), pruner=NopPruner()
+    )
+    objective._home(again.ask())
+    assert again.user_attrs[SEARCHED] == [["tpe", "best-third"], ["RandomSampler", "none"]]
+
+
 def test_from_a_thread(make_spec: MakeSpec) -> None:
     study = new_study()
     failed: list[BaseException] = []
@@ -494,10 +531,14 @@ def test_importing_it_is_quick_and_changes_nothing() -> None:
         (mmtuna.leak, {"trials": 3}, "trials: give numbers of trials, such as [0, 3]"),
         (mmtuna.leak, {"trials": "03"}, "trials: give numbers of trials, such as [0, 3]"),
         (mmtuna.Objective, {"slots": False}, "slots: give a whole number from 1 on"),
+        (mmtuna.Objective, {"stop_collapses": "no"}, "stop_collapses: give True or False"),
+        (mmtuna.Objective, {"stop_collapses": 0}, "stop_collapses: give True or False"),
+        (mmtuna.export, {"out": "bundle", "retrain": "no"}, "retrain: give True or False"),
+        (mmtuna.export, {"out": "bundle", "ensemble": None}, "ensemble: give True or False"),
         (mmtuna.Objective, {"suggest": 5}, "suggest: give a function from a trial to settings"),
     ],
 )
-def test_what_is_no_number_is_refused_before_anything_is_read(
+def test_what_is_no_number_and_no_flag_is_refused_before_anything_is_read(
     function: Callable[..., object], given: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(mmtuna.InputError) as caught:

@@ -11,10 +11,11 @@ import pytest
 
 from mmtuna.objectives.data.dataset import Dataset
 from mmtuna.objectives.data.split import subject_folds
-from mmtuna.search.outputs.leak import _difference, _verdict, chosen_configs, measure_leak
+from mmtuna.search.outputs.leak import _DRAWS_NOTHING, _derived, _difference, _verdict, chosen_configs, measure_leak
 from mmtuna.search.work.progress import console_to
 from mmtuna.spaces.errors import InputError
 from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.spec.tables import Table
 from mmtuna.studies.statistics.measures import Measured, counts_table, measured
 from tests.search.conftest import mmtuna
 
@@ -111,6 +112,19 @@ def test_a_split_without_a_leak_is_refused(write_spec: WriteSpec, data: str, met
     spec = StudySpec.load(write_spec(data=data))
     with pytest.raises(InputError, match=message):
         measure_leak(spec, chosen_configs(spec), console_to(None), replicates=1, metric=metric)
+
+
+def test_the_specs_of_both_sides_are_ones_that_a_person_could_write(write_spec: WriteSpec, tmp_path: Path) -> None:
+    study = "pruner_warmup = 0.5\nhours = 2.0\nenqueue = ['table2']\nconfirm = 0.2"
+    spec = StudySpec.load(write_spec(study=study, data=f"{DATA}\nsplit_seed = 3\ntest = 0.1"))
+    spec = spec.model_copy(update={"study": spec.study.model_copy(update={"name": "n" * 95})})
+    lists = {"split": "lists", "train": "../a.txt", "val": "../b.txt", "test": None}
+    own = _derived(spec, tmp_path / "leak", "fold-1-of-5", lists | _DRAWS_NOTHING)
+    assert (own.study.name, own.study.pruner) == ("n" * 83 + "-leak-fold-1-of-5", "none")
+    assert own.study.storage == f"sqlite:///{tmp_path}/leak/fold-1-of-5/study.db"
+    assert own.describe()["split"] == {"kind": "lists", "train": "../a.txt", "val": "../b.txt"}
+    assert StudySpec(**{name: dict(table) for name, table in own if isinstance(table, Table)}, train=own.train) == own
+    assert _derived(spec, tmp_path / "leak", "split", {}).data == spec.data
 
 
 def test_the_command_trains_both_sides_once(write_spec: WriteSpec) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from mmtuna.search.commands.report import report
 from mmtuna.search.commands.status import status
+from mmtuna.spaces.errors import InputError
 from mmtuna.studies.study import open_existing
 from tests.search import dashboard_study
 from tests.search.dashboard_study import make_study
@@ -76,3 +77,20 @@ def test_the_report_of_a_damaged_study_is_written_and_says_so(
     assert list(page.sections) == list(SECTIONS)
     assert f"does not hold it as mmtuna writes it: {said}." in page.sections["headline"]
     assert "0.62" in page.sections["headline"], "the best of the trials that are left"
+
+
+@pytest.mark.parametrize(
+    ("out", "methods"), [("x.html", "x.html"), ("x.html", "./sub/../x.html"), (None, "runs/REPORT")]
+)
+def test_one_file_does_not_become_report_and_methods(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str | None, methods: str
+) -> None:
+    spec = make_study(tmp_path, trials=1)
+    monkeypatch.chdir(tmp_path)
+    methods = methods.replace("runs/REPORT", str(spec.study.folder / "report.html"))
+    with pytest.raises(InputError) as caught:
+        report(tmp_path / "study.toml", None if out is None else Path(out), Path(methods))
+    assert str(caught.value) == (
+        f"{Path(methods)}: named for the report and for its methods; one would be lost, so name two files"
+    )
+    assert not list(tmp_path.rglob("*.html"))

@@ -148,6 +148,14 @@ def test_without_counts_nothing_is_ranked_and_the_report_says_why(space: SearchS
             [[None, None], ["tpe", "none"]],
             "by one that was not kept, later by the tpe sampler and pruned by what was not kept, later not pruned.",
         ),
+        ([["RandomSampler", "none"]], "by RandomSampler and not pruned."),
+        (
+            [["tpe", "wilcoxon"], ["QMCSampler", "wilcoxon and MedianPruner"], ["Mine", "StopsAt"]],
+            (
+                "by the tpe sampler, later by QMCSampler, later by the Mine sampler and pruned by the wilcoxon pruner, "
+                "later pruned by wilcoxon and MedianPruner, later pruned by the StopsAt pruner."
+            ),
+        ),
     ],
 )
 def test_methods_say_by_what_was_searched_and_not_what_the_spec_says_now(

@@ -42,6 +42,48 @@ def test_environment_replaces_storage_which_is_never_shown(spec_of: Make, monkey
 
 
 @pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite:////x/y.db",
+        "sqlite:////x/y:z@w.db",
+        "postgresql+psycopg://me@host.org:5432/db",
+        "postgresql+psycopg:///db",
+    ],
+)
+def test_a_spec_of_what_was_dumped_is_the_same_storage_included(spec_of: Make, url: str) -> None:
+    spec = spec_of(f'storage = "{url}"', train="evaluations = 4")
+    assert StudySpec(**spec.model_dump()) == spec
+    assert StudySpec(**spec.model_dump(mode="json")) == spec
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg://u:s3cret@host/db",
+        "postgresql+psycopg://u:12/s3cret@host/db",
+        "postgresql+psycopg://u:12#s3cret@host/db",
+        "postgresql+psycopg://u:1@s3cret@host/db",
+        "postgresql+psycopg://host:s3cret/db",
+        "postgresql+psycopg://u@host/db?password=s3cret",
+        "u:s3cret@host/db",
+    ],
+)
+def test_a_password_is_not_dumped_and_a_spec_of_the_rest_is_refused(
+    spec_of: Make, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    spec = spec_of(f'storage = "{url}"')
+    tables = spec.model_dump()
+    assert "s3cret" not in f"{spec!r} {spec} {tables} {spec.model_dump_json()} {json.dumps(spec.describe())}"
+    with pytest.raises(InputError) as caught:
+        StudySpec(**tables)
+    assert str(caught.value) == (
+        "[study] storage is wrong: its URL may hold a password and was not written down; give it in MMTUNA_STORAGE"
+    )
+    monkeypatch.setenv("MMTUNA_STORAGE", url)
+    assert StudySpec(**tables) == spec
+
+
+@pytest.mark.parametrize(
     ("study", "message"),
     [
         ("trials = 0", "study.toml: [study] trials = 0 is wrong: Input should be greater than or equal to 1"),
@@ -311,7 +353,7 @@ def test_template_loads_back_to_the_defaults(spec_of: Make, tmp_path: Path) -> N
     write_commented(path, data_root="../data", name="s")
     folder = tmp_path / "fresh"
     expected = spec_of().model_dump() | {}
-    expected["study"]["folder"] = folder / "runs" / "s"
+    expected["study"] |= {"folder": folder / "runs" / "s", "storage": f"sqlite:///{folder}/runs/s/study.db"}
     assert StudySpec.load(path).model_dump() == expected
     text = path.read_text()
     assert "# Name of the study: letters, digits, dot, hyphen, underscore.\nname = " in text
@@ -426,3 +468,88 @@ def test_a_prior_stands_beside_a_range_or_on_a_parameter_of_the_preset(spec_of: 
 def test_a_wrong_prior(spec_of: Make, space: str, message: str) -> None:
     with pytest.raises(InputError, match=re.escape(message)):
         spec_of(space=f'preset = "extended"\n{space}')
+
+
+@pytest.mark.parametrize(
+    ("table", "update", "message"),
+    [
+        (
+            "study",
+            {"sampler": "cmaes"},
+            "[study] sampler = \"cmaes\" is wrong: Input should be 'auto', 'tpe', 'random'",
+        ),
+        ("study", {"pruner": "medain"}, "[study] pruner = \"medain\" is wrong: Input should be 'best-third', 'median'"),
+        ("study", {"value": "Best"}, "[study] value = \"Best\" is wrong: Input should be 'last' or 'best'"),
+        ("study", {"trails": 1}, "[study] trails is unknown; did you mean trials?"),
+        ("study", {"zzzz": 1}, "[study] zzzz is unknown; known: name, folder, storage"),
+        ("study", {"storage": ["sqlite:///s3cret"]}, "[study] storage is wrong: Input should be a valid string"),
+        (
+            "data",
+            {"ignore_index": 1},
+            "[data] ignore_index = 1 is wrong: it is the mask value of class fluid; use 2 to",
+        ),
+        ("resources", {"devices": "gpu"}, '[resources] devices = "gpu" is wrong: give "auto" or a list such as'),
+    ],
+)
+def test_a_changed_copy_of_a_table_is_checked_as_a_file_is(
+    spec_of: Make, table: str, update: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        getattr(spec_of(), table).model_copy(update=update)
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("update", "message"),
+    [
+        ({"studdy": {}}, "[studdy] is unknown; did you mean study?"),
+        ({"study": {"name": "s", "trials": 0}}, "[study] trials = 0 is wrong: Input should be greater than or equal"),
+        ({"train": {"input_size": 5}}, "[train]: input_size = 5 is not allowed; it takes a whole number from 32"),
+        ({"train": {"lr_adam": 0.1}}, "[train] lr_adam = 0.1 changes no trial: "),
+    ],
+)
+def test_a_changed_copy_of_a_spec_is_checked_as_a_file_is(spec_of: Make, update: dict[str, Any], message: str) -> None:
+    spec = spec_of(space="[space.params.optimizer]\nchoices = ['SGD']")
+    with pytest.raises(InputError) as caught:
+        spec.model_copy(update=update)
+    assert str(caught.value).startswith(message)
+
+
+def test_tables_of_a_changed_copy_must_agree(spec_of: Make) -> None:
+    spec = spec_of()
+    with pytest.raises(InputError, match=r'^\[study\] metric = "IoU.cyst" is unknown; use mIoU, mDice, IoU.background'):
+        spec.model_copy(update={"study": spec.study.model_copy(update={"metric": "IoU.cyst"})})
+
+
+def test_a_copy_holds_what_the_first_one_does(spec_of: Make, tmp_path: Path) -> None:
+    spec = spec_of(
+        'storage = "postgresql+psycopg://u:s3cret@host/db"\nartifacts = "s3://bucket/here/"\nwarm = ["old"]',
+        data='subjects = "s.csv"\ntest = ["3"]\nvalues = [0, [1, 255]]\nrange = [0, 4095]\nchannels = [0]\n'
+        "palette = [[0, 0, 0], [1, 2, 3]]",
+        train="evaluations = 4",
+    )
+    assert spec.model_copy() == spec
+    for table in (spec.study, spec.data, spec.model, spec.space, spec.resources, spec.limits, spec):
+        assert table.model_copy(update=dict(table)) == table
+    other = spec.model_copy(update={"study": {"name": "other", "trials": 7}, "train": {"evaluations": 5}})
+    assert (other.study.name, other.study.trials, other.study.folder) == ("other", 7, Path("runs/other").resolve())
+    assert (other.data, other.train, spec.train) == (spec.data, {"evaluations": 5}, {"evaluations": 4})
+    assert spec.study.model_copy(update={"folder": "x"}).folder == Path("x").resolve()
+    assert (spec.study.name, spec.study.folder) == ("s", tmp_path / "runs" / "s")
+
+
+def test_what_is_searched_by_a_spec_is_not_changed_through_another(spec_of: Make, tmp_path: Path) -> None:
+    spec = spec_of(space="[space.params.lr_sgd]\nlow = 1e-3\nhigh = 1e-2", train='evaluations = 4\n"a.b" = [1, 2]')
+    taken = StudySpec.of(spec)
+    assert taken == spec == StudySpec.of(str(tmp_path / "study.toml"))
+    copy = spec.model_copy()
+    copy.train["evaluations"] = 2
+    copy.train["a.b"].append(3)
+    copy.space.params["lr_sgd"]["high"] = 0.1
+    assert (taken.train, taken.space.params["lr_sgd"]["high"]) == ({"evaluations": 4, "a.b": [1, 2]}, 1e-2)
+
+
+def test_what_is_no_spec_is_refused() -> None:
+    with pytest.raises(InputError) as caught:
+        StudySpec.of(5)  # type: ignore[arg-type]
+    assert str(caught.value) == "spec: give a StudySpec, or the path of a study.toml, not 5"

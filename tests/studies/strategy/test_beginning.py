@@ -1,10 +1,15 @@
 from collections.abc import Callable
 
 import pytest
+from optuna import create_study
+from optuna.pruners import BasePruner, MedianPruner, NopPruner
+from optuna.samplers import RandomSampler
 
 from mmtuna.spaces.errors import InputError
 from mmtuna.studies.spec import StudySpec
-from mmtuna.studies.strategy.beginning import next_worker, notes
+from mmtuna.studies.spec.tables import StudyTable
+from mmtuna.studies.strategy.beginning import next_worker, notes, searched_by
+from mmtuna.studies.strategy.pruning import BestOfAll
 from mmtuna.studies.study import create_or_open, open_existing
 
 Make = Callable[..., StudySpec]
@@ -22,6 +27,24 @@ def test_by_what_workers_search_is_kept(spec_of: Make) -> None:
     for sampler, pruner in (("tpe", "none"), ("tpe", "none"), ("tpe", "median"), ("random", "median"), ("tpe", "none")):
         next_worker(study, sampler, pruner)
     assert study.user_attrs["mmtuna:searched"] == [["tpe", "none"], ["tpe", "median"], ["random", "median"]]
+
+
+@pytest.mark.parametrize(
+    ("table", "pruner", "name"),
+    [
+        ("best-third", BestOfAll(1 / 3, 4, 20), "best-third"),
+        ("best-third", MedianPruner(), "MedianPruner"),
+        ("median", MedianPruner(), "MedianPruner"),
+        ("median", NopPruner(), "none"),
+        ("none", NopPruner(), "none"),
+        ("wilcoxon", NopPruner(), "wilcoxon"),
+        ("wilcoxon", MedianPruner(), "wilcoxon and MedianPruner"),
+    ],
+)
+def test_a_study_is_searched_by_what_it_was_given(spec_of: Make, table: str, pruner: BasePruner, name: str) -> None:
+    study = create_study(sampler=RandomSampler(), pruner=pruner)
+    spec = StudyTable(name="s", pruner=table)
+    assert searched_by(study, spec, spec_of().search_space()) == ("RandomSampler", name)
 
 
 def test_what_was_searched_before_that_was_kept_is_not_guessed(spec_of: Make) -> None:

@@ -7,6 +7,7 @@ from optuna.pruners import MedianPruner, NopPruner
 
 from mmtuna.spaces.errors import InputError
 from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.spec.tables import StudyTable
 from mmtuna.studies.strategy.pruning import BestOfAll, build_pruner
 
 Make = Callable[..., StudySpec]
@@ -45,6 +46,12 @@ def test_pruner_by_name(spec_of: Make, name: str, kind: type) -> None:
 def test_a_name_that_there_is_not_is_refused_with_those_that_there_are(spec_of: Make) -> None:
     with pytest.raises(InputError, match=r"pruner.*'best-third', 'median', 'wilcoxon' or 'none'"):
         spec_of('pruner = "percentile"')
+
+
+def test_a_name_that_was_never_checked_stops_nothing_in_silence() -> None:
+    with pytest.raises(InputError) as caught:
+        build_pruner(StudyTable.model_construct(name="s", pruner="medain"))
+    assert str(caught.value) == '[study] pruner = "medain" is unknown; use best-third, median, wilcoxon or none'
 
 
 @pytest.mark.parametrize(

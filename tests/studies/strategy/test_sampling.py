@@ -7,11 +7,13 @@ from optuna.pruners import HyperbandPruner
 from optuna.samplers import GPSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
 
+from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Categorical, Float
 from mmtuna.spaces.presets import extended
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.studies.results import diverged
 from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.spec.tables import StudyTable
 from mmtuna.studies.standing import params_key
 from mmtuna.studies.strategy.sampling import SpaceSampler, build_sampler, sampler_name
 
@@ -35,6 +37,12 @@ def test_sampler_by_name(spec_of: Make, study: str, name: str, base: type) -> No
     assert sampler_name(spec.study, spec.search_space()) == name
     assert isinstance(sampler, SpaceSampler)
     assert isinstance(sampler.base, base)
+
+
+def test_a_name_that_was_never_checked_draws_nothing_at_random() -> None:
+    with pytest.raises(InputError) as caught:
+        build_sampler(StudyTable.model_construct(name="s", sampler="cmaes", seed=0, duplicates="replicate"), SIX, 0)
+    assert str(caught.value) == '[study] sampler = "cmaes" is unknown; use auto, tpe, random, gp or grid'
 
 
 def test_a_continuous_space_is_no_grid(spec_of: Make) -> None:
