@@ -261,10 +261,14 @@ class _Asking:
         return None
 
     def _reserved(self) -> float:
-        """Seconds of the hours that are to confirm the best; none while there is nothing that could be."""
-        if self._hours is None or self._standing.best() is None:
+        """Seconds of the hours that are still to confirm the best; none while there is nothing that could be.
+
+        What confirmed them before, in a study that goes on with more hours, is a part of the share.
+        """
+        if self._hours is None or not self._plan.confirm or self._standing.best() is None:
             return 0.0
-        return self._plan.confirm * self._hours.seconds
+        took = confirming.seconds_of(self._study.get_trials(deepcopy=False))
+        return max(0.0, self._plan.confirm * self._hours.seconds - took)
 
     def _search_ends(self, trials: int, left: float | None) -> Budget | None:
         """Why the search proposes nothing more, though the study has not all of its trials; None where it does.
@@ -297,13 +301,16 @@ class _Asking:
         return sum(AGAIN not in trial.user_attrs for trial in running)
 
     def _once_more(self, ends: Budget, trials: int, left: float | None) -> Claim | Budget:
-        """One of the best configs, or why there is none: all of its share is used, or why the search `ends`."""
+        """One of the best configs, or why there is none: all of its share is used, or why the search `ends`.
+
+        Where the hours ended it, what is left of them is the share, as many trainings as that holds.
+        """
         plan, standing, running = self._plan, self._standing, len(self._look.running)
         if not plan.confirm:
             return ends
         confirmed = standing.confirmed()
         wanted = trials  # the whole budget, which is not used yet
-        if ends is not Budget.DONE:
+        if ends is Budget.SETTLED:
             wanted = confirming.trainings(plan.confirm, standing.finished - confirmed, trials)
         number = standing.least_trained(confirming.CONFIGS)
         if confirmed >= wanted or number is None:

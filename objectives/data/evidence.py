@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from mmtuna.objectives.data.dataset import Dataset
 from mmtuna.objectives.data.manifest import Manifest
 from mmtuna.objectives.data.sides import side_pixels
+from mmtuna.spaces.metrics import is_pooled
 
 ALPHA, POWER = 0.05, 0.8
 EFFICIENCY = 3 / math.pi
@@ -35,20 +36,23 @@ def effective_number(amounts: Sequence[int]) -> float:
     return sum(amounts) ** 2 / sum(amount**2 for amount in amounts)
 
 
-def what_val_shows(dataset: Dataset, val: Sequence[str], manifest: Manifest) -> list[str]:
+def what_val_shows(dataset: Dataset, val: Sequence[str], manifest: Manifest, metric: str) -> list[str]:
     """A note on the validation images `val`: those with foreground, the largest's share, what a test can tell apart.
 
-    Pairs are of images with foreground, or of their subjects where all of these are known. Nothing where no mask holds
-    any.
+    Pairs are those that `mmtuna compare` makes: of the images that hold what the `metric` counts, where nothing else is
+    predicted there, or of their subjects where all of these are known. Nothing where no mask holds any foreground.
     """
-    areas = {name: _foreground(dataset, name, manifest) for name in val}
+    foreground = range(1, len(dataset.classes))
+    areas = {name: _pixels(dataset, name, manifest, foreground) for name in val}
     shown = {name: area for name, area in areas.items() if area}
     if not shown:
         return []
     largest = 100 * max(shown.values()) / sum(shown.values())
     alike = effective_number(list(shown.values()))
-    known = all(name in dataset.subjects for name in shown)
-    units = len({dataset.subjects[name] for name in shown}) if known else len(shown)
+    counted = _counted(metric, dataset.classes)
+    paired = [name for name in val if _pixels(dataset, name, manifest, counted)]
+    known = all(name in dataset.subjects for name in paired)
+    units = len({dataset.subjects[name] for name in paired}) if known else len(paired)
     what = "subjects" if known else "images"
     difference = smallest_difference(units)
     tells = (
@@ -61,6 +65,15 @@ def what_val_shows(dataset: Dataset, val: Sequence[str], manifest: Manifest) -> 
     return [f"val: {held}: pooled figures weigh as {alike:.1f} equal images would; {tells}"]
 
 
-def _foreground(dataset: Dataset, name: str, manifest: Manifest) -> int:
+def _counted(metric: str, classes: Sequence[str]) -> Sequence[int]:
+    """The classes whose pixels make an image's part in a metric: all, one, or the foreground where each has a value."""
+    everything = range(len(classes))
+    if not is_pooled(metric):
+        return everything[1:]
+    _, _, name = metric.partition(".")
+    return [classes.index(name)] if name else everything
+
+
+def _pixels(dataset: Dataset, name: str, manifest: Manifest, classes: Sequence[int]) -> int:
     pixels = side_pixels(manifest, dataset, [name])
-    return sum(count for value, count in pixels.items() if 0 < value < len(dataset.classes))
+    return sum(count for value, count in pixels.items() if value in classes)

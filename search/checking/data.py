@@ -98,7 +98,7 @@ def read_data(data: DataTable, *, metric: str, known: Path, on_file: OnFile | No
         problems, notes = check_folds(found.dataset, found.folds, found.manifest, metric)
         found.problems += problems
         found.notes += [*_told_of_subjects(found.split, found.dataset), *notes]
-        found.notes += what_val_shows(found.dataset, validated(found.folds), found.manifest)
+        found.notes += what_val_shows(found.dataset, validated(found.folds), found.manifest, metric)
         found.nearest = _nearest(found.dataset, found.split, found.manifest)
         found.notes += _told_of_test(found)
         if found.dataset.rule.range is not None and not inspection.problems:

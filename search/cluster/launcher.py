@@ -35,6 +35,7 @@ from mmtuna.studies.spec.tables import SQLITE
 from mmtuna.studies.standing import repeated_cause
 from mmtuna.studies.storage.outages import DiskFullError, StorageLostError, through_outages
 from mmtuna.studies.storage.postgres import holds_password, without_password
+from mmtuna.studies.strategy.beginning import asked_for
 
 _QUEUE = 100  # tasks that wait in Ray's queue at most: enough for it to ask for more nodes
 _LISTEN = 2.0  # seconds between looks at the cluster
@@ -68,6 +69,7 @@ class Launch:
 
         Raises InputError and NotReadyError before anything is written, StoppedError afterwards.
         """
+        self.spec = asked_for(self.spec, self.trials)
         nodes = self.cluster.nodes()
         share = self._share = share_of(self.spec, nodes)
         fit = [node for node in nodes if share.fits(node)]

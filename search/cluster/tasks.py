@@ -43,6 +43,7 @@ from mmtuna.studies.spec.study_spec import STORAGE_VARIABLE, StudySpec
 from mmtuna.studies.storage.opening import study_lock
 from mmtuna.studies.storage.outages import DiskFullError, StorageLostError, through_outages
 from mmtuna.studies.storage.postgres import without_password
+from mmtuna.studies.strategy.beginning import asked_for
 
 Result = TypeVar("Result")
 PACKAGES = ("mmtuna.spaces", "mmtuna.objectives", "mmtuna.studies", "mmtuna.search")
@@ -82,10 +83,10 @@ class Order:
         return through_outages(call) if self.patient else call()
 
     def study_spec(self) -> StudySpec:
-        """The spec, with this node's own password where its MMTUNA_STORAGE names the same database."""
+        """The spec as of `trials`, with this node's own password where its MMTUNA_STORAGE names the same database."""
         own = os.environ.get(STORAGE_VARIABLE, "")
         storage = own if without_password(own) == self.storage else self.storage
-        return StudySpec.parse(self.spec, Path(self.path), storage)
+        return asked_for(StudySpec.parse(self.spec, Path(self.path), storage), self.trials)
 
 
 @cache
@@ -225,7 +226,7 @@ def _train_one(place: _Place, console: Console) -> dict[str, Any]:
     board = Board(console, [order.device], spec.study.metric, order.trials)
     try:
         slots = [Slot(0, order.device, order.threads)]
-        worker = make_worker(spec, study, place.objective, slots, board, hours=place.hours, trials=order.trials)
+        worker = make_worker(spec, study, place.objective, slots, board, hours=place.hours)
         # Twice the time in which a lost trial comes back: a worker that only asked would be gone before it could tell.
         budget = worker.work_once(order.trials, patience=2 * spec.resources.lease)
     except KeyboardInterrupt:  # how Ray cancels a task; the trial has been put back

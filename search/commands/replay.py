@@ -26,10 +26,12 @@ from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import whole_file
 from mmtuna.spaces.settings import defaults_of
 from mmtuna.spaces.trials import LAST_STEP
+from mmtuna.studies.report.wording import count
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.spec.tables import StudyTable
 from mmtuna.studies.strategy.confirming import plan_of
 from mmtuna.studies.strategy.pruning import collapse_stops
+from mmtuna.studies.strategy.sampling import LEARNING, sampler_name
 from mmtuna.studies.strategy.warming import name_of
 from mmtuna.studies.study import space_for
 
@@ -60,16 +62,21 @@ class Asked:
 
     def settings(self, spec: StudySpec, pool: Pool, knows: Knows) -> list[Setting]:
         """Each setting, behind it the same without each part; InputError for what cannot be simulated."""
+        other = "--iterations" if self.iterations is not None else "--seconds" if self.seconds is not None else None
+        if self.trials is not None and other is not None:
+            raise InputError(f"--trials and {other} are two budgets, one in place of the other; leave one of them out")
         whole = [
-            self._setting(sampler, pruner, count, spec, pool, knows)
-            for count in _numbers(self.workers)
+            self._setting(sampler, pruner, number, spec, pool, knows)
+            for number in _numbers(self.workers)
             for sampler in _names(self.samplers or spec.study.sampler, "sampler")
             for pruner in _names(self.pruners or spec.study.pruner, "pruner")
         ]
         return [one for setting in whole for one in (setting, *_without(setting, self.without))]
 
     def _setting(self, sampler: str, pruner: str, workers: int, spec: StudySpec, pool: Pool, knows: Knows) -> Setting:
-        budget, knowing = self.trials or spec.study.trials, sampler != "random"
+        budget = self.trials or spec.study.trials
+        table = spec.study.model_copy(update={"sampler": sampler, "trials": budget})
+        means = sampler_name(table, pool.space)
         return Setting(
             sampler=sampler,
             pruner=pruner,
@@ -79,10 +86,10 @@ class Asked:
             seconds=self.seconds,
             collapse=collapse_stops(pruner) if self.collapse is None else self.collapse,
             evaluations=_evaluations(pool.trials),
-            portfolio=next(iter(knows.portfolio), "") if knowing else "",
-            warm=next(iter(knows.warm), "") if knowing else "",
+            portfolio=next(iter(knows.portfolio), "") if means in LEARNING else "",
+            warm=next(iter(knows.warm), "") if means == "tpe" else "",
             prior=next(iter(knows.prior), ""),
-            confirm=plan_of(spec.study.model_copy(update={"sampler": sampler}), pool.space).of(budget).confirm,
+            confirm=plan_of(table, pool.space).of(budget).confirm,
             stop=spec.study.stop == "auto",
             noise=self.noise,
         )
@@ -114,6 +121,10 @@ def simulate(
     pool = _pool(spec, recorded, evaluations)
     knows = _known(spec, pool, portfolio, warm)
     settings, console = asked.settings(spec, pool, knows), Console(stderr=as_json)
+    if warm and not any(setting.warm for setting in settings):
+        raise InputError(
+            f"--warm {warm}: tpe alone learns of earlier studies; add tpe to --sampler, or leave --warm out"
+        )
     contest = Contest(pool, spec.study, modes[answers], within, studies, knows)
     lines = contest.lines(
         settings, processes=cores(), said=lambda setting, left: console.print(f"{setting}; {left} left", style="dim")
@@ -132,11 +143,18 @@ def simulate(
 
 
 def _pool(spec: StudySpec, recorded: Path | None, evaluations: int | None) -> Pool:
-    """The recorded trials, as if each was evaluated `evaluations` times."""
-    found = _load(spec, recorded)
-    if evaluations is not None:
-        found = tuple(thinned(trial, evaluations) for trial in found)
-    return Pool(space_for(spec)[0], found, Scoring.of(spec.study))
+    """The recorded trials, as if each was evaluated `evaluations` times; InputError where it was less often."""
+    found, space, scoring = _load(spec, recorded), space_for(spec)[0], Scoring.of(spec.study)
+    pool = Pool(space, found, scoring)
+    if evaluations is None:
+        return pool
+    most = _evaluations(pool.trials)
+    if evaluations > most:
+        raise InputError(
+            f"--evaluations {evaluations}: the recorded trials were evaluated {count(most, 'time')}; give that many "
+            "or fewer, or leave --evaluations out"
+        )
+    return Pool(space, [thinned(trial, evaluations) for trial in found], scoring)
 
 
 def _load(spec: StudySpec, recorded: Path | None) -> tuple[Recorded, ...]:

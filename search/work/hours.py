@@ -16,7 +16,7 @@ from mmtuna.studies.leases import clock
 from mmtuna.studies.spec.tables import ResourcesTable, StudyTable
 from mmtuna.studies.standing import standing_of
 from mmtuna.studies.strategy import stopping
-from mmtuna.studies.strategy.confirming import plan_of, to_search
+from mmtuna.studies.strategy.confirming import plan_of, seconds_of, to_search
 
 
 def hours_of(
@@ -72,11 +72,11 @@ def ending_lines(
     """Why a study that was to hold `trials` trials ends, where it has hours, and is `timed`, or stopped by itself."""
     found = []
     if table.hours is not None and timed:
-        over = ended is Budget.OVER
-        why = "what is left is too short for the trials that were found" if over else "the trials asked for are there"
-        why = "nothing better is to be expected" if ended is Budget.SETTLED else why
-        used = duration(clock.used(study))
-        found.append(f"[study] hours = {table.hours:g}: the study was worked on for {used}; it ends since {why}")
+        used = clock.used(study)
+        found.append(
+            f"[study] hours = {table.hours:g}: the study was worked on for {duration(used)}; it ends since "
+            f"{_why(ended, 3600 * table.hours - used)}"
+        )
     if ended is Budget.SETTLED:
         searched, since, more = _settled(table, space, study, trials, timed=timed)
         chance = stopping.odds(searched, since, more)
@@ -85,6 +85,15 @@ def ending_lines(
             f'is better by {stopping.WORTH}; stop = "off" goes on'
         )
     return found
+
+
+def _why(ended: Budget | None, left: float) -> str:
+    """Why a study with hours ends, of which so many seconds are `left`."""
+    if ended is Budget.SETTLED:
+        return "nothing better is to be expected"
+    if ended is not Budget.OVER:
+        return "the trials asked for are there"
+    return "what is left is too short for the trials that were found" if left > 0 else "these are used"
 
 
 def _settled(
@@ -102,5 +111,6 @@ def _settled(
     seconds = None
     if table.hours is not None and timed:
         used, whole = clock.used(study), 3600 * table.hours
-        seconds = used, max(0.0, (1 - share) * whole - used)
+        reserved = max(0.0, share * whole - seconds_of(study.get_trials(deepcopy=False)))
+        seconds = used, max(0.0, whole - reserved - used)
     return searched, standing.since_best(), stopping.further(to_search(share, trials), searched, seconds)

@@ -91,6 +91,7 @@ def run_study(
     """
     if must_exist:
         study_room.open_existing(spec.study)
+    spec = beginning.asked_for(spec, trials)
     ready, places, found = _ready(spec, console, trials, slots, must_exist=must_exist, replicates=replicates)
     study = begin(spec, ready, replicates)
     budget = trials or spec.study.trials if replicates is None else None
@@ -230,6 +231,7 @@ def replay_study(
     """Works on a study of replayed curves: real storage, sampler and pruner, no training and no data."""
     if spec.replay is None:
         raise InputError('[replay] is missing; add it with curves = "generated" or the path of recorded trials')
+    spec = beginning.asked_for(spec, trials)
     space, note = study_room.space_for(spec)
     check_sampler(spec.study, space)
     beginning.check_beliefs(spec, space)
@@ -262,7 +264,7 @@ def work(
     """
     full = study_room.finished(study) + study_room.left(study, trials)
     board = Board(console, [slot.device for slot in slots], spec.study.metric, full)
-    worker = make_worker(spec, study, objective, slots, board, record, hours, trials)
+    worker = make_worker(spec, study, objective, slots, board, record, hours)
     board.counted(*worker.queue.counted())
     signals = on_signals(worker.stop.set, board.say) if heed_signals else nullcontext()
     with board, signals:
@@ -280,11 +282,10 @@ def make_worker(
     board: Board,
     record: RecordFile | None = None,
     hours: Hours | None = None,
-    trials: int | None = None,
 ) -> Worker:
     """A worker of the study that has joined it, with all that it needs: sampler and pruner are the study's from now.
 
-    With `record` none is pruned, and each is appended there. `trials`: how many it will be asked for, if that is known.
+    With `record` none is pruned, and each is appended there.
     """
     table = spec.study if record is None else spec.study.model_copy(update={"pruner": "none"})
     resources, space = spec.resources, space_of(study, spec)
@@ -308,7 +309,7 @@ def make_worker(
     plan = plan_of(table, space)
     queue = StudyQueue(study=study, space=space, seed=table.seed, lock=lock, leases=leases, hours=hours, plan=plan)
     files = StudyFiles(table, spec.data.root, study)
-    retention = Retention(resources.keep_checkpoints, CONFIGS if plan.of(max(trials or 0, table.trials)).confirm else 0)
+    retention = Retention(resources.keep_checkpoints, CONFIGS if plan.of(table.trials).confirm else 0)
     files.clear_abandoned()
     content = Content(study=study, table=table, data=spec.data, space=space, files=files)
     recording = Recording(

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 import optuna
+from optuna.trial import TrialState
 
 from mmtuna.spaces.metrics import meaning
 from mmtuna.spaces.speed import Speed
@@ -70,7 +71,9 @@ def _knowledge(reading: Reading) -> str:
     """What the search did not find by itself: configs that it began with, and trials of others that it knew."""
     begun = reading.begun_with
     version = begun.get("version", "of unknown version")
-    marks = Counter(mark for trial in reading.trials for mark in (START, PORTFOLIO) if mark in trial.user_attrs)
+    # What still waits in the queue, of a study that ended before its turn, nobody has tried.
+    begun_trials = [trial for trial in reading.trials if trial.state != TrialState.WAITING]
+    marks = Counter(mark for trial in begun_trials for mark in (START, PORTFOLIO) if mark in trial.user_attrs)
     of_others = f"had done well on other data sets (portfolio {version} of mmtuna)"
     parts = [
         f"{count(marks[START], 'configuration')} given by hand" if marks[START] else "",

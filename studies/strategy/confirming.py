@@ -6,11 +6,15 @@ The best of many trials is in part the luckiest: of configs that are hardly apar
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TypeVar
 
+from optuna.trial import FrozenTrial, TrialState
+
 from mmtuna.spaces.search_space import SearchSpace
+from mmtuna.studies.attributes import AGAIN
 from mmtuna.studies.spec.tables import StudyTable
 from mmtuna.studies.statistics.seeds import NoiseFloor
 from mmtuna.studies.strategy.sampling import LEARNING, sampler_name
@@ -51,6 +55,23 @@ def plan_of(table: StudyTable, space: SearchSpace) -> Plan:
 def trainings(share: float, searched: int, left: int) -> int:
     """How many further trainings `share` (0 to 1) of a budget is, beside `searched` trials; at most the `left` ones."""
     return max(0, min(left, round(share / (1 - share) * searched)))
+
+
+def seconds_of(trials: Iterable[FrozenTrial]) -> float:
+    """For how long any of those of `trials` that train a config once more trained, several at a time counted once.
+
+    Of one that was put back its last attempt, and of one that runs what it has run until now.
+    """
+    spans = [
+        (trial.datetime_start, trial.datetime_complete or datetime.now())
+        for trial in trials
+        if AGAIN in trial.user_attrs and trial.datetime_start is not None and trial.state != TrialState.WAITING
+    ]
+    total, until = 0.0, datetime.min
+    for start, end in sorted(spans):
+        total += max(0.0, (end - max(start, until)).total_seconds())
+        until = max(until, end)
+    return total
 
 
 def to_search(share: float, trials: int) -> int:

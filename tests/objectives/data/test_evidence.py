@@ -13,6 +13,7 @@ from scipy import stats
 from mmtuna.objectives.data.dataset import Dataset
 from mmtuna.objectives.data.evidence import effective_number, smallest_difference, what_val_shows
 from mmtuna.objectives.data.manifest import inspect
+from mmtuna.studies.statistics.measures import measured
 
 
 @pytest.mark.parametrize("units", [8, 11, 22, 60])
@@ -51,18 +52,40 @@ def data(root: Path, subjects: str = "") -> Dataset:
 def test_a_note_says_what_the_side_can_show(tmp_path: Path) -> None:
     dataset = data(tmp_path)
     manifest = inspect(dataset).manifest
-    (note,) = what_val_shows(dataset, dataset.names, manifest)
+    (note,) = what_val_shows(dataset, dataset.names, manifest, "Dice_per_image")
     assert note == (
         "val: 8 of 16 images hold foreground, one of them 56 % of it: pooled figures weigh as 2.9 equal images would; "
         "a paired test over 8 images tells two configs apart whose mean difference is 1.18 deviations of the "
         "differences or more: 0.118 Dice where these deviate by 0.1"
     )
-    assert what_val_shows(dataset, ["01", "03"], manifest) == []
-    (note,) = what_val_shows(dataset, ["00", "02"], manifest)
+    assert what_val_shows(dataset, ["01", "03"], manifest, "mIoU") == []
+    (note,) = what_val_shows(dataset, ["00", "02"], manifest, "mIoU")
     assert note.endswith("no paired test over 2 images can tell two configs apart; 6 are needed at least")
 
 
 def test_subjects_are_the_pairs_where_they_are_known(tmp_path: Path) -> None:
     dataset = data(tmp_path, "aabb")
-    (note,) = what_val_shows(dataset, dataset.names, inspect(dataset).manifest)
+    (note,) = what_val_shows(dataset, dataset.names, inspect(dataset).manifest, "mIoU")
     assert note.endswith("no paired test over 2 subjects can tell two configs apart; 6 are needed at least")
+
+
+@pytest.mark.parametrize(
+    ("metric", "tells"),
+    [
+        ("mIoU", "a paired test over 10 images tells two configs apart"),
+        ("Dice.fluid", "no paired test over 5 images can tell two configs apart"),
+        ("Dice.background", "a paired test over 10 images tells two configs apart"),
+        ("IoU_per_image", "no paired test over 5 images can tell two configs apart"),
+    ],
+)
+def test_the_pairs_are_those_that_compare_makes(tmp_path: Path, metric: str, tells: str) -> None:
+    dataset = data(tmp_path)
+    val = dataset.names[:10]
+    (note,) = what_val_shows(dataset, val, inspect(dataset).manifest, metric)
+    assert "val: 5 of 10 images hold foreground, one of them 69 % of it: pooled figures weigh as 2.0" in note
+    assert tells in note
+    fluid = np.array([0 if place % 2 else 90 if place == 0 else 10 for place in range(10)], float)
+    table = np.stack([np.stack([100 - fluid, fluid], axis=-1)] * 3, axis=1)[np.newaxis]  # right, predicted, labelled
+    found = measured(metric, table, dataset.classes)
+    assert found is not None
+    assert f"over {np.isfinite(found.values).sum()} images" in note

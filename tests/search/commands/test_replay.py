@@ -91,6 +91,22 @@ def test_the_default_sampler_knows_the_trials_of_a_portfolio(
     assert [line["setting"][part] for part in ("sampler", "portfolio", "warm")] == ["auto", "trials.jsonl", known]
 
 
+def test_earlier_studies_are_told_to_tpe_alone(spec: Path, recorded: Path) -> None:
+    """The spec refuses them beside another sampler, which would not heed them."""
+    done = mmtuna(
+        *("replay", spec, "--recorded", recorded, "--studies", 1, "--trials", 3, "--sampler", "gp,tpe", "--json"),
+        *("--pruner", "none", "--warm", recorded, "--without", "warm"),
+    )
+    assert done.returncode == 0, done.stderr
+    settings = [line["setting"] for line in json.loads(done.stdout)["lines"]]
+    assert [(setting["sampler"], setting["warm"]) for setting in settings] == [
+        ("optuna", ""),
+        ("gp", ""),
+        ("tpe", "trials.jsonl"),
+        ("tpe", ""),
+    ]
+
+
 @pytest.mark.parametrize(
     ("options", "line"),
     [
@@ -103,13 +119,29 @@ def test_the_default_sampler_knows_the_trials_of_a_portfolio(
         (("--portfolio", "gone.jsonl"), "gone.jsonl: cannot be read"),
         (("--warm", "gone"), "[study] warm: gone holds no study; give a study's folder, its spec, or a file"),
         (
+            ("--warm", "trials.jsonl", "--sampler", "gp,random"),
+            "--warm trials.jsonl: tpe alone learns of earlier studies; add tpe to --sampler, or leave --warm out",
+        ),
+        (
+            ("--trials", 5, "--iterations", 5000),
+            "--trials and --iterations are two budgets, one in place of the other; leave one of them out",
+        ),
+        (("--trials", 5, "--seconds", 60), "--trials and --seconds are two budgets"),
+        (
+            ("--evaluations", 6),
+            "--evaluations 6: the recorded trials were evaluated 5 times; give that many or fewer, or leave",
+        ),
+        (
             ("--without", "pruner,luck"),
             "--without luck: there is no such part; take sampler, pruner, collapse, portfolio",
         ),
     ],
 )
-def test_what_is_refused(spec: Path, recorded: Path, options: tuple[str, ...], line: str) -> None:
+def test_what_is_refused(
+    spec: Path, recorded: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], line: str
+) -> None:
     given = ("--recorded", recorded) if options and "--recorded" not in options else ()
+    monkeypatch.chdir(recorded.parent)
     done = mmtuna("replay", spec, "--studies", 2, *given, *options)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1

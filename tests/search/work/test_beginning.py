@@ -20,7 +20,7 @@ from mmtuna.search.work.running import replay_study
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Params
 from mmtuna.spaces.portfolio import Earlier, Portfolio, packaged
-from mmtuna.studies.attributes import BEGUN_WITH, CAUSE, PORTFOLIO, START
+from mmtuna.studies.attributes import AGAIN, BEGUN_WITH, CAUSE, PORTFOLIO, SEARCHED, START
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.strategy import beginning
 from mmtuna.studies.study import create_or_open
@@ -301,3 +301,29 @@ def test_an_end_that_cannot_be_is_refused(tmp_path: Path) -> None:
         beginning.check_beliefs(spec, spec.search_space())
     with pytest.raises(InputError, match="of 3 trials is none"):
         replayed(spec, 3)
+
+
+def test_more_trials_asked_for_count_as_if_the_spec_said_so(tmp_path: Path) -> None:
+    cells = "[space.params.flip]\nchoices = ['none', 'horizontal']\n[space.params.crop]\nchoices = [64, 96, 128]"
+    spec = spec_at(tmp_path, "", cells)
+    study = replayed(spec, 6)  # where `trials = 3` holds no grid of six
+    assert len({json.dumps(trial.params, sort_keys=True) for trial in study.trials}) == len(study.trials) == 6
+    assert study.user_attrs[SEARCHED] == [["grid", "best-third"]]
+    assert len(replayed(spec, 2).trials) == 6
+
+
+def test_fewer_trials_asked_for_are_a_part_of_the_same_search(tmp_path: Path) -> None:
+    spec = spec_at(tmp_path, "", "[space.params.crop]\nchoices = [64, 96, 128]")
+    study = replayed(spec, 2)
+    assert study.user_attrs[SEARCHED] == [["grid", "best-third"]]
+    study = replayed(spec, 3)
+    assert sorted(trial.params["crop"] for trial in study.trials) == [64, 96, 128]
+
+
+def test_what_is_confirmed_is_a_share_of_the_trials_asked_for(tmp_path: Path) -> None:
+    spec = spec_at(tmp_path, 'sampler = "random"\nconfirm = 0.1\npruner = "none"')
+    study = replayed(spec, 10)
+    assert marked(study, AGAIN) == [9]
+    for trials in (3, 4):
+        with pytest.raises(InputError, match=re.escape(f"[study] confirm = 0.1 of {trials} trials is none; take more")):
+            replayed(spec, trials)

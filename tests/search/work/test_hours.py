@@ -65,6 +65,14 @@ def test_a_study_ends_when_no_further_trial_fits(spec: StudySpec) -> None:
     assert lines[-1].endswith("; it ends since what is left is too short for the trials that were found")
 
 
+def test_the_closing_line_says_whether_hours_are_left(spec: StudySpec) -> None:
+    study = beginning.open_to_work(spec, {})
+    for used, why in ((3599.0, "what is left is too short for the trials that were found"), (3601.0, "these are used")):
+        set_clock(study, used)
+        (line,) = ending_lines(spec.study, spec.search_space(), study, Budget.OVER, 1000)
+        assert line.endswith(f"; it ends since {why}")
+
+
 def test_a_study_that_goes_on_has_used_what_it_has(spec: StudySpec) -> None:
     study, lines = beginning.open_to_work(spec, {}), list[str]()
     hours, slots = Hours(1.5, lambda _: 0.6), [Slot(0, "cpu", 1)]

@@ -173,6 +173,8 @@ def test_methods_say_what_the_search_did_not_find_by_itself(space: SearchSpace) 
     study = new_study()
     for mark in ({"start": "a"}, {"portfolio": "b"}, {"portfolio": "c"}, {}):
         add(study, space, TABLE2[9].params(space), final=0.7, **mark)
+    for mark in ({"start": "d"}, {"portfolio": "e"}):  # the study may end before they have their turn
+        study.enqueue_trial(TABLE2[9].params(space), user_attrs=mark)
     alone = read(study, space).sections["methods"]
     assert "It began with 1 configuration given by hand and 2 configurations that had done well on other data" in alone
     assert "The sampler knew" not in alone

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime, timedelta
 
 import optuna
 import pytest
@@ -139,9 +140,36 @@ def test_a_share_of_the_hours_confirms(study: optuna.Study, give: Give) -> None:
     for value in (0.5, 0.4):
         tell(study, give(50, hours=hours), value)
     set_clock(study, 650.0)
-    assert is_again(tell(study, give(50, hours=hours), 0.4))
-    assert give(50, hours=hours) is Budget.OVER  # of three trials forty per cent are one
+    for _ in range(4):  # as many as fit, whatever part of the trials that is: those of the search may be stopped early
+        assert is_again(tell(study, give(50, hours=hours), 0.4))
     assert give(50, hours=Hours(700.0, lambda _: 100.0)) is Budget.OVER
+    set_clock(study, 950.0)
+    assert give(50, hours=hours) is Budget.OVER
+
+
+def add_again(study: optuna.Study, started: datetime, seconds: float, config: int = 0) -> None:
+    """As if a config had been trained once more for so long."""
+    of = study.trials[config]
+    trial = optuna.trial.create_trial(
+        params=of.params, distributions=of.distributions, value=0.5, user_attrs={AGAIN: True, "replicate": 1}
+    )
+    trial.datetime_start, trial.datetime_complete = started, started + timedelta(seconds=seconds)
+    study.add_trial(trial)
+
+
+def test_more_hours_are_searched_and_confirmed_by_their_share(study: optuna.Study, give: Give) -> None:
+    for value in (0.5, 0.4):
+        tell(study, give(50), value)
+    began = datetime(2026, 1, 1, 12)
+    add_again(study, began, 300.0)
+    add_again(study, began + timedelta(seconds=100), 300.0, config=1)  # beside the other: 400 seconds together
+    hours = Hours(1500.0, lambda _: 100.0)
+    set_clock(study, 1000.0)  # of which 600 were searched: of 900
+    assert not is_again(tell(study, give(50, hours=hours), 0.3))
+    set_clock(study, 1190.0)
+    assert not is_again(tell(study, give(50, hours=hours), 0.3))
+    set_clock(study, 1310.0)
+    assert is_again(tell(study, give(50, hours=hours), 0.3))
 
 
 def test_a_search_stops_where_nothing_better_is_to_be_expected(study: optuna.Study, give: Give) -> None:
