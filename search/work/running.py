@@ -229,9 +229,9 @@ def replay_study(
     heed_signals: bool = False,
 ) -> optuna.Study:
     """Works on a study of replayed curves: real storage, sampler and pruner, no training and no data."""
+    spec = beginning.asked_for(spec, trials)
     if spec.replay is None:
         raise InputError('[replay] is missing; add it with curves = "generated" or the path of recorded trials')
-    spec = beginning.asked_for(spec, trials)
     space, note = study_room.space_for(spec)
     check_sampler(spec.study, space)
     beginning.check_beliefs(spec, space)
