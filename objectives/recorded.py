@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -173,6 +174,15 @@ def load_recorded(path: Path) -> tuple[Recorded, ...]:
             "`mmtuna run SPEC --record FILE`"
         )
     return tuple(found)
+
+
+def digest(trials: Sequence[Recorded]) -> str:
+    """SHA-256 of what a replay plays of the trials, in their order: params, how they ended, and curves."""
+    played = [
+        [one.params, one.cause, one.iterations, [[at.step, at.iteration, at.seconds, at.metrics] for at in one.curve]]
+        for one in trials
+    ]
+    return hashlib.sha256(json.dumps(played, sort_keys=True).encode()).hexdigest()
 
 
 def _recorded(row: Mapping[str, Any]) -> Recorded | None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import optuna
 from rich.console import Console
@@ -14,7 +15,7 @@ from rich.console import Console
 from mmtuna.objectives.devices import cores
 from mmtuna.objectives.objective import SegmentationObjective
 from mmtuna.objectives.outcome import Objective
-from mmtuna.objectives.recorded import RecordFile, load_recorded
+from mmtuna.objectives.recorded import Recorded, RecordFile, digest, load_recorded
 from mmtuna.objectives.replay import ReplayObjective
 from mmtuna.objectives.trial.fork_server import SERVER
 from mmtuna.search.checking.preparation import Preparation
@@ -43,6 +44,7 @@ from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.table2 import TABLE2
 from mmtuna.studies import study as study_room
 from mmtuna.studies.asking import Hours
+from mmtuna.studies.attributes import FINGERPRINTS
 from mmtuna.studies.begun import space_of
 from mmtuna.studies.configs import top_configs
 from mmtuna.studies.files.trial_store import begin as begin_files
@@ -239,11 +241,32 @@ def replay_study(
         _tell(note, console)
     recorded = () if spec.replay.curves == "generated" else load_recorded(Path(spec.replay.curves))
     objective = ReplayObjective(metric=spec.study.metric, recorded=recorded, pause=spec.replay.pause)
-    study = open_to_work(spec, {"replay": {"curves": Path(spec.replay.curves).name}})
+    study = open_to_work(spec, {"replay": _curves(spec, Path(spec.replay.curves), recorded)})
     through_outages(lambda: enqueue(spec, study, None))
     places = make_slots(["cpu"], slots or 1, cores(), None, None)
     work(spec, study, objective, places, console, trials or spec.study.trials, heed_signals=heed_signals)
     return study
+
+
+def _curves(spec: StudySpec, path: Path, recorded: Sequence[Recorded]) -> dict[str, Any]:
+    """What is kept of the curves that a study plays: the file's name, and of what it held when the study was begun.
+
+    `run --record` may have added to it since. InputError where what was there is not there any more. Of a study that
+    was begun before this was kept nothing is known but the name.
+    """
+    named = {"curves": path.name}
+    study = study_room.find_sound(spec.study)
+    kept = {} if study is None else study.user_attrs.get(FINGERPRINTS, {}).get("replay", {})
+    if not recorded or (kept and ("trials" not in kept or kept.get("curves") != path.name)):
+        return named
+    held = int(kept.get("trials", len(recorded)))
+    found = digest(recorded[:held])
+    if kept and kept.get("sha256") != found:
+        raise InputError(
+            f"[replay] curves: {path} no longer holds the {count(held, 'trial')} that study {spec.study.name} was "
+            "begun with; take another [study] name, or the file as it was"
+        )
+    return {**named, "trials": held, "sha256": found}
 
 
 def work(

@@ -20,10 +20,10 @@ from mmtuna.search.work.running import replay_study
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Params
 from mmtuna.spaces.portfolio import Earlier, Portfolio, packaged
-from mmtuna.studies.attributes import AGAIN, BEGUN_WITH, CAUSE, PORTFOLIO, SEARCHED, START
+from mmtuna.studies.attributes import AGAIN, BEGUN_WITH, CAUSE, FINGERPRINTS, PORTFOLIO, SEARCHED, START
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.strategy import beginning
-from mmtuna.studies.study import create_or_open
+from mmtuna.studies.study import create_or_open, open_existing
 from tests.search.conftest import mmtuna
 from tests.search.simulation.pools import random_pool
 
@@ -327,3 +327,34 @@ def test_what_is_confirmed_is_a_share_of_the_trials_asked_for(tmp_path: Path) ->
     for trials in (3, 4):
         with pytest.raises(InputError, match=re.escape(f"[study] confirm = 0.1 of {trials} trials is none; take more")):
             replayed(spec, trials)
+
+
+def test_a_replay_goes_on_with_a_file_that_grew_and_with_no_other(tmp_path: Path) -> None:
+    trials = random_pool(12).trials
+
+    def record(first: int, beyond: int) -> None:
+        (tmp_path / "r.jsonl").unlink(missing_ok=True)
+        file = RecordFile(tmp_path / "r.jsonl", "r", {})
+        for number, one in enumerate(trials[first:beyond]):
+            ended = Outcome(ending=Ending.FINISHED, curve=one.curve, seconds=one.seconds, iterations=one.iterations)
+            file.append(TrialOrder(number=number, params=one.params, seed=0), ended)
+
+    path = tmp_path / "study.toml"
+    spec_at(tmp_path, "portfolio = false")
+    path.write_text(path.read_text() + 'curves = "./r.jsonl"\n')
+    spec = StudySpec.load(path)
+    record(0, 6)
+    replayed(spec, 1)
+    record(0, 9)
+    assert len(replayed(spec, 2).trials) == 2
+    for first, beyond in ((3, 12), (0, 4)):
+        record(first, beyond)
+        with pytest.raises(
+            InputError, match=r"r\.jsonl no longer holds the 6 trials that study s was begun with; take"
+        ):
+            replayed(spec, 3)
+    study = open_existing(spec.study)
+    assert len(study.trials) == 2
+    # As one that was begun before this was kept.
+    study.set_user_attr(FINGERPRINTS, {**study.user_attrs[FINGERPRINTS], "replay": {"curves": "r.jsonl"}})
+    assert len(replayed(spec, 3).trials) == 3
