@@ -31,22 +31,11 @@ def asked_for(spec: StudySpec, trials: int | None) -> StudySpec:
 
     More than `[study]` says count as if it said so: whether a grid fits, and what is confirmed, are up to them. Fewer
     are a part of the study, which goes on later, beside workers that were asked for all of it: by what it is searched
-    stays. InputError where its `confirm` would be none of them.
+    stays, and so small a part that its `confirm` is none of them only searches.
     """
-    if trials is None:
+    if trials is None or trials <= spec.study.trials:
         return spec
-    _check_share(spec.study, trials)
-    table = spec.study.model_copy(update={"trials": max(trials, spec.study.trials)})
-    return spec.model_copy(update={"study": table})
-
-
-def _check_share(table: StudyTable, trials: int) -> None:
-    """InputError where the share of `trials` that `[study]` sets aside to confirm the best is none of them."""
-    share = 0.0 if table.confirm == "auto" else table.confirm
-    if share and table.hours is None and to_search(share, trials) >= trials:
-        raise InputError(
-            f"[study] confirm = {share:g} of {trials} trials is none; take more trials, or a greater share"
-        )
+    return spec.model_copy(update={"study": spec.study.model_copy(update={"trials": trials})})
 
 
 def check_beliefs(spec: StudySpec, space: SearchSpace) -> None:
@@ -63,7 +52,10 @@ def check_beliefs(spec: StudySpec, space: SearchSpace) -> None:
             f"[study] {field}: a grid is trained whole; take sampler tpe, or remove it and confirm the best by `mmtuna "
             "run SPEC --replicates 3`"
         )
-    _check_share(spec.study, spec.study.trials)
+    if share and spec.study.hours is None and to_search(share, spec.study.trials) >= spec.study.trials:
+        raise InputError(
+            f"[study] confirm = {share:g} of {spec.study.trials} trials is none; take more trials, or a greater share"
+        )
     believed = next(iter(spec.priors()), None)
     if believed is not None and name == "grid":
         raise InputError(f"[space.params.{believed}] prior: a grid is trained whole; take sampler tpe, or remove prior")
