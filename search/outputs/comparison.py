@@ -130,7 +130,6 @@ def compare(
     """
     if out.suffix.lower() != ".png" or out.is_dir():
         raise InputError(f"{out}: must be a PNG file; name it such as compare.png")
-    other = _another(spec, other)
     _require_two(a, b, other)
     pair = [_shown(spec, a), _shown(spec if other is None else other, b)]
     if other is not None:
