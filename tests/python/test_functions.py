@@ -133,3 +133,16 @@ def test_the_methods_of_a_study_of_ones_own_say_nothing_of_the_specs_search(
     assert [[words in text for words in said] for text in told] == [[True] * 4, [False] * 4, [False] * 4]
     assert "Trials were proposed by RandomSampler and not pruned." in told[1]
     assert "Trials were" not in told[2]
+
+
+def test_a_report_does_not_say_that_a_study_was_to_hold_fewer_trials_than_it_holds(
+    make_spec: MakeSpec, tmp_path: Path
+) -> None:
+    spec, file = make_spec(study={"trials": 1}), tmp_path / "methods.md"
+    own, trained = create_or_open(spec, {}), begun(spec).trials[0]
+    told = []
+    for _ in range(2):
+        own.add_trial(trained)
+        mmtuna.report(spec, tmp_path / "x.html", methods=file)
+        told.append(file.read_text())
+    assert ["the study was to hold 1 finished ones" in text for text in told] == [True, False]
