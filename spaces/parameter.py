@@ -157,11 +157,21 @@ class Float(Parameter):
             )
         reached = self._at(round((self.high - self.low) / self.step))
         if reached != self.high:
-            below = self._at(math.floor((self.high - self.low) / self.step))
-            raise InputError(
-                f"parameter {self.name}: {self.high} is not reached from {self.low} in steps of {self.step}; "
-                + (f"end at {below}" if below > self.low else f"take a step of {self._width():g} or less")
+            raise InputError(f"parameter {self.name}: {self._missed(reached)}")
+
+    def _missed(self, reached: float) -> str:
+        """How the last step, which has `reached` so far, misses `high`, and what would be right."""
+        assert self.step is not None
+        if math.isclose(reached, self.high, rel_tol=0.0, abs_tol=1e-9 * self.step):
+            return (
+                f"steps of {self.step} from {self.low} end a rounding error beside {self.high}; write low, high and "
+                "step with few decimals, or give choices"
             )
+        below = self._at(math.floor((self.high - self.low) / self.step))
+        way = f"take a step of {self._width():g} or less"
+        if below > self.low:
+            way = f"end at {below}, with which a study that has begun goes on"
+        return f"{self.high} is not reached from {self.low} in steps of {self.step}; {way}"
 
     def _at(self, steps: int) -> float:
         """Where so many steps from `low` end, by the decimals that a person wrote: of floats the sum is a hair off."""

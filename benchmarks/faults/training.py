@@ -8,11 +8,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks.faults.crew import ROOT, Site, opened
 from mmtuna.objectives.data.phantom import write_phantom
+from tests.waiting import until
 
 KIND = "train_dataloader.dataset.pipeline.2.kind"
 """The param that names a trial's fault (benchmarks/faults/faulty.py)."""
@@ -170,6 +172,15 @@ print(json.dumps({"tensors": sum(isinstance(v, torch.Tensor) for v in one.values
 """
 
 
+def _is_cleared(group: Path) -> bool:
+    with suppress(FileNotFoundError):
+        try:
+            group.rmdir()
+        except OSError:
+            return False
+    return True
+
+
 @contextmanager
 def memory_cgroup(limit: int) -> Iterator[Path | None]:
     """The folder of a memory cgroup that allows `limit` bytes, in which a process sleeps: some systems clear away
@@ -195,6 +206,6 @@ def memory_cgroup(limit: int) -> Iterator[Path | None]:
                     sleeper.wait()
                 return
         finally:
-            with suppress(FileNotFoundError):
-                group.rmdir()
+            # What was killed in it is busy there until the system is through with it.
+            until(partial(_is_cleared, group), 10)
     yield None

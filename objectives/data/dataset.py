@@ -190,7 +190,10 @@ class Dataset:
         return tuple(sorted(set(found) - set(self.names)))
 
 
-_NUMBER = re.compile(r"0*(\d+)(?:\.0+$)?")  # 01 and 1, and spreadsheets' 1.0
+_PADDED = re.compile(r"(?<!\d)(?<!\d\.)0+(?=\d)")
+"""Zeros before a number, as in 01 and 1; not those of 1.01 and 1.1, which are two."""
+_WHOLE = re.compile(r"(\d+)\.0+")
+"""What spreadsheets make of a whole number."""
 TWO_CLASSES = "name at least 2, the background first"
 
 
@@ -411,7 +414,8 @@ def _refuse_nearly_one(subjects: Sequence[str], path: Path) -> None:
     """Two spellings of one person would be two people, one of whom trains and one validates."""
     spelled: dict[str, str] = {}
     for subject in subjects:
-        other = spelled.setdefault(_NUMBER.sub(lambda number: number[1], _folded(subject)), subject)
+        whole = _WHOLE.fullmatch(subject)
+        other = spelled.setdefault(_PADDED.sub("", _folded(whole[1] if whole else subject)), subject)
         if other != subject:
             raise InputError(
                 f"{path}: subjects {other!r} and {subject!r} differ in case, zeros or signs that look alike; write one "

@@ -188,6 +188,11 @@ def _mixed_depths(dataset: Dataset, images: Mapping[str, FileRecord]) -> list[Pr
     return [Problem(f"{dataset.images}/", f"{what} ({few[0]})", "bring all to one depth: [data] range is one for all")]
 
 
+_ONE_COLOUR = (
+    "bring all to grey or all to colour, since [data] channels is one for all, or leave channels out: grey and RGB mix"
+)
+
+
 def _mixed_colours(dataset: Dataset, images: Mapping[str, FileRecord]) -> list[Problem]:
     """Grey images among those in colour where channels are taken by number: 0 is grey in these and red in those.
 
@@ -201,7 +206,7 @@ def _mixed_colours(dataset: Dataset, images: Mapping[str, FileRecord]) -> list[P
     few = min(by_colour.values(), key=len)
     kinds = "in colour and the others grey" if images[few[0]].channels >= COLOUR else "grey and the others in colour"
     what = f"{len(few)} of {len(images)} images are {kinds} ({few[0]})"
-    return [Problem(f"{dataset.images}/", what, "bring all to grey or all to colour: [data] channels is one for all")]
+    return [Problem(f"{dataset.images}/", what, _ONE_COLOUR)]
 
 
 def image_file(dataset: Dataset, name: str) -> str:

@@ -253,7 +253,8 @@ def held_codes(data: bytes, *, in_colour: bool = False) -> tuple[dict[Code, int]
     if len(held) > _MOST_CODES:
         raise BadImageError(f"holds {len(held)} {'colours' if in_colour else 'values'}", _SMOOTHED)
     codes: list[Code] = [f"#{value:06x}" if in_colour else int(value) for value in held]
-    shown = {int(value): bytes(palette[3 * value : 3 * value + 3]).hex() for value in held if palette}
+    # As Python's numbers: 3 * 86 is too much for eight bits.
+    shown = {value: bytes(palette[3 * value : 3 * value + 3]).hex() for value in held.tolist() if palette}
     colours = {value: f"#{colour}" for value, colour in shown.items() if colour}
     return dict(zip(codes, map(int, counts), strict=True)), colours
 

@@ -616,7 +616,7 @@ CHANNELS = [
         build=lambda s: (s.images(b.with_alpha("PNG"), of=b.rgb), s.image("c", b.png(b.grey("c")))),
         data="channels = [0]",
         refused="images/: 1 of 6 images are grey and the others in colour (images/c.png); bring all to grey or all to "
-        "colour: [data] channels is one for all",
+        "colour, since [data] channels is one for all, or leave channels out: grey and RGB mix",
     ),
     Case(
         name="colours among grey where a channel is picked",

@@ -54,6 +54,11 @@ def test_from_a_table(table: dict[str, Any], expected: Parameter) -> None:
         ({"low": 0.1, "high": 0.9, "step": 0.0}, "step 0.0; a step is finite, above 0"),
         ({"low": 0.1, "high": 0.9, "step": float("inf")}, "step inf; a step is finite, above 0"),
         ({"low": 0.1, "high": 0.9, "step": float("nan")}, "step nan; a step is finite, above 0"),
+        (
+            {"low": 0.0, "high": 1.0, "step": 1 / 3},
+            "steps of 0.3333333333333333 from 0.0 end a rounding error beside 1.0; write low, high and step with few",
+        ),
+        ({"low": 0.0, "high": 0.1 + 0.2, "step": 0.1}, "end a rounding error beside 0.30000000000000004; write low"),
         ({"low": 0.001, "high": 0.01, "step": 0.004}, "0.01 is not reached from 0.001 in steps of 0.004; end at 0.009"),
         ({"low": 0.001, "high": 0.01, "step": 1.0}, "in steps of 1.0; take a step of 0.009 or less"),
         ({"type": "int", "low": 1, "high": 2.5}, "high is 2.5; int takes a number of that kind"),

@@ -117,6 +117,14 @@ def test_subjects_from_csv_with_further_columns_and_rows(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
+    "pair", [("1.01", "1.1"), ("0.5", "0.05"), ("1.2.840", "1.2.840.0"), ("10", "100"), ("P0", "P00x")]
+)
+def test_zeros_behind_a_point_tell_people_apart(tmp_path: Path, pair: tuple[str, str]) -> None:
+    two_images(tmp_path, f"image,subject\na,{pair[0]}\nb,{pair[1]}\n")
+    assert Dataset.open(tmp_path, classes=CLASSES, subjects="s.csv").subjects == dict(zip("ab", pair, strict=True))
+
+
+@pytest.mark.parametrize(
     ("table", "message"),
     [
         ("name,subject\na,1\nb,2\n", r"header is 'name,subject'; it must name the columns image,subject"),

@@ -14,6 +14,7 @@ from PIL import Image, ImageFile
 from mmtuna.objectives import predict
 from mmtuna.objectives.data.dataset import Dataset, ImageRule
 from mmtuna.objectives.data.manifest import Manifest, Problem, class_pixels, data_fingerprint, inspect, shapes
+from mmtuna.objectives.data.reading import held_codes
 from mmtuna.spaces.errors import InputError
 
 DATA = Path(__file__).parents[3] / "../shared/data"
@@ -325,3 +326,11 @@ def test_many_masks_with_values_that_mean_nothing_are_one_line(tmp_path: Path) -
 def test_an_empty_image_is_called_so_by_predict_too() -> None:
     with pytest.raises(predict.BadImageError, match=r"^is empty \(zero bytes\); copy the file again$"):
         predict.decode(b"")
+
+
+def test_a_palettes_colours_are_those_of_its_values() -> None:
+    mask = Image.fromarray(np.array([[0, 100], [200, 255]], np.uint8), "L").convert("P")
+    mask.putpalette([value for value in range(256) for _ in range(3)])
+    file = io.BytesIO()
+    mask.save(file, "PNG")
+    assert held_codes(file.getvalue())[1] == {0: "#000000", 100: "#646464", 200: "#c8c8c8", 255: "#ffffff"}
