@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -180,6 +180,12 @@ class StudyFolder:
     def mask_copies(self) -> Path:
         """Folder of the masks' copies, whose values are class indices, likewise."""
         return self.path / MASK_COPIES
+
+    def lies_among(self, root: Path, places: Mapping[str, str]) -> tuple[str, Path] | None:
+        """Which of the data's `places` below `root` the study would lie in, by its key, and that folder; None where in
+        none, and where a place has a `*`."""
+        folders = {key: (root / place).resolve() for key, place in places.items() if "*" not in place}
+        return next((found for found in folders.items() if self.path.resolve().is_relative_to(found[1])), None)
 
     def trial(self, number: int) -> TrialFolder:
         """Where trial `number` keeps its files."""

@@ -12,7 +12,7 @@ import os
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -204,7 +204,7 @@ def compare_with_models(path: Path, cfgs: Mapping[str, dict[str, Any]]) -> list[
 
 def _anew(path: Path, state: Mapping[str, Any], cfg: dict[str, Any], label: str) -> list[str]:
     wanted = _shapes(cfg)  # which says in a line why a model does not build
-    last = class_layers(cfg["model"])
+    last = class_layers(cfg["model"], wanted)
     differing = [name for name in wanted if name in state and tuple(state[name].shape) != wanted[name]]
     missing = [name for name in wanted if name not in state]
     strange = [name for name in (*missing, *differing) if name not in last]
@@ -227,23 +227,29 @@ def _load(path: Path) -> Any:
         raise InputError(f"weights {path}: cannot be loaded as plain weights ({reason}); {_WAY_OUT}") from error
 
 
-def count_taken(cfg: dict[str, Any], files: Mapping[str, Path]) -> dict[str, tuple[int, int]]:
-    """Of each file's tensors how many the model of `cfg` starts with, and how many it has. Imports torch.
+def count_taken(cfgs: Sequence[dict[str, Any]], files: Mapping[str, Path]) -> dict[str, tuple[int, int]]:
+    """Of each file's tensors how many the models of `cfgs` start with at least, and how many it has. Imports torch.
 
     Those that are one number throughout are left out: a fresh model has them, too. InputError for a file that cannot be
-    loaded safely, and for one of which the model takes nothing: MMEngine would only log that.
+    loaded safely, and for one of which a model takes nothing: MMEngine would only log that.
     """
-    with unfilled():
-        model = build_model(cfg)
-        model.init_weights()
-    ours = {_signature(value) for value in model.state_dict().values()}
+    started = [_started(cfg) for cfg in cfgs]
     counts: dict[str, tuple[int, int]] = {}
     for source, path in files.items():
         theirs = {mark for value in _tensors(_load(path)) if (mark := _signature(value)) is not None}
-        counts[source] = (len(theirs & ours), len(theirs))
-        if not theirs & ours:
+        least = min(len(theirs & ours) for ours in started)
+        counts[source] = (least, len(theirs))
+        if not least:
             raise InputError(f"weights {path}: the model takes none of its {len(theirs)} tensors; {_WAY_OUT}")
     return counts
+
+
+def _started(cfg: dict[str, Any]) -> set[Any]:
+    """What tells the tensors apart that the model of `cfg` starts with."""
+    with unfilled():
+        model = build_model(cfg)
+        model.init_weights()
+    return {_signature(value) for value in model.state_dict().values()}
 
 
 def _tensors(node: Any) -> Iterator[Any]:

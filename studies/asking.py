@@ -229,7 +229,8 @@ class _Asking:
 
     def _next(self, trials: int, left: float | None) -> Claim | Budget:
         """What the search proposes, and at its end one of the best configs, to be trained once more."""
-        ends = self._search_ends(trials, left)
+        reserved = self._reserved()
+        ends = self._search_ends(trials, left, reserved)
         if ends is not None:
             # Which configs are the best is known when no trial of the search runs any more.
             if self._searching():
@@ -238,7 +239,7 @@ class _Asking:
                 return self._once_more(ends, trials, left)
         if left is None or self._hours is None:
             return self._sampled()
-        claim = self._drawn_in_time(left - self._reserved(), self._hours)
+        claim = self._drawn_in_time(left - reserved, self._hours)
         if claim is not None:
             return replace(claim, left=left)
         waits = self._plan.confirm and self._searching()
@@ -270,7 +271,7 @@ class _Asking:
         took = confirming.seconds_of(self._study.get_trials(deepcopy=False))
         return max(0.0, self._plan.confirm * self._hours.seconds - took)
 
-    def _search_ends(self, trials: int, left: float | None) -> Budget | None:
+    def _search_ends(self, trials: int, left: float | None, reserved: float) -> Budget | None:
         """Why the search proposes nothing more, though the study has not all of its trials; None where it does.
 
         While no trial is complete it goes on: there is nothing to be confirmed, and nothing to be content with.
@@ -281,13 +282,13 @@ class _Asking:
         begun = searched + len(self._look.running)
         if plan.confirm and begun >= to_search and searched + self._searching() >= to_search:
             return Budget.DONE
-        if left is not None and left <= self._reserved():
+        if left is not None and left <= reserved:
             return Budget.OVER
         if not plan.stops or standing.best() is None:
             return None
         seconds = None
         if left is not None and self._hours is not None:
-            seconds = self._hours.seconds - left, left - self._reserved()
+            seconds = self._hours.seconds - left, left - reserved
         more, since = stopping.further(to_search, searched, seconds), standing.since_best()
         if not stopping.is_settled(searched, since, more):
             return None

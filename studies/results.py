@@ -141,6 +141,11 @@ class TrialRow:
     damaged: tuple[str, ...] = ()
     """What the database does not hold as mmtuna writes it: such things, or the wrong parts of them, are left out."""
 
+    @property
+    def finished(self) -> bool:
+        """Whether it counts as one of the trials that a study is to hold: complete, pruned or diverged."""
+        return self.state in ("COMPLETE", "PRUNED")
+
 
 def shared_settings(attrs: Mapping[str, Any]) -> Params | None:
     """The settings that every trial of a study of these attributes has beside its params; None where it is not ours."""

@@ -108,12 +108,19 @@ def find_sound(table: StudyTable) -> optuna.Study | None:
 
 def space_for(spec: StudySpec) -> tuple[SearchSpace, str | None]:
     """The space that a run of `spec` draws from, and a note where that is not what its preset holds now."""
-    try:
-        study = open_existing(spec.study, to_look=True)
-    except InputError:  # there is none, or none that can be looked at
+    study = find_to_look(spec.study)
+    if study is None:
         return spec.search_space(), None
     moved = moved_preset(study, spec)
     return (spec.search_space(), None) if moved is None else (space_of(study, spec), moved)
+
+
+def find_to_look(table: StudyTable) -> optuna.Study | None:
+    """The study, to look at alone; None where there is none, or none that can be looked at."""
+    try:
+        return open_existing(table, to_look=True)
+    except InputError:
+        return None
 
 
 def open_existing(table: StudyTable, *, to_look: bool = False, damaged: bool = False) -> optuna.Study:

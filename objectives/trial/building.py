@@ -37,13 +37,14 @@ def shapes_of(model: Any) -> dict[str, tuple[int, ...]]:
     return {name: tuple(value.shape) for name, value in model.state_dict().items()}
 
 
-def class_layers(model: dict[str, Any]) -> list[str]:
-    """The tensors whose shape depends on the number of classes, of a config's `model` that builds. Imports torch."""
+def class_layers(model: dict[str, Any], ours: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """The tensors whose shape depends on the number of classes, of a config's `model` that builds and has `ours`.
+    Imports torch."""
     from mmengine.config import ConfigDict
     from mmseg.registry import MODELS
 
     with unfilled():
-        ours, more = (shapes_of(MODELS.build(ConfigDict(one))) for one in (model, with_one_more_class(model)))
+        more = shapes_of(MODELS.build(ConfigDict(with_one_more_class(model))))
     return [name for name, shape in ours.items() if more.get(name) != shape]
 
 

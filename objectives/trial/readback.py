@@ -70,7 +70,7 @@ def check_initial_weights(runner: Any, state: Mapping[str, Any]) -> None:
     wanted = shapes_of(getattr(runner.model, "module", runner.model))
     theirs = {name.removeprefix("module."): tuple(getattr(value, "shape", ())) for name, value in state.items()}
     misfits = [name for name, shape in wanted.items() if theirs.get(name) != shape]
-    expected = class_layers(runner.cfg.to_dict()["model"]) if misfits else []
+    expected = class_layers(runner.cfg.to_dict()["model"], wanted) if misfits else []
     strange = [name for name in misfits if name not in expected]
     if strange:
         raise MismatchError(

@@ -170,15 +170,14 @@ def check_apart(folder: Path, dataset: Dataset) -> None:
 
     One that was begun there goes on as far as its data stay the same: its lists may say what counts.
     """
-    if StudyFolder(folder).manifest.exists():
-        return
-    for key, part in (("images", dataset.images), ("masks", dataset.masks)):
-        top = (dataset.root / part).resolve()
-        if "*" not in part and folder.resolve().is_relative_to(top):
-            raise InputError(
-                f"[study] folder {folder} lies in {top}, where [data] {key} are, and what trials write would count as "
-                f"data; set [study] folder elsewhere, such as {top.parent / 'runs' / folder.name}"
-            )
+    study = StudyFolder(folder)
+    among = study.lies_among(dataset.root, {"images": dataset.images, "masks": dataset.masks})
+    if among is not None and not study.manifest.exists():
+        key, top = among
+        raise InputError(
+            f"[study] folder {folder} lies in {top}, where [data] {key} are, and what trials write would count as "
+            f"data; set [study] folder elsewhere, such as {top.parent / 'runs' / folder.name}"
+        )
 
 
 def check_disk(folder: Path, model_bytes: int, keep: int, slots: int, copies: int = 0) -> None:
@@ -230,7 +229,7 @@ def _look(
     from mmtuna.objectives.weights import compare_with_models, count_taken, model_bytes, present_devices
 
     files = {name: Path(path) for name, path in backbones.items()}
-    taken = [count_taken(cfg, files) for several in starts.values() for cfg in several.values()] if files else []
+    starting = [cfg for several in starts.values() for cfg in several.values()]
     return {
         "bytes": max(map(model_bytes, models)),
         "devices": present_devices(devices),
@@ -239,5 +238,5 @@ def _look(
             for decoder, path in weights.items()
             if (names := compare_with_models(Path(path), starts.get(decoder, {})))
         },
-        "taken": {name: min(counts[name] for counts in taken) for name in files} if taken else {},
+        "taken": count_taken(starting, files) if files and starting else {},
     }

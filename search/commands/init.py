@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mmtuna.objectives.trial_files import StudyFolder
 from mmtuna.search.proposals.config import propose_from_config
 from mmtuna.search.proposals.folder import propose_from_folder
 from mmtuna.search.proposals.named import check_named
@@ -53,9 +54,10 @@ def init(
     tables = {name: proposal.tables.get(name, {}) | own.get(name, {}) for name in _TABLES}
     data = tables["data"]
     check_named(data, settled)
-    apart = _apart(folder.resolve(), data)
-    if apart is not None and "folder" not in tables["study"]:
-        tables["study"]["folder"] = str(apart)
+    places = {key: data.get(key, key) for key in ("images", "masks")}
+    among = StudyFolder(folder).lies_among(Path(data["root"]), places)
+    if among is not None and "folder" not in tables["study"]:
+        tables["study"]["folder"] = apart = str(among[1].parent / "runs" / folder.resolve().name)
         proposal.said.append(f"study: folder {apart}, not among the images, where what trials write would be data")
     write_commented(path, data_root=data.pop("root"), classes=data.pop("classes"), values=tables)
     for file, names in proposal.lists.items():
@@ -63,15 +65,6 @@ def init(
     for line in proposal.said:
         print(line)
     print(f"{path}; next: mmtuna check {shlex.quote(str(path))}")
-
-
-def _apart(folder: Path, data: Mapping[str, Any]) -> Path | None:
-    """A folder for the study beside those of images and masks, where the usual one would lie within one of them."""
-    for part in (data.get("images", "images"), data.get("masks", "masks")):
-        top = (Path(data["root"]) / part).resolve()
-        if "*" not in part and folder.is_relative_to(top):
-            return Path(top.parent, "runs", folder.name)
-    return None
 
 
 def _changes(texts: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -33,7 +33,6 @@ _SPLITS = {
     "subject": "by subject",
     "subject-kfold": "by subject, in folds of which each validates once; the numbers are those of the first",
 }
-_FINISHED = ("COMPLETE", "PRUNED")
 
 
 def report_file(spec: StudySpec, within: str = "") -> Path:
@@ -101,7 +100,7 @@ def gather_facts(
         metric=spec.study.metric,
         value=spec.study.value,
         # More by --trials or --replicates than the spec says were asked for otherwise, and nobody kept how many.
-        asked=spec.study.trials if own and sum(row.state in _FINISHED for row in rows) <= spec.study.trials else None,
+        asked=spec.study.trials if own and sum(row.finished for row in rows) <= spec.study.trials else None,
         dataset=spec.data.root.name if all(sides) else "",
         classes=classes,
         train_images=len(sides[0]) or None,

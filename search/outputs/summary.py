@@ -41,7 +41,7 @@ def summary(spec: StudySpec, study: optuna.Study, entries: Sequence[TrialRow] | 
         "study": spec.study.name,
         "metric": spec.study.metric,
         "asked": spec.study.trials,
-        "finished": sum(entry.state in ("COMPLETE", "PRUNED") for entry in entries),
+        "finished": sum(entry.finished for entry in entries),
         "states": dict(sorted(Counter(entry.state for entry in entries).items())),
         "causes": dict(results.causes(entries)),
         "seconds": round(sum(entry.seconds or 0.0 for entry in entries), 1),
@@ -91,7 +91,7 @@ def progress(entries: Sequence[TrialRow], crew: Crew, asked: int, now: datetime 
 
     `trials_per_hour` and `eta_seconds` are None where nothing finished within the last hour, or no worker lives.
     """
-    finished = [entry for entry in entries if entry.state in ("COMPLETE", "PRUNED")]
+    finished = [entry for entry in entries if entry.finished]
     speed = per_hour(entries, now or datetime.now())
     left = max(0, asked - len(finished))
     alive = any(worker.alive for worker in crew.workers)
@@ -107,7 +107,7 @@ def progress(entries: Sequence[TrialRow], crew: Crew, asked: int, now: datetime 
 
 def per_hour(entries: Sequence[TrialRow], now: datetime) -> float | None:
     """Finished trials an hour, counted over the last hour or since the first trial began within it."""
-    ended = [datetime.fromisoformat(e.ended) for e in entries if e.ended and e.state in ("COMPLETE", "PRUNED")]
+    ended = [datetime.fromisoformat(e.ended) for e in entries if e.ended and e.finished]
     recent = [at for at in ended if (now - at).total_seconds() <= WINDOW]
     if not recent:
         return None

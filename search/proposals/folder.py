@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from mmtuna.objectives import predict
@@ -17,6 +17,7 @@ from mmtuna.search.proposals.pairing import Pairing, find_pairing, laid_out
 from mmtuna.search.proposals.places import TEST, TRAIN, VAL, file_in
 from mmtuna.search.proposals.proposal import Proposal
 from mmtuna.spaces.errors import InputError
+from mmtuna.studies.spec.tables import plain_folder
 
 _SUBJECTS = "subjects.csv"
 _SAMPLED = 20
@@ -66,7 +67,7 @@ def _plain(given: Mapping[str, Any]) -> dict[str, Any]:
     """What a person settled, with `train/` and `./train` as `train` wherever a field names a folder."""
     folders = ("images", "masks", *(("train", "val", "test") if given.get("split") == "folders" else ()))
     return {
-        name: PurePosixPath(value).as_posix() if name in folders and isinstance(value, str) else value
+        name: plain_folder(value) if name in folders and isinstance(value, str) else value
         for name, value in given.items()
     }
 

@@ -59,17 +59,9 @@ def foresee(ready: Preparation, slots: list[Slot], *, quick: bool = False) -> Fo
         return None
     short = too_short(ready.spec.study, found)
     ready.problems += [] if short is None else [short]
-    lines = ready.notes if _has_begun(ready.spec) else ready.problems
+    lines = ready.problems if study_room.find_to_look(ready.spec.study) is None else ready.notes
     lines += unmeetable(ready.spec.resources, found)
     return found
-
-
-def _has_begun(spec: StudySpec) -> bool:
-    try:
-        study_room.open_existing(spec.study, to_look=True)
-    except InputError:
-        return False
-    return True
 
 
 @quiet_optuna()
@@ -103,11 +95,8 @@ def check_study(
 
 def lacking(spec: StudySpec, trials: int | None = None) -> int:
     """How many trials the spec's study lacks of `trials` (the spec's by default), whether it has begun or not."""
-    wanted = trials or spec.study.trials
-    try:
-        return study_room.left(study_room.open_existing(spec.study, to_look=True), wanted)
-    except InputError:
-        return wanted
+    wanted, study = trials or spec.study.trials, study_room.find_to_look(spec.study)
+    return wanted if study is None else study_room.left(study, wanted)
 
 
 def checked(

@@ -148,7 +148,7 @@ def history(reading: Reading) -> Figure:
 
 def drawable(reading: Reading) -> list[TrialRow]:
     """The ended trials with a curve."""
-    return [row for row in reading.rows if row.state in ("COMPLETE", "PRUNED") and reading.curve(row)]
+    return [row for row in reading.rows if row.finished and reading.curve(row)]
 
 
 def chosen_curves(reading: Reading) -> list[TrialRow]:

@@ -199,7 +199,7 @@ class Reading:
     @property
     def finished(self) -> int:
         """Trials that count: complete, pruned and diverged."""
-        return sum(row.state in ("COMPLETE", "PRUNED") for row in self.rows)
+        return sum(row.finished for row in self.rows)
 
     @cached_property
     def table2(self) -> list[Table2Line]:

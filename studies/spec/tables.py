@@ -217,7 +217,7 @@ class DataTable(Table):
     @field_validator("train", "val")
     @classmethod
     def _plain_folder(cls, place: str, info: ValidationInfo) -> str:
-        return _without_slashes(place) if info.data.get("split") == "folders" else place
+        return plain_folder(place) if info.data.get("split") == "folders" else place
 
     @field_validator("channels", mode="before")
     @classmethod
@@ -317,7 +317,7 @@ class DataTable(Table):
     @classmethod
     def _check_test(cls, test: object, info: ValidationInfo) -> object:
         if isinstance(test, str) and test:
-            return _without_slashes(test) if info.data.get("split") == "folders" else test
+            return plain_folder(test) if info.data.get("split") == "folders" else test
         if test is None:
             return test
         if isinstance(test, float) and 0 < test < 1:
@@ -439,7 +439,7 @@ class ReplayTable(Table):
     """Seconds before every evaluation."""
 
 
-def _without_slashes(folder: str) -> str:
+def plain_folder(folder: str) -> str:
     """A folder within another as names begin with it: `train/` and `./train` are `train`."""
     return PurePosixPath(folder).as_posix()
 

@@ -107,7 +107,7 @@ def test_a_base_starts_from_its_own_weights_fetched_once(
     cfg = ours.config({}, seed=0)
     assert cfg["load_from"] is None
     assert cfg["model"]["backbone"]["init_cfg"] == {"type": "Pretrained", "checkpoint": str(found[url])}
-    taken, there = call_in_child(count_taken, cfg, found)[url]
+    taken, there = call_in_child(count_taken, [cfg], found)[url]
     assert taken == there > 10
     outcome = ours.run(TrialOrder(number=0, params={}, seed=0), listening())
     assert (outcome.ending, outcome.message) == (Ending.FINISHED, "")
@@ -129,7 +129,7 @@ def test_a_file_of_mmpretrain_gives_its_backbone(
     files = {"mmcls://mobilenet_v2": tmp_path / "classifier.pth"}
     cfg = build(phantom, {"iterations": 1}, base, weights=None, backbones=files)
     assert cfg["model"]["pretrained"] is None
-    taken, there = call_in_child(count_taken, cfg, files)["mmcls://mobilenet_v2"]
+    taken, there = call_in_child(count_taken, [cfg], files)["mmcls://mobilenet_v2"]
     assert taken == there - 1
 
 
@@ -142,7 +142,7 @@ def test_weights_of_which_a_model_takes_nothing_are_refused(
     files = {source: tmp_path / "other.pth"}
     cfg = build(phantom, {"iterations": 1}, base, weights=None, backbones=files)
     with pytest.raises(InputError, match=r"weights .*other.pth: the model takes none of its 1 tensors; set \[model\]"):
-        call_in_child(count_taken, cfg, files)
+        call_in_child(count_taken, [cfg], files)
 
 
 def test_a_changed_file_is_refused(tmp_path: Path, server: tuple[str, Path, list[str]], torch: ModuleType) -> None:

@@ -136,27 +136,25 @@ def test_a_real_search_ends_in_time(write_spec: WriteSpec) -> None:
     assert " of 0.0015 hours used" in mmtuna("status", path).stdout
 
 
-def test_hours_too_short_for_one_trial_are_refused(write_spec: WriteSpec) -> None:
-    path = write_spec(study="hours = 1e-6")
+def require_refused(path: Path, said: str) -> None:
+    """`check` and `run` refuse the spec alike, by a line that begins so."""
     for command in ("check", "run"):
         done = mmtuna(command, path)
         assert done.returncode == 2, done.stdout
         line = done.stderr.splitlines()[-1]
-        assert line.startswith("mmtuna: [study] hours = 1e-06 is 3.6 ms, and the shortest trial takes about "), line
+        assert line.startswith(f"mmtuna: {said}, and the shortest trial takes about "), line
         assert line.endswith(" or more, or fewer [train] iterations")
+
+
+def test_hours_too_short_for_one_trial_are_refused(write_spec: WriteSpec) -> None:
+    path = write_spec(study="hours = 1e-6")
+    require_refused(path, "[study] hours = 1e-06 is 3.6 ms")
     with pytest.raises(Exception, match="does not exist yet"):
         open_existing(StudySpec.load(path).study)
 
 
 def test_a_deadline_that_no_trial_can_meet_is_refused_before_the_first(write_spec: WriteSpec) -> None:
-    path = write_spec(resources="deadline = 0.001")
-    for command in ("check", "run"):
-        done = mmtuna(command, path)
-        assert done.returncode == 2, done.stdout
-        line = done.stderr.splitlines()[-1]
-        said = "mmtuna: [resources] deadline = 0.001 is 1.0 ms, and the shortest trial takes about "
-        assert line.startswith(said), line
-        assert line.endswith(" or more, or fewer [train] iterations")
+    require_refused(write_spec(resources="deadline = 0.001"), "[resources] deadline = 0.001 is 1.0 ms")
     assert mmtuna("check", write_spec(resources="deadline = 600.0")).returncode == 0
 
 
