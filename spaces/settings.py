@@ -193,10 +193,10 @@ _ALL = (
         source="base config: clip_grad None",
     ),
     Setting(
-        allowed=Float(name="ema", low=0.0, high=1.0),
+        allowed=Float(name="ema", low=0.0, high=0.5),
         default=0.0,
-        meaning="half-life, as a share of the iterations, of the moving average of the weights that is evaluated and "
-        "kept in their place (EMAHook); 0 is none",
+        meaning="evaluates, and keeps in the weights' place, their average (EMAHook), of which half is younger than this "
+        "share of the iterations so far; 0 is none, 0.5 the plain mean",
         source="ours: the notebooks evaluate the last weights",
     ),
     Setting(allowed=Int(name="batch_size", low=1, high=4096), default=2, meaning="images a batch", source="notebooks"),

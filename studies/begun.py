@@ -30,6 +30,11 @@ def refuse_change(study: optuna.Study, spec: StudySpec, fingerprints: Mapping[st
     now = as_kept(was, merged(spec.describe(), fingerprints))
     if _says_the_same(attrs, spec):
         now["space"] = was["space"]
+    if "average" in now and "average" not in was:
+        raise InputError(
+            f"study {study.study_name}: ema was another average when it was begun, of a share of all iterations and "
+            "without the statistics of batch normalisation; its trials would not compare: take another [study] name"
+        )
     changed = difference(was, now)
     if changed:
         raise InputError(

@@ -44,7 +44,7 @@ from mmtuna.studies.statistics.comparing import ALPHA, holm, signed_rank
 from mmtuna.studies.statistics.intervals import bootstrap, mean_features
 
 CANDIDATES: Mapping[str, tuple[Value, ...]] = {
-    "ema": (0.05, 0.2),
+    "ema": (0.05,),
     "clip_norm": (1.0,),
     "warmup": (0.1,),
     "dropout": (0.0, 0.3),

@@ -224,7 +224,7 @@ def _set_training(cfg: Cfg, values: Mapping[str, Value], base: BaseConfig) -> No
     else:
         fit_schedule(cfg, iterations, base.name)
     if "ema" in values:
-        model.set_average(cfg, values, iterations)
+        model.set_average(cfg, values)
     _refuse_hooks_that_end(cfg, base)
     evaluations = int(values.get("evaluations", DEFAULTS["evaluations"]))
     interval = -(-iterations // evaluations)

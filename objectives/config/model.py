@@ -8,7 +8,7 @@ from typing import Any
 from mmtuna.objectives.config.base import BaseConfig
 from mmtuna.objectives.config.classes import heads
 from mmtuna.objectives.config.effective import UNET_STRIDE, crop_side
-from mmtuna.objectives.config.schedules import average_momentum, warm_up_length
+from mmtuna.objectives.config.schedules import average_gamma, warm_up_length
 from mmtuna.objectives.data.dataset import Dataset
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Value
@@ -219,18 +219,22 @@ def set_clipping(wrapper: Cfg, settings: Mapping[str, Value]) -> None:
     wrapper["clip_grad"] = {"max_norm": norm, "norm_type": 2} if norm else None
 
 
-def set_average(cfg: Cfg, settings: Mapping[str, Value], iterations: int) -> None:
+_LEAST_MOMENTUM = 1e-9
+"""Never reached: MMEngine takes the larger of this and gamma / (gamma + iterations so far), and allows no 0."""
+
+
+def set_average(cfg: Cfg, settings: Mapping[str, Value]) -> None:
     """The moving average of the weights, in place of the base's own.
 
-    The statistics of batch normalisation are the last ones (no update_buffers): they are moving averages already, and
-    averaged twice they lag behind, so that early evaluations of short trainings found next to nothing.
+    Averaged are the statistics of batch normalisation, too: the last weights' own do not fit averaged ones (Izmailov et
+    al. 2018, section 3.2). And the average grows with the training: one of a fixed length holds the first random weights
+    at early evaluations, and finds nothing.
     """
     own = cfg.get("custom_hooks") or []
     hooks = [hook for hook in own if str(hook.get("type")).rpartition(".")[2] != "EMAHook"]
     if settings["ema"]:
-        momentum = average_momentum(float(settings["ema"]), iterations)
-        kind = {"type": "EMAHook", "ema_type": "ExponentialMovingAverage"}
-        hooks.append({**kind, "momentum": momentum})
+        kind = {"type": "EMAHook", "ema_type": "MomentumAnnealingEMA", "update_buffers": True}
+        hooks.append({**kind, "gamma": average_gamma(float(settings["ema"])), "momentum": _LEAST_MOMENTUM})
     if hooks or own:
         cfg["custom_hooks"] = hooks
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,13 +37,13 @@ def warm_up_length(settings: Mapping[str, Value], iterations: int) -> int:
     return max(2, round(float(share) * iterations))
 
 
-def average_momentum(half_life: float, iterations: int) -> float:
-    """MMEngine's `momentum` of a moving average: the weight that each iteration's weights enter it with.
+def average_gamma(younger: float) -> float:
+    """MMEngine's `gamma` of an average of which half is younger than a share, `younger` (0 to 0.5), of the iterations.
 
-    What entered h iterations ago counts half: (1 - momentum)^h = 1/2, with h = `half_life`, a share, of the iterations,
-    1 at least. A fixed one, such as MMEngine's 0.0002, would hold the first weights for all of a short training.
+    After s iterations the weights of the next enter with gamma / (gamma + s), so that those of the first x of t have a
+    share of (x / t)^gamma: the power function of Karras et al. 2024 (eq. 4), at every t alike. 0.5 is the plain mean.
     """
-    return float(1 - 0.5 ** (1 / max(1.0, half_life * iterations)))
+    return math.log(0.5) / math.log(1 - younger)
 
 
 def fit_schedule(cfg: Cfg, iterations: int, base_name: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from mmtuna.objectives.config.dotted import get_key
 from mmtuna.objectives.config.model import WITHOUT_DROPOUT
-from mmtuna.objectives.config.schedules import average_momentum, warm_up_length
+from mmtuna.objectives.config.schedules import average_gamma, warm_up_length
 from mmtuna.objectives.config.settings import TrialSettings
 from mmtuna.objectives.insides import starting_checkpoint
 from mmtuna.objectives.speed import pace
@@ -104,7 +104,7 @@ def _comparable(settings: Mapping[str, Any], max_iters: int) -> dict[str, Any]:
     if wanted.pop("warmup", OWN_WARM_UP) != OWN_WARM_UP:
         wanted["warmup"] = warm_up_length(settings, iterations)
     if wanted.get("ema"):
-        wanted["ema"] = average_momentum(wanted["ema"], iterations)
+        wanted["ema"] = f"gamma {average_gamma(wanted['ema']):g}"
     if wanted.get("schedule") in ("poly", "poly_40k"):  # the two differ in where they end
         wanted["poly_end"] = iterations if wanted["schedule"] == "poly" else settings["poly_end"]
         wanted["schedule"] = "poly"
@@ -146,10 +146,13 @@ def _dropout(model: Any) -> Any:
     return shares.pop() if len(shares) == 1 else sorted(shares)
 
 
-def _average(runner: Any) -> float:
-    """The momentum of the moving average that is evaluated and kept, 0 where there is none."""
-    found = [hook for hook in runner.hooks if type(hook).__name__ == "EMAHook"]
-    return float(found[0].ema_model.momentum) if found else 0.0
+def _average(runner: Any) -> float | str:
+    """How the moving average that is evaluated and kept forgets, 0 where there is none."""
+    found = [hook.ema_model for hook in runner.hooks if type(hook).__name__ == "EMAHook"]
+    if not found:
+        return 0.0
+    kept = "" if found[0].update_buffers else ", statistics of the last weights"
+    return f"gamma {getattr(found[0], 'gamma', 0):g}{kept}"
 
 
 def _starts_from_files(model: Any) -> bool:

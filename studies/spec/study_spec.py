@@ -237,7 +237,12 @@ class StudySpec(Table):
             "model": {"base": _last_part(self.model.base), "pretrained": _last_part(self.model.pretrained)},
             "data": {"classes": list(self.data.classes), "ignore_index": self.data.ignore_index, **self._rules()},
             "split": split,
+            "average": AVERAGE,
         }
+
+
+AVERAGE = "of the iterations so far, statistics too"
+"""What `ema` averages; before, over a share of all iterations, with the last weights' statistics."""
 
 
 def _set_of(table: Table, names: Sequence[str]) -> list[str]:

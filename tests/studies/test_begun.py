@@ -14,7 +14,7 @@ from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Categorical, Float
 from mmtuna.spaces.presets import preset
 from mmtuna.spaces.search_space import SearchSpace
-from mmtuna.studies.attributes import SAID
+from mmtuna.studies.attributes import FINGERPRINTS, SAID
 from mmtuna.studies.begun import moved_preset, space_of
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.study import check_opening, create_or_open, open_existing, space_for
@@ -107,6 +107,25 @@ def test_a_spec_that_was_changed_is_refused_also_where_the_preset_moved(
     for refuse in (create_or_open, check_opening):
         with pytest.raises(InputError, match=message):
             refuse(spec_of(**changes), REPLAY)
+
+
+@pytest.mark.parametrize(
+    "averaging",
+    [{"train": "ema = 0.1"}, {"space": 'preset = "paper"\n[space.params.ema]\nchoices = [0.0, 0.1]'}, {}],
+)
+def test_a_study_of_another_average_is_refused_and_one_of_none_goes_on(
+    spec_of: Make, averaging: dict[str, str]
+) -> None:
+    spec = spec_of(**averaging)
+    study = create_or_open(spec, REPLAY)
+    before = {name: part for name, part in study.user_attrs[FINGERPRINTS].items() if name != "average"}
+    study.set_user_attr(FINGERPRINTS, before)
+    if not averaging:
+        create_or_open(spec, REPLAY)
+        return
+    for refuse in (create_or_open, check_opening):
+        with pytest.raises(InputError, match=r"^study s: ema was another average when it was begun, of a share of all"):
+            refuse(spec, REPLAY)
 
 
 def test_trainings_and_replayed_curves_are_two_studies(spec_of: Make) -> None:

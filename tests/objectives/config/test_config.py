@@ -124,13 +124,15 @@ EDITS: list[tuple[dict[str, Value], dict[str, Any]]] = [
     ({"warmup": "schedule"}, {}),
     ({"clip_norm": 0.5}, {"optim_wrapper.clip_grad": {"max_norm": 0.5, "norm_type": 2}}),
     (
-        {"ema": 0.01},  # four of 400 iterations
+        {"ema": 0.5},
         {
             "custom_hooks": [
                 {
                     "type": "EMAHook",
-                    "ema_type": "ExponentialMovingAverage",
-                    "momentum": pytest.approx(1 - 0.5**0.25),
+                    "ema_type": "MomentumAnnealingEMA",
+                    "update_buffers": True,
+                    "gamma": pytest.approx(1),
+                    "momentum": 1e-9,
                 }
             ]
         },

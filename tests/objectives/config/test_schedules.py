@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mmtuna.objectives.config import load_base
-from mmtuna.objectives.config.schedules import average_momentum
+from mmtuna.objectives.config.schedules import average_gamma
 from mmtuna.objectives.data.dataset import Dataset
 from mmtuna.spaces.errors import InputError
 from tests.objectives.configs import SEGFORMER, at, build
@@ -122,10 +122,13 @@ def test_a_warm_up_that_cannot_be_is_refused(phantom: Dataset, settings: dict[st
         build(phantom, {"warmup": 0.5, **settings})
 
 
-def test_half_of_an_average_is_younger_than_its_half_life() -> None:
-    for share, iterations in ((0.1, 400), (0.05, 200), (1.0, 1600)):
-        assert (1 - average_momentum(share, iterations)) ** (share * iterations) == pytest.approx(0.5)
-    assert average_momentum(0.001, 200) == 0.5  # no shorter than an iteration
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.5])
+@pytest.mark.parametrize("end", [200, 1600])
+def test_half_of_an_average_is_younger_than_its_share_of_the_iterations_so_far(share: float, end: int) -> None:
+    gamma, held = average_gamma(share), 1.0  # what is held of all that came before the last `share`
+    for step in range(round((1 - share) * end), end):
+        held *= 1 - gamma / (gamma + step)
+    assert held == pytest.approx(0.5, rel=0.03)
 
 
 def rates(schedulers: list[dict[str, Any]], iterations: int) -> list[float]:
@@ -179,7 +182,7 @@ def test_the_bases_own_average_is_replaced(phantom: Dataset) -> None:
     other = {"type": "SegVisualizationHook"}
     own = replace(base, cfg={**base.cfg, "custom_hooks": [{"type": "mmengine.EMAHook", "momentum": 0.1}, other]})
     kept, new = build(phantom, {"iterations": 9, "ema": 0.2}, own, weights=None)["custom_hooks"]
-    assert (kept, new["momentum"]) == (other, average_momentum(0.2, 9))
+    assert (kept, new["gamma"]) == (other, average_gamma(0.2))
     assert build(phantom, {"iterations": 9, "ema": 0.0}, own, weights=None)["custom_hooks"] == [other]
     assert len(build(phantom, {"iterations": 9}, own, weights=None)["custom_hooks"]) == 2
 

@@ -11,8 +11,8 @@ def told(cfgs: dict[str, dict[str, Any]], folder: str, mixed: tuple[str, ...]) -
 
     `rates`, and `steps`, how far the weights moved (L2), of each iteration; `images` that came, each as (path, least,
     largest and mean value, share of the foreground, scale); `dropped`, the share of the channels that the deciding
-    head set to 0; `unlike`, how far the saved weights lie from the last ones, and from the average of all iterations
-    that the momentum of the config makes.
+    head set to 0; `unlike`, how far what is saved, statistics too, lies from the last, and from the average of all
+    iterations that the gamma of the config makes.
     """
     return {name: _told(cfg, folder, name, "bf16" if name in mixed else "") for name, cfg in cfgs.items()}
 
@@ -27,7 +27,7 @@ def _told(cfg: dict[str, Any], folder: str, name: str, precision: str) -> dict[s
 
     found: dict[str, Any] = {"rates": [], "steps": [], "images": []}
     channels = {"in": 0, "dropped": 0}
-    momentum = next((hook["momentum"] for hook in cfg.get("custom_hooks", [])), 1.0)
+    gamma = next((hook["gamma"] for hook in cfg.get("custom_hooks", [])), 1e12)
 
     def count(_: Any, inputs: Any, output: Any) -> None:
         alive = inputs[0].abs().amax((2, 3)) > 0
@@ -49,10 +49,14 @@ def _told(cfg: dict[str, Any], folder: str, name: str, precision: str) -> dict[s
         def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
             now = flat(runner.model)
             found["steps"].append(float((now - self.before).norm()))
-            self.average = now if batch_idx == 0 else self.average + momentum * (now - self.average)
+            entering = gamma / (gamma + batch_idx)
+            self.average = entering * whole(runner.model.state_dict()) + (1 - entering) * getattr(self, "average", 0)
 
     def flat(model: Any) -> Any:
         return torch.cat([weight.detach().flatten() for weight in model.parameters()])
+
+    def whole(state: Any) -> Any:
+        return torch.cat([part.flatten().double() for part in state.values() if part.dtype.is_floating_point])
 
     speed = Speed(precision=precision)
     runner = build_runner(cfg, (), "the trial", speed, work_dir=folder, experiment_name=name)
@@ -64,8 +68,7 @@ def _told(cfg: dict[str, Any], folder: str, name: str, precision: str) -> dict[s
     runner.train()
     runner.save_checkpoint(folder, f"{name}.pth", save_optimizer=False, save_param_scheduler=False, by_epoch=False)
     saved = load_strictly(Path(folder) / f"{name}.pth")["state_dict"]
-    weights = torch.cat([saved[key].flatten() for key, _ in runner.model.named_parameters()])
-    last = flat(runner.model)
+    kept, last = whole(saved), whole(runner.model.state_dict())
     found["dropped"] = channels["dropped"] / channels["in"] if channels["in"] else 0.0
-    found["unlike"] = {"average": float((weights - notes.average).norm()), "last": float((weights - last).norm())}
+    found["unlike"] = {"average": float((kept - notes.average).norm()), "last": float((kept - last).norm())}
     return found
