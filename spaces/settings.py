@@ -195,8 +195,8 @@ _ALL = (
     Setting(
         allowed=Float(name="ema", low=0.0, high=0.5),
         default=0.0,
-        meaning="evaluates, and keeps in the weights' place, their average (EMAHook), of which half is younger than this "
-        "share of the iterations so far; 0 is none, 0.5 the plain mean",
+        meaning="evaluates, and keeps in the weights' place, their average (EMAHook), of which half is younger than "
+        "this share of the iterations so far; 0 is none, 0.5 the plain mean",
         source="ours: the notebooks evaluate the last weights",
     ),
     Setting(allowed=Int(name="batch_size", low=1, high=4096), default=2, meaning="images a batch", source="notebooks"),

@@ -227,8 +227,8 @@ def set_average(cfg: Cfg, settings: Mapping[str, Value]) -> None:
     """The moving average of the weights, in place of the base's own.
 
     Averaged are the statistics of batch normalisation, too: the last weights' own do not fit averaged ones (Izmailov et
-    al. 2018, section 3.2). And the average grows with the training: one of a fixed length holds the first random weights
-    at early evaluations, and finds nothing.
+    al. 2018, section 3.2). And the average grows with the training: one of a fixed length holds the first random
+    weights at early evaluations, and finds nothing.
     """
     own = cfg.get("custom_hooks") or []
     hooks = [hook for hook in own if str(hook.get("type")).rpartition(".")[2] != "EMAHook"]
