@@ -144,17 +144,15 @@ def simulate(
 
 def _pool(spec: StudySpec, recorded: Path | None, evaluations: int | None) -> Pool:
     """The recorded trials, as if each was evaluated `evaluations` times; InputError where it was less often."""
-    found, space, scoring = _load(spec, recorded), space_for(spec)[0], Scoring.of(spec.study)
-    pool = Pool(space, found, scoring)
-    if evaluations is None:
-        return pool
-    most = _evaluations(pool.trials)
-    if evaluations > most:
+    found, space = _load(spec, recorded), space_for(spec)[0]
+    whole = [trial for trial in found if trial.cause is None and space.contains(trial.params)]
+    if evaluations is not None and whole and evaluations > (most := _evaluations(whole)):
         raise InputError(
             f"--evaluations {evaluations}: the recorded trials were evaluated {count(most, 'time')}; give that many "
             "or fewer, or leave --evaluations out"
         )
-    return Pool(space, [thinned(trial, evaluations) for trial in found], scoring)
+    shown = found if evaluations is None else tuple(thinned(trial, evaluations) for trial in found)
+    return Pool(space, shown, Scoring.of(spec.study))
 
 
 def _load(spec: StudySpec, recorded: Path | None) -> tuple[Recorded, ...]:

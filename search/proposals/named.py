@@ -9,7 +9,7 @@ from typing import Any
 from mmtuna.objectives.data.dataset import Dataset
 from mmtuna.objectives.data.split import in_folder, listed
 from mmtuna.spaces.errors import InputError
-from mmtuna.studies.spec.tables import DataTable
+from mmtuna.studies.spec.tables import DataTable, plain_folder
 
 _PLACES = ("images", "masks", "image_suffix", "mask_suffix")
 _OTHER_TESTS = '; a share is given as 0.2, subjects as ["3", "8"]'
@@ -34,7 +34,7 @@ def check_named(data: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     for side, place in sought.items():
         try:
             if split == "folders":
-                in_folder(dataset, place.rstrip("/"), side)
+                in_folder(dataset, plain_folder(place), side)
             else:
                 listed(dataset, place)
         except InputError as error:
