@@ -49,14 +49,14 @@ FRESH = 10_000
 def main() -> None:
     """Searches twice, trains what was chosen with fresh seeds, and writes what came of it, each side as it is there."""
     options = _options()
-    spec = _knowing_the_others(_spec(options, "mmtuna"))
+    spec = knowing_the_others(spec_of(options, "mmtuna"))
     run_study(spec, Console(), slots=options.slots)
     searches, found = {"mmtuna": mmtuna.trials(spec)}, dict[str, Params]()
-    found["mmtuna"] = _params(chosen(searches["mmtuna"]))
+    found["mmtuna"] = params_of(chosen(searches["mmtuna"]))
     _compare(spec, searches, found, options)
-    budget = _iterations(searches["mmtuna"])
-    searches["optuna"] = _plain(_spec(options, "optuna", portfolio=False, confirm=0.0), budget, options)
-    found["optuna"] = _params(chosen(searches["optuna"]))
+    budget = iterations_of(searches["mmtuna"])
+    searches["optuna"] = search_plainly(spec_of(options, "optuna", portfolio=False, confirm=0.0), budget, options)
+    found["optuna"] = params_of(chosen(searches["optuna"]))
     _compare(spec, searches, found, options)
     found["defaults"] = _defaults(spec)
     _compare(spec, searches, found, options)
@@ -69,7 +69,7 @@ def _compare(
     options: argparse.Namespace,
 ) -> None:
     """Trains each config that was found with seeds that no search has seen, and writes what there is."""
-    final = _spec(options, "final", seed=FRESH, pruner="none")
+    final = spec_of(options, "final", seed=FRESH, pruner="none")
     sets = tuple({params_key(params): params for params in found.values()}.values())
     run_study(final, Console(), slots=options.slots, replicates=Replicates(count=options.seeds, sets=sets))
     _write(spec, searches, found, mmtuna.trials(final), options)
@@ -88,7 +88,7 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _spec(options: argparse.Namespace, side: str, **study: Any) -> mmtuna.StudySpec:
+def spec_of(options: argparse.Namespace, side: str, **study: Any) -> mmtuna.StudySpec:
     """The spec's study of one side, in a folder of its own."""
     tables: dict[str, Any] = tomllib.loads(
         options.spec.read_text(encoding="utf-8").replace("DATA", options.data.resolve().as_posix())
@@ -102,7 +102,7 @@ def _spec(options: argparse.Namespace, side: str, **study: Any) -> mmtuna.StudyS
     return mmtuna.StudySpec(**tables)
 
 
-def _knowing_the_others(spec: mmtuna.StudySpec) -> mmtuna.StudySpec:
+def knowing_the_others(spec: mmtuna.StudySpec) -> mmtuna.StudySpec:
     """Where trials of the study's own data were recorded, what mmtuna begins with was made from these too; then it is
     given what is made in the same way from all other sets, as `start` and `warm`."""
     own = spec.study.name.partition("-")[0]
@@ -121,7 +121,7 @@ def _knowing_the_others(spec: mmtuna.StudySpec) -> mmtuna.StudySpec:
     )
 
 
-def _plain(spec: mmtuna.StudySpec, budget: int, options: argparse.Namespace) -> list[TrialRow]:
+def search_plainly(spec: mmtuna.StudySpec, budget: int, options: argparse.Namespace) -> list[TrialRow]:
     """Trials of plain Optuna until they have used so many iterations."""
     spec.study.folder.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
@@ -134,20 +134,20 @@ def _plain(spec: mmtuna.StudySpec, budget: int, options: argparse.Namespace) -> 
     )
 
     def over(study: optuna.Study, _: optuna.trial.FrozenTrial) -> None:
-        if _iterations(mmtuna.trials(spec, study)) >= budget:
+        if iterations_of(mmtuna.trials(spec, study)) >= budget:
             study.stop()
 
-    if _iterations(mmtuna.trials(spec, study)) < budget:
+    if iterations_of(mmtuna.trials(spec, study)) < budget:
         objective = mmtuna.Objective(spec, slots=options.slots, stop_collapses=False)
         study.optimize(objective, n_jobs=options.slots, callbacks=[over], catch=(mmtuna.TrialFailedError,))
     return mmtuna.trials(spec, study)
 
 
-def _iterations(trials: Sequence[TrialRow]) -> int:
+def iterations_of(trials: Sequence[TrialRow]) -> int:
     return sum(trial.iterations or 0 for trial in trials)
 
 
-def _params(trial: TrialRow | None) -> Params:
+def params_of(trial: TrialRow | None) -> Params:
     if trial is None:
         sys.exit("no trial was complete")
     return trial.params
@@ -180,7 +180,7 @@ def _write(
             side: {
                 "trials": len(rows),
                 "complete": sum(row.state == "COMPLETE" for row in rows),
-                "iterations": _iterations(rows),
+                "iterations": iterations_of(rows),
                 "seconds": round(sum(row.seconds or 0.0 for row in rows), 1),
                 "pruner": spec.study.pruner if side == "mmtuna" else "MedianPruner()",
                 "best": max((row.value for row in rows if row.value is not None), default=None),
