@@ -67,7 +67,7 @@ _TRAIN_EXAMPLES = """\
 # evaluations = 5
 # precision = "fp16"  # needs a GPU
 # speed = "auto"  # what is faster on this machine; "exact" trains bit for bit as stock MMSegmentation
-# ema = 0.1  # evaluates an average of the weights, of which half is younger than a tenth of the training
+# ema = 0.05  # evaluates an average of the weights, of which half is younger than a twentieth of the iterations so far
 # "model.auxiliary_head.dropout_ratio" = 0.2
 """
 
