@@ -55,7 +55,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("set", choices=SETS, help="whose cold start is searched")
     parser.add_argument("--data", type=Path, required=True, help="what is put for DATA")
     parser.add_argument("--races", type=int, default=8, help="searches of each side")
-    parser.add_argument("--iteration-scale", type=float, default=0.1, help="of what the space says")
+    parser.add_argument("--size-scale", type=float, default=0.25, help="of the sides that the space says")
+    parser.add_argument("--iteration-scale", type=float, default=0.3, help="of the iterations that it says")
     parser.add_argument("--trials", type=int, help="of mmtuna's searches; the spec's by default")
     parser.add_argument("--seeds", type=int, default=2, help="trainings of what each search has chosen")
     parser.add_argument("--slots", type=int, default=2, help="trials at the same time")
@@ -68,11 +69,10 @@ def _options() -> argparse.Namespace:
 
 
 def _short(options: argparse.Namespace, side: str, **study: Any) -> mmtuna.StudySpec:
-    """The cold start's study of one side with short trainings, whose speed it does not pay to measure."""
+    """The cold start's study of one side with small and short trainings, whose speed it does not pay to measure."""
     spec = spec_of(options, side, **study)
-    return spec.model_copy(
-        update={"train": {**spec.train, "iteration_scale": options.iteration_scale, "speed": "exact"}}
-    )
+    scales = {"size_scale": options.size_scale, "iteration_scale": options.iteration_scale}
+    return spec.model_copy(update={"train": {**spec.train, **scales, "speed": "exact"}})
 
 
 def _race(options: argparse.Namespace, seed: int) -> Race:
