@@ -36,7 +36,7 @@ COLUMNS = {
 
 def main() -> None:
     """Writes the page."""
-    parts = [HEAD, *(_section(title, name, of) for title, name, of in SECTIONS), _cold()]
+    parts = [HEAD, *(_section(title, name, of) for title, name, of in SECTIONS), _cold(), _races()]
     PAGE.write_text("\n".join(part for part in parts if part), encoding="utf-8")
     print(PAGE)
 
@@ -149,9 +149,30 @@ def _cold() -> str:
     pictures = [
         f"![The best so far of both searches, {path.stem}](../benchmarks/results/{path.stem}.svg)" for path in paths
     ]
-    once = "One search a side: how far two of them differ by their seed alone was not measured."
+    once = "One search a side, which is chance in part."
     parts = [*_table(header, rows), "", once, "", *pictures, "", *commands]
     return "\n".join(["## Trained for real, from a cold start", "", *parts, ""])
+
+
+def _races() -> str:
+    """The short searches, many a side."""
+    paths = sorted(RESULTS.glob("races-*.json"))
+    if not paths:
+        return ""
+    documents = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in paths}
+    rows = []
+    for stem, document in documents.items():
+        apart, interval = document["difference"], document["difference"]["interval"] or {}
+        between = f"{interval['low']:+.4f} to {interval['high']:+.4f}" if interval else "-"
+        won = f"{apart['better']} of {apart['races']}"
+        means = [f"{document['mean'][side]:.4f}" for side in ("mmtuna", "optuna")]
+        rows.append([stem.removeprefix("races-"), *means, f"{apart['mean']:+.4f}", between, won, f"{apart['p']:.3f}"])
+    header = ["set", "mmtuna", "plain Optuna", "difference", "95 %", "mmtuna won", "p"]
+    what = "Of what each search chose, trained with fresh seeds; both sides had the same iterations in each race."
+    pictures = [f"![Both sides of each race, {stem}](../benchmarks/results/{stem}.svg)" for stem in documents]
+    commands = [f"`{document['command']}`" for document in documents.values()]
+    parts = [what, "", *_table(header, rows), "", *pictures, "", *commands]
+    return "\n".join(["## Trained for real, many short searches", "", *parts, ""])
 
 
 if __name__ == "__main__":
