@@ -193,7 +193,7 @@ _ALL = (
         source="base config: clip_grad None",
     ),
     Setting(
-        allowed=Float(name="ema", low=0.0, high=0.5),
+        allowed=Float(name="ema", low=0.0, high=0.99),
         default=0.0,
         meaning="evaluates, and keeps in the weights' place, their average (EMAHook), of which half is younger than "
         "this share of the iterations so far; 0 is none, 0.5 the plain mean",

@@ -9,7 +9,7 @@ import optuna
 
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.search_space import SearchSpace
-from mmtuna.studies.attributes import FINGERPRINTS, SAID
+from mmtuna.studies.attributes import FINGERPRINTS, SAID, SETTINGS
 from mmtuna.studies.fingerprints import as_kept, difference, merged, plain
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.spec.space import said
@@ -30,7 +30,7 @@ def refuse_change(study: optuna.Study, spec: StudySpec, fingerprints: Mapping[st
     now = as_kept(was, merged(spec.describe(), fingerprints))
     if _says_the_same(attrs, spec):
         now["space"] = was["space"]
-    if "average" in now and "average" not in was:
+    if "average" not in was and ("average" in now or _averaged(study)):
         raise InputError(
             f"study {study.study_name}: ema was another average when it was begun, of a share of all iterations and "
             "without the statistics of batch normalisation; its trials would not compare: take another [study] name"
@@ -41,6 +41,11 @@ def refuse_change(study: optuna.Study, spec: StudySpec, fingerprints: Mapping[st
             f"study {study.study_name}: {changed}; its trials would not compare: take another [study] name, or the "
             "old value"
         )
+
+
+def _averaged(study: optuna.Study) -> bool:
+    """Whether a function gave a trial an `ema`, which the spec then says nothing of."""
+    return any(trial.user_attrs.get(SETTINGS, {}).get("ema") for trial in study.get_trials(deepcopy=False))
 
 
 def refuse_other_meaning(study: optuna.Study, spec: StudySpec) -> None:

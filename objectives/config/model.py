@@ -219,7 +219,7 @@ def set_clipping(wrapper: Cfg, settings: Mapping[str, Value]) -> None:
     wrapper["clip_grad"] = {"max_norm": norm, "norm_type": 2} if norm else None
 
 
-_LEAST_MOMENTUM = 1e-9
+LEAST_MOMENTUM = 1e-9
 """Never reached: MMEngine takes the larger of this and gamma / (gamma + iterations so far), and allows no 0."""
 
 
@@ -230,13 +230,19 @@ def set_average(cfg: Cfg, settings: Mapping[str, Value]) -> None:
     al. 2018, section 3.2). And the average grows with the training: one of a fixed length holds the first random
     weights at early evaluations, and finds nothing.
     """
-    own = cfg.get("custom_hooks") or []
-    hooks = [hook for hook in own if str(hook.get("type")).rpartition(".")[2] != "EMAHook"]
+    own, usual = cfg.get("custom_hooks") or [], cfg.get("default_hooks") or {}
+    for name in [name for name, hook in usual.items() if _is_average(hook)]:
+        del usual[name]
+    hooks = [hook for hook in own if not _is_average(hook)]
     if settings["ema"]:
         kind = {"type": "EMAHook", "ema_type": "MomentumAnnealingEMA", "update_buffers": True}
-        hooks.append({**kind, "gamma": average_gamma(float(settings["ema"])), "momentum": _LEAST_MOMENTUM})
+        hooks.append({**kind, "gamma": average_gamma(float(settings["ema"])), "momentum": LEAST_MOMENTUM})
     if hooks or own:
         cfg["custom_hooks"] = hooks
+
+
+def _is_average(hook: Mapping[str, Any] | None) -> bool:
+    return hook is not None and str(hook.get("type")).rpartition(".")[2] == "EMAHook"
 
 
 def set_inference(cfg: Cfg, settings: Mapping[str, Value]) -> None:

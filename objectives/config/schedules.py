@@ -17,6 +17,7 @@ _LISTS = ("milestones", "periods")
 _EACH_STEP = ("Exponential", "ReduceOnPlateau")
 """Schedulers that do something at each of their steps, which an epoch has one of and an iteration another."""
 _WARM_UPS = ("LinearLR", "ConstantLR")
+_LEAST = 1e-9
 _ENDLESS = 10**9  # MMEngine's own word for an end that is not there
 WAY_OUT = "set schedule in [train] or in the space"
 
@@ -41,9 +42,10 @@ def average_gamma(younger: float) -> float:
     """MMEngine's `gamma` of an average of which half is younger than a share, `younger` (0 to 0.5), of the iterations.
 
     After s iterations the weights of the next enter with gamma / (gamma + s), so that those of the first x of t have a
-    share of (x / t)^gamma: the power function of Karras et al. 2024 (eq. 4), at every t alike. 0.5 is the plain mean.
+    share of (x / t)^gamma: the power function of Karras et al. 2024 (eq. 4), at every t alike. 0.5 is the plain mean,
+    beyond it the first ones weigh more. Below 1e-9 it stays as there, where no training is long enough to tell.
     """
-    return math.log(0.5) / math.log(1 - younger)
+    return math.log(0.5) / math.log1p(-max(younger, _LEAST))
 
 
 def fit_schedule(cfg: Cfg, iterations: int, base_name: str) -> None:

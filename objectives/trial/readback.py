@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmtuna.objectives.config.dotted import get_key
-from mmtuna.objectives.config.model import WITHOUT_DROPOUT
+from mmtuna.objectives.config.model import LEAST_MOMENTUM, WITHOUT_DROPOUT
 from mmtuna.objectives.config.schedules import average_gamma, warm_up_length
 from mmtuna.objectives.config.settings import TrialSettings
 from mmtuna.objectives.insides import starting_checkpoint
@@ -147,12 +147,22 @@ def _dropout(model: Any) -> Any:
 
 
 def _average(runner: Any) -> float | str:
-    """How the moving average that is evaluated and kept forgets, 0 where there is none."""
-    found = [hook.ema_model for hook in runner.hooks if type(hook).__name__ == "EMAHook"]
-    if not found:
-        return 0.0
-    kept = "" if found[0].update_buffers else ", statistics of the last weights"
-    return f"gamma {getattr(found[0], 'gamma', 0):g}{kept}"
+    """How the averages that are evaluated and kept forget, and what of them is not as `ema` makes it; 0 for none."""
+    hooks = [hook for hook in runner.hooks if type(hook).__name__ == "EMAHook"]
+    return " and ".join(_average_of(hook) for hook in hooks) or 0.0
+
+
+def _average_of(hook: Any) -> str:
+    model = hook.ema_model
+    usual = {
+        type(model).__name__: type(model).__name__ == "MomentumAnnealingEMA",
+        f"momentum {model.momentum:g}": model.momentum == LEAST_MOMENTUM,
+        f"every {model.interval} iterations": model.interval == 1,
+        f"from iteration {hook.begin_iter} on": not hook.begin_iter,
+        f"from epoch {hook.begin_epoch} on": not hook.begin_epoch,
+        "statistics of the last weights": model.update_buffers,
+    }
+    return ", ".join([f"gamma {getattr(model, 'gamma', 0):g}", *(words for words, is_so in usual.items() if not is_so)])
 
 
 def _starts_from_files(model: Any) -> bool:

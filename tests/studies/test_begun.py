@@ -5,16 +5,18 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from optuna.trial import create_trial
 
 from mmtuna.spaces import presets
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Categorical, Float
 from mmtuna.spaces.presets import preset
 from mmtuna.spaces.search_space import SearchSpace
-from mmtuna.studies.attributes import FINGERPRINTS, SAID
+from mmtuna.studies.attributes import FINGERPRINTS, SAID, SETTINGS
 from mmtuna.studies.begun import moved_preset, space_of
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.study import check_opening, create_or_open, open_existing, space_for
@@ -126,6 +128,16 @@ def test_a_study_of_another_average_is_refused_and_one_of_none_goes_on(
     for refuse in (create_or_open, check_opening):
         with pytest.raises(InputError, match=r"^study s: ema was another average when it was begun, of a share of all"):
             refuse(spec, REPLAY)
+
+
+def test_a_study_whose_function_gave_another_average_is_refused(spec_of: Make) -> None:
+    study = create_or_open(spec_of(), REPLAY)
+    before = {name: part for name, part in study.user_attrs[FINGERPRINTS].items() if name != "average"}
+    study.set_user_attr(FINGERPRINTS, before)
+    for settings, refused in (({"ema": 0.0}, False), ({"ema": 0.4}, True)):
+        study.add_trial(create_trial(value=0.5, user_attrs={SETTINGS: settings}))
+        with pytest.raises(InputError, match=r"^study s: ema was another average") if refused else nullcontext():
+            create_or_open(spec_of(), REPLAY)
 
 
 def test_trainings_and_replayed_curves_are_two_studies(spec_of: Make) -> None:

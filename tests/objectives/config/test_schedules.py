@@ -185,6 +185,14 @@ def test_the_bases_own_average_is_replaced(phantom: Dataset) -> None:
     assert (kept, new["gamma"]) == (other, average_gamma(0.2))
     assert build(phantom, {"iterations": 9, "ema": 0.0}, own, weights=None)["custom_hooks"] == [other]
     assert len(build(phantom, {"iterations": 9}, own, weights=None)["custom_hooks"]) == 2
+    usual = replace(base, cfg={**base.cfg, "default_hooks": {"ema": {"type": "EMAHook"}, "logger": None}})
+    built = build(phantom, {"iterations": 9, "ema": 0.2}, usual, weights=None)
+    assert ("ema" in built["default_hooks"], len(built["custom_hooks"])) == (False, 1)
+
+
+@pytest.mark.parametrize("least", [1e-300, 1e-17, 1e-9])
+def test_the_shortest_average_is_the_last_weights(least: float) -> None:
+    assert average_gamma(least) / (average_gamma(least) + 1e7) == pytest.approx(1, abs=0.02)
 
 
 @pytest.mark.parametrize("place", ["custom_hooks", "default_hooks"])

@@ -187,6 +187,20 @@ SABOTAGE: list[tuple[Params, Params, list[str]]] = [
     ),
     (
         {
+            "ema": 0.1,
+            "custom_hooks.0.momentum": 0.5,
+            "custom_hooks.0.update_buffers": False,
+        },
+        {"ema": 0.1},
+        [
+            (
+                "ema is 'gamma 6.57881, momentum 0.5, statistics of the last weights' in the Runner and "
+                "'gamma 6.57881' in the trial"
+            )
+        ],
+    ),
+    (
+        {
             "input_size": 96,
             "schedule": "cosine",
             "loss": "ce_dice",
@@ -213,7 +227,7 @@ SABOTAGE: list[tuple[Params, Params, list[str]]] = [
 
 
 @pytest.mark.parametrize(
-    ("built", "said", "named"), SABOTAGE, ids=["training", "schedule and model", "sizes and losses"]
+    ("built", "said", "named"), SABOTAGE, ids=["training", "schedule and model", "average", "sizes and losses"]
 )
 def test_settings_that_never_reached_training_fail_the_trial(
     objective: Callable[..., SegmentationObjective],
