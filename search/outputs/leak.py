@@ -352,7 +352,7 @@ def _difference(pairs: Sequence[tuple[Measured, Measured]], level: float) -> Int
         differences = [ours - theirs for ours, theirs in zip(figures[::2], figures[1::2], strict=True)]
         return np.asarray(np.mean(differences, axis=0))
 
-    return bootstrap(np.concatenate([side.features for side in sides], axis=-1), statistic, level=level)
+    return bootstrap(np.concatenate([side.features for side in sides], axis=-1), statistic, level=level, within=(-1, 1))
 
 
 def _together(pairs: Sequence[tuple[Measured, Measured] | None]) -> Interval | None:
