@@ -29,6 +29,7 @@ class How(StrEnum):
     BOOTSTRAP = "bootstrap"
     ERROR = "t times the standard error"
     EXACT = "Clopper-Pearson"
+    EFFECTIVE = "Clopper-Pearson of the effective number"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,9 +158,11 @@ def share(features: Any, *, level: float = LEVEL) -> Interval | None:
     centre = float(np.mean(by_seed))
     if units < 2 or not np.isfinite(centre):
         return None
-    number = float(_having(table)) if centre in (0, 1) else _effective(table, by_seed, level)
+    number, how = float(_having(table)), How.EXACT
+    if centre not in (0, 1) and (seeds > 1 or table[..., 1].max() > 1):
+        number, how = _effective(table, by_seed, level), How.EFFECTIVE
     low, high = clopper_pearson(centre * number, number, level)
-    return Interval(mean=centre, low=low, high=high, units=units, seeds=seeds, level=level, how=How.EXACT)
+    return Interval(mean=centre, low=low, high=high, units=units, seeds=seeds, level=level, how=how)
 
 
 def clopper_pearson(found: float, number: float, level: float = LEVEL) -> tuple[float, float]:
