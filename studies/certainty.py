@@ -56,6 +56,11 @@ class Config:
     empty: tuple[int, ...] = ()
     place: Place | None = None
 
+    @property
+    def intervals(self) -> tuple[Interval, ...]:
+        """All that there are, the metric's own first."""
+        return (*(() if self.interval is None else (self.interval,)), *self.beside.values())
+
 
 @dataclass(frozen=True, kw_only=True)
 class Certainty:
@@ -77,6 +82,11 @@ class Certainty:
     unshown: int = 0
     why: str = ""
     missing: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def intervals(self) -> tuple[Interval, ...]:
+        """Those of all configs."""
+        return tuple(interval for config in self.configs for interval in config.intervals)
 
     @property
     def best(self) -> Config:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import optuna
@@ -23,6 +23,7 @@ class Look:
         images: how many were measured, of how many `subjects`; None where these are not known.
         figures: by metric its figure (mmtuna.spaces.metrics).
         intervals: by metric the 95 % interval of its figure, where it has one.
+        methods: by metric what its interval was made by (mmtuna.studies.statistics.intervals.How).
     """
 
     trial: int
@@ -33,6 +34,7 @@ class Look:
     subjects: int | None
     figures: Mapping[str, float]
     intervals: Mapping[str, Sequence[float]]
+    methods: Mapping[str, str] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
         """As JSON data; `looks_of` reads it."""
@@ -71,5 +73,6 @@ def _look(entry: object) -> Look | None:
         pairs = [float(end) for low, high in look.intervals.values() for end in (low, high)]
     except (TypeError, ValueError, AttributeError):
         return None
-    sound = isinstance(look.at, str) and all(isinstance(number, int | float) for number in [*numbers, *pairs])
+    sound = isinstance(look.at, str) and isinstance(look.methods, Mapping)
+    sound = sound and all(isinstance(number, int | float) for number in [*numbers, *pairs])
     return look if sound and isinstance(look.subjects, int | None) else None

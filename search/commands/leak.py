@@ -10,9 +10,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from mmtuna.search.outputs.leak import Leak, chosen_configs, measure_leak
+from mmtuna.search.outputs.leak import Leak, LeakLine, chosen_configs, measure_leak
 from mmtuna.studies.spec import StudySpec
-from mmtuna.studies.statistics.intervals import Interval
+from mmtuna.studies.statistics.intervals import LEVEL, Interval
 
 
 def leak(
@@ -46,8 +46,8 @@ def leak(
 def print_leak(found: Leak) -> None:
     """The leak for a terminal."""
     title = (
-        f"{found.metric} on the {found.images} validation images ({found.split}), {found.shared} of them of subjects "
-        f"that train; {found.replicates} seeds, {found.folds} folds by subject"
+        f"{found.metric} on the {found.shared} of {found.images} validation images ({found.split}) that are of "
+        f"subjects that train; {found.replicates} seeds, {found.folds} folds by subject"
     )
     table = Table(title=title, box=None, title_justify="left")
     for name in ("config", "by the split", "subjects unseen", "difference", "verdict", "all images, subjects unseen"):
@@ -58,7 +58,14 @@ def print_leak(found: Leak) -> None:
     Console(width=None if Console().is_terminal else 200).print(table)
     if found.together is not None:
         print(f"all configs together: {_figure(found.together)}")
-    print(f"in brackets: 95 %, over subjects and seeds; the studies lie in {found.folder}")
+    print(f"in brackets: {_levels(found.lines)}; the studies lie in {found.folder}")
+
+
+def _levels(lines: Sequence[LeakLine]) -> str:
+    """What the intervals are of: those of several differences are wider, to hold all together."""
+    plain, apart = f"{100 * LEVEL:g} %", {line.leak.level for line in lines if line.leak is not None}
+    wider = "".join(f", of each difference {100 * level:.4g} %" for level in sorted(apart) if level > LEVEL)
+    return f"{plain}{wider}{f', so that all hold together with {plain}' if wider else ''}, over subjects and seeds"
 
 
 def _figure(interval: Interval | None) -> str:

@@ -9,8 +9,10 @@ from typing import Any
 
 from mmtuna.search.outputs.unseen import Tested, measure_unseen
 from mmtuna.studies.looks import Look
-from mmtuna.studies.report.wording import count
+from mmtuna.studies.report.sureness import way_of
+from mmtuna.studies.report.wording import count, listed
 from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.statistics.intervals import How
 
 
 def look(path: Path, trial: int | None, again: bool, as_json: bool) -> None:
@@ -56,7 +58,16 @@ def _of(look: Look, number: int, metric: str) -> list[str]:
     )
     rows = [f"  {name:<22}{look.text(name):>26}" for name in look.figures]
     units, found = ("subjects", look.subjects) if look.subjects else ("images", look.images)
-    intervals = f"  intervals: bootstrap over {units}"
-    if not look.intervals:
-        intervals = f"  no intervals: a bootstrap over {units} takes two at least" if found < 2 else "  no intervals"
-    return [head, f"  {'metric':<22}{'figure and 95 % interval':>26}", *rows, intervals]
+    told = f"  no intervals: two {units} are needed at least" if found < 2 else "  no intervals"
+    if look.intervals:
+        told = f"  intervals over {units}: {_ways(look)}"
+    return [head, f"  {'metric':<22}{'figure and 95 % interval':>26}", *rows, told]
+
+
+def _ways(look: Look) -> str:
+    """What the intervals were made by; of what most were not, by name."""
+    ways: dict[str, list[str]] = {}
+    for metric in look.intervals:
+        ways.setdefault(way_of(look.methods.get(metric, How.BOOTSTRAP)), []).append(metric)
+    first, *others = sorted(ways, key=lambda way: -len(ways[way]))
+    return "; ".join([first, *(f"of {listed(ways[way])} {way}" for way in others)])

@@ -57,7 +57,7 @@ class LeakLine:
 
     Args:
         seeds: trainings of each side that are compared.
-        known: the figure by the study's split, whose training images hold the subjects of those that validate.
+        known: the figure by the study's split, of the validation images whose subjects train, too.
         unseen: that of the same images by nets that were trained without their subjects.
         everything: that of all images by such nets.
         leak: `known` less `unseen`.
@@ -78,8 +78,8 @@ class LeakLine:
 class Leak:
     """What is left of a study's figures on unseen subjects.
 
-    `images` validate by the study's split, `shared` of them of subjects that train, too. `together` is the mean leak of
-    all configs. The intervals of the leaks hold all together with 95 % probability.
+    `images` validate by the study's split, `shared` of them of subjects that train, too: these are compared. `together`
+    is the mean leak of all configs. The intervals of the leaks hold all together with 95 % probability.
     """
 
     metric: str
@@ -121,7 +121,7 @@ def measure_leak(
         metric=metric,
         split=sides.split.source,
         images=len(sides.split.val),
-        shared=sides.shared,
+        shared=len(sides.shared),
         folds=len(sides.specs) - 1,
         replicates=replicates,
         lines=tuple(line for line, _ in found),
@@ -207,7 +207,8 @@ class _Sides:
 
     specs: Mapping[str, StudySpec]
     split: Split
-    shared: int
+    shared: Sequence[str]
+    """The images that validate and whose subjects train: of others no net has seen the subjects."""
     names: Mapping[str, str]
     """Image by its name in evaluations, of all images."""
     subjects: Mapping[str, str]
@@ -255,8 +256,8 @@ class _Sides:
             nothing: dict[str, Any] = dict.fromkeys(("known", "unseen", "everything", "leak"))
             return LeakLine(name=config.name, params=config.params, seeds=0, verdict=verdict, **nothing), None
         unseen = {seed: {name: counts for fold in folds for name, counts in fold[seed].items()} for seed in seeds}
-        ours = self._measured(metric, [known[seed] for seed in seeds], self.split.val)
-        theirs = self._measured(metric, [unseen[seed] for seed in seeds], self.split.val)
+        ours = self._measured(metric, [known[seed] for seed in seeds], self.shared)
+        theirs = self._measured(metric, [unseen[seed] for seed in seeds], self.shared)
         whole = self._measured(metric, [unseen[seed] for seed in seeds], tuple(self.names))
         leak = _difference([(ours, theirs)], 1 - (1 - LEVEL) / configs)
         blind = not any(_finds(counts) for side in (known, unseen) for seed in seeds for counts in side[seed].values())
@@ -297,8 +298,8 @@ class _Sides:
         return found
 
 
-def _shared(data: Data) -> int:
-    """How many images validate whose subjects train, too; InputError where there is nothing to compare."""
+def _shared(data: Data) -> list[str]:
+    """The images that validate and whose subjects train; InputError where there are none."""
     assert data.dataset is not None
     assert data.split is not None
     if not data.dataset.subjects:
@@ -309,7 +310,7 @@ def _shared(data: Data) -> int:
             f"[data] split ({data.split.source}): no subject stands on both sides, so there is no leak of subjects in "
             'the figures; take the split that you doubt, such as split = "random"'
         )
-    return sum(data.dataset.subjects[name] in both for name in data.split.val)
+    return [name for name in data.split.val if data.dataset.subjects[name] in both]
 
 
 def _refuse_metric(metric: str, classes: Sequence[str]) -> None:
@@ -352,7 +353,7 @@ def _difference(pairs: Sequence[tuple[Measured, Measured]], level: float) -> Int
         differences = [ours - theirs for ours, theirs in zip(figures[::2], figures[1::2], strict=True)]
         return np.asarray(np.mean(differences, axis=0))
 
-    return bootstrap(np.concatenate([side.features for side in sides], axis=-1), statistic, level=level)
+    return bootstrap(np.concatenate([side.features for side in sides], axis=-1), statistic, level=level, within=(-1, 1))
 
 
 def _together(pairs: Sequence[tuple[Measured, Measured] | None]) -> Interval | None:
@@ -369,7 +370,7 @@ def _finds(counts: ImageCounts) -> bool:
 
 def _verdict(leak: Interval | None, seeds: int) -> str:
     if leak is None or not math.isfinite(leak.mean):
-        return "not testable: too few subjects validate"
+        return "not testable: too few subjects stand on both sides"
     if seeds < 2:
         return "not testable: one seed; nothing tells how seeds differ"
     if leak.low > 0:

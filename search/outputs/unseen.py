@@ -25,6 +25,7 @@ from mmtuna.studies import results
 from mmtuna.studies.looks import Look, looks_of, note_look
 from mmtuna.studies.results import TrialRow
 from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.statistics.intervals import Interval
 from mmtuna.studies.statistics.measures import counts_table, measured
 from mmtuna.studies.storage.opening import study_lock
 from mmtuna.studies.study import check_opening, finished, open_existing
@@ -95,6 +96,7 @@ def _look(spec: StudySpec, study: optuna.Study, entry: TrialRow, say: Callable[[
         unseen = found.of(ready.files_of(test))
     measures = ready.measures(test)
     figures = unseen.figures(classes, measures)
+    spans = intervals(unseen.counts, figures, classes, measures)
     assert entry.value is not None
     return Look(
         trial=entry.number,
@@ -104,7 +106,8 @@ def _look(spec: StudySpec, study: optuna.Study, entry: TrialRow, say: Callable[[
         images=len(unseen.counts),
         subjects=len(set(measures.subjects.values())) if measures.subjects else None,
         figures=figures,
-        intervals=intervals(unseen.counts, figures, classes, measures),
+        intervals={metric: (interval.low, interval.high) for metric, interval in spans.items()},
+        methods={metric: str(interval.how) for metric, interval in spans.items()},
     )
 
 
@@ -122,7 +125,7 @@ def _count(ready: Preparation, nets: Sequence[dict[str, Any]], names: Sequence[s
 
 def intervals(
     counts: Mapping[str, Counts], metrics: Iterable[str], classes: Sequence[str], measures: Measures
-) -> dict[str, tuple[float, float]]:
+) -> dict[str, Interval]:
     """By metric the 95 % interval of its figure over these images, or over their subjects where all are known.
 
     Fractions, 0 to 1. Metrics that counts do not give have none, nor has what is measured on a single unit.
@@ -134,5 +137,5 @@ def intervals(
         made = measured(metric, table, classes, subjects=known, missing=measures.both_empty)
         interval = None if made is None else made.interval()
         if interval is not None:
-            found[metric] = (interval.low, interval.high)
+            found[metric] = interval
     return found

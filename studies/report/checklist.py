@@ -14,7 +14,7 @@ from mmtuna.spaces.parameter import Params
 from mmtuna.studies.attributes import FOLDS
 from mmtuna.studies.report.facts import Reading
 from mmtuna.studies.report.methods import methods_paragraph
-from mmtuna.studies.report.sureness import drawn_from, floor_text, interval_text, measured_on, numbers_of
+from mmtuna.studies.report.sureness import floor_text, interval_text, made_by, measured_on, numbers_of
 from mmtuna.studies.report.wording import count, listed, value_text
 from mmtuna.studies.results import TrialRow
 
@@ -231,8 +231,9 @@ def _statistics(reading: Reading) -> str:
     if known is None or not known.images:
         return ""
     unit = "images" if known.subjects is None else "subjects"
+    made = made_by(known.intervals, unit)
     return (
-        f"95 % intervals by bootstrap over {drawn_from(known.configs, unit)}; configs compared by Wilcoxon's "
+        f"{f'95 % intervals by {made}; configs' if made else 'Configs'} compared by Wilcoxon's "
         f"signed-rank test over {unit} and a t test against seeds and {unit} together, Holm's correction over all "
         f"pairs shown, at 5 %{', of the last evaluation of each training' if reading.facts.value == 'best' else ''}."
     )

@@ -13,8 +13,9 @@ from mmtuna.spaces.speed import Speed
 from mmtuna.spaces.trials import Cause
 from mmtuna.studies.attributes import PORTFOLIO, START
 from mmtuna.studies.report.facts import NOT_KEPT, Reading, value_of
-from mmtuna.studies.report.sureness import drawn_from, interval_text, numbers_of
+from mmtuna.studies.report.sureness import interval_text, made_by, numbers_of, way_of
 from mmtuna.studies.report.wording import count, hours, kilowatt_hours, listed, size_of, value_text
+from mmtuna.studies.statistics.intervals import How
 
 _PRUNED = {
     "none": "not pruned",
@@ -225,7 +226,7 @@ def _sure(reading: Reading) -> str:
         figure = f"{best.mean:.4f}, and {figure} at the last evaluation of each training,"
     text = (
         f"The config with the highest mean over its seeds (trial {numbers_of(best.rows)}) has {known.metric} {figure} "
-        f"over {count(best.seeds, 'seed')} (95 % interval, bootstrap over {drawn_from([best], unit)})."
+        f"over {count(best.seeds, 'seed')} (95 % interval, {made_by(best.intervals[:1], unit)})."
     )
     if known.floor is not None:
         said = known.floor.text(known.metric)
@@ -265,7 +266,8 @@ def _unseen(reading: Reading) -> str:
     first, more = reading.looks[0], len(reading.looks) - 1
     whose = f" of {count(first.subjects, 'subject')}" if first.subjects else ""
     unit = "subjects" if first.subjects else "images"
-    bracket = f", in brackets the 95 % interval of a bootstrap over {unit}" if reading.metric in first.intervals else ""
+    way = way_of(first.methods.get(reading.metric, How.BOOTSTRAP))
+    bracket = f", in brackets the 95 % interval ({way} over {unit})" if reading.metric in first.intervals else ""
     again = f" They were looked at {count(more, 'more time')} after that." if more else ""
     return (
         f"On {count(first.images, 'image')}{whose} that played no part, trial {first.trial} reached "

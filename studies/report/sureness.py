@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mmtuna.studies.certainty import UNKNOWN_FLOOR, Certainty, Config
-from mmtuna.studies.report.wording import count
+from mmtuna.studies.report.wording import count, listed
 from mmtuna.studies.results import TrialRow
 from mmtuna.studies.statistics.comparing import Place, Verdict
-from mmtuna.studies.statistics.intervals import Interval
+from mmtuna.studies.statistics.intervals import How, Interval
 
 REPLICATES = "`mmtuna run SPEC --replicates 3` trains the best configs with three seeds each"
 """The way out where nothing was trained with two seeds."""
+_WAYS: Mapping[str, str] = {
+    How.BOOTSTRAP: "bootstrap",
+    How.ERROR: "mean ± Student's t times the jackknife's standard error",
+    How.EXACT: "Clopper-Pearson",
+    How.EFFECTIVE: "Clopper-Pearson of the effective number of images (Korn and Graubard)",
+}
 
 
 def rank_text(place: Place | None) -> str:
@@ -48,17 +54,27 @@ def measured_on(known: Certainty) -> str:
         return ""
     unit = "images" if known.subjects is None else "subjects"
     of = "" if known.subjects is None else f" of {count(known.subjects, 'subject')}"
-    return (
-        f"{count(known.images, 'validation image')}{of}; intervals by bootstrap over {drawn_from(known.configs, unit)}"
-    )
+    made = made_by(known.intervals, unit)
+    return f"{count(known.images, 'validation image')}{of}; {f'intervals by {made}' if made else 'no intervals'}"
 
 
-def drawn_from(configs: Sequence[Config], unit: str) -> str:
-    """What intervals are drawn from; of one training how seeds differ is not in it."""
-    several = [config.seeds > 1 for config in configs if config.seeds]
-    if all(several):
-        return f"{unit} and seeds"
-    return f"{unit} and seeds, with one seed over {unit} alone" if any(several) else f"{unit} alone, with one seed each"
+def way_of(how: str) -> str:
+    """What an interval was made by, as a methods section names it; of what nobody knows its own name."""
+    return _WAYS.get(how, how)
+
+
+def made_by(intervals: Sequence[Interval], unit: str) -> str:
+    """What intervals were made by and from, `bootstrap over images and seeds`; empty where there are none.
+
+    Of one training how seeds differ is not in it.
+    """
+    if not intervals:
+        return ""
+    ways = listed(list(dict.fromkeys(way_of(interval.how) for interval in intervals)))
+    several = [interval.seeds > 1 for interval in intervals]
+    alone = f", with one seed over {unit} alone" if any(several) else f"{unit} alone, with one seed each"
+    seeds = f"{unit} and seeds" if any(several) else ""
+    return f"{ways} over {seeds}{'' if all(several) else alone}"
 
 
 def unshown_text(known: Certainty) -> str:

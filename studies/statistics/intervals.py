@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,24 @@ DRAWS = 2000
 FEW = 8
 """Fewer units than these are drawn from in vain: see `bootstrap`."""
 _AT_ONCE = 2_000_000
+_ALIKE = 1e-12
+"""A standard error that rounding alone makes."""
+
+
+class How(StrEnum):
+    """What an interval was made by."""
+
+    BOOTSTRAP = "bootstrap"
+    ERROR = "t times the standard error"
+    EXACT = "Clopper-Pearson"
+    EFFECTIVE = "Clopper-Pearson of the effective number"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
     """A figure with the interval that holds the true one with a probability of `level`.
 
-    `units` are the images, or subjects, and `seeds` the trainings that it was estimated from.
+    `units` are the images, or subjects, and `seeds` the trainings that it was estimated from; `how` it was made.
     """
 
     mean: float
@@ -33,6 +45,7 @@ class Interval:
     units: int
     seeds: int
     level: float = LEVEL
+    how: How = How.BOOTSTRAP
 
 
 def ratio(sums: Numbers) -> Numbers:
@@ -75,6 +88,7 @@ def bootstrap(
     level: float = LEVEL,
     draws: int = DRAWS,
     seed: int = 0,
+    within: tuple[float, float] | None = None,
 ) -> Interval | None:
     """The mean over seeds of a statistic, with its interval; None where there are fewer than two units to draw from.
 
@@ -82,6 +96,7 @@ def bootstrap(
         features: (seeds, units, features): what adds up over images, such as pixel counts. Units are images, or where
             these are known subjects (`by_group`), which are then drawn whole, since their images are alike.
         statistic: what is made of the sums.
+        within: the least and the most that a unit can make of it, where these are known.
 
     Units and seeds are drawn with replacement (the pigeonhole bootstrap; Owen 2007). Its percentiles are
     too narrow for few units: they are spread around the figure to the standard error that both have, each corrected by
@@ -90,7 +105,8 @@ def bootstrap(
     figures those with most foreground, the jackknife's error is taken if it is larger, and degrees of freedom as their
     kurtosis leaves them. Draws of fewer than 8 units never go as far as such a t (of two, 57 % of the intervals held
     the true figure; of eight, 93 %): there it is the figure -+ t times the error, which may lie beyond 0 or 1. With one
-    seed the interval is that of images alone: how trainings differ is then not in it.
+    seed the interval is that of images alone: how trainings differ is then not in it. Where all units are alike nothing
+    is spread: then the interval is that of how many others there may be (`_alike`), without `within` of no width.
     """
     from scipy import special
 
@@ -110,16 +126,81 @@ def bootstrap(
     squared = of_units + of_seeds
     both = (drawn * picked).sum(axis=1)
     spread = float(np.std(both))
-    if not squared or not spread:
-        return Interval(mean=centre, low=centre, high=centre, units=units, seeds=seeds, level=level)
+    if min(np.sqrt(squared), spread) < _ALIKE:
+        low, high = (centre, centre) if within is None else _alike(centre, _having(table), within, level)
+        how = How.BOOTSTRAP if within is None else How.EXACT
+        return Interval(mean=centre, low=low, high=high, units=units, seeds=seeds, level=level, how=how)
     terms = of_units**2 / freedom + (of_seeds**2 / (seeds - 1) if seeds > 1 else 0.0)
     t = float(special.stdtrit(squared**2 / terms, (1 - level) / 2))
     if units < FEW:
         margin = -t * float(np.sqrt(squared))
-        return Interval(mean=centre, low=centre - margin, high=centre + margin, units=units, seeds=seeds, level=level)
+        low, high, how = centre - margin, centre + margin, How.ERROR
+        return Interval(mean=centre, low=low, high=high, units=units, seeds=seeds, level=level, how=how)
     tail = float(special.ndtr(t))
     low, high = np.quantile((both - both.mean()) / spread, [tail, 1 - tail]) * np.sqrt(squared) + centre
     return Interval(mean=centre, low=float(low), high=float(high), units=units, seeds=seeds, level=level)
+
+
+def share(features: Any, *, level: float = LEVEL) -> Interval | None:
+    """The mean over seeds of values that are 0 or 1, with its interval; None where there are fewer than two units.
+
+    Clopper and Pearson's of a count of images, never too narrow. Images of a subject are alike, and so are those of
+    several trainings: then their effective number, by the variance of the share beside that of so many independent
+    images, with Student's t of fewer degrees of freedom (Korn and Graubard 1998, Survey Methodology 24:193). It is
+    never more than the images are. Where all are 0 or all 1 nothing tells how alike they are: the number of units.
+
+    Args:
+        features: of `mean_features`, or these by group.
+    """
+    table = np.asarray(features, float)
+    seeds, units = table.shape[:2]
+    by_seed = ratio(table.sum(axis=1))
+    centre = float(np.mean(by_seed))
+    if units < 2 or not np.isfinite(centre):
+        return None
+    number, how = float(_having(table)), How.EXACT
+    if centre not in (0, 1) and (seeds > 1 or table[..., 1].max() > 1):
+        number, how = _effective(table, by_seed, level), How.EFFECTIVE
+    low, high = clopper_pearson(centre * number, number, level)
+    return Interval(mean=centre, low=low, high=high, units=units, seeds=seeds, level=level, how=how)
+
+
+def clopper_pearson(found: float, number: float, level: float = LEVEL) -> tuple[float, float]:
+    """The exact interval of a share of which `found` of `number` were found; neither need be whole."""
+    from scipy import special
+
+    rest, tail = number - found, (1 - level) / 2
+    low = float(special.betaincinv(found, rest + 1, tail)) if found > 0 else 0.0
+    return low, float(special.betaincinv(found + 1, rest, 1 - tail)) if rest > 0 else 1.0
+
+
+def _effective(table: Numbers, by_seed: Numbers, level: float) -> float:
+    """How many independent images would make a share as uncertain, and its interval as wide; of no 0 and no 1."""
+    from scipy import special
+
+    seeds, centre, images = len(table), float(np.mean(by_seed)), float(table[..., 1].sum(axis=1).mean())
+    of_units, freedom = _error_of_units(table, ratio)[0], max(1.0, _having(table) - 1.0)
+    of_seeds = float(np.var(by_seed, ddof=1)) / seeds if seeds > 1 else 0.0
+    squared, alone = of_units + of_seeds, centre * (1 - centre) / max(1.0, images - 1)
+    if of_seeds:
+        freedom = squared**2 / (of_units**2 / freedom + of_seeds**2 / (seeds - 1))
+    t, wider = (float(special.stdtrit(n, (1 + level) / 2)) for n in (max(1.0, images - 1), freedom))
+    return min(images, images / max(1.0, squared / alone) * (t / wider) ** 2)
+
+
+def _having(table: Numbers) -> int:
+    """How many units have any features."""
+    return int((table != 0).any(axis=(0, 2)).sum())
+
+
+def _alike(centre: float, units: int, within: tuple[float, float], level: float) -> tuple[float, float]:
+    """The interval of a figure of units that are all alike: at worst as many others as none of so many leaves.
+
+    Those may lie anywhere `within`; of a share that is 0 or 1 it is Clopper and Pearson's.
+    """
+    others = clopper_pearson(0, units, level)[1]
+    least, most = within
+    return centre - others * (centre - least), centre + others * (most - centre)
 
 
 def _draws(table: Numbers, draws: int, rng: np.random.Generator) -> Iterator[Numbers]:

@@ -17,6 +17,7 @@ from mmtuna.studies.statistics.intervals import (
     jackknife,
     mean_features,
     ratio,
+    share,
 )
 
 ImageCounts = Mapping[str, Sequence[int]]
@@ -29,11 +30,12 @@ _RIGHT, _PREDICTED, _LABELLED = range(3)
 class Measured:
     """A metric of some trainings, unit by unit: `features` (seeds, units, features), and the `statistic` of their sums.
 
-    Units are images, or subjects where these are known.
+    Units are images, or subjects where these are known. `counted`: a share of images that are 0 or 1 each.
     """
 
     features: Numbers
     statistic: Statistic
+    counted: bool = False
 
     @property
     def by_seed(self) -> list[float]:
@@ -47,7 +49,9 @@ class Measured:
 
     def interval(self) -> Interval | None:
         """The metric's 95 % interval, within 0 to 1; None where there are fewer than two units."""
-        found = bootstrap(self.features, self.statistic)
+        if self.counted:
+            return share(self.features)
+        found = bootstrap(self.features, self.statistic, within=(0.0, 1.0))
         return None if found is None else replace(found, low=max(0.0, found.low), high=min(1.0, found.high))
 
 
@@ -88,14 +92,23 @@ def measured(
         if subjects is None:
             return None
         values = _areas(by_group(table, subjects), metric.removesuffix("_per_subject"), missing)
-        return None if values is None else Measured(features=mean_features(values), statistic=ratio)
+        return None if values is None else _mean(values)
     image_values = _detected(table, metric)
     if image_values is None:
         image_values = _areas(table, metric.removesuffix("_per_image"), missing)
     if image_values is None:
         return None
-    features = mean_features(image_values)
-    return Measured(features=features if subjects is None else by_group(features, subjects), statistic=ratio)
+    return _mean(image_values, subjects)
+
+
+def _mean(values: Numbers, subjects: Sequence[str] | None = None) -> Measured:
+    """The mean of values, (seeds, units), of images by their subjects where these are given."""
+    features, known = mean_features(values), values[~np.isnan(values)]
+    return Measured(
+        features=features if subjects is None else by_group(features, subjects),
+        statistic=ratio,
+        counted=bool(np.isin(known, (0, 1)).all()),
+    )
 
 
 def _pooled(table: Numbers, *, dice: bool) -> tuple[Numbers, Statistic]:

@@ -15,6 +15,7 @@ from mmtuna.objectives.deployment.card import _unseen
 from mmtuna.objectives.evaluation.metrics import Counts, Measures, metrics, per_image, total
 from mmtuna.objectives.trial_files import StudyFolder
 from mmtuna.search.checking.data import read_data
+from mmtuna.search.commands.test import lines
 from mmtuna.search.outputs import unseen
 from mmtuna.search.outputs.bundle import gather
 from mmtuna.search.outputs.report import write_report
@@ -22,7 +23,9 @@ from mmtuna.search.outputs.unseen import intervals, measure_unseen
 from mmtuna.spaces.errors import InputError
 from mmtuna.studies import results
 from mmtuna.studies.attributes import LOOKS
+from mmtuna.studies.looks import Look, looks_of
 from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.statistics.intervals import How
 from mmtuna.studies.study import open_existing
 from tests.search.conftest import mmtuna, write_study
 
@@ -76,7 +79,7 @@ def test_looks_are_few_kept_and_told(trained: Path, monkeypatch: pytest.MonkeyPa
     done = mmtuna("test", trained)
     assert done.returncode == 0, done.stderr
     assert "on 3 images of 1 subject" in done.stdout
-    assert done.stdout.endswith("  no intervals: a bootstrap over subjects takes two at least\n")
+    assert done.stdout.endswith("  no intervals: two subjects are needed at least\n")
     spec = StudySpec.load(trained)
     study = open_existing(spec.study)
     entry = results.complete(study)
@@ -153,7 +156,34 @@ def test_intervals_lie_around_the_figures() -> None:
             figures = metrics(total(images.values()), classes) | per_image(images, measures)
             found = intervals(images, figures, classes, measures)
             assert set(figures) - set(found) == {"aAcc"}
-            for name, (low, high) in found.items():
-                # Both subjects have the same images: of them there is one figure.
-                same = (low, high) == pytest.approx((figures[name],) * 2)
-                assert same if subjects else low < figures[name] < high or figures[name] in (low, high), name
+            for name, interval in found.items():
+                # Both subjects have the same images, which makes nothing certain.
+                assert interval.low < interval.high, name
+                assert interval.low <= figures[name] <= interval.high, name
+
+
+def test_a_look_says_what_each_interval_was_made_by() -> None:
+    figures = {"mIoU": 0.7, "Dice_per_image": 0.8, "sensitivity_per_image": 1.0}
+    how = {"mIoU": How.ERROR, "Dice_per_image": How.ERROR, "sensitivity_per_image": How.EXACT}
+    look = Look(
+        trial=1,
+        value=0.7,
+        at="2026-01-01T00:00:00+00:00",
+        finished=3,
+        images=6,
+        subjects=2,
+        figures=figures,
+        intervals=dict.fromkeys(figures, (0.5, 1.0)),
+        methods=how,
+    )
+    said = lines(unseen.Tested((look,), True, 1), "mIoU")[-1]
+    assert said == (
+        "  intervals over subjects: mean ± Student's t times the jackknife's standard error; of sensitivity_per_image "
+        "Clopper-Pearson"
+    )
+    assert looks_of({LOOKS: [look.plain()]}) == [look]
+    earlier = {name: value for name, value in look.plain().items() if name != "methods"}
+    assert (
+        lines(unseen.Tested(tuple(looks_of({LOOKS: [earlier]})), True, 1), "mIoU")[-1]
+        == "  intervals over subjects: bootstrap"
+    )

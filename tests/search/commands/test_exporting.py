@@ -262,7 +262,7 @@ def test_the_report_holds_intervals_of_what_was_counted(spec: StudySpec, tmp_pat
     page = Page(write_report(spec, study, tmp_path / "report.html", tmp_path / "methods.md").read_text())
     counts = json.loads((spec.study.folder / "trials/00000/evaluation.json").read_text())["images"]
     text, entry = page.sections["certainty"], best(spec)
-    assert f"{len(counts)} validation images; intervals by bootstrap over images" in text
+    assert f"{len(counts)} validation images; intervals by mean ± Student's t" in text
     assert re.search(rf" {entry.number} 1 {entry.value:.4f} \(0\.\d+ to 0\.\d+\) ", text)
     assert "mmtuna run SPEC --replicates 3 trains" in text
     assert "**ADD**" in (tmp_path / "methods.md").read_text()

@@ -11,7 +11,19 @@ import pytest
 
 from mmtuna.objectives.data.dataset import Dataset
 from mmtuna.objectives.data.split import subject_folds
-from mmtuna.search.outputs.leak import _DRAWS_NOTHING, _derived, _difference, _verdict, chosen_configs, measure_leak
+from mmtuna.search.commands.leak import print_leak
+from mmtuna.search.outputs.leak import (
+    _DRAWS_NOTHING,
+    Config,
+    Leak,
+    LeakLine,
+    _derived,
+    _difference,
+    _Sides,
+    _verdict,
+    chosen_configs,
+    measure_leak,
+)
 from mmtuna.search.work.progress import console_to
 from mmtuna.spaces.errors import InputError
 from mmtuna.studies.spec import StudySpec
@@ -61,12 +73,74 @@ def test_a_leak_is_found_and_none_is_made_up() -> None:
     assert leak.units == 10
     assert _verdict(leak, 3) == f"leak: {leak.mean:.4f} of it comes from known subjects"
     assert _verdict(leak, 1) == "not testable: one seed; nothing tells how seeds differ"
-    assert _verdict(None, 3) == "not testable: too few subjects validate"
+    assert _verdict(None, 3) == "not testable: too few subjects stand on both sides"
     told = [_verdict(_difference([(side(0.7, 10 + at), side(0.7, 90 + at))], 0.95), 3) for at in range(20)]
     assert told.count("no leak can be told from chance") >= 17
     both = _difference([(side(0.8, 1), side(0.6, 2)), (side(0.7, 3), side(0.7, 4))], 0.95)
     assert both is not None
     assert both.mean == pytest.approx(leak.mean / 2, abs=0.02)
+
+
+def counts_of(right: int) -> dict[str, list[int]]:
+    """An image of 100 pixels, ten of them fluid, of which so many were found and no others."""
+    return {"intersect": [90, right], "predicted": [100 - right, right], "labelled": [90, 10]}
+
+
+def test_images_whose_subjects_never_train_are_not_compared(
+    write_spec: WriteSpec, phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owners = Dataset.open(phantom, classes=("background", "fluid"), subjects="subjects.csv").subjects
+    apart, *others = sorted(set(owners.values()))
+    val = [name for name in owners if owners[name] == apart]
+    both = [next(name for name in owners if owners[name] == subject) for subject in others]
+    for side, names in (("val", val + both), ("train", set(owners) - {*val, *both})):
+        (tmp_path / f"{side}.txt").write_text("".join(f"{Path(name).stem}\n" for name in names))
+    lists = f'split = "lists"\ntrain = "{tmp_path}/train.txt"\nval = "{tmp_path}/val.txt"'
+    spec = StudySpec.load(write_spec(data=f'subjects = "subjects.csv"\n{lists}'))
+    sides = _Sides.of(spec, 2)
+    assert sorted(sides.shared) == sorted(both)
+
+    def trained(_: _Sides, own: StudySpec, *others: object) -> dict[int, dict[str, dict[str, list[int]]]]:
+        knew = own is next(iter(sides.specs.values()))
+        right = {name: 10 if knew and name in both else 5 for name in sides.names}
+        return {seed: {sides.names[name]: counts_of(right[name]) for name in right} for seed in range(3)}
+
+    monkeypatch.setattr(_Sides, "_evaluations", trained)
+    line, pair = sides.compared(Config(name="one", params={}), "Dice.fluid", 3, 2)
+    assert pair is not None
+    assert line.known is not None
+    assert line.leak is not None
+    assert (line.known.mean, line.leak.mean) == pytest.approx((1.0, 1 / 3))  # of the images of the other three alone
+    assert line.leak.units == 3
+
+
+def test_the_levels_are_those_of_the_intervals(capsys: pytest.CaptureFixture[str]) -> None:
+    def said(configs: int) -> str:
+        leak = _difference([(side(0.8, 1), side(0.6, 2))], 1 - 0.05 / configs)
+        known, unseen = side(0.8, 1).interval(), side(0.6, 2).interval()
+        line = LeakLine(
+            name="one", params={}, seeds=3, known=known, unseen=unseen, everything=unseen, leak=leak, verdict="leak"
+        )
+        print_leak(
+            Leak(
+                metric="mIoU",
+                split="random",
+                images=20,
+                shared=16,
+                folds=5,
+                replicates=3,
+                lines=(line,) * configs,
+                together=None,
+                folder="runs/one-leak",
+            )
+        )
+        return capsys.readouterr().out
+
+    assert "mIoU on the 16 of 20 validation images (random) that are of subjects that train; 3 seeds" in said(1)
+    assert "in brackets: 95 %, over subjects and seeds; the studies lie in" in said(1)
+    wider = "in brackets: 95 %, of each difference {} %, so that all hold together with 95 %, over subjects and seeds;"
+    assert wider.format("97.5") in said(2)
+    assert wider.format("99") in said(5)
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,11 @@ from optuna.trial import TrialState
 from mmtuna.spaces.presets import extended
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.table2 import TABLE2
+from mmtuna.studies.attributes import LOOKS
 from mmtuna.studies.report import ReportFacts, methods_markdown, report_html
 from mmtuna.studies.report.facts import Reading
 from mmtuna.studies.report.notes import study_note
+from mmtuna.studies.statistics.intervals import How
 from tests.studies.counted import study as counted_study
 from tests.studies.reported import FACTS, PNG, SECTIONS, Page, add, new_study, read, searched
 
@@ -225,6 +227,29 @@ def test_tied_configs_share_a_rank_with_intervals_beside(
     assert "16 validation images; intervals by bootstrap over images and seeds, with one seed over images alone" in text
     assert "they are left out of these means" in text
     assert "Rows that share a rank are tied with the highest of it" in text
+
+
+def test_intervals_are_named_by_what_made_them(sure: tuple[optuna.Study, ReportFacts], space: SearchSpace) -> None:
+    study, facts = sure
+    text = methods_markdown(study, space, facts)
+    assert "(95 % interval, bootstrap over images alone, with one seed each)" in text
+    assert "95 % intervals by bootstrap over images and seeds, with one seed over images alone; configs" in text
+    of_four = {f"{place:02d}.png": str(place // 4) for place in range(16)}
+    facts = replace(facts, counted=replace(facts.counted, subjects=of_four))
+    text = methods_markdown(study, space, facts)
+    way = "mean ± Student's t times the jackknife's standard error"
+    assert f"(95 % interval, {way} over subjects alone, with one seed each)" in text
+    assert f"95 % intervals by {way} over subjects and seeds, with one seed over subjects alone; configs" in text
+    assert f"of 4 subjects; intervals by {way} over" in read(study, space, facts).sections["certainty"]
+    one = replace(facts, counted=replace(facts.counted, subjects=dict.fromkeys(of_four, "a")))
+    assert "16 validation images of 1 subject; no intervals" in read(study, space, one).sections["certainty"]
+    look = {"trial": 6, "value": 0.7, "at": "2026-01-01", "finished": 9, "images": 9, "subjects": 3}
+    seen = new_study()
+    seen.add_trials(study.get_trials())
+    kept = {"figures": {"mIoU": 0.7}, "intervals": {"mIoU": [0.5, 0.9]}, "methods": {"mIoU": How.ERROR}}
+    seen.set_user_attr(LOOKS, [look | kept])
+    text = methods_markdown(seen, space, facts)
+    assert f"mIoU 0.7000 (0.5000 to 0.9000), in brackets the 95 % interval ({way} over subjects)." in text
 
 
 def test_methods_and_checklist_are_filled_and_say_what_is_missing(

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from mmtuna.objectives.evaluation.metrics import Counts, Measures, left_out, metrics, per_image, total
 from mmtuna.spaces.metrics import maximised
-from mmtuna.studies.statistics.intervals import bootstrap
+from mmtuna.studies.statistics.intervals import How, bootstrap, share
 from mmtuna.studies.statistics.measures import Measured, both_empty, counts_table, measured
 
 CLASSES = ("background", "fluid", "drusen")
@@ -77,6 +78,78 @@ def test_a_draw_without_a_class_that_the_images_have_is_no_draw(table: Any) -> N
     interval = bootstrap(found.features, found.statistic)
     assert interval is not None
     assert interval.high < 1
+
+
+def found_or_not(found: Any) -> Any:
+    """Counts of images of 100 pixels with ten of fluid each, in which all or none were found: (seeds, images)."""
+    truth, ours = 10 * np.ones_like(found, float), 10 * np.asarray(found, float)
+    return np.stack([np.stack([100 - one, one], axis=-1) for one in (ours, ours, truth)], axis=-2)
+
+
+@pytest.mark.parametrize("right", [6, 5, 0])
+def test_a_share_of_images_has_the_interval_of_clopper_and_pearson(right: int) -> None:
+    found = measured("sensitivity_per_image", found_or_not(np.arange(6)[np.newaxis] < right), CLASSES[:2])
+    assert found is not None
+    interval = found.interval()
+    assert interval is not None
+    expected = stats.binomtest(right, 6).proportion_ci(method="exact")
+    assert (interval.mean, interval.low, interval.high) == pytest.approx((right / 6, expected.low, expected.high))
+    assert interval.how is How.EXACT
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize("metric", [*maximised(CLASSES[:2])])
+def test_images_that_are_all_alike_do_not_make_a_figure_certain(metric: str, seeds: int) -> None:
+    table = found_or_not(np.ones((seeds, 6)))
+    table[:, ::2, :, 0] += table[:, ::2, :, 1]
+    table[:, ::2, :, 1] = 0  # half of them hold no fluid
+    found = measured(metric, table, CLASSES[:2], subjects=list("aabbcc"), missing=1.0)
+    if found is None:
+        return  # NSD needs outlines
+    interval = found.interval()
+    assert interval is not None
+    expected = stats.binomtest(3, 3).proportion_ci(method="exact")  # three subjects and no more
+    assert (interval.mean, interval.low, interval.high) == pytest.approx((1, expected.low, expected.high))
+    few = measured("Dice_per_image", found_or_not(np.ones((seeds, 6))) + 1, CLASSES[:2])
+    assert few is not None
+    near = few.interval()
+    assert near is not None
+    assert near.high - near.low > 0.1
+
+
+def shares_hold(draws: int, seeds: int, images: int, truth: float, *, each: int = 1) -> float:
+    """How often intervals hold a true share, of images that come `each` a subject and are then alike."""
+    rng, held = np.random.default_rng(7), 0
+    for _ in range(draws):
+        own = np.repeat(rng.normal(0, 0.6, images // each), each) + rng.normal(0, 0.7, images)
+        level = own + rng.normal(0, np.sqrt(1 - 0.6**2 - 0.7**2), (seeds, images))
+        table, subjects = found_or_not(level < stats.norm.ppf(truth)), [str(place // each) for place in range(images)]
+        found = measured("sensitivity_per_image", table, CLASSES[:2], subjects=subjects if each > 1 else None)
+        assert found is not None
+        interval = found.interval()
+        assert interval is not None
+        held += interval.low <= truth <= interval.high
+    return held / draws
+
+
+SHARES = [(1, 12, 0.9, 1), (1, 22, 0.95, 1), (1, 50, 0.98, 1), (3, 22, 0.9, 1), (1, 100, 0.9, 10), (3, 80, 0.8, 4)]
+
+
+@pytest.mark.parametrize(("seeds", "images", "truth", "each"), SHARES)
+def test_intervals_of_shares_hold_the_truth(seeds: int, images: int, truth: float, each: int) -> None:
+    assert shares_hold(150, seeds, images, truth, each=each) >= 0.92
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("seeds", "images", "truth", "each"), SHARES)
+def test_intervals_of_shares_hold_the_truth_as_often_as_they_say(
+    seeds: int, images: int, truth: float, each: int
+) -> None:
+    assert shares_hold(1500, seeds, images, truth, each=each) >= 0.945
+
+
+def test_a_share_of_one_image_has_no_interval() -> None:
+    assert share(np.ones((3, 1, 2))) is None
 
 
 def few_decide(rng: np.random.Generator, seeds: int, images: int) -> Any:
