@@ -113,7 +113,7 @@ def test_every_example_of_a_new_spec_may_be_uncommented(tmp_path: Path, phantom:
         "evaluations": 5,
         "precision": "fp16",
         "speed": "auto",
-        "ema": 0.1,
+        "ema": 0.05,
         "model.auxiliary_head.dropout_ratio": 0.2,
     }
     assert {"lr_sgd", "model.decode_head.dropout_ratio"} <= set(spec.search_space().names)
