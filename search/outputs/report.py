@@ -14,6 +14,7 @@ from mmtuna.search.trials.ownership import is_own
 from mmtuna.search.versions import machine, versions
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import write_whole
+from mmtuna.spaces.trials import LAST_STEP
 from mmtuna.studies import results
 from mmtuna.studies.begun import space_of
 from mmtuna.studies.configs import top_configs
@@ -81,6 +82,7 @@ def gather_facts(
     (a replayed study has no data) is left out.
     """
     from mmtuna.studies.report import ReportFacts
+    from mmtuna.studies.strategy.pruning import collapse_stops
     from mmtuna.studies.strategy.sampling import sampler_name
 
     files = StudyFiles(spec.study, spec.data.root, study)
@@ -111,6 +113,7 @@ def gather_facts(
         split=_SPLITS[spec.data.split],
         pixels={name: pixels.get(value, 0) for value, name in enumerate(classes)} if pixels else {},
         searched=[(sampler_name(spec.study, _space(spec, study)), spec.study.pruner)] if own else [],
+        collapses_stop=own and collapse_stops(spec.study.pruner) < LAST_STEP,
         seed=spec.study.seed if own else None,
         versions=versions(),
         machine=machine(),

@@ -14,7 +14,7 @@ import optuna
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.studies.attributes import BEGUN_WITH, FINGERPRINTS, SEARCHED, SPEC
 from mmtuna.studies.certainty import Certainty, Counted, certainty
-from mmtuna.studies.ledger import Ledger, ending, ledger
+from mmtuna.studies.ledger import Ledger, ending, ledger, stopped_by
 from mmtuna.studies.looks import Look, looks_of
 from mmtuna.studies.results import UNREADABLE, TrialRow, chosen, named_trials, ranked, read_trials, row, shared_settings
 from mmtuna.studies.standing import params_key
@@ -60,6 +60,8 @@ class ReportFacts:
     """What a net may ask where it is deployed, in a few words."""
     searched: Sequence[tuple[str | None, str | None]] = ()
     """By which samplers and pruners, in the order in which they came; None for one that was not kept."""
+    collapses_stop: bool = False
+    """Whether a trial that never found one of the classes is stopped, beside the pruner."""
     seed: int | None = None
     """Seed of the study: the sampler's, and of the first training of each params."""
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -175,6 +177,11 @@ class Reading:
     def ended(self, how: str) -> list[TrialRow]:
         """The rows that ended so: complete, pruned, diverged or failed (or are running or waiting)."""
         return [row for row in self.rows if ending(row) == how]
+
+    @cached_property
+    def stopped(self) -> Counter[str]:
+        """How many pruned trials each rule stopped (`ledger.stopped_by`)."""
+        return Counter(stopped_by(row) for row in self.ended("pruned"))
 
     @cached_property
     def complete(self) -> list[TrialRow]:

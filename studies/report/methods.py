@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 
 from mmtuna.spaces.metrics import meaning
 from mmtuna.spaces.speed import Speed
-from mmtuna.spaces.trials import Cause
+from mmtuna.spaces.trials import COLLAPSE_STOPS
 from mmtuna.studies.attributes import PORTFOLIO, START
 from mmtuna.studies.report.facts import NOT_KEPT, Reading, value_of
 from mmtuna.studies.report.sureness import drawn_from, interval_text, numbers_of
@@ -57,7 +57,16 @@ def _search(reading: Reading) -> str:
         for name in reading.samplers
     ]
     stopped = [_PRUNED.get(name, f"pruned by {_called(name, 'pruner')}") for name in reading.pruners]
-    by = [f"proposed {', later '.join(proposed)}" if proposed else "", ", later ".join(stopped)]
+    dead = (
+        f"stopped where at every evaluation up to {COLLAPSE_STOPS} % of their training they had found none of a class, "
+        "once another trial had found all classes"
+    )
+    collapses = reading.facts.collapses_stop or reading.stopped["collapse"]
+    by = [
+        f"proposed {', later '.join(proposed)}" if proposed else "",
+        ", later ".join(stopped),
+        dead if collapses else "",
+    ]
     said = listed([part for part in by if part])
     return f"{text} Trials were {said}." if said else text
 
@@ -113,11 +122,14 @@ def _trials(reading: Reading) -> str:
     enqueued = f" {rows:,} of them were rows of the paper's Table 2, enqueued and not proposed." if rows else ""
     again = sum(row.again for how in ended for row in reading.ended(how))
     enqueued += f" {again:,} of them trained one of the best configurations once more, to confirm it." if again else ""
-    beyond = sum(row.cause == Cause.OVER_LIMIT for row in reading.ended("pruned"))
+    beyond, collapsed = reading.stopped["limit"], reading.stopped["collapse"]
     asks = "asks" if beyond == 1 else "ask"
+    dead = f" Of those stopped early {collapsed:,} had never found one of the classes." if collapsed else ""
     untrained = f" Of those stopped early {beyond:,} {asks} for more than was allowed ({reading.facts.limits}), and "
     untrained += "was not trained." if beyond == 1 else "were not trained."
-    return f"Of {count(total, 'ended trial')}, {listed(parts)}{why}{asked}.{untrained if beyond else ''}{enqueued}"
+    return (
+        f"Of {count(total, 'ended trial')}, {listed(parts)}{why}{asked}.{dead}{untrained if beyond else ''}{enqueued}"
+    )
 
 
 def _damage(reading: Reading) -> str:

@@ -52,7 +52,17 @@ def headline(reading: Reading) -> View:
     """The figures of the study at one look."""
     still = [f"{len(reading.ended(how)):,} {how}" for how in ("running", "waiting") if reading.ended(how)]
     asked = f"of {reading.facts.asked:,} asked for; " if reading.facts.asked is not None else ""
-    return {"trials": f"{asked}{len(reading.complete):,} complete" + (f"; {listed(still)}" if still else "")}
+    return {
+        "trials": f"{asked}{len(reading.complete):,} complete" + (f"; {listed(still)}" if still else ""),
+        "pruned": _stopped(reading.stopped),
+    }
+
+
+def _stopped(by: Mapping[str, int]) -> str:
+    words = {"pruner": "by the pruner", "collapse": "as collapsed", "limit": "over a limit, not trained"}
+    if not by or set(by) == {"pruner"}:
+        return "stopped early by the pruner"
+    return listed([f"{by[rule]:,} {said}" for rule, said in words.items() if rule in by])
 
 
 def space(reading: Reading) -> View:

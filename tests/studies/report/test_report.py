@@ -74,6 +74,28 @@ def test_headline_figures_are_the_studys(page: Page, sixty: optuna.Study) -> Non
     assert f"Failed {n['failed']} and {n['diverged']} diverged" in text
 
 
+def test_what_the_pruner_stopped_is_told_from_collapses_and_nets_over_a_limit(space: SearchSpace) -> None:
+    study, lost = new_study(), {"step": 62, "mIoU": 0.49, "IoU.background": 0.98, "IoU.fluid": 0.0}
+    dead = [{**lost, "step": 25}, lost]
+    found = [{**lost, "step": 25, "IoU.fluid": 0.1}, lost]
+    params = TABLE2[0].params(space)
+    for curve in (dead, found, dead[:1]):
+        add(study, space, params, TrialState.PRUNED, steps=5, cause="collapsed", curve=curve)
+    add(study, space, params, TrialState.PRUNED, steps=5)
+    page = read(study, space)
+    assert "Pruned 4 3 by the pruner and 1 as collapsed Failed" in page.sections["headline"]
+    said = "and stopped where at every evaluation up to 60 % of their training they had found none of a class, once"
+    assert said in page.sections["methods"]
+    assert "Of those stopped early 1 had never found one of the classes." in page.sections["methods"]
+    add(study, space, params, TrialState.PRUNED, steps=0, cause="over a limit")
+    text = read(study, space).sections["headline"]
+    assert "Pruned 5 3 by the pruner, 1 as collapsed and 1 over a limit, not trained Failed" in text
+    none = new_study()
+    add(none, space, params)
+    assert said not in read(none, space).sections["methods"], "nothing says that such trials are stopped"
+    assert said in read(none, space, replace(FACTS, collapses_stop=True)).sections["methods"]
+
+
 def test_history_holds_every_ended_trial_once_and_the_best_so_far(page: Page, sixty: optuna.Study) -> None:
     traces = {trace["name"]: trace for trace in page.charts["history"]["data"]}
     n = states(sixty)
