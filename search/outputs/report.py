@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mmtuna.studies.spec import StudySpec
 
 _SPLITS = {
-    "lists": "published lists",
+    "lists": "given lists",
     "folders": "by folder",
     "random": "random, by image",
     "subject": "by subject",

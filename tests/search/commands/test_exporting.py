@@ -265,7 +265,9 @@ def test_the_report_holds_intervals_of_what_was_counted(spec: StudySpec, tmp_pat
     assert f"{len(counts)} validation images; intervals by bootstrap over images" in text
     assert re.search(rf" {entry.number} 1 {entry.value:.4f} \(0\.\d+ to 0\.\d+\) ", text)
     assert "mmtuna run SPEC --replicates 3 trains" in text
-    assert "**ADD**" in (tmp_path / "methods.md").read_text()
+    methods = (tmp_path / "methods.md").read_text()
+    assert "**ADD**" in methods
+    assert "; split: given lists." in methods, "nothing tells that they were published"
 
 
 def test_kept_predictions_serve_where_the_weights_are_gone(
