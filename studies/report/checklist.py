@@ -184,7 +184,9 @@ def _training(reading: Reading) -> str:
     values = _values(reading)
     names = [name for name in (*_TRAINING, *_CHANGES) if name in values]
     params = ", ".join(f"{name} = {value_text(values[name])}" for name in names)
-    return f"{count(ended, 'training')}." + (f" Best config: {params}." if params else "")
+    best = _shown(reading)
+    scaling = reading.scaling(best) if best else ""
+    return f"{count(ended, 'training')}." + (f" Best config: {params}. {scaling}".rstrip() if params else "")
 
 
 def _imbalance(reading: Reading) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import optuna
 
 from mmtuna.spaces.search_space import SearchSpace
+from mmtuna.spaces.settings import scaled_by
 from mmtuna.studies.attributes import BEGUN_WITH, FINGERPRINTS, SEARCHED, SPEC
 from mmtuna.studies.certainty import Certainty, Counted, certainty
 from mmtuna.studies.ledger import Ledger, ending, ledger, stopped_by
@@ -211,7 +212,7 @@ class Reading:
     @cached_property
     def table2(self) -> list[Table2Line]:
         """The paper's rows beside ours."""
-        return lines(self.rows, self.space, self.foreground)
+        return lines(self.rows, self.space, self.foreground, self.facts.fixed or {})
 
     @property
     def foreground(self) -> str:
@@ -237,6 +238,18 @@ class Reading:
     def metrics(self, row: TrialRow) -> Mapping[str, float]:
         """The metrics of the evaluation that counts."""
         return row.best_metrics if self.facts.value == "best" else row.metrics
+
+    def scaling(self, row: TrialRow) -> str:
+        """By what the sides and iterations that a row's settings name were scaled, and how many iterations it trained,
+        in a sentence; empty where by nothing."""
+        scaled = scaled_by({**(self.facts.fixed or {}), **row.params})
+        if not scaled:
+            return ""
+        said = f"Sides and iterations are named as they were before {scaled}"
+        folds = " in all folds together" if row.folds else ""
+        return (
+            f"{said}; {row.iterations:,} iterations were trained{folds}." if row.iterations is not None else f"{said}."
+        )
 
     def curve(self, row: TrialRow) -> list[tuple[float, float]]:
         """(step in percent, metric) of each evaluation; what the pruner saw where no curve was stored."""

@@ -219,6 +219,8 @@ def _best(reading: Reading) -> str:
     params = ", ".join(f"{name} = {value_text(value, 6)}" for name, value in best.params.items())
     reached = f"{reading.metric} {value_of(best):.4f}{more}"
     text = f"The best configuration (trial {best.number}) reached {reached} with {params or 'no params'}."
+    scaling = reading.scaling(best)
+    text += f" {scaling}" if scaling else ""
     chosen = reading.chosen
     if chosen is not None and chosen.number != best.number:
         value = f"{reading.metric} {value_of(chosen):.4f}"

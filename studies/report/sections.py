@@ -29,6 +29,7 @@ from mmtuna.studies.report.sureness import (
 )
 from mmtuna.studies.report.wording import count, duration, listed, only_where, range_text, size_of, value_text
 from mmtuna.studies.results import TrialRow
+from mmtuna.studies.table2 import scaling_note
 
 View = dict[str, Any]
 MESSAGES = 3
@@ -181,7 +182,7 @@ def table2(reading: Reading) -> View:
     return {
         "trials": sum(sum(line.states.values()) for line in lines),
         "figure": param_charts.table2_chart(lines) if any(line.miou for line in lines) else None,
-        "notes": [*notes, *DISCREPANCIES],
+        "notes": [*filter(None, [scaling_note(lines)]), *notes, *DISCREPANCIES],
         "published": PUBLISHED_BEST,
     }
 

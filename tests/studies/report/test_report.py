@@ -209,6 +209,21 @@ def test_methods_say_what_the_search_did_not_find_by_itself(space: SearchSpace) 
     )
 
 
+def test_scaled_sides_and_iterations_are_said_to_be_and_what_was_trained(space: SearchSpace) -> None:
+    study = new_study()
+    add(study, space, TABLE2[0].params(space), cost={"seconds": 8.0, "iterations": 10}, table2=1)
+    scales = {"size_scale": 0.125, "iteration_scale": 0.05}
+    said = (
+        "Sides and iterations are named as they were before size_scale = 0.125, iteration_scale = 0.05; 10 iterations"
+    )
+    text = methods_markdown(study, space, replace(FACTS, fixed=scales))
+    assert text.count(f"{said} were trained.") == 2, "in the methods and in item 25"
+    page = read(study, space, replace(FACTS, fixed=scales))
+    assert page.sections["table2"].count("Trained with size_scale = 0.125, iteration_scale = 0.05: sides and") == 1
+    plain = read(study, space)
+    assert "scale = " not in plain.sections["methods"] + plain.sections["table2"]
+
+
 def test_the_surest_config_is_named_where_the_best_trial_is_anothers(space: SearchSpace) -> None:
     study = new_study()
     for row, finals in ((9, (0.80, 0.60, 0.61)), (5, (0.78, 0.79, 0.77))):
