@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from mmtuna.spaces.metrics import units
+
 _SCRIPT = ("predict.py", "masks for a folder of images; needs onnxruntime, Pillow and numpy")
 _FILES = (
     _SCRIPT,
@@ -96,7 +98,7 @@ def _data(document: dict[str, Any]) -> str:
 def _measured(document: dict[str, Any]) -> str:
     rows = "\n".join(f"| {name} | {value:.4f} |" for name, value in document["metrics"].items())
     which = "last" if document["value_of"] == "last" else "best"
-    lines = ["## How it was measured", "", "| metric (0 to 1) | value |", "|---|---|", rows, ""]
+    lines = ["## How it was measured", "", f"| metric ({units(document['metrics'])}) | value |", "|---|---|", rows, ""]
     if document["retrained"]:
         lines.append(
             "**These are the figures of the trial before retraining**, measured on validation images that it had not "

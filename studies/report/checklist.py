@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from mmtuna.spaces.metrics import meaning
 from mmtuna.spaces.parameter import Params
 from mmtuna.studies.attributes import FOLDS
-from mmtuna.studies.report.facts import Reading
+from mmtuna.studies.report.facts import Reading, tolerance_text
 from mmtuna.studies.report.methods import methods_paragraph
 from mmtuna.studies.report.sureness import drawn_from, floor_text, interval_text, measured_on, numbers_of
 from mmtuna.studies.report.wording import count, listed, value_text
@@ -218,7 +218,7 @@ def _together(reading: Reading) -> str:
 
 
 def _metric(reading: Reading) -> str:
-    said = f"{reading.metric}: {meaning(reading.metric)}."
+    said = f"{reading.metric}: {meaning(reading.metric)}. {tolerance_text(reading.facts)}".rstrip()
     known = reading.certainty
     emptied = [number for config in known.configs for number in config.empty] if known else []
     if not any(emptied):

@@ -11,6 +11,7 @@ from typing import Any
 
 import optuna
 
+from mmtuna.spaces.metrics import HD95, NSD
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.settings import scaled_by
 from mmtuna.studies.attributes import BEGUN_WITH, FINGERPRINTS, SEARCHED, SPEC
@@ -42,6 +43,8 @@ class ReportFacts:
     """Finished trials that the study shall hold."""
     dataset: str = ""
     """Name of the data set, such as its root folder's."""
+    nsd_tolerance: float | None = None
+    """Pixels: tolerance of NSD_per_image; None where no outlines were measured."""
     classes: Sequence[str] = ()
     train_images: int | None = None
     val_images: int | None = None
@@ -87,6 +90,7 @@ def _filled(facts: ReportFacts, attrs: Mapping[str, Any]) -> ReportFacts:
         facts,
         metric=facts.metric or _text(metric.get("name")) or "mIoU",
         value=facts.value or _text(metric.get("value")) or "last",
+        nsd_tolerance=_pixels(metric.get("nsd_tolerance")) if facts.nsd_tolerance is None else facts.nsd_tolerance,
         classes=tuple(facts.classes or (map(str, classes) if isinstance(classes, list) else ())),
         base=facts.base or _text(model.get("base")),
         pretrained=facts.pretrained or _text(model.get("pretrained")),
@@ -136,6 +140,17 @@ def _table(found: object) -> Mapping[str, Any]:
 
 def _text(found: object) -> str | None:
     return found if isinstance(found, str) else None
+
+
+def _pixels(found: object) -> float | None:
+    return found if isinstance(found, int | float) else None
+
+
+def tolerance_text(facts: ReportFacts) -> str:
+    """What outlines were measured with; empty where they were not."""
+    if facts.nsd_tolerance is None:
+        return ""
+    return f"{NSD} has a tolerance of {facts.nsd_tolerance:g} pixels; {HD95} is in pixels."
 
 
 class Reading:

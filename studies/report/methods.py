@@ -8,11 +8,11 @@ from collections.abc import Mapping
 import optuna
 from optuna.trial import TrialState
 
-from mmtuna.spaces.metrics import meaning
+from mmtuna.spaces.metrics import figure_text, meaning
 from mmtuna.spaces.speed import Speed
 from mmtuna.spaces.trials import COLLAPSE_STOPS
 from mmtuna.studies.attributes import PORTFOLIO, START
-from mmtuna.studies.report.facts import NOT_KEPT, Reading, value_of
+from mmtuna.studies.report.facts import NOT_KEPT, Reading, tolerance_text, value_of
 from mmtuna.studies.report.sureness import drawn_from, interval_text, numbers_of
 from mmtuna.studies.report.wording import count, hours, kilowatt_hours, listed, size_of, value_text
 
@@ -203,7 +203,8 @@ def _data(reading: Reading) -> str:
 def _metric(reading: Reading) -> str:
     name = reading.metric
     which = "the last" if reading.facts.value == "last" else "the best"
-    return f"The search maximised {name}, {meaning(name)}, at {which} evaluation of each training."
+    said = f"The search maximised {name}, {meaning(name)}, at {which} evaluation of each training."
+    return f"{said} {tolerance_text(reading.facts)}".rstrip()
 
 
 def _best(reading: Reading) -> str:
@@ -211,7 +212,7 @@ def _best(reading: Reading) -> str:
     if best is None:
         return "No trial completed, so there is no best configuration."
     others = [
-        f"{name} {value:.4f}"
+        figure_text(name, value)
         for name, value in sorted(reading.metrics(best).items())
         if name != reading.metric and value == value
     ]

@@ -14,7 +14,7 @@ from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.table2 import TABLE2
 from mmtuna.studies.report import ReportFacts, methods_markdown, report_html
 from mmtuna.studies.report.facts import Reading
-from mmtuna.studies.report.notes import study_note
+from mmtuna.studies.report.notes import study_note, trial_note
 from tests.studies.counted import study as counted_study
 from tests.studies.reported import FACTS, PNG, SECTIONS, Page, add, new_study, read, searched
 
@@ -222,6 +222,25 @@ def test_scaled_sides_and_iterations_are_said_to_be_and_what_was_trained(space: 
     assert page.sections["table2"].count("Trained with size_scale = 0.125, iteration_scale = 0.05: sides and") == 1
     plain = read(study, space)
     assert "scale = " not in plain.sections["methods"] + plain.sections["table2"]
+
+
+def test_distances_are_said_to_be_in_pixels_and_what_outlines_were_measured_with(space: SearchSpace) -> None:
+    study, metrics = new_study(), {"mIoU": 0.7, "NSD_per_image": 0.8, "HD95_per_image": 74.052}
+    add(study, space, TABLE2[0].params(space), metrics=metrics, best_metrics=metrics)
+    study.set_user_attr("mmtuna:spec", {"metric": {"name": "mIoU", "value": "last", "nsd_tolerance": 2.0}})
+    text = methods_markdown(study, space, FACTS)
+    assert "(HD95_per_image 74.0520 pixels, NSD_per_image 0.8000)" in text
+    assert text.count("NSD_per_image has a tolerance of 2 pixels; HD95_per_image is in pixels.") == 2
+    reading = Reading(study, space, FACTS)
+    assert ", HD95\\_per\\_image 74.0520 pixels" in study_note(reading)
+    note = trial_note(reading.rows[0])
+    assert "Metrics of the last evaluation, fractions 0 to 1; HD95\\_per\\_image in pixels:" in note
+    footer = "All metrics are fractions, 0 to 1; HD95_per_image in pixels, on validation images"
+    assert f"{footer}.</footer>" in report_html(study, space, FACTS)
+    look = {"trial": 0, "value": 0.7, "at": "2026-01-01T10:00:00", "finished": 1, "images": 3, "subjects": None}
+    study.set_user_attr("mmtuna:looks", [{**look, "figures": {"mIoU": 0.6}, "intervals": {}}])
+    assert f"{footer}, but what looks at the test set measured.</footer>" in report_html(study, space, FACTS)
+    assert "pixels;" not in methods_markdown(new_study(), space, FACTS)
 
 
 def test_the_surest_config_is_named_where_the_best_trial_is_anothers(space: SearchSpace) -> None:
