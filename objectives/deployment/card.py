@@ -80,10 +80,11 @@ def _data(document: dict[str, Any]) -> str:
         lines.append(f"- Trained on the images of all folds but number {document['fold']}; split {kind}.")
     else:
         trained = "training and validation images together" if document["retrained"] else "the training images"
-        lines.append(
-            f"- Trained on {trained}; split {kind}: {_n(split, 'train')} training and {_n(split, 'val')} validation "
-            "images."
-        )
+        sizes = f"{_n(split, 'train')} training and {_n(split, 'val')} validation images"
+        if "folds" in split:  # the counts are those of the first
+            images = split.get("train", 0) + split.get("val", 0)
+            sizes = f"{images or 'unknown'} images, each of which validates once in {split['folds']} folds"
+        lines.append(f"- Trained on {trained}; split {kind}: {sizes}.")
     lines.append(
         f"- sha256 of the data {data.get('sha256', 'unknown')}, of the split {split.get('sha256', 'unknown')}."
     )

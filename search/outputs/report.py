@@ -32,7 +32,7 @@ _SPLITS = {
     "folders": "by folder",
     "random": "random, by image",
     "subject": "by subject",
-    "subject-kfold": "by subject, in folds of which each validates once; the numbers are those of the first",
+    "subject-kfold": "by subject, in folds",
 }
 
 
@@ -88,7 +88,7 @@ def gather_facts(
     files = StudyFiles(spec.study, spec.data.root, study)
     overlays = _overlays(files, best)  # first: from S3 the lists come with them
     folder = files.folder
-    sides = [_names(path) for path in folder.lists]
+    sides = [_names(path) for path in folder.lists]  # of folds those of the first
     dataset = data_here(spec)
     subjects = dataset.subjects if all(sides) and dataset is not None else {}
     known = [{subjects[name] for name in names if name in subjects} for names in sides]
@@ -109,6 +109,7 @@ def gather_facts(
         val_images=len(sides[1]) or None,
         train_subjects=len(known[0]) or None,
         val_subjects=len(known[1]) or None,
+        folds=spec.folds,
         shared_subjects=len(known[0] & known[1]) if subjects else None,
         split=_SPLITS[spec.data.split],
         pixels={name: pixels.get(value, 0) for value, name in enumerate(classes)} if pixels else {},

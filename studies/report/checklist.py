@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from mmtuna.spaces.metrics import meaning
 from mmtuna.spaces.parameter import Params
 from mmtuna.studies.attributes import FOLDS
-from mmtuna.studies.report.facts import Reading, tolerance_text
+from mmtuna.studies.report.facts import Reading, folded_text, tolerance_text
 from mmtuna.studies.report.methods import methods_paragraph
 from mmtuna.studies.report.sureness import drawn_from, floor_text, interval_text, measured_on, numbers_of
 from mmtuna.studies.report.wording import count, listed, value_text
@@ -132,6 +132,8 @@ def _partitions(reading: Reading) -> str:
 
 def _sizes(reading: Reading) -> str:
     facts = reading.facts
+    if folded := folded_text(facts):
+        return f"{folded}."
     if facts.train_images is None or facts.val_images is None:
         return ""
     sides = [
@@ -233,8 +235,11 @@ def _statistics(reading: Reading) -> str:
     if known is None or not known.images:
         return ""
     unit = "images" if known.subjects is None else "subjects"
+    intervals = f"95 % intervals by bootstrap over {drawn_from(known.configs, unit)}"
+    if known.why:
+        return f"{intervals}; configs were not compared, since {known.why}."
     return (
-        f"95 % intervals by bootstrap over {drawn_from(known.configs, unit)}; configs compared by Wilcoxon's "
+        f"{intervals}; configs compared by Wilcoxon's "
         f"signed-rank test over {unit} and a t test against seeds and {unit} together, Holm's correction over all "
         f"pairs shown, at 5 %{', of the last evaluation of each training' if reading.facts.value == 'best' else ''}."
     )
@@ -262,7 +267,7 @@ def _performance(reading: Reading) -> str:
     if known is None:
         return ""
     best = known.best
-    on = f"; {measured_on(known)}" if best.interval else ""
+    on = f"; {measured_on(known, reading.facts.folds)}" if best.interval else ""
     seeds = count(best.seeds or len(best.rows), "seed")
     figure = interval_text(best.mean, best.interval)
     if best.interval and reading.facts.value == "best":

@@ -18,6 +18,7 @@ from mmtuna.studies.attributes import BEGUN_WITH, FINGERPRINTS, SEARCHED, SPEC
 from mmtuna.studies.certainty import Certainty, Counted, certainty
 from mmtuna.studies.ledger import Ledger, ending, ledger, stopped_by
 from mmtuna.studies.looks import Look, looks_of
+from mmtuna.studies.report.wording import count, in_folds
 from mmtuna.studies.results import UNREADABLE, TrialRow, chosen, named_trials, ranked, read_trials, row, shared_settings
 from mmtuna.studies.standing import params_key
 from mmtuna.studies.table2 import Table2Line, lines
@@ -50,6 +51,8 @@ class ReportFacts:
     val_images: int | None = None
     train_subjects: int | None = None
     val_subjects: int | None = None
+    folds: int = 1
+    """Trainings of a trial; the images and subjects of both sides are then those of the first, and together all."""
     shared_subjects: int | None = None
     """Subjects with images on both sides of the split."""
     split: str = ""
@@ -144,6 +147,16 @@ def _text(found: object) -> str | None:
 
 def _pixels(found: object) -> float | None:
     return found if isinstance(found, int | float) else None
+
+
+def folded_text(facts: ReportFacts) -> str:
+    """What a trial of folds is measured on; empty of one training, and where the images are not known."""
+    if facts.folds < 2 or facts.train_images is None or facts.val_images is None:
+        return ""
+    of = ""
+    if facts.train_subjects is not None and facts.val_subjects is not None:
+        of = f" of {count(facts.train_subjects + facts.val_subjects, 'subject')}"
+    return in_folds(f"{count(facts.train_images + facts.val_images, 'image')}{of}", facts.folds)
 
 
 def tolerance_text(facts: ReportFacts) -> str:

@@ -12,7 +12,7 @@ from mmtuna.spaces.metrics import figure_text, meaning
 from mmtuna.spaces.speed import Speed
 from mmtuna.spaces.trials import COLLAPSE_STOPS
 from mmtuna.studies.attributes import PORTFOLIO, START
-from mmtuna.studies.report.facts import NOT_KEPT, Reading, tolerance_text, value_of
+from mmtuna.studies.report.facts import NOT_KEPT, Reading, folded_text, tolerance_text, value_of
 from mmtuna.studies.report.sureness import drawn_from, interval_text, numbers_of
 from mmtuna.studies.report.wording import count, hours, kilowatt_hours, listed, size_of, value_text
 
@@ -174,8 +174,11 @@ def _cost(reading: Reading) -> str:
 
 def _data(reading: Reading) -> str:
     facts = reading.facts
-    text = ""
-    if facts.train_images is not None and facts.val_images is not None:
+    text, folded = "", folded_text(facts)
+    if folded:
+        text = f"Trainings used {folded}" + (f" ({facts.dataset})" if facts.dataset else "")
+        text += f"; split: {facts.split}." if facts.split else "."
+    elif facts.train_images is not None and facts.val_images is not None:
         name = f" of {facts.dataset}" if facts.dataset else ""
         text = f"Training used {facts.train_images:,} and validation {count(facts.val_images, 'image')}{name}"
         if facts.train_subjects is not None and facts.val_subjects is not None:

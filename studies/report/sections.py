@@ -16,7 +16,7 @@ from mmtuna.spaces.table2 import DISCREPANCIES, PUBLISHED_BEST
 from mmtuna.studies.certainty import BESIDE, Config
 from mmtuna.studies.ledger import ENDINGS
 from mmtuna.studies.report import charts, param_charts
-from mmtuna.studies.report.facts import Reading
+from mmtuna.studies.report.facts import Reading, folded_text
 from mmtuna.studies.report.sureness import (
     empty_text,
     floor_text,
@@ -82,7 +82,7 @@ def space(reading: Reading) -> View:
 
 
 def _shared(reading: Reading) -> dict[str, object]:
-    facts = reading.facts
+    facts, folded = reading.facts, folded_text(reading.facts)
     total = sum(facts.pixels.values())
 
     def side(images: int | None, subjects: int | None) -> str | None:
@@ -96,8 +96,14 @@ def _shared(reading: Reading) -> dict[str, object]:
             f"{name} ({100 * facts.pixels[name] / total:.2f} % of the pixels)" if facts.pixels.get(name) else name
             for name in facts.classes
         ),
-        "training": side(facts.train_images, facts.train_subjects),
-        "validation": side(facts.val_images, facts.val_subjects),
+        **(
+            {"training and validation": folded}
+            if folded
+            else {
+                "training": side(facts.train_images, facts.train_subjects),
+                "validation": side(facts.val_images, facts.val_subjects),
+            }
+        ),
         "set aside, seen by no trial": side(reading.test_images, None),
         "subjects on both sides": facts.shared_subjects,
         "split": facts.split,
@@ -219,7 +225,7 @@ def certainty(reading: Reading) -> View:
             for config, params in zip(known.configs, own, strict=True)
         ],
         "shared": shared,
-        "measured": measured_on(known),
+        "measured": measured_on(known, reading.facts.folds),
         "unshown": unshown_text(known),
         "floor": floor_text(known),
         "emptied": empty_text(reading.facts.counted.missing_value, known) if emptied and beside else "",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mmtuna.studies.certainty import UNKNOWN_FLOOR, Certainty, Config
-from mmtuna.studies.report.wording import count
+from mmtuna.studies.report.wording import count, in_folds
 from mmtuna.studies.results import TrialRow
 from mmtuna.studies.statistics.comparing import Place, Verdict
 from mmtuna.studies.statistics.intervals import Interval
@@ -42,15 +42,16 @@ def numbers_of(rows: Sequence[TrialRow]) -> str:
     return ", ".join(numbers[:5]) + (f" and {len(numbers) - 5} more" if len(numbers) > 5 else "")
 
 
-def measured_on(known: Certainty) -> str:
-    """What the intervals are of."""
+def measured_on(known: Certainty, folds: int = 1) -> str:
+    """What the intervals are of, in trials of so many `folds`."""
     if not known.images:
         return ""
     unit = "images" if known.subjects is None else "subjects"
     of = "" if known.subjects is None else f" of {count(known.subjects, 'subject')}"
-    return (
-        f"{count(known.images, 'validation image')}{of}; intervals by bootstrap over {drawn_from(known.configs, unit)}"
-    )
+    on = f"{count(known.images, 'validation image')}{of}"
+    if folds > 1:
+        on = in_folds(f"{count(known.images, 'image')}{of}", folds)
+    return f"{on}; intervals by bootstrap over {drawn_from(known.configs, unit)}"
 
 
 def drawn_from(configs: Sequence[Config], unit: str) -> str:

@@ -287,6 +287,9 @@ def test_the_card_says_what_it_must(make: Callable[[str], Made]) -> None:
     document = json.loads((made.bundle / "bundle.json").read_text())
     document["metrics"]["HD95_per_image"] = 74.052
     assert "\n| metric (0 to 1; HD95_per_image in pixels) | value |\n" in model_card(document)
+    document |= {"retrained": True}
+    document["fingerprints"]["split"] = {"kind": "subject-kfold", "train": 6, "val": 3, "folds": 3}
+    assert "split subject-kfold: 9 images, each of which validates once in 3 folds." in model_card(document)
 
 
 @pytest.mark.parametrize("rule", [{"channels": None, "range": None}, {"channels": [2, 0, 1], "range": [60, 200]}])

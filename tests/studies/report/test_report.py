@@ -15,6 +15,7 @@ from mmtuna.spaces.table2 import TABLE2
 from mmtuna.studies.report import ReportFacts, methods_markdown, report_html
 from mmtuna.studies.report.facts import Reading
 from mmtuna.studies.report.notes import study_note, trial_note
+from tests.studies.counted import IMAGES
 from tests.studies.counted import study as counted_study
 from tests.studies.reported import FACTS, PNG, SECTIONS, Page, add, new_study, read, searched
 
@@ -298,6 +299,32 @@ def test_methods_and_checklist_are_filled_and_say_what_is_missing(
     page = read(study, space, facts)
     assert "level at which partitions are disjoint" in page.sections["methods"]
     assert methods_markdown(new_study(), space).count("**ADD**") > 10, "of a study that holds nothing yet"
+
+
+def test_a_study_of_folds_says_what_it_was_measured_on_alike_everywhere(
+    sure: tuple[optuna.Study, ReportFacts], space: SearchSpace
+) -> None:
+    more = {"train_images": 10, "val_images": 6, "train_subjects": 5, "val_subjects": 3, "shared_subjects": 0}
+    facts = replace(sure[1], folds=4, split="by subject, in folds", **more)
+    text = methods_markdown(sure[0], space, facts)
+    said = "16 images of 8 subjects, each of which validates once in 4 folds"
+    assert f"Trainings used {said} (duke-dme-256); split: by subject, in folds." in text
+    assert [line.split(" | ")[0] for line in text.splitlines() if f"{said}." in line[:200]] == ["| 19", "| 21", "| 35"]
+    assert "; 16 images, each of which validates once in 4 folds; intervals by bootstrap" in text
+    page = read(sure[0], space, facts)
+    assert f"training and validation {said}" in page.sections["space"]
+    assert "16 images, each of which validates once in 4 folds; intervals" in page.sections["certainty"]
+    assert "10 training" not in text + page.sections["space"]
+
+
+def test_where_nothing_was_compared_neither_methods_nor_checklist_say_how(
+    sure: tuple[optuna.Study, ReportFacts], space: SearchSpace
+) -> None:
+    subjects = {name: str(place % 3) for place, name in enumerate(IMAGES)}
+    counted = replace(sure[1].counted, subjects=subjects)
+    text = methods_markdown(sure[0], space, replace(sure[1], counted=counted))
+    assert text.count("onfigs were not compared, since 3 subjects are too few") == 2
+    assert "Wilcoxon" not in text
 
 
 def test_where_values_are_of_best_evaluations_what_is_of_the_last_ones_says_so(
