@@ -52,6 +52,9 @@ def _search(reading: Reading) -> str:
         f"Hyperparameters of an MMSegmentation model{base} were searched with Optuna {version}. "
         f"The search space held {size_of(reading.space)}: {listed(list(reading.space.names))}."
     )
+    begun = [row for row in reading.rows if row.state != "WAITING"]
+    if begun and all(row.table2 is not None for row in begun):
+        return f"{text} No trial was proposed by a sampler, nor pruned: all were rows of the paper's Table 2."
     proposed = [
         f"by {_called(name, 'sampler')}" if name != NOT_KEPT else "by one that was not kept"
         for name in reading.samplers

@@ -75,6 +75,16 @@ def test_headline_figures_are_the_studys(page: Page, sixty: optuna.Study) -> Non
     assert f"Failed {n['failed']} and {n['diverged']} diverged" in text
 
 
+def test_rows_of_table2_alone_were_neither_proposed_nor_pruned(space: SearchSpace) -> None:
+    study = new_study()
+    add(study, space, TABLE2[0].params(space), table2=1)
+    text = read(study, space, replace(FACTS, collapses_stop=True)).sections["methods"]
+    assert "No trial was proposed by a sampler, nor pruned: all were rows of the paper's Table 2." in text
+    assert "Trials were " not in text
+    add(study, space, TABLE2[0].params(space))
+    assert "Trials were proposed by the TPE sampler" in read(study, space).sections["methods"]
+
+
 def test_what_the_pruner_stopped_is_told_from_collapses_and_nets_over_a_limit(space: SearchSpace) -> None:
     study, lost = new_study(), {"step": 62, "mIoU": 0.49, "IoU.background": 0.98, "IoU.fluid": 0.0}
     dead = [{**lost, "step": 25}, lost]
