@@ -6,7 +6,7 @@ et al. 2024) for what is measured an image at a time and averaged: IoU, Dice, se
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 SENSITIVITY, SPECIFICITY = "sensitivity_per_image", "specificity_per_image"
 NSD, HD95 = "NSD_per_image", "HD95_per_image"
@@ -40,6 +40,21 @@ def maximised(classes: Sequence[str]) -> list[str]:
     """The metrics that a study of these classes can maximise: fractions, 0 to 1, of which more is better."""
     per_class = [f"{kind}.{name}" for kind in ("IoU", "Dice") for name in classes]
     return ["mIoU", "mDice", *per_class, *(name for name in _MEANINGS if not is_pooled(name) and name != HD95)]
+
+
+def units(names: Collection[str]) -> str:
+    """Of what size figures of these names are: all from 0 to 1, but a distance."""
+    return "0 to 1" + (f"; {HD95} in pixels" if HD95 in names else "")
+
+
+def figure_text(name: str, value: float) -> str:
+    """`mIoU 0.7130`; `HD95_per_image 74.0520 pixels`."""
+    return f"{name} {value:.4f}{unit(name)}"
+
+
+def unit(name: str) -> str:
+    """What stands behind a figure of this name; nothing behind a fraction."""
+    return " pixels" if name == HD95 else ""
 
 
 def meaning(name: str) -> str:

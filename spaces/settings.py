@@ -327,6 +327,13 @@ def check_settings(values: Mapping[str, object], where: str) -> None:
             raise InputError(f"{where}: {name} = {value!r} is not allowed; it takes {_range(allowed)}")
 
 
+def scaled_by(values: Mapping[str, object]) -> str:
+    """`size_scale = 0.125, iteration_scale = 0.05`: what scales the sides and iterations among `values`; empty where
+    nothing does."""
+    scales = {name: values.get(name, 1.0) for name in ("size_scale", "iteration_scale")}
+    return ", ".join(f"{name} = {scale:g}" for name, scale in scales.items() if isinstance(scale, float) and scale < 1)
+
+
 def check_sampled(names: Iterable[str], where: str) -> None:
     """Raises InputError for a setting that trials of one study cannot differ in."""
     for name in NEVER_SAMPLED:

@@ -58,7 +58,7 @@ def means_of(rows: Iterable[TrialRow], seeds: int) -> list[dict[str, Any]]:
     `least` (`NoiseFloor.least`), by which the best comes first: of equal means that of more seeds is surer."""
     everything = list(rows)
     floor = floor_of(everything)
-    found = []
+    found: list[dict[str, Any]] = []
     for config in top_configs(everything, sys.maxsize):
         values = values_of(config)
         mean = statistics.fmean(values)
@@ -66,7 +66,9 @@ def means_of(rows: Iterable[TrialRow], seeds: int) -> list[dict[str, Any]]:
             numbers, params = [row.number for row in config], config[0].params
             least = None if floor is None else floor.least(mean, len(values))
             found.append({"trials": numbers, "params": params, "values": values, "mean": mean, "least": least})
-    return sorted(found, key=lambda config: -config["mean"] if config["least"] is None else -config["least"])
+    found.sort(key=lambda config: -config["mean"] if config["least"] is None else -config["least"])
+    # Cut at 0, below which no metric is, but only after they were ordered.
+    return [{**one, "least": None if one["least"] is None else max(0.0, one["least"])} for one in found]
 
 
 def values_of(rows: Iterable[TrialRow], metric: str | None = None) -> list[float]:

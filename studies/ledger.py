@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from mmtuna.spaces.trials import LAST_STEP, Cause
+from mmtuna.spaces.trials import COLLAPSE_STOPS, LAST_STEP, Cause
 from mmtuna.studies.results import TrialRow
 
 ENDINGS = ("complete", "pruned", "diverged", "failed")
@@ -25,10 +25,10 @@ class Entry:
 class Ledger:
     """Device-seconds by how trials ended. A share of a shared device counts as that share.
 
-    `pruned` were stopped by the pruner; `diverged` are those whose loss became NaN, which Optuna holds as pruned too.
-    `saved` is an estimate, see `ledger`; `unestimated` counts the pruned trials it leaves out because they hold no
-    cost or no step, `untimed` the ended trials of any kind that hold no cost. `joules` is what cards took for the
-    `metered` trials, of which that is known.
+    `pruned` were stopped early, by what `stopped_by` says, or not trained; `diverged` are those whose loss became NaN,
+    which Optuna holds as pruned too. `saved` is an estimate, see `ledger`; `unestimated` counts the pruned trials it
+    leaves out because they hold no cost or no step, `untimed` the ended trials of any kind that hold no cost. `joules`
+    is what cards took for the `metered` trials, of which that is known.
     """
 
     complete: float = 0.0
@@ -62,13 +62,24 @@ def ending(row: TrialRow) -> str:
     return {"COMPLETE": "complete", "FAIL": "failed"}.get(row.state, row.state.lower())
 
 
+def stopped_by(row: TrialRow) -> str:
+    """What a trial was pruned by: `limit`, its net's demand, so that it was not trained; `collapse`, since it had found
+    none of a class at any evaluation up to `COLLAPSE_STOPS`; else the `pruner`, which may stop a collapsed one too."""
+    if row.cause == Cause.OVER_LIMIT:
+        return "limit"
+    if row.cause != Cause.COLLAPSED or not row.curve or row.curve[-1]["step"] < COLLAPSE_STOPS:
+        return "pruner"
+    never = all(any(iou == 0 for name, iou in point.items() if name.startswith("IoU.")) for point in row.curve)
+    return "collapse" if never else "pruner"
+
+
 def ledger(rows: Iterable[TrialRow]) -> Ledger:
     """The ledger of `rows`.
 
     What pruning saved is estimated, trial by trial: a trial that was stopped at `step` percent of its own iterations
     after `seconds` would have needed about `seconds * 100 / step` in all, and saved that minus `seconds`. This takes
     every iteration and every evaluation to cost the same and spreads the time of starting up over them, so that it
-    runs high where starting up is long. Diverged and failed trials save nothing: no pruner stopped them.
+    runs high where starting up is long. Diverged and failed trials save nothing: no rule stopped them.
     """
     spent = dict.fromkeys(ENDINGS, 0.0)
     entries: dict[tuple[str, str | None], Entry] = {}

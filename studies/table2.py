@@ -6,7 +6,7 @@ import csv
 import io
 import statistics
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import optuna
@@ -14,9 +14,10 @@ import optuna
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Params
 from mmtuna.spaces.search_space import SearchSpace
+from mmtuna.spaces.settings import scaled_by
 from mmtuna.spaces.table2 import TABLE2, Row
 from mmtuna.studies.attributes import SPEC
-from mmtuna.studies.results import TrialRow, sound_rows
+from mmtuna.studies.results import TrialRow, shared_settings, sound_rows
 from mmtuna.studies.standing import params_key
 from mmtuna.studies.statistics.published import Reproduced, Reproduction, reproduced
 
@@ -51,6 +52,8 @@ class Table2Line:
     states: dict[str, int]
     reproduction: Reproduced
     """What the replicates say of the published mIoU."""
+    scaled: str = ""
+    """What sides and iterations that `label` names were scaled by in its trials; empty where by nothing."""
 
 
 def table2(study: optuna.Study, space: SearchSpace, class_name: str | None = None) -> list[Table2Line]:
@@ -61,12 +64,21 @@ def table2(study: optuna.Study, space: SearchSpace, class_name: str | None = Non
     if class_name is None:
         classes = study.user_attrs.get(SPEC, {}).get("data", {}).get("classes", ["background", "fluid"])
         class_name = classes[1]
-    return lines(sound_rows(study), space, class_name)
+    return lines(sound_rows(study), space, class_name, shared_settings(study.user_attrs) or {})
 
 
-def lines(trials: Sequence[TrialRow], space: SearchSpace, class_name: str) -> list[Table2Line]:
-    """The eleven lines of `trials`, with the IoU of the class `class_name`."""
-    return [_line(entry, _of_row(entry, trials, space), f"IoU.{class_name}") for entry in TABLE2]
+def lines(
+    trials: Sequence[TrialRow], space: SearchSpace, class_name: str, shared: Mapping[str, object]
+) -> list[Table2Line]:
+    """The eleven lines of `trials`, which have the `shared` settings, with the IoU of the class `class_name`."""
+    return [_line(entry, _of_row(entry, trials, space), f"IoU.{class_name}", shared) for entry in TABLE2]
+
+
+def scaling_note(lines: Sequence[Table2Line]) -> str:
+    """That the trainings of the table were scaled down, and by what; empty where none was."""
+    found = dict.fromkeys(line.scaled for line in lines if line.scaled)
+    said = f"Trained with {'; or '.join(found)}: sides and iterations of the settings were scaled by these"
+    return f"{said}, and published figures are of trainings that were not." if found else ""
 
 
 def _of_row(entry: Row, trials: Sequence[TrialRow], space: SearchSpace) -> list[TrialRow]:
@@ -83,7 +95,7 @@ def _of_row(entry: Row, trials: Sequence[TrialRow], space: SearchSpace) -> list[
     ]
 
 
-def _line(entry: Row, trials: Sequence[TrialRow], class_metric: str) -> Table2Line:
+def _line(entry: Row, trials: Sequence[TrialRow], class_metric: str, shared: Mapping[str, object]) -> Table2Line:
     complete = [trial for trial in trials if trial.state == "COMPLETE"]
 
     def measured(metric: str) -> list[float]:
@@ -110,6 +122,7 @@ def _line(entry: Row, trials: Sequence[TrialRow], class_metric: str) -> Table2Li
         class_iou=spread(class_metric),
         states=dict(sorted(Counter(trial.state for trial in trials).items())),
         reproduction=_reproduction(entry, measured("mIoU")),
+        scaled="; or ".join(dict.fromkeys(said for trial in trials if (said := scaled_by({**shared, **trial.params})))),
     )
 
 
@@ -157,13 +170,14 @@ def _cells(line: Table2Line, plus_minus: str, escape: Callable[[str], str]) -> l
 
 
 def to_markdown(lines: Sequence[Table2Line]) -> str:
-    """A Markdown table: mean and sample standard deviation of ours beside the published figures."""
+    """A Markdown table: mean and sample standard deviation of ours beside the published figures, and its note."""
 
     def escape(text: str) -> str:
         return text.replace("|", "\\|")
 
     table = [_HEADER, tuple("---" for _ in _HEADER), *(_cells(line, "±", escape) for line in lines)]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in table)
+    note = scaling_note(lines)
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in table) + (f"\n{note}\n" if note else "")
 
 
 def to_csv(lines: Sequence[Table2Line]) -> str:
@@ -176,17 +190,17 @@ def to_csv(lines: Sequence[Table2Line]) -> str:
     found = ("verdict", "difference", "low", "high", "why")
     spreads = [f"{metric}_{part}" for metric in metrics for part in parts]
     named = [name if name == "verdict" else f"verdict_{name}" for name in found]
-    writer.writerow(["row", "settings", *published, "n", *spreads, *named, "note"])
+    writer.writerow(["row", "settings", *published, "n", *spreads, *named, "note", "scaled"])
     for line in lines:
         ours = [getattr(getattr(line, metric), part, None) for metric in metrics for part in parts]
         figures = [getattr(line, name) for name in published]
         said = [getattr(line.reproduction, name) for name in found]
-        writer.writerow([line.number, line.label, *figures, line.n, *ours, *said, line.note])
+        writer.writerow([line.number, line.label, *figures, line.n, *ours, *said, line.note, line.scaled])
     return out.getvalue()
 
 
 def to_latex(lines: Sequence[Table2Line]) -> str:
-    """A LaTeX tabular without notes; needs no package."""
+    """A LaTeX tabular without the rows' notes, and below it what it was scaled by; needs no package."""
 
     def escape(text: str) -> str:
         return "".join(f"\\{sign}" if sign in "&%$#_{}" else sign for sign in text)
@@ -194,4 +208,6 @@ def to_latex(lines: Sequence[Table2Line]) -> str:
     cells = [_cells(line, "$\\pm$", escape)[:-1] for line in lines]
     body = "".join(f"{' & '.join(row)} \\\\\n" for row in cells)
     header = f"{' & '.join(_HEADER[:-1])} \\\\\n"
-    return f"\\begin{{tabular}}{{rlrrrrrrrl}}\n\\hline\n{header}\\hline\n{body}\\hline\n\\end{{tabular}}\n"
+    note = scaling_note(lines)
+    below = f"\n\\par {escape(note)}\n" if note else ""
+    return f"\\begin{{tabular}}{{rlrrrrrrrl}}\n\\hline\n{header}\\hline\n{body}\\hline\n\\end{{tabular}}\n{below}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from mmtuna.spaces.metrics import units
+
 _SCRIPT = ("predict.py", "masks for a folder of images; needs onnxruntime, Pillow and numpy")
 _FILES = (
     _SCRIPT,
@@ -78,10 +80,11 @@ def _data(document: dict[str, Any]) -> str:
         lines.append(f"- Trained on the images of all folds but number {document['fold']}; split {kind}.")
     else:
         trained = "training and validation images together" if document["retrained"] else "the training images"
-        lines.append(
-            f"- Trained on {trained}; split {kind}: {_n(split, 'train')} training and {_n(split, 'val')} validation "
-            "images."
-        )
+        sizes = f"{_n(split, 'train')} training and {_n(split, 'val')} validation images"
+        if "folds" in split:  # the counts are those of the first
+            images = split.get("train", 0) + split.get("val", 0)
+            sizes = f"{images or 'unknown'} images, each of which validates once in {split['folds']} folds"
+        lines.append(f"- Trained on {trained}; split {kind}: {sizes}.")
     lines.append(
         f"- sha256 of the data {data.get('sha256', 'unknown')}, of the split {split.get('sha256', 'unknown')}."
     )
@@ -96,7 +99,7 @@ def _data(document: dict[str, Any]) -> str:
 def _measured(document: dict[str, Any]) -> str:
     rows = "\n".join(f"| {name} | {value:.4f} |" for name, value in document["metrics"].items())
     which = "last" if document["value_of"] == "last" else "best"
-    lines = ["## How it was measured", "", "| metric (0 to 1) | value |", "|---|---|", rows, ""]
+    lines = ["## How it was measured", "", f"| metric ({units(document['metrics'])}) | value |", "|---|---|", rows, ""]
     if document["retrained"]:
         lines.append(
             "**These are the figures of the trial before retraining**, measured on validation images that it had not "

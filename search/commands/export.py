@@ -21,6 +21,8 @@ def line_of(exported: Exported) -> str:
     found = exported.document
     parity, latency = found["parity"], found["latency"]
     figure = f"{found['metric']} {found['value']:.4f}" + (", measured before retraining" if found["retrained"] else "")
+    if "members" in found:
+        figure += " of each image by the net that had not been trained on it, not by all together"
     nets = f"{len(found['members'])} nets of trial" if "members" in found else "trial"
     return (
         f"{exported.folder}: {nets} {exported.trial}, {figure}; ONNX and torch differ in {parity['pixels_differing']} "

@@ -11,6 +11,7 @@ from typing import Any
 from mmtuna.search.outputs.summary import standing
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.limits import in_words
+from mmtuna.spaces.metrics import figure_text
 from mmtuna.studies.report.wording import duration
 from mmtuna.studies.results import named_trials
 from mmtuna.studies.spec import StudySpec
@@ -81,7 +82,7 @@ def print_best(document: dict[str, Any]) -> None:
         return
     print(f"best: trial {best['trial']}, {document['metric']} {best['value']:.4f}")
     where = "at its last evaluation: " if best["at_last"] else ""
-    print(f"  {where}" + ", ".join(f"{name} {value:.4f}" for name, value in best["metrics"].items()))
+    print(f"  {where}" + ", ".join(figure_text(name, value) for name, value in best["metrics"].items()))
     if best["folds"]:
         each = [f"{fold[document['metric']]:.4f}" if document["metric"] in fold else "-" for fold in best["folds"]]
         print(f"  {document['metric']} by fold: {', '.join(each)}")

@@ -55,7 +55,8 @@ def print_table2(spec: StudySpec, study: optuna.Study) -> None:
     for title in ("mIoU paper", "mIoU", "mDice paper", "mDice", "fluid IoU log", f"IoU.{spec.data.classes[1]}", "n"):
         table.add_column(title, justify="right")
     table.add_column("mIoU is", justify="left")
-    for line in tables.table2(study, space_of(study, spec)):
+    lines = tables.table2(study, space_of(study, spec))
+    for line in lines:
         published = "-" if line.published_fluid_iou is None else f"{line.published_fluid_iou:.4f}"
         cells = [f"{line.published_miou:.4f}", _figure(line.miou), f"{line.published_mdice:.4f}", _figure(line.mdice)]
         states = "" if line.n or not line.states else " " + ", ".join(line.states).lower()
@@ -69,6 +70,8 @@ def print_table2(spec: StudySpec, study: optuna.Study) -> None:
             str(line.reproduction.verdict),
         )
     Console(width=None if Console().is_terminal else 140).print(table)
+    if note := tables.scaling_note(lines):
+        print(note)
 
 
 def _figure(spread: Spread | None) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmtuna.search.outputs.unseen import Tested, measure_unseen
+from mmtuna.spaces.metrics import unit
 from mmtuna.studies.looks import Look
 from mmtuna.studies.report.sureness import way_of
 from mmtuna.studies.report.wording import count, listed
@@ -56,7 +57,7 @@ def _of(look: Look, number: int, metric: str) -> list[str]:
         f"look {number}, {look.at}, after {count(look.finished, 'trial')}: trial {look.trial} "
         f"({metric} {look.value:.4f} on validation images) on {look.images} image{'s' * (look.images > 1)}{whose}"
     )
-    rows = [f"  {name:<22}{look.text(name):>26}" for name in look.figures]
+    rows = [f"  {name:<22}{look.text(name):>26}{unit(name)}" for name in look.figures]
     units, found = ("subjects", look.subjects) if look.subjects else ("images", look.images)
     told = f"  no intervals: two {units} are needed at least" if found < 2 else "  no intervals"
     if look.intervals:

@@ -14,6 +14,7 @@ from mmtuna.search.trials.ownership import is_own
 from mmtuna.search.versions import machine, versions
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import write_whole
+from mmtuna.spaces.trials import LAST_STEP
 from mmtuna.studies import results
 from mmtuna.studies.begun import space_of
 from mmtuna.studies.configs import top_configs
@@ -27,11 +28,11 @@ if TYPE_CHECKING:
     from mmtuna.studies.spec import StudySpec
 
 _SPLITS = {
-    "lists": "published lists",
+    "lists": "given lists",
     "folders": "by folder",
     "random": "random, by image",
     "subject": "by subject",
-    "subject-kfold": "by subject, in folds of which each validates once; the numbers are those of the first",
+    "subject-kfold": "by subject, in folds",
 }
 
 
@@ -81,12 +82,13 @@ def gather_facts(
     (a replayed study has no data) is left out.
     """
     from mmtuna.studies.report import ReportFacts
+    from mmtuna.studies.strategy.pruning import collapse_stops
     from mmtuna.studies.strategy.sampling import sampler_name
 
     files = StudyFiles(spec.study, spec.data.root, study)
     overlays = _overlays(files, best)  # first: from S3 the lists come with them
     folder = files.folder
-    sides = [_names(path) for path in folder.lists]
+    sides = [_names(path) for path in folder.lists]  # of folds those of the first
     dataset = data_here(spec)
     subjects = dataset.subjects if all(sides) and dataset is not None else {}
     known = [{subjects[name] for name in names if name in subjects} for names in sides]
@@ -107,10 +109,12 @@ def gather_facts(
         val_images=len(sides[1]) or None,
         train_subjects=len(known[0]) or None,
         val_subjects=len(known[1]) or None,
+        folds=spec.folds,
         shared_subjects=len(known[0] & known[1]) if subjects else None,
         split=_SPLITS[spec.data.split],
         pixels={name: pixels.get(value, 0) for value, name in enumerate(classes)} if pixels else {},
         searched=[(sampler_name(spec.study, _space(spec, study)), spec.study.pruner)] if own else [],
+        collapses_stop=own and collapse_stops(spec.study.pruner) < LAST_STEP,
         seed=spec.study.seed if own else None,
         versions=versions(),
         machine=machine(),

@@ -6,7 +6,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import optuna
@@ -21,7 +21,7 @@ from mmtuna.studies.results import TrialRow
 from mmtuna.studies.spec import StudySpec
 
 WINDOW = 3600.0
-"""Seconds over which trials an hour are counted; less where the study is younger."""
+"""Seconds over which trials an hour are counted; less where trials ran for less of them."""
 
 
 def summary(spec: StudySpec, study: optuna.Study, entries: Sequence[TrialRow] | None = None) -> dict[str, Any]:
@@ -89,12 +89,17 @@ def standing(spec: StudySpec, study: optuna.Study) -> dict[str, Any]:
 def progress(entries: Sequence[TrialRow], crew: Crew, asked: int, now: datetime | None = None) -> dict[str, Any]:
     """Workers, leases that will expire, trials an hour and seconds until the study is full, as JSON data.
 
-    `trials_per_hour` and `eta_seconds` are None where nothing finished within the last hour, or no worker lives.
+    Trials an hour are those of the last hour, or where no worker lives of the hour until the last trial ended, and None
+    where none finished within it. `eta_seconds` is None there too, and where no worker lives, but 0 once it is full.
     """
     finished = [entry for entry in entries if entry.finished]
-    speed = per_hour(entries, now or datetime.now())
-    left = max(0, asked - len(finished))
     alive = any(worker.alive for worker in crew.workers)
+    ended = [entry for entry in entries if entry.ended]
+    if alive:
+        speed = per_hour(entries, now or datetime.now())
+    else:  # what it left running is waited for by nobody
+        speed = per_hour(ended, max(datetime.fromisoformat(str(entry.ended)) for entry in ended)) if ended else None
+    left = max(0, asked - len(finished))
     eta = 0.0 if not left else left / speed * 3600 if speed and alive else None
     return {
         "workers": [asdict(worker) for worker in crew.workers],
@@ -106,11 +111,15 @@ def progress(entries: Sequence[TrialRow], crew: Crew, asked: int, now: datetime 
 
 
 def per_hour(entries: Sequence[TrialRow], now: datetime) -> float | None:
-    """Finished trials an hour, counted over the last hour or since the first trial began within it."""
-    ended = [datetime.fromisoformat(e.ended) for e in entries if e.ended and e.finished]
-    recent = [at for at in ended if (now - at).total_seconds() <= WINDOW]
-    if not recent:
-        return None
-    began = min(datetime.fromisoformat(entry.started) for entry in entries if entry.started)
-    span = min(WINDOW, (now - began).total_seconds())
-    return len(recent) / span * 3600 if span > 0 else None
+    """Finished trials an hour of the time within the hour before `now` in which any trial ran; None where none
+    finished within it. Trials that still run do so until `now`."""
+    began = now - timedelta(seconds=WINDOW)
+    finished, ran, until = 0, 0.0, began
+    begun = [entry for entry in entries if entry.started and (entry.ended or entry.state == "RUNNING")]
+    for entry in sorted(begun, key=lambda entry: str(entry.started)):
+        ended = now if entry.ended is None else datetime.fromisoformat(entry.ended)
+        finished += entry.finished and began <= ended <= now
+        start = max(datetime.fromisoformat(str(entry.started)), until)
+        ran += max(0.0, (ended - start).total_seconds())
+        until = max(until, ended)
+    return finished / ran * 3600 if finished and ran else None

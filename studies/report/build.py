@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import optuna
 
+from mmtuna.spaces.metrics import units
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.studies.report import sections
 from mmtuna.studies.report.checklist import checklist, markdown
@@ -39,6 +40,7 @@ def report_html(study: optuna.Study, space: SearchSpace, facts: ReportFacts | No
     reading = Reading(study, space, facts or ReportFacts())
     return page(
         reading=reading,
+        units=units({name for row in reading.rows for name in row.metrics}),
         sections=SECTIONS,
         nothing_complete="" if reading.complete else sections.nothing_complete(reading),
         headline=sections.headline(reading),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from mmtuna.spaces.metrics import meaning
 from mmtuna.spaces.parameter import Params
 from mmtuna.studies.attributes import FOLDS
-from mmtuna.studies.report.facts import Reading
+from mmtuna.studies.report.facts import Reading, folded_text, tolerance_text
 from mmtuna.studies.report.methods import methods_paragraph
 from mmtuna.studies.report.sureness import floor_text, interval_text, made_by, measured_on, numbers_of
 from mmtuna.studies.report.wording import count, listed, value_text
@@ -132,6 +132,8 @@ def _partitions(reading: Reading) -> str:
 
 def _sizes(reading: Reading) -> str:
     facts = reading.facts
+    if folded := folded_text(facts):
+        return f"{folded}."
     if facts.train_images is None or facts.val_images is None:
         return ""
     sides = [
@@ -184,7 +186,9 @@ def _training(reading: Reading) -> str:
     values = _values(reading)
     names = [name for name in (*_TRAINING, *_CHANGES) if name in values]
     params = ", ".join(f"{name} = {value_text(values[name])}" for name in names)
-    return f"{count(ended, 'training')}." + (f" Best config: {params}." if params else "")
+    best = _shown(reading)
+    scaling = reading.scaling(best) if best else ""
+    return f"{count(ended, 'training')}." + (f" Best config: {params}. {scaling}".rstrip() if params else "")
 
 
 def _imbalance(reading: Reading) -> str:
@@ -216,7 +220,7 @@ def _together(reading: Reading) -> str:
 
 
 def _metric(reading: Reading) -> str:
-    said = f"{reading.metric}: {meaning(reading.metric)}."
+    said = f"{reading.metric}: {meaning(reading.metric)}. {tolerance_text(reading.facts)}".rstrip()
     known = reading.certainty
     emptied = [number for config in known.configs for number in config.empty] if known else []
     if not any(emptied):
@@ -232,8 +236,11 @@ def _statistics(reading: Reading) -> str:
         return ""
     unit = "images" if known.subjects is None else "subjects"
     made = made_by(known.intervals, unit)
+    intervals = f"95 % intervals by {made}" if made else "No intervals"
+    if known.why:
+        return f"{intervals}; configs were not compared, since {known.why}."
     return (
-        f"{f'95 % intervals by {made}; configs' if made else 'Configs'} compared by Wilcoxon's "
+        f"{intervals}; configs compared by Wilcoxon's "
         f"signed-rank test over {unit} and a t test against seeds and {unit} together, Holm's correction over all "
         f"pairs shown, at 5 %{', of the last evaluation of each training' if reading.facts.value == 'best' else ''}."
     )
@@ -261,7 +268,7 @@ def _performance(reading: Reading) -> str:
     if known is None:
         return ""
     best = known.best
-    on = f"; {measured_on(known)}" if best.interval else ""
+    on = f"; {measured_on(known, reading.facts.folds)}" if best.interval else ""
     seeds = count(best.seeds or len(best.rows), "seed")
     figure = interval_text(best.mean, best.interval)
     if best.interval and reading.facts.value == "best":

@@ -11,11 +11,14 @@ from typing import Any
 
 import optuna
 
+from mmtuna.spaces.metrics import HD95, NSD
 from mmtuna.spaces.search_space import SearchSpace
+from mmtuna.spaces.settings import scaled_by
 from mmtuna.studies.attributes import BEGUN_WITH, FINGERPRINTS, SEARCHED, SPEC
 from mmtuna.studies.certainty import Certainty, Counted, certainty
-from mmtuna.studies.ledger import Ledger, ending, ledger
+from mmtuna.studies.ledger import Ledger, ending, ledger, stopped_by
 from mmtuna.studies.looks import Look, looks_of
+from mmtuna.studies.report.wording import count, in_folds
 from mmtuna.studies.results import UNREADABLE, TrialRow, chosen, named_trials, ranked, read_trials, row, shared_settings
 from mmtuna.studies.standing import params_key
 from mmtuna.studies.table2 import Table2Line, lines
@@ -41,11 +44,15 @@ class ReportFacts:
     """Finished trials that the study shall hold."""
     dataset: str = ""
     """Name of the data set, such as its root folder's."""
+    nsd_tolerance: float | None = None
+    """Pixels: tolerance of NSD_per_image; None where no outlines were measured."""
     classes: Sequence[str] = ()
     train_images: int | None = None
     val_images: int | None = None
     train_subjects: int | None = None
     val_subjects: int | None = None
+    folds: int = 1
+    """Trainings of a trial; the images and subjects of both sides are then those of the first, and together all."""
     shared_subjects: int | None = None
     """Subjects with images on both sides of the split."""
     split: str = ""
@@ -60,6 +67,8 @@ class ReportFacts:
     """What a net may ask where it is deployed, in a few words."""
     searched: Sequence[tuple[str | None, str | None]] = ()
     """By which samplers and pruners, in the order in which they came; None for one that was not kept."""
+    collapses_stop: bool = False
+    """Whether a trial that never found one of the classes is stopped, beside the pruner."""
     seed: int | None = None
     """Seed of the study: the sampler's, and of the first training of each params."""
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -84,6 +93,7 @@ def _filled(facts: ReportFacts, attrs: Mapping[str, Any]) -> ReportFacts:
         facts,
         metric=facts.metric or _text(metric.get("name")) or "mIoU",
         value=facts.value or _text(metric.get("value")) or "last",
+        nsd_tolerance=_pixels(metric.get("nsd_tolerance")) if facts.nsd_tolerance is None else facts.nsd_tolerance,
         classes=tuple(facts.classes or (map(str, classes) if isinstance(classes, list) else ())),
         base=facts.base or _text(model.get("base")),
         pretrained=facts.pretrained or _text(model.get("pretrained")),
@@ -135,6 +145,27 @@ def _text(found: object) -> str | None:
     return found if isinstance(found, str) else None
 
 
+def _pixels(found: object) -> float | None:
+    return found if isinstance(found, int | float) else None
+
+
+def folded_text(facts: ReportFacts) -> str:
+    """What a trial of folds is measured on; empty of one training, and where the images are not known."""
+    if facts.folds < 2 or facts.train_images is None or facts.val_images is None:
+        return ""
+    of = ""
+    if facts.train_subjects is not None and facts.val_subjects is not None:
+        of = f" of {count(facts.train_subjects + facts.val_subjects, 'subject')}"
+    return in_folds(f"{count(facts.train_images + facts.val_images, 'image')}{of}", facts.folds)
+
+
+def tolerance_text(facts: ReportFacts) -> str:
+    """What outlines were measured with; empty where they were not."""
+    if facts.nsd_tolerance is None:
+        return ""
+    return f"{NSD} has a tolerance of {facts.nsd_tolerance:g} pixels; {HD95} is in pixels."
+
+
 class Reading:
     """A study read once for a report: its trials, its rows by how they ended, and the facts filled in.
 
@@ -177,6 +208,11 @@ class Reading:
         return [row for row in self.rows if ending(row) == how]
 
     @cached_property
+    def stopped(self) -> Counter[str]:
+        """How many pruned trials each rule stopped (`ledger.stopped_by`)."""
+        return Counter(stopped_by(row) for row in self.ended("pruned"))
+
+    @cached_property
     def complete(self) -> list[TrialRow]:
         """Complete trials with a value, by number."""
         return [row for row in self.ended("complete") if row.value is not None]
@@ -204,7 +240,7 @@ class Reading:
     @cached_property
     def table2(self) -> list[Table2Line]:
         """The paper's rows beside ours."""
-        return lines(self.rows, self.space, self.foreground)
+        return lines(self.rows, self.space, self.foreground, self.facts.fixed or {})
 
     @property
     def foreground(self) -> str:
@@ -230,6 +266,18 @@ class Reading:
     def metrics(self, row: TrialRow) -> Mapping[str, float]:
         """The metrics of the evaluation that counts."""
         return row.best_metrics if self.facts.value == "best" else row.metrics
+
+    def scaling(self, row: TrialRow) -> str:
+        """By what the sides and iterations that a row's settings name were scaled, and how many iterations it trained,
+        in a sentence; empty where by nothing."""
+        scaled = scaled_by({**(self.facts.fixed or {}), **row.params})
+        if not scaled:
+            return ""
+        said = f"Sides and iterations are named as they were before {scaled}"
+        folds = " in all folds together" if row.folds else ""
+        return (
+            f"{said}; {row.iterations:,} iterations were trained{folds}." if row.iterations is not None else f"{said}."
+        )
 
     def curve(self, row: TrialRow) -> list[tuple[float, float]]:
         """(step in percent, metric) of each evaluation; what the pruner saw where no curve was stored."""

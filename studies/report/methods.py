@@ -8,11 +8,11 @@ from collections.abc import Mapping
 import optuna
 from optuna.trial import TrialState
 
-from mmtuna.spaces.metrics import meaning
+from mmtuna.spaces.metrics import figure_text, meaning
 from mmtuna.spaces.speed import Speed
-from mmtuna.spaces.trials import Cause
+from mmtuna.spaces.trials import COLLAPSE_STOPS
 from mmtuna.studies.attributes import PORTFOLIO, START
-from mmtuna.studies.report.facts import NOT_KEPT, Reading, value_of
+from mmtuna.studies.report.facts import NOT_KEPT, Reading, folded_text, tolerance_text, value_of
 from mmtuna.studies.report.sureness import interval_text, made_by, numbers_of, way_of
 from mmtuna.studies.report.wording import count, hours, kilowatt_hours, listed, size_of, value_text
 from mmtuna.studies.statistics.intervals import How
@@ -53,12 +53,24 @@ def _search(reading: Reading) -> str:
         f"Hyperparameters of an MMSegmentation model{base} were searched with Optuna {version}. "
         f"The search space held {size_of(reading.space)}: {listed(list(reading.space.names))}."
     )
+    begun = [row for row in reading.rows if row.state != "WAITING"]
+    if begun and all(row.table2 is not None for row in begun):
+        return f"{text} No trial was proposed by a sampler, nor pruned: all were rows of the paper's Table 2."
     proposed = [
         f"by {_called(name, 'sampler')}" if name != NOT_KEPT else "by one that was not kept"
         for name in reading.samplers
     ]
     stopped = [_PRUNED.get(name, f"pruned by {_called(name, 'pruner')}") for name in reading.pruners]
-    by = [f"proposed {', later '.join(proposed)}" if proposed else "", ", later ".join(stopped)]
+    dead = (
+        f"stopped where at every evaluation up to {COLLAPSE_STOPS} % of their training they had found none of a class, "
+        "once another trial had found all classes"
+    )
+    collapses = reading.facts.collapses_stop or reading.stopped["collapse"]
+    by = [
+        f"proposed {', later '.join(proposed)}" if proposed else "",
+        ", later ".join(stopped),
+        dead if collapses else "",
+    ]
     said = listed([part for part in by if part])
     return f"{text} Trials were {said}." if said else text
 
@@ -114,11 +126,14 @@ def _trials(reading: Reading) -> str:
     enqueued = f" {rows:,} of them were rows of the paper's Table 2, enqueued and not proposed." if rows else ""
     again = sum(row.again for how in ended for row in reading.ended(how))
     enqueued += f" {again:,} of them trained one of the best configurations once more, to confirm it." if again else ""
-    beyond = sum(row.cause == Cause.OVER_LIMIT for row in reading.ended("pruned"))
+    beyond, collapsed = reading.stopped["limit"], reading.stopped["collapse"]
     asks = "asks" if beyond == 1 else "ask"
+    dead = f" Of those stopped early {collapsed:,} had never found one of the classes." if collapsed else ""
     untrained = f" Of those stopped early {beyond:,} {asks} for more than was allowed ({reading.facts.limits}), and "
     untrained += "was not trained." if beyond == 1 else "were not trained."
-    return f"Of {count(total, 'ended trial')}, {listed(parts)}{why}{asked}.{untrained if beyond else ''}{enqueued}"
+    return (
+        f"Of {count(total, 'ended trial')}, {listed(parts)}{why}{asked}.{dead}{untrained if beyond else ''}{enqueued}"
+    )
 
 
 def _damage(reading: Reading) -> str:
@@ -163,8 +178,11 @@ def _cost(reading: Reading) -> str:
 
 def _data(reading: Reading) -> str:
     facts = reading.facts
-    text = ""
-    if facts.train_images is not None and facts.val_images is not None:
+    text, folded = "", folded_text(facts)
+    if folded:
+        text = f"Trainings used {folded}" + (f" ({facts.dataset})" if facts.dataset else "")
+        text += f"; split: {facts.split}." if facts.split else "."
+    elif facts.train_images is not None and facts.val_images is not None:
         name = f" of {facts.dataset}" if facts.dataset else ""
         text = f"Training used {facts.train_images:,} and validation {count(facts.val_images, 'image')}{name}"
         if facts.train_subjects is not None and facts.val_subjects is not None:
@@ -192,7 +210,8 @@ def _data(reading: Reading) -> str:
 def _metric(reading: Reading) -> str:
     name = reading.metric
     which = "the last" if reading.facts.value == "last" else "the best"
-    return f"The search maximised {name}, {meaning(name)}, at {which} evaluation of each training."
+    said = f"The search maximised {name}, {meaning(name)}, at {which} evaluation of each training."
+    return f"{said} {tolerance_text(reading.facts)}".rstrip()
 
 
 def _best(reading: Reading) -> str:
@@ -200,7 +219,7 @@ def _best(reading: Reading) -> str:
     if best is None:
         return "No trial completed, so there is no best configuration."
     others = [
-        f"{name} {value:.4f}"
+        figure_text(name, value)
         for name, value in sorted(reading.metrics(best).items())
         if name != reading.metric and value == value
     ]
@@ -208,6 +227,8 @@ def _best(reading: Reading) -> str:
     params = ", ".join(f"{name} = {value_text(value, 6)}" for name, value in best.params.items())
     reached = f"{reading.metric} {value_of(best):.4f}{more}"
     text = f"The best configuration (trial {best.number}) reached {reached} with {params or 'no params'}."
+    scaling = reading.scaling(best)
+    text += f" {scaling}" if scaling else ""
     chosen = reading.chosen
     if chosen is not None and chosen.number != best.number:
         value = f"{reading.metric} {value_of(chosen):.4f}"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import optuna
 
 from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.metrics import unit, units
 from mmtuna.spaces.parameter import Parameter
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.speed import Speed
@@ -86,7 +87,10 @@ def trial_note(
         parts.append(_table(("param", "value"), [(name, value_text(v)) for name, v in row.params.items()]))
     metrics = row.best_metrics if value == "best" else row.metrics
     if metrics:
-        parts += [f"Metrics of the {plain(value)} evaluation, fractions 0 to 1:", _metrics(metrics, classes)]
+        parts += [
+            f"Metrics of the {plain(value)} evaluation, fractions {plain(units(metrics))}:",
+            _metrics(metrics, classes),
+        ]
     if published is not None:
         parts.append(_published(published, metrics, classes))
     if pictures:
@@ -203,7 +207,7 @@ def _best(reading: Reading) -> str:
         return "No trial is complete yet."
     params = ", ".join(f"{plain(name)} = {plain(value_text(value))}" for name, value in best.params.items())
     others = {name: figure for name, figure in reading.metrics(best).items() if name != reading.metric}
-    figures = "".join(f", {plain(name)} {_figure(figure)}" for name, figure in others.items())
+    figures = "".join(f", {plain(name)} {_figure(figure)}{unit(name)}" for name, figure in others.items())
     seeds = " One training each: repeat the best params with other seeds before trusting small differences."
     chosen = reading.chosen
     surest = ""

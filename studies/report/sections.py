@@ -16,7 +16,7 @@ from mmtuna.spaces.table2 import DISCREPANCIES, PUBLISHED_BEST
 from mmtuna.studies.certainty import BESIDE, Config
 from mmtuna.studies.ledger import ENDINGS
 from mmtuna.studies.report import charts, param_charts
-from mmtuna.studies.report.facts import Reading
+from mmtuna.studies.report.facts import Reading, folded_text
 from mmtuna.studies.report.sureness import (
     empty_text,
     floor_text,
@@ -29,6 +29,7 @@ from mmtuna.studies.report.sureness import (
 )
 from mmtuna.studies.report.wording import count, duration, listed, only_where, range_text, size_of, value_text
 from mmtuna.studies.results import TrialRow
+from mmtuna.studies.table2 import scaling_note
 
 View = dict[str, Any]
 MESSAGES = 3
@@ -52,7 +53,17 @@ def headline(reading: Reading) -> View:
     """The figures of the study at one look."""
     still = [f"{len(reading.ended(how)):,} {how}" for how in ("running", "waiting") if reading.ended(how)]
     asked = f"of {reading.facts.asked:,} asked for; " if reading.facts.asked is not None else ""
-    return {"trials": f"{asked}{len(reading.complete):,} complete" + (f"; {listed(still)}" if still else "")}
+    return {
+        "trials": f"{asked}{len(reading.complete):,} complete" + (f"; {listed(still)}" if still else ""),
+        "pruned": _stopped(reading.stopped),
+    }
+
+
+def _stopped(by: Mapping[str, int]) -> str:
+    words = {"pruner": "by the pruner", "collapse": "as collapsed", "limit": "over a limit, not trained"}
+    if not by or set(by) == {"pruner"}:
+        return "stopped early by the pruner"
+    return listed([f"{by[rule]:,} {said}" for rule, said in words.items() if rule in by])
 
 
 def space(reading: Reading) -> View:
@@ -71,7 +82,7 @@ def space(reading: Reading) -> View:
 
 
 def _shared(reading: Reading) -> dict[str, object]:
-    facts = reading.facts
+    facts, folded = reading.facts, folded_text(reading.facts)
     total = sum(facts.pixels.values())
 
     def side(images: int | None, subjects: int | None) -> str | None:
@@ -85,8 +96,14 @@ def _shared(reading: Reading) -> dict[str, object]:
             f"{name} ({100 * facts.pixels[name] / total:.2f} % of the pixels)" if facts.pixels.get(name) else name
             for name in facts.classes
         ),
-        "training": side(facts.train_images, facts.train_subjects),
-        "validation": side(facts.val_images, facts.val_subjects),
+        **(
+            {"training and validation": folded}
+            if folded
+            else {
+                "training": side(facts.train_images, facts.train_subjects),
+                "validation": side(facts.val_images, facts.val_subjects),
+            }
+        ),
         "set aside, seen by no trial": side(reading.test_images, None),
         "subjects on both sides": facts.shared_subjects,
         "split": facts.split,
@@ -171,7 +188,7 @@ def table2(reading: Reading) -> View:
     return {
         "trials": sum(sum(line.states.values()) for line in lines),
         "figure": param_charts.table2_chart(lines) if any(line.miou for line in lines) else None,
-        "notes": [*notes, *DISCREPANCIES],
+        "notes": [*filter(None, [scaling_note(lines)]), *notes, *DISCREPANCIES],
         "published": PUBLISHED_BEST,
     }
 
@@ -208,7 +225,7 @@ def certainty(reading: Reading) -> View:
             for config, params in zip(known.configs, own, strict=True)
         ],
         "shared": shared,
-        "measured": measured_on(known),
+        "measured": measured_on(known, reading.facts.folds),
         "unshown": unshown_text(known),
         "floor": floor_text(known),
         "emptied": empty_text(reading.facts.counted.missing_value, known) if emptied and beside else "",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from mmtuna.studies.certainty import UNKNOWN_FLOOR, Certainty, Config
-from mmtuna.studies.report.wording import count, listed
+from mmtuna.studies.report.wording import count, in_folds, listed
 from mmtuna.studies.results import TrialRow
 from mmtuna.studies.statistics.comparing import Place, Verdict
 from mmtuna.studies.statistics.intervals import How, Interval
@@ -48,14 +48,17 @@ def numbers_of(rows: Sequence[TrialRow]) -> str:
     return ", ".join(numbers[:5]) + (f" and {len(numbers) - 5} more" if len(numbers) > 5 else "")
 
 
-def measured_on(known: Certainty) -> str:
-    """What the intervals are of."""
+def measured_on(known: Certainty, folds: int = 1) -> str:
+    """What the intervals are of, in trials of so many `folds`."""
     if not known.images:
         return ""
     unit = "images" if known.subjects is None else "subjects"
     of = "" if known.subjects is None else f" of {count(known.subjects, 'subject')}"
+    on = f"{count(known.images, 'validation image')}{of}"
+    if folds > 1:
+        on = in_folds(f"{count(known.images, 'image')}{of}", folds)
     made = made_by(known.intervals, unit)
-    return f"{count(known.images, 'validation image')}{of}; {f'intervals by {made}' if made else 'no intervals'}"
+    return f"{on}; {f'intervals by {made}' if made else 'no intervals'}"
 
 
 def way_of(how: str) -> str:

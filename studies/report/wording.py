@@ -18,6 +18,11 @@ def listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else ""
 
 
+def in_folds(what: str, folds: int) -> str:
+    """`32 images of 8 subjects, each of which validates once in 4 folds`."""
+    return f"{what}, each of which validates once in {folds} folds"
+
+
 def duration(seconds: float) -> str:
     """Seconds as a person says them."""
     if seconds < 120:

@@ -17,6 +17,7 @@ from mmtuna.objectives.config import read_config
 from mmtuna.objectives.deployment.verify import count
 from mmtuna.objectives.evaluation.metrics import Counts, metrics, total
 from mmtuna.search.outputs.bundle import export_trial
+from mmtuna.search.outputs.report import write_report
 from mmtuna.spaces.errors import InputError
 from mmtuna.studies.attributes import FOLDS
 from mmtuna.studies.spec import StudySpec
@@ -102,6 +103,16 @@ def test_the_nets_of_all_folds_are_measured_together_and_exported_as_is_asked(tr
     next((copied.parent / "runs").rglob("00000/fold-2/last.pth")).unlink()
     with pytest.raises(InputError, match="trial 0: the weights of its folds are deleted, only the best"):
         export_trial(StudySpec.load(copied), tmp_path / "bundle", 0, ensemble=True)
+
+
+def test_the_report_speaks_of_all_images_and_not_of_the_first_fold(trained: Path, tmp_path: Path) -> None:
+    spec = StudySpec.load(trained)
+    write_report(spec, open_existing(spec.study), tmp_path / "report.html", tmp_path / "methods.md")
+    said = "9 images of 3 subjects, each of which validates once in 3 folds"
+    text = (tmp_path / "methods.md").read_text()
+    assert text.count(said) == 5, "methods and items 19, 21, 35 and 37"
+    assert not re.search(r"\d training images", text)
+    assert said in (tmp_path / "report.html").read_text()
 
 
 @pytest.mark.slow  # an export of each fold; what joins them: tests/objectives/deployment

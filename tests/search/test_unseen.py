@@ -79,6 +79,8 @@ def test_looks_are_few_kept_and_told(trained: Path, monkeypatch: pytest.MonkeyPa
     done = mmtuna("test", trained)
     assert done.returncode == 0, done.stderr
     assert "on 3 images of 1 subject" in done.stdout
+    assert re.search(r"^  HD95_per_image +[\d.-]+( pixels)$", done.stdout, re.MULTILINE)
+    assert re.search(r", HD95_per_image \d+\.\d+ pixels", mmtuna("status", trained).stdout)
     assert done.stdout.endswith("  no intervals: two subjects are needed at least\n")
     spec = StudySpec.load(trained)
     study = open_existing(spec.study)

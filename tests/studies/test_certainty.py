@@ -152,3 +152,5 @@ def test_after_replicates_the_config_with_the_surest_mean_leads() -> None:
         assert found["least"] == pytest.approx(stats.t.ppf(0.05, 4, loc=found["mean"], scale=spread))
     assert [config["trials"] for config in means_of(rows[1:2], 1)] == [[1]]
     assert means_of(rows[1:2], 1)[0]["least"] is None
+    low = [row(0, 1e-3, 0.02), row(1, 1e-3, 0.5), row(2, 2e-3, 0.1), row(3, 2e-3, 0.3)]
+    assert [(one["trials"], one["least"]) for one in means_of(low, 2)] == [([0, 1], 0.0), ([2, 3], 0.0)]

@@ -215,3 +215,15 @@ def test_table2_as_text(study: optuna.Study) -> None:
     assert "0.8100 $\\pm$ 0.0141" in latex
     assert latex.count(" \\\\\n") == 12
     assert {row.count(" & ") for row in latex.splitlines() if row.endswith("\\\\")} == {9}
+
+
+def test_table2_says_what_its_trainings_were_scaled_by(spec_of: Make) -> None:
+    study = create_or_open(spec_of(train="size_scale = 0.125\niteration_scale = 0.05"), {})
+    _train(study, dict(TABLE2[0].params(paper())), 0.7)
+    lines = table2(study, paper())
+    assert [line.scaled for line in lines[:2]] == ["size_scale = 0.125, iteration_scale = 0.05", ""]
+    note = "Trained with size_scale = 0.125, iteration_scale = 0.05: sides and iterations of the settings were scaled"
+    assert to_markdown(lines).split("\n\n")[1].startswith(note)
+    assert to_latex(lines).split("\n\n")[1].startswith(f"\\par {note}".replace("_", "\\_"))
+    table = list(csv.DictReader(io.StringIO(to_csv(lines))))
+    assert [row["scaled"] for row in table[:2]] == [line.scaled for line in lines[:2]]

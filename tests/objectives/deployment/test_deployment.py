@@ -28,6 +28,7 @@ from mmtuna.objectives.data.dataset import Dataset, ImageRule
 from mmtuna.objectives.data.manifest import inspect
 from mmtuna.objectives.data.phantom import write_phantom
 from mmtuna.objectives.deployment import build_bundle, build_ensemble, bundle, card, contract, verify
+from mmtuna.objectives.deployment.card import card as model_card
 from mmtuna.objectives.deployment.verify import check_metrics
 from mmtuna.objectives.evaluation.metrics import metrics, total
 from mmtuna.objectives.outcome import Ending
@@ -282,6 +283,13 @@ def test_the_card_says_what_it_must(make: Callable[[str], Made]) -> None:
         assert text in card
     assert "- Started from iter_400.pth, unless the params say none." in card
     assert "windows of 48 x 48, every 20 x 20 pixels" in card
+    assert "\n| metric (0 to 1) | value |\n" in card
+    document = json.loads((made.bundle / "bundle.json").read_text())
+    document["metrics"]["HD95_per_image"] = 74.052
+    assert "\n| metric (0 to 1; HD95_per_image in pixels) | value |\n" in model_card(document)
+    document |= {"retrained": True}
+    document["fingerprints"]["split"] = {"kind": "subject-kfold", "train": 6, "val": 3, "folds": 3}
+    assert "split subject-kfold: 9 images, each of which validates once in 3 folds." in model_card(document)
 
 
 @pytest.mark.parametrize("rule", [{"channels": None, "range": None}, {"channels": [2, 0, 1], "range": [60, 200]}])

@@ -19,7 +19,7 @@ from mmtuna.objectives.trial_files import BEST, LAST
 from mmtuna.search.commands.compare import compare as look
 from mmtuna.search.commands.compare import line_of as told
 from mmtuna.search.commands.export import line_of
-from mmtuna.search.outputs.bundle import export_trial
+from mmtuna.search.outputs.bundle import Exported, export_trial
 from mmtuna.search.outputs.comparison import Against, Comparison, against, compare
 from mmtuna.search.outputs.report import write_report
 from mmtuna.spaces.errors import InputError
@@ -94,6 +94,17 @@ def test_a_trial_can_be_named_and_the_best_evaluation_be_the_value(finished: Pat
     assert document["trial"] == 1
     assert document["metrics"] == results.rows(open_existing(spec.study))[1].best_metrics
     assert document["value_of"] == "best"
+
+
+def test_the_figure_of_the_nets_of_folds_is_said_to_be_of_each_alone() -> None:
+    parity, latency = {"pixels_differing": 0, "pixels": 9}, {"image_ms": 7.2, "cores": 2}
+    document = {"metric": "mIoU", "value": 0.4215, "retrained": False, "parity": parity, "latency": latency}
+    said = line_of(Exported(Path("bundle"), 0, {**document, "members": ["fold-1", "fold-2", "fold-3"]}))
+    assert said.startswith(
+        "bundle: 3 nets of trial 0, mIoU 0.4215 of each image by the net that had not been trained on it, not by all "
+        "together; ONNX and torch differ in 0 of 9 pixels"
+    )
+    assert line_of(Exported(Path("bundle"), 0, document)).startswith("bundle: trial 0, mIoU 0.4215; ONNX")
 
 
 @pytest.mark.slow
@@ -265,7 +276,9 @@ def test_the_report_holds_intervals_of_what_was_counted(spec: StudySpec, tmp_pat
     assert f"{len(counts)} validation images; intervals by mean ± Student's t" in text
     assert re.search(rf" {entry.number} 1 {entry.value:.4f} \(0\.\d+ to 0\.\d+\) ", text)
     assert "mmtuna run SPEC --replicates 3 trains" in text
-    assert "**ADD**" in (tmp_path / "methods.md").read_text()
+    methods = (tmp_path / "methods.md").read_text()
+    assert "**ADD**" in methods
+    assert "; split: given lists." in methods, "nothing tells that they were published"
 
 
 def test_kept_predictions_serve_where_the_weights_are_gone(

@@ -170,6 +170,11 @@ def test_the_figures_of_status() -> None:
     assert young["expiring"] == [{"trial": 4, "worker": "a:1:x", "seconds_left": 3.0}]
     assert progress(rows, Crew((), ()), asked=10, now=now)["eta_seconds"] is None  # nobody works on it
     assert progress(rows, Crew((), ()), asked=3, now=now)["eta_seconds"] == 0
+    left = [progress(rows, Crew((), ()), asked=3, now=now.replace(hour=hour)) for hour in (12, 23)]
+    assert [one["trials_per_hour"] for one in left] == [3.0, 3.0]  # the forty minutes in which trials ran, whoever asks
+    assert progress(rows[:1], crew, asked=3, now=now)["trials_per_hour"] is None  # nothing within the hour
+    later = [*rows[:4], row(4, "COMPLETE", "11:56:00", "11:58:00"), row(5, "RUNNING", "11:58:00", None)]
+    assert progress(later, crew, asked=9, now=now)["trials_per_hour"] == round(3 / 44 * 60, 1)  # it paused between
     assert [clock(seconds) for seconds in (40, 200, 7500)] == ["40 s", "3 min", "2 h 05 min"]
 
 

@@ -15,8 +15,9 @@ from mmtuna.spaces.table2 import TABLE2
 from mmtuna.studies.attributes import LOOKS
 from mmtuna.studies.report import ReportFacts, methods_markdown, report_html
 from mmtuna.studies.report.facts import Reading
-from mmtuna.studies.report.notes import study_note
+from mmtuna.studies.report.notes import study_note, trial_note
 from mmtuna.studies.statistics.intervals import How
+from tests.studies.counted import IMAGES
 from tests.studies.counted import study as counted_study
 from tests.studies.reported import FACTS, PNG, SECTIONS, Page, add, new_study, read, searched
 
@@ -74,6 +75,38 @@ def test_headline_figures_are_the_studys(page: Page, sixty: optuna.Study) -> Non
     )
     assert f"Pruned {n['pruned']}" in text
     assert f"Failed {n['failed']} and {n['diverged']} diverged" in text
+
+
+def test_rows_of_table2_alone_were_neither_proposed_nor_pruned(space: SearchSpace) -> None:
+    study = new_study()
+    add(study, space, TABLE2[0].params(space), table2=1)
+    text = read(study, space, replace(FACTS, collapses_stop=True)).sections["methods"]
+    assert "No trial was proposed by a sampler, nor pruned: all were rows of the paper's Table 2." in text
+    assert "Trials were " not in text
+    add(study, space, TABLE2[0].params(space))
+    assert "Trials were proposed by the TPE sampler" in read(study, space).sections["methods"]
+
+
+def test_what_the_pruner_stopped_is_told_from_collapses_and_nets_over_a_limit(space: SearchSpace) -> None:
+    study, lost = new_study(), {"step": 62, "mIoU": 0.49, "IoU.background": 0.98, "IoU.fluid": 0.0}
+    dead = [{**lost, "step": 25}, lost]
+    found = [{**lost, "step": 25, "IoU.fluid": 0.1}, lost]
+    params = TABLE2[0].params(space)
+    for curve in (dead, found, dead[:1]):
+        add(study, space, params, TrialState.PRUNED, steps=5, cause="collapsed", curve=curve)
+    add(study, space, params, TrialState.PRUNED, steps=5)
+    page = read(study, space)
+    assert "Pruned 4 3 by the pruner and 1 as collapsed Failed" in page.sections["headline"]
+    said = "and stopped where at every evaluation up to 60 % of their training they had found none of a class, once"
+    assert said in page.sections["methods"]
+    assert "Of those stopped early 1 had never found one of the classes." in page.sections["methods"]
+    add(study, space, params, TrialState.PRUNED, steps=0, cause="over a limit")
+    text = read(study, space).sections["headline"]
+    assert "Pruned 5 3 by the pruner, 1 as collapsed and 1 over a limit, not trained Failed" in text
+    none = new_study()
+    add(none, space, params)
+    assert said not in read(none, space).sections["methods"], "nothing says that such trials are stopped"
+    assert said in read(none, space, replace(FACTS, collapses_stop=True)).sections["methods"]
 
 
 def test_history_holds_every_ended_trial_once_and_the_best_so_far(page: Page, sixty: optuna.Study) -> None:
@@ -189,6 +222,40 @@ def test_methods_say_what_the_search_did_not_find_by_itself(space: SearchSpace) 
     )
 
 
+def test_scaled_sides_and_iterations_are_said_to_be_and_what_was_trained(space: SearchSpace) -> None:
+    study = new_study()
+    add(study, space, TABLE2[0].params(space), cost={"seconds": 8.0, "iterations": 10}, table2=1)
+    scales = {"size_scale": 0.125, "iteration_scale": 0.05}
+    said = (
+        "Sides and iterations are named as they were before size_scale = 0.125, iteration_scale = 0.05; 10 iterations"
+    )
+    text = methods_markdown(study, space, replace(FACTS, fixed=scales))
+    assert text.count(f"{said} were trained.") == 2, "in the methods and in item 25"
+    page = read(study, space, replace(FACTS, fixed=scales))
+    assert page.sections["table2"].count("Trained with size_scale = 0.125, iteration_scale = 0.05: sides and") == 1
+    plain = read(study, space)
+    assert "scale = " not in plain.sections["methods"] + plain.sections["table2"]
+
+
+def test_distances_are_said_to_be_in_pixels_and_what_outlines_were_measured_with(space: SearchSpace) -> None:
+    study, metrics = new_study(), {"mIoU": 0.7, "NSD_per_image": 0.8, "HD95_per_image": 74.052}
+    add(study, space, TABLE2[0].params(space), metrics=metrics, best_metrics=metrics)
+    study.set_user_attr("mmtuna:spec", {"metric": {"name": "mIoU", "value": "last", "nsd_tolerance": 2.0}})
+    text = methods_markdown(study, space, FACTS)
+    assert "(HD95_per_image 74.0520 pixels, NSD_per_image 0.8000)" in text
+    assert text.count("NSD_per_image has a tolerance of 2 pixels; HD95_per_image is in pixels.") == 2
+    reading = Reading(study, space, FACTS)
+    assert ", HD95\\_per\\_image 74.0520 pixels" in study_note(reading)
+    note = trial_note(reading.rows[0])
+    assert "Metrics of the last evaluation, fractions 0 to 1; HD95\\_per\\_image in pixels:" in note
+    footer = "All metrics are fractions, 0 to 1; HD95_per_image in pixels, on validation images"
+    assert f"{footer}.</footer>" in report_html(study, space, FACTS)
+    look = {"trial": 0, "value": 0.7, "at": "2026-01-01T10:00:00", "finished": 1, "images": 3, "subjects": None}
+    study.set_user_attr("mmtuna:looks", [{**look, "figures": {"mIoU": 0.6}, "intervals": {}}])
+    assert f"{footer}, but what looks at the test set measured.</footer>" in report_html(study, space, FACTS)
+    assert "pixels;" not in methods_markdown(new_study(), space, FACTS)
+
+
 def test_the_surest_config_is_named_where_the_best_trial_is_anothers(space: SearchSpace) -> None:
     study = new_study()
     for row, finals in ((9, (0.80, 0.60, 0.61)), (5, (0.78, 0.79, 0.77))):
@@ -267,6 +334,32 @@ def test_methods_and_checklist_are_filled_and_say_what_is_missing(
     page = read(study, space, facts)
     assert "level at which partitions are disjoint" in page.sections["methods"]
     assert methods_markdown(new_study(), space).count("**ADD**") > 10, "of a study that holds nothing yet"
+
+
+def test_a_study_of_folds_says_what_it_was_measured_on_alike_everywhere(
+    sure: tuple[optuna.Study, ReportFacts], space: SearchSpace
+) -> None:
+    more = {"train_images": 10, "val_images": 6, "train_subjects": 5, "val_subjects": 3, "shared_subjects": 0}
+    facts = replace(sure[1], folds=4, split="by subject, in folds", **more)
+    text = methods_markdown(sure[0], space, facts)
+    said = "16 images of 8 subjects, each of which validates once in 4 folds"
+    assert f"Trainings used {said} (duke-dme-256); split: by subject, in folds." in text
+    assert [line.split(" | ")[0] for line in text.splitlines() if f"{said}." in line[:200]] == ["| 19", "| 21", "| 35"]
+    assert "; 16 images, each of which validates once in 4 folds; intervals by bootstrap" in text
+    page = read(sure[0], space, facts)
+    assert f"training and validation {said}" in page.sections["space"]
+    assert "16 images, each of which validates once in 4 folds; intervals" in page.sections["certainty"]
+    assert "10 training" not in text + page.sections["space"]
+
+
+def test_where_nothing_was_compared_neither_methods_nor_checklist_say_how(
+    sure: tuple[optuna.Study, ReportFacts], space: SearchSpace
+) -> None:
+    subjects = {name: str(place % 3) for place, name in enumerate(IMAGES)}
+    counted = replace(sure[1].counted, subjects=subjects)
+    text = methods_markdown(sure[0], space, replace(sure[1], counted=counted))
+    assert text.count("onfigs were not compared, since 3 subjects are too few") == 2
+    assert "Wilcoxon" not in text
 
 
 def test_where_values_are_of_best_evaluations_what_is_of_the_last_ones_says_so(
