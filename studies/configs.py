@@ -1,4 +1,5 @@
-"""The configs of a study: all complete trials with the same params, replicates, which differ in their seed."""
+"""The configs of a study: all complete trials with the same params, replicates, which differ in their seed; and which
+of their trials is the one to go on with."""
 
 from __future__ import annotations
 
@@ -6,12 +7,18 @@ import math
 import statistics
 import sys
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
+import optuna
+
+from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.trials import Cause
-from mmtuna.studies.results import TrialRow
+from mmtuna.studies.results import DIVERGED_VALUE, TrialRow, ranked, refuse_damaged, sound_rows
+from mmtuna.studies.results import rows as rows_of
 from mmtuna.studies.standing import params_key
 from mmtuna.studies.statistics.seeds import NoiseFloor, noise_floor
+from mmtuna.studies.strategy.confirming import CONFIGS, surest
 
 TOP = 10
 
@@ -33,12 +40,22 @@ def configs_of(rows: Iterable[TrialRow], metric: str | None = None) -> list[list
 
 
 def spreads_of(rows: Iterable[TrialRow], metric: str | None = None) -> list[list[float]]:
-    """The figures (`figure_of`) of each config's trials, but of configs that collapsed with every seed.
+    """The figures (`figure_of`) of each config that was trained with more than one seed, but of those that found
+    nothing with any: their trainings are all alike, and would say of the others that seeds hardly matter.
 
-    Trainings that find nothing are all alike, and would say of the others that seeds hardly matter.
+    So are configs left out whose figures are all the same, as are those of a class that none of their trainings found.
     """
-    live = [config for config in configs_of(rows, metric) if any(row.cause != Cause.COLLAPSED for row in config)]
-    return [values_of(config, metric) for config in live]
+    live = [config for config in configs_of(rows, metric) if not all(_found_nothing(row, metric) for row in config)]
+    return [figures for config in live if len(set(figures := values_of(config, metric))) > 1]
+
+
+def _found_nothing(row: TrialRow, metric: str | None) -> bool:
+    """Whether the evaluation that the figure is of has an IoU above 0 of one class at most: a few wrong pixels are
+    nothing found, and one class missed is not all of them."""
+    # A row does not say which evaluation its value is of; it is the one that holds it.
+    asked = row.metrics if metric is not None or row.value in row.metrics.values() else row.best_metrics
+    ious = [iou for name, iou in asked.items() if name.startswith("IoU.") and math.isfinite(iou)]
+    return len(ious) > 1 and sum(iou > 0 for iou in ious) < 2
 
 
 def floor_of(rows: Iterable[TrialRow], metric: str | None = None) -> NoiseFloor | None:
@@ -72,3 +89,45 @@ def means_of(rows: Iterable[TrialRow], seeds: int) -> list[dict[str, Any]]:
 def values_of(rows: Iterable[TrialRow], metric: str | None = None) -> list[float]:
     """The figure (`figure_of`) of each of `rows` that has it."""
     return [figure for row in rows if (figure := figure_of(row, metric)) is not None]
+
+
+def chosen(rows: Iterable[TrialRow]) -> TrialRow | None:
+    """The trial to go on with: the best one, but where configs were trained once more to confirm them the best of the
+    config whose mean is surest (`confirming.surest`), of these and of those that the search found best. None where none
+    is complete.
+
+    A confirmation that diverged counts as `DIVERGED_VALUE`: a config that ends so by some seed is not sure.
+    """
+    everything = list(rows)
+    complete = ranked(everything)
+    configs: dict[str, list[TrialRow]] = {}
+    for row in complete:
+        configs.setdefault(params_key(row.params), []).append(row)
+    confirmed = {params_key(row.params) for row in everything if row.again}
+    if not confirmed & configs.keys():
+        return next(iter(complete), None)
+    best = dict.fromkeys(params_key(row.params) for row in complete if not row.again)
+    values = {key: values_of(configs[key]) for key in (*islice(best, CONFIGS), *(confirmed & configs.keys()))}
+    for row in everything:
+        if row.again and row.cause == Cause.DIVERGED and params_key(row.params) in values:
+            values[params_key(row.params)].append(DIVERGED_VALUE)
+    return configs[surest(values, floor_of(everything))][0]
+
+
+def complete(study: optuna.Study, number: int | None = None) -> TrialRow:
+    """The complete trial `number`, or the one that is `chosen`; InputError where there is none."""
+    name = study.study_name
+    if number is None:
+        found = chosen(sound_rows(study))
+        if found is None:
+            raise InputError(f"study {name}: no trial is complete yet; `mmtuna run SPEC` goes on until one is")
+        return found
+    entries = rows_of(study)
+    if not 0 <= number < len(entries):
+        known = f"0 to {len(entries) - 1}" if entries else "none"
+        raise InputError(f"trial {number}: study {name} has no such trial; it has {known}, see `mmtuna status SPEC`")
+    entry = entries[number]
+    refuse_damaged(name, entry)
+    if entry.state != "COMPLETE" or entry.value is None:
+        raise InputError(f"trial {number} of study {name} is {entry.state.lower()}; take a complete trial, or the best")
+    return entry

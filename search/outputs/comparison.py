@@ -21,7 +21,7 @@ from mmtuna.search.trials.files import StudyFiles
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import whole_file
 from mmtuna.spaces.traces import scratch_folder
-from mmtuna.studies import results
+from mmtuna.studies import configs, results
 from mmtuna.studies.certainty import APART, Beside, beside, same_truth
 from mmtuna.studies.configs import spreads_of
 from mmtuna.studies.results import TrialRow
@@ -109,7 +109,7 @@ class _Side:
 
 def _side(spec: StudySpec, number: int) -> _Side:
     study = open_to_read(spec)
-    entry = results.complete(study, number)
+    entry = configs.complete(study, number)
     rows = [row for row in results.rows(study) if row.state == "COMPLETE" and row.value is not None]
     return _Side(spec, StudyFiles(spec.study, spec.data.root, study), rows, params_key(entry.params))
 
@@ -158,7 +158,7 @@ def compare(
 
 def _shown(spec: StudySpec, number: int) -> tuple[StudySpec, StudyFiles, TrialRow]:
     study = open_to_read(spec)
-    return spec, StudyFiles(spec.study, spec.data.root, study), results.complete(study, number)
+    return spec, StudyFiles(spec.study, spec.data.root, study), configs.complete(study, number)
 
 
 def _require_same_truth(pair: Sequence[tuple[StudySpec, StudyFiles, TrialRow]]) -> None:

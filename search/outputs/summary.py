@@ -13,7 +13,7 @@ import optuna
 
 from mmtuna.search.trials.files import StudyFiles
 from mmtuna.spaces.errors import InputError
-from mmtuna.studies import results
+from mmtuna.studies import configs, results
 from mmtuna.studies.configs import floor_of
 from mmtuna.studies.leases import clock
 from mmtuna.studies.leases.crew import Crew, crew_of
@@ -36,7 +36,7 @@ def summary(spec: StudySpec, study: optuna.Study, entries: Sequence[TrialRow] | 
     `entries` are the study's trials, read where they are not given.
     """
     entries = results.rows(study) if entries is None else entries
-    best, chosen = results.best(entries), results.chosen(entries)
+    best, chosen = results.best(entries), configs.chosen(entries)
     document: dict[str, Any] = {
         "study": spec.study.name,
         "metric": spec.study.metric,

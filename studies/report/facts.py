@@ -14,9 +14,10 @@ import optuna
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.studies.attributes import BEGUN_WITH, FINGERPRINTS, SEARCHED, SPEC
 from mmtuna.studies.certainty import Certainty, Counted, certainty
+from mmtuna.studies.configs import chosen
 from mmtuna.studies.ledger import Ledger, ending, ledger
 from mmtuna.studies.looks import Look, looks_of
-from mmtuna.studies.results import UNREADABLE, TrialRow, chosen, named_trials, ranked, read_trials, row, shared_settings
+from mmtuna.studies.results import UNREADABLE, TrialRow, named_trials, ranked, read_trials, row, shared_settings
 from mmtuna.studies.standing import params_key
 from mmtuna.studies.table2 import Table2Line, lines
 

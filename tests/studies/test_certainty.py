@@ -121,13 +121,47 @@ def test_where_values_are_of_best_evaluations_they_choose_and_the_last_ones_are_
     assert [config.rows[0].number for config in told.configs] == [3, 6, 7, 0], "ranks are of what is tested"
 
 
-def test_what_collapsed_with_every_seed_says_nothing_of_seeds(known: tuple[list[TrialRow], Counted]) -> None:
+def test_what_found_nothing_with_every_seed_says_nothing_of_seeds(known: tuple[list[TrialRow], Counted]) -> None:
     rows = known[0]
     dead = [replace(row, params={"lr_adam": 1.0}, cause="collapsed", metrics={METRIC: 0.5}) for row in rows[:5]]
     assert floor_of([*rows, *dead], METRIC) == floor_of(rows, METRIC)
     assert floor_of(dead, METRIC) is None
     once = floor_of([*rows[:2], replace(rows[2], cause="collapsed")], METRIC)
     assert once == floor_of(rows[:3], METRIC), "a config that collapses with some seeds does so by chance"
+
+
+def config_of(rate: float, *trials: tuple[float, dict[str, float]], last: dict[str, float] | None = None) -> Any:
+    """A config's trials by value and metrics; `last` are those of the last evaluation where the best one counts."""
+    return [
+        TrialRow(number=0, state="COMPLETE", value=value, params={"lr_adam": rate}, metrics=last or of, best_metrics=of)
+        for value, of in trials
+    ]
+
+
+def test_what_was_found_is_asked_of_the_figure_itself_and_not_of_the_last_evaluation() -> None:
+    live = config_of(1e-3, (0.70, {"Dice.fluid": 0.70}), (0.74, {"Dice.fluid": 0.74}))
+    wrong_pixels = config_of(2e-3, (0.0, {"Dice.fluid": 0.0}), (0.0, {"Dice.fluid": 0.0}))  # none "collapsed"
+    assert floor_of(live + wrong_pixels) == floor_of(live + wrong_pixels, "Dice.fluid") == floor_of(live)
+    nothing = {"Dice.fluid": 0.0, "IoU.background": 0.9, "IoU.fluid": 0.0}
+    lost = config_of(3e-3, (0.5, {"Dice.fluid": 0.5}), (0.6, {"Dice.fluid": 0.6}), last=nothing)
+    found = floor_of(live + lost)
+    assert floor_of(live + lost, "Dice.fluid") == floor_of(live, "Dice.fluid")
+    assert found is not None
+    assert found.groups == 2, "their best evaluations found something"
+    metrics = [{"mIoU": (0.9 - off) / 2, "IoU.background": 0.9 - off, "IoU.fluid": 0.0} for off in (0.0, 1e-5)]
+    pooled = config_of(4e-3, *((one["mIoU"], one) for one in metrics))
+    assert floor_of(live + pooled) == floor_of(live), "a few wrong pixels are nothing found"
+
+
+def test_of_several_classes_one_that_is_missed_leaves_the_others_figures() -> None:
+    ious = {"IoU.background": 0.9, "IoU.ribbon": 0.0}
+    trials = [(value, {**ious, "Dice.blob": value, "IoU.blob": 0.5}) for value in (0.4509, 0.3265)]
+    rows = [replace(row, cause="collapsed") for row in config_of(1e-3, *trials)]
+    for metric in (None, "Dice.blob"):
+        found = floor_of(rows, metric)
+        assert found is not None
+        assert found.sd == pytest.approx(np.std([0.4509, 0.3265], ddof=1))
+    assert floor_of(rows, "IoU.ribbon") is None
 
 
 def test_the_best_configs_are_those_of_the_highest_means(known: tuple[list[TrialRow], Counted]) -> None:

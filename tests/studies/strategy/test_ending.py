@@ -11,7 +11,8 @@ from optuna.trial import TrialState
 
 from mmtuna.studies.asking import Budget, Claim, Hours, ask
 from mmtuna.studies.attributes import AGAIN
-from mmtuna.studies.results import chosen, rows
+from mmtuna.studies.configs import chosen
+from mmtuna.studies.results import rows
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.standing import standing_of
 from mmtuna.studies.statistics.seeds import noise_floor
