@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import statistics
 import sys
+from collections import Counter
 from collections.abc import Iterable
 from itertools import islice
 from typing import Any
@@ -49,7 +50,7 @@ def spreads_of(rows: Iterable[TrialRow], metric: str | None = None) -> list[list
     return [figures for config in live if len(set(figures := values_of(config, metric))) > 1]
 
 
-def _found_nothing(row: TrialRow, metric: str | None) -> bool:
+def _found_nothing(row: TrialRow, metric: str | None = None) -> bool:
     """Whether the evaluation that the figure is of has an IoU above 0 of one class at most: a few wrong pixels are
     nothing found, and one class missed is not all of them."""
     # A row does not say which evaluation its value is of; it is the one that holds it.
@@ -86,6 +87,14 @@ def means_of(rows: Iterable[TrialRow], seeds: int) -> list[dict[str, Any]]:
     return sorted(found, key=lambda config: -config["mean"] if config["least"] is None else -config["least"])
 
 
+def diverged_of(rows: Iterable[TrialRow]) -> Counter[str]:
+    """How many trainings diverged of each config, by its `params_key`, that were to be trained to their end: these are
+    seeds of it, as `standing.gives_seed` says."""
+    return Counter(
+        params_key(row.params) for row in rows if row.cause == Cause.DIVERGED and (row.again or row.table2 is not None)
+    )
+
+
 def values_of(rows: Iterable[TrialRow], metric: str | None = None) -> list[float]:
     """The figure (`figure_of`) of each of `rows` that has it."""
     return [figure for row in rows if (figure := figure_of(row, metric)) is not None]
@@ -96,7 +105,8 @@ def chosen(rows: Iterable[TrialRow]) -> TrialRow | None:
     config whose mean is surest (`confirming.surest`), of these and of those that the search found best. None where none
     is complete.
 
-    A confirmation that diverged counts as `DIVERGED_VALUE`: a config that ends so by some seed is not sure.
+    A confirmation that diverged counts as `DIVERGED_VALUE`: a config that ends so by some seed is not sure. One that
+    found nothing with any seed is none the surer for it.
     """
     everything = list(rows)
     complete = ranked(everything)
@@ -107,11 +117,21 @@ def chosen(rows: Iterable[TrialRow]) -> TrialRow | None:
     if not confirmed & configs.keys():
         return next(iter(complete), None)
     best = dict.fromkeys(params_key(row.params) for row in complete if not row.again)
-    values = {key: values_of(configs[key]) for key in (*islice(best, CONFIGS), *(confirmed & configs.keys()))}
-    for row in everything:
-        if row.again and row.cause == Cause.DIVERGED and params_key(row.params) in values:
-            values[params_key(row.params)].append(DIVERGED_VALUE)
+    values = {}
+    for key in (*islice(best, CONFIGS), *(confirmed & configs.keys())):
+        found = configs[key]
+        values[key] = values_of(found[:1] if all(map(_found_nothing, found)) else found)
+    for key, times in diverged_of(everything).items():
+        if key in values:
+            values[key] += [DIVERGED_VALUE] * times
     return configs[surest(values, floor_of(everything))][0]
+
+
+def seeds_of(rows: Iterable[TrialRow], one: TrialRow) -> int:
+    """With how many seeds the config of a complete trial `one` was trained, those that diverged included."""
+    everything, key = list(rows), params_key(one.params)
+    complete = sum(params_key(row.params) == key for row in ranked(everything))
+    return complete + diverged_of(everything)[key]
 
 
 def complete(study: optuna.Study, number: int | None = None) -> TrialRow:

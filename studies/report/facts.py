@@ -14,7 +14,7 @@ import optuna
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.studies.attributes import BEGUN_WITH, FINGERPRINTS, SEARCHED, SPEC
 from mmtuna.studies.certainty import Certainty, Counted, certainty
-from mmtuna.studies.configs import chosen
+from mmtuna.studies.configs import chosen, seeds_of
 from mmtuna.studies.ledger import Ledger, ending, ledger
 from mmtuna.studies.looks import Look, looks_of
 from mmtuna.studies.results import UNREADABLE, TrialRow, named_trials, ranked, read_trials, row, shared_settings
@@ -196,6 +196,11 @@ class Reading:
     def chosen(self) -> TrialRow | None:
         """The trial to go on with: the best, or of configs that were confirmed the best of the surest."""
         return chosen(self.rows)
+
+    @property
+    def chosen_seeds(self) -> int:
+        """With how many seeds its config was trained."""
+        return 0 if self.chosen is None else seeds_of(self.rows, self.chosen)
 
     @property
     def finished(self) -> int:

@@ -210,7 +210,10 @@ def _best(reading: Reading) -> str:
     chosen = reading.chosen
     if chosen is not None and chosen.number != best.number:
         value = f"{reading.metric} {value_of(chosen):.4f}"
-        text += f" Chosen was the one whose mean over its seeds is surest (trial {chosen.number}, {value})."
+        which, why = "the one whose mean over its seeds is surest", ""
+        if reading.chosen_seeds < 2:
+            which, why = "one that was trained once", ", since the mean of the best trial's over its seeds is lower"
+        text += f" Chosen was {which} (trial {chosen.number}, {value}){why}."
     return text
 
 

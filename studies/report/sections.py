@@ -26,6 +26,7 @@ from mmtuna.studies.report.sureness import (
     rank_text,
     unshown_text,
     verdict_of,
+    why_chosen,
 )
 from mmtuna.studies.report.wording import count, duration, listed, only_where, range_text, size_of, value_text
 from mmtuna.studies.results import TrialRow
@@ -52,7 +53,10 @@ def headline(reading: Reading) -> View:
     """The figures of the study at one look."""
     still = [f"{len(reading.ended(how)):,} {how}" for how in ("running", "waiting") if reading.ended(how)]
     asked = f"of {reading.facts.asked:,} asked for; " if reading.facts.asked is not None else ""
-    return {"trials": f"{asked}{len(reading.complete):,} complete" + (f"; {listed(still)}" if still else "")}
+    return {
+        "trials": f"{asked}{len(reading.complete):,} complete" + (f"; {listed(still)}" if still else ""),
+        "why_chosen": why_chosen(reading.chosen_seeds),
+    }
 
 
 def space(reading: Reading) -> View:

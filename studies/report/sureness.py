@@ -42,6 +42,13 @@ def numbers_of(rows: Sequence[TrialRow]) -> str:
     return ", ".join(numbers[:5]) + (f" and {len(numbers) - 5} more" if len(numbers) > 5 else "")
 
 
+def why_chosen(seeds: int) -> str:
+    """Why a config of so many seeds is chosen that is not the best trial's; a single training is not sure."""
+    if seeds > 1:
+        return "is surest over its seeds"
+    return "was trained once, and that of the best trial is lower over its seeds"
+
+
 def measured_on(known: Certainty) -> str:
     """What the intervals are of."""
     if not known.images:
