@@ -7,7 +7,7 @@ import math
 import statistics
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any
 
@@ -66,24 +66,30 @@ def floor_of(rows: Iterable[TrialRow], metric: str | None = None) -> NoiseFloor 
 
 
 def top_configs(rows: Iterable[TrialRow], limit: int = TOP) -> list[list[TrialRow]]:
-    """The configs with the highest means."""
-    found = configs_of(rows)
-    return sorted(found, key=lambda config: (-statistics.fmean(values_of(config)), config[0].number))[:limit]
+    """The configs with the highest means (`mean_of`)."""
+    everything = list(rows)
+    found, diverged = configs_of(everything), diverged_of(everything)
+    return sorted(found, key=lambda config: (-mean_of(config, diverged), config[0].number))[:limit]
+
+
+def mean_of(config: Sequence[TrialRow], diverged: Counter[str]) -> float:
+    """The mean of a config's values over its seeds, of which those that `diverged` count as `DIVERGED_VALUE`."""
+    return statistics.fmean([*values_of(config), *[DIVERGED_VALUE] * diverged[params_key(config[0].params)]])
 
 
 def means_of(rows: Iterable[TrialRow], seeds: int) -> list[dict[str, Any]]:
-    """The configs of at least so many trainings: `trials`, `params`, `values` by trial, their `mean`, and what it is at
-    `least` (`NoiseFloor.least`), by which the best comes first: of equal means that of more seeds is surer."""
+    """The configs of at least so many seeds: complete `trials`, `params`, `values` by trial, how many more `diverged`,
+    their `mean` (`mean_of`), and what it is at `least` (`NoiseFloor.least`), by which the best comes first: of equal
+    means that of more seeds is surer."""
     everything = list(rows)
-    floor = floor_of(everything)
+    floor, diverged = floor_of(everything), diverged_of(everything)
     found = []
     for config in top_configs(everything, sys.maxsize):
-        values = values_of(config)
-        mean = statistics.fmean(values)
-        if len(config) >= seeds:
-            numbers, params = [row.number for row in config], config[0].params
-            least = None if floor is None else floor.least(mean, len(values))
-            found.append({"trials": numbers, "params": params, "values": values, "mean": mean, "least": least})
+        of_it, mean = diverged[params_key(config[0].params)], mean_of(config, diverged)
+        if len(config) + of_it >= seeds:
+            about = {"trials": [row.number for row in config], "params": config[0].params, "values": values_of(config)}
+            least = None if floor is None else floor.least(mean, len(config) + of_it)
+            found.append({**about, "diverged": of_it, "mean": mean, "least": least})
     return sorted(found, key=lambda config: -config["mean"] if config["least"] is None else -config["least"])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +81,8 @@ def against(spec: StudySpec, a: int, b: int, other: StudySpec | None = None) -> 
     known = [values for rows in studies for values in spreads_of(rows, metric)]
     counts = [counted(side.spec, side.files, group) for side, group in zip(sides, groups, strict=True)]
     pair, of_pair = (groups[1], groups[0]), (counts[1], counts[0])
-    found = beside(pair, metric, of_pair, spec.data.classes, noise_floor(known))
+    diverged = (sides[1].diverged, sides[0].diverged)
+    found = beside(pair, metric, of_pair, spec.data.classes, noise_floor(known), diverged)
     return Against(a_numbers, b_numbers, metric, found, value)
 
 
@@ -104,14 +106,17 @@ class _Side:
     spec: StudySpec
     files: StudyFiles
     rows: list[TrialRow]
+    diverged: Counter[str]
     key: str
 
 
 def _side(spec: StudySpec, number: int) -> _Side:
     study = open_to_read(spec)
     entry = configs.complete(study, number)
-    rows = [row for row in results.rows(study) if row.state == "COMPLETE" and row.value is not None]
-    return _Side(spec, StudyFiles(spec.study, spec.data.root, study), rows, params_key(entry.params))
+    everything = results.rows(study)
+    rows = [row for row in everything if row.state == "COMPLETE" and row.value is not None]
+    files = StudyFiles(spec.study, spec.data.root, study)
+    return _Side(spec, files, rows, configs.diverged_of(everything), params_key(entry.params))
 
 
 def compare(

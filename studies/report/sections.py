@@ -18,9 +18,11 @@ from mmtuna.studies.ledger import ENDINGS
 from mmtuna.studies.report import charts, param_charts
 from mmtuna.studies.report.facts import Reading
 from mmtuna.studies.report.sureness import (
+    diverged_text,
     empty_text,
     floor_text,
     interval_text,
+    mean_text,
     measured_on,
     numbers_of,
     rank_text,
@@ -171,7 +173,8 @@ def table2(reading: Reading) -> View:
     for line in lines:
         others = [f"{n} {state.lower()}" for state, n in line.states.items() if state != "COMPLETE"]
         if others:
-            notes.append(f"Row {line.number}, beside its complete trials: {listed(others)}.")
+            lost = f" ({line.diverged} of them diverged, in no mean)" if line.diverged else ""
+            notes.append(f"Row {line.number}, beside its complete trials: {listed(others)}{lost}.")
     return {
         "trials": sum(sum(line.states.values()) for line in lines),
         "figure": param_charts.table2_chart(lines) if any(line.miou for line in lines) else None,
@@ -199,9 +202,9 @@ def certainty(reading: Reading) -> View:
                 "figures": [
                     rank_text(config.place),
                     numbers_of(config.rows),
-                    config.seeds or len(config.rows),
+                    f"{config.trained}{diverged_text(config.diverged)}",
                     *([f"{config.mean:.4f}"] if of_best else []),
-                    interval_text(None if of_best else config.mean, config.interval),
+                    interval_text(None, config.interval) if of_best else mean_text(config),
                     *(interval_text(None, config.beside.get(name)) for name in beside),
                     *([_span(config.empty)] if emptied else []),
                 ],
@@ -254,7 +257,7 @@ def best(reading: Reading) -> View:
         "rows": [
             {
                 "figures": [
-                    numbers_of(config.rows),
+                    numbers_of(config.rows) + diverged_text(config.diverged, "not in these means"),
                     *(_mean_text([found.get(name) for found in of_config]) for name in shown),
                     *([] if shown else [_mean_text([row.value for row in config.rows])]),
                     _mean_text([row.iterations for row in config.rows], "{:,.0f}".format),

@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from mmtuna.studies.certainty import Counted, beside, certainty
-from mmtuna.studies.configs import floor_of, means_of, top_configs
+from mmtuna.studies.configs import diverged_of, floor_of, means_of, top_configs
 from mmtuna.studies.report.sureness import unshown_text
 from mmtuna.studies.results import TrialRow
 from mmtuna.studies.statistics.comparing import Verdict
@@ -186,3 +186,26 @@ def test_after_replicates_the_config_with_the_surest_mean_leads() -> None:
         assert found["least"] == pytest.approx(stats.t.ppf(0.05, 4, loc=found["mean"], scale=spread))
     assert [config["trials"] for config in means_of(rows[1:2], 1)] == [[1]]
     assert means_of(rows[1:2], 1)[0]["least"] is None
+
+
+def test_seeds_that_diverged_count_in_means_and_are_told_wherever_these_are(
+    known: tuple[list[TrialRow], Counted],
+) -> None:
+    rows, counted = known
+    lost = TrialRow(number=90, state="PRUNED", value=0.0, params=rows[3].params, cause="diverged", again=True)
+    everything = [*rows, lost]
+    mean = sum(row.value or 0.0 for row in rows[3:6]) / 4
+    assert top_configs(everything)[-1] == rows[3:6], "by its mean it was the best without"
+    found = next(config for config in means_of(everything, 4) if config["trials"] == [3, 4, 5])
+    assert (found["diverged"], found["mean"]) == (1, pytest.approx(mean))
+    told = certainty(everything, METRIC, counted, CLASSES)
+    assert told is not None
+    config = next(config for config in told.configs if config.rows[0].number == 3)
+    assert (config.mean, config.diverged, config.trained, config.place) == (pytest.approx(mean), 1, 4, None)
+    assert told.best.rows[0].number == 6
+    assert [one.rows[0].number for one in told.configs if one.place and one.place.first == 1] == [6]
+    of = diverged_of(everything)
+    pair = beside((rows[3:6], rows[:3]), METRIC, (counted, counted), CLASSES, floor_of(rows, METRIC), (of, of))
+    assert (pair.verdict, pair.seeds) == (Verdict.NOT_TESTABLE, (4, 3))
+    assert pair.why == "1 of 4 seeds of the config of trial 3 diverged, counting 0"
+    assert pair.difference == pytest.approx(mean - np.mean([row.value for row in rows[:3]]))
