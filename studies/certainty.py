@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from mmtuna.studies.configs import floor_of, top_configs, values_of
+from mmtuna.studies.configs import diverged_of, floor_of, mean_of, top_configs
 from mmtuna.studies.results import TrialRow
+from mmtuna.studies.standing import params_key
 from mmtuna.studies.statistics.comparing import Comparison, Place, Verdict, compare, least_units, rank
 from mmtuna.studies.statistics.intervals import Interval, Numbers
 from mmtuna.studies.statistics.measures import ImageCounts, Measured, both_empty, counts_table, measured
@@ -45,11 +47,13 @@ class Config:
 
     `interval` and `beside` (by metric) are of the last evaluations of the `seeds` trials whose counts are known, as is
     `place`, None where it could not be tested: another figure where the study's value is that of the best evaluation.
-    `empty` is by trial the number of images where truth and prediction are both empty.
+    `empty` is by trial the number of images where truth and prediction are both empty. `diverged` is how many further
+    trainings did, which `mean` counts (`configs.mean_of`) and nothing else does: such a config has no `place`.
     """
 
     rows: tuple[TrialRow, ...]
     mean: float
+    diverged: int = 0
     seeds: int = 0
     interval: Interval | None = None
     beside: Mapping[str, Interval] = field(default_factory=dict)
@@ -60,6 +64,11 @@ class Config:
     def intervals(self) -> tuple[Interval, ...]:
         """All that there are, the metric's own first."""
         return (*(() if self.interval is None else (self.interval,)), *self.beside.values())
+
+    @property
+    def trained(self) -> int:
+        """With how many seeds, of which `diverged` did."""
+        return (self.seeds or len(self.rows)) + self.diverged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,23 +126,24 @@ def certainty(rows: Sequence[TrialRow], metric: str, counted: Counted, classes: 
 
     No more of them than the images, or subjects, can tell apart: among many comparisons a test of few shows nothing.
     """
-    top, floor = top_configs(rows), floor_of(rows)
+    top, floor, diverged = top_configs(rows), floor_of(rows), diverged_of(rows)
     at_last = floor_of(rows, metric)  # of what is tested
     if not top:
         return None
     counts = _Counts(counted, [row for config in top for row in config], metric, classes)
-    having, unshown = [config for config in top if counts.of(config)], 0
+    having = [config for config in top if counts.of(config) and not diverged[params_key(config[0].params)]]
+    unshown = 0
     if len(having) > 1 and counts.units >= least_units(1):
         while counts.units < least_units(math.comb(len(having), 2)):
             dropped = having.pop()
             top = [config for config in top if config is not dropped]
             unshown += 1
-    why, placed = _why_not(counts, at_last, len(having)), {}
+    why, placed = _why_not(counts, at_last, len(having), lost=any(diverged[params_key(c[0].params)] for c in top)), {}
     if not why:
         known = [one for config in having if (one := counts.measured(metric, config)) is not None]
         places = rank([statistics.fmean(one.by_seed) for one in known], [one.values for one in known], at_last)
         placed = dict(zip((config[0].number for config in having), places, strict=True))
-    configs = [_config(config, metric, counts, placed.get(config[0].number)) for config in top]
+    configs = [_config(config, metric, counts, placed.get(config[0].number), diverged) for config in top]
     return Certainty(
         metric=metric,
         configs=tuple(sorted(configs, key=_order)),
@@ -152,15 +162,22 @@ def beside(
     counted: tuple[Counted, Counted],
     classes: Sequence[str],
     floor: NoiseFloor | None,
+    diverged: tuple[Counter[str], Counter[str]] = (Counter(), Counter()),
 ) -> Beside:
     """The first config of a pair beside the second, of the same study or of one on the same images.
 
-    `floor` is what seeds alone change of the metric in the last evaluation.
+    `floor` is what seeds alone change of the metric in the last evaluation; `diverged`, of the study of each, which of
+    their seeds did (`configs.diverged_of`): they count in the means, and no test holds then.
     """
     ours, theirs = pair
-    means = [statistics.fmean(values_of(rows)) for rows in (ours, theirs)]
-    seeds = len(ours), len(theirs)
+    means = [mean_of(rows, of) for rows, of in zip(pair, diverged, strict=True)]
+    lost = [of[params_key(rows[0].params)] for rows, of in zip(pair, diverged, strict=True)]
+    seeds = len(ours) + lost[0], len(theirs) + lost[1]
     sides = [_Counts(one, rows, metric, classes) for one, rows in zip(counted, (ours, theirs), strict=True)]
+
+    told = [(n, trained, rows[0].number) for n, trained, rows in zip(lost, seeds, pair, strict=True) if n]
+    of = [f"{n} of {trained} seeds of the config of trial {number}" for n, trained, number in told]
+    said = f"{' and '.join(of)} diverged, counting 0" if of else ""
 
     def because(why: str) -> Beside:
         return Beside(seeds=seeds, difference=means[0] - means[1], why=why)
@@ -168,24 +185,26 @@ def beside(
     for side, rows in zip(sides, (ours, theirs), strict=True):
         if len(side.of(rows)) < len(rows):
             number, why = next(iter(side.missing.items()))
-            return because(f"trial {number} {why}")
+            return because(f"{said and said + ', and '}trial {number} {why}")
     if not same_truth(*(one.trials[rows[0].number] for one, rows in zip(counted, (ours, theirs), strict=True))):
         return Beside(seeds=seeds, why=APART)
+    if any(lost):
+        return because(said)
     why = _why_not(sides[0], floor, 2)
     if why:
         return because(why)
     a, b = (side.measured(metric, rows) for side, rows in zip(sides, (ours, theirs), strict=True))
     assert a is not None
     assert b is not None
-    (told,) = compare([(a.values, b.values)], floor)
+    (found,) = compare([(a.values, b.values)], floor)
     return Beside(
         difference=means[0] - means[1],
         at_last=statistics.fmean(a.by_seed) - statistics.fmean(b.by_seed),
         seeds=seeds,
-        verdict=told.verdict,
+        verdict=found.verdict,
         unit=sides[0].unit,
-        comparison=told,
-        why=_too_few(told.units, sides[0].unit) if told.verdict is Verdict.NOT_TESTABLE else "",
+        comparison=found,
+        why=_too_few(found.units, sides[0].unit) if found.verdict is Verdict.NOT_TESTABLE else "",
     )
 
 
@@ -196,10 +215,13 @@ def same_truth(one: Mapping[str, ImageCounts], other: Mapping[str, ImageCounts])
     )
 
 
-def _config(rows: Sequence[TrialRow], metric: str, counts: _Counts, place: Place | None) -> Config:
-    mean, own = statistics.fmean(values_of(rows)), counts.of(rows)
+def _config(
+    rows: Sequence[TrialRow], metric: str, counts: _Counts, place: Place | None, diverged: Counter[str]
+) -> Config:
+    mean, own = mean_of(rows, diverged), counts.of(rows)
+    of_it = diverged[params_key(rows[0].params)]
     if not own:
-        return Config(rows=tuple(rows), mean=mean)
+        return Config(rows=tuple(rows), mean=mean, diverged=of_it)
     found = {name: counts.measured(name, rows) for name in (metric, *BESIDE)}
     intervals = {name: one.interval() for name, one in found.items() if one is not None}
     known = {name: interval for name, interval in intervals.items() if interval is not None}
@@ -207,6 +229,7 @@ def _config(rows: Sequence[TrialRow], metric: str, counts: _Counts, place: Place
     return Config(
         rows=tuple(rows),
         mean=mean,
+        diverged=of_it,
         seeds=len(own),
         interval=interval,
         beside=known,
@@ -221,7 +244,9 @@ def _order(config: Config) -> tuple[int, float, int]:
     return (1, -config.mean, number) if place is None else (0, place.first, number)
 
 
-def _why_not(counts: _Counts, floor: NoiseFloor | None, configs: int) -> str:
+def _why_not(counts: _Counts, floor: NoiseFloor | None, configs: int, *, lost: bool = False) -> str:
+    if configs < 2 and lost:
+        return "no two configs without a seed that diverged have counts by image"
     if configs < 2:
         return "there is no other config to compare with" if counts.images else "no trial's counts by image are known"
     if floor is None:

@@ -6,7 +6,6 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any, cast
 
 import optuna
@@ -38,10 +37,8 @@ from mmtuna.studies.attributes import (
     TABLE2,
 )
 from mmtuna.studies.leases import End
-from mmtuna.studies.standing import params_key, params_of
-from mmtuna.studies.statistics.seeds import noise_floor
+from mmtuna.studies.standing import params_of
 from mmtuna.studies.storage.optuna_insides import TRIALS, backend_of, study_id
-from mmtuna.studies.strategy.confirming import CONFIGS, surest
 
 Metrics = Mapping[str, float]
 Attrs = dict[str, Any]
@@ -280,11 +277,12 @@ def sound_rows(study: optuna.Study) -> list[TrialRow]:
     """`rows`; InputError also where something of one is not as mmtuna writes it, and would be left out."""
     entries = rows(study)
     for entry in entries:
-        _refuse_damaged(study.study_name, entry)
+        refuse_damaged(study.study_name, entry)
     return entries
 
 
-def _refuse_damaged(name: str, entry: TrialRow) -> None:
+def refuse_damaged(name: str, entry: TrialRow) -> None:
+    """InputError where something of `entry` is not as mmtuna writes it."""
     if entry.damaged:
         raise InputError(
             f"study {name}: of trial {entry.number} the database does not hold what mmtuna wrote there "
@@ -330,53 +328,6 @@ def ranked(entries: Iterable[TrialRow]) -> list[TrialRow]:
 def best(entries: Iterable[TrialRow]) -> TrialRow | None:
     """The first of the `ranked` trials, or None where none is complete."""
     return next(iter(ranked(entries)), None)
-
-
-def chosen(entries: Iterable[TrialRow]) -> TrialRow | None:
-    """The trial to go on with: the best one, but where configs were trained once more to confirm them the best of the
-    config whose mean is surest (`confirming.surest`), of these and of those that the search found best. None where none
-    is complete.
-
-    A confirmation that diverged counts as `DIVERGED_VALUE`: a config that ends so by some seed is not sure.
-    """
-    everything = list(entries)
-    complete = ranked(everything)
-    configs: dict[str, list[TrialRow]] = {}
-    for entry in complete:
-        configs.setdefault(params_key(entry.params), []).append(entry)
-    confirmed = {params_key(entry.params) for entry in everything if entry.again}
-    if not confirmed & configs.keys():
-        return next(iter(complete), None)
-    best = dict.fromkeys(params_key(entry.params) for entry in complete if not entry.again)
-    values = {key: _values(configs[key]) for key in (*islice(best, CONFIGS), *(confirmed & configs.keys()))}
-    for entry in everything:
-        if entry.again and entry.cause == Cause.DIVERGED and params_key(entry.params) in values:
-            values[params_key(entry.params)].append(DIVERGED_VALUE)
-    live = [found for found in configs.values() if any(entry.cause != Cause.COLLAPSED for entry in found)]
-    return configs[surest(values, noise_floor([_values(found) for found in live]))][0]
-
-
-def _values(entries: Iterable[TrialRow]) -> list[float]:
-    return [entry.value for entry in entries if entry.value is not None]
-
-
-def complete(study: optuna.Study, number: int | None = None) -> TrialRow:
-    """The complete trial `number`, or the one that is `chosen`; InputError where there is none."""
-    name = study.study_name
-    if number is None:
-        found = chosen(sound_rows(study))
-        if found is None:
-            raise InputError(f"study {name}: no trial is complete yet; `mmtuna run SPEC` goes on until one is")
-        return found
-    entries = rows(study)
-    if not 0 <= number < len(entries):
-        known = f"0 to {len(entries) - 1}" if entries else "none"
-        raise InputError(f"trial {number}: study {name} has no such trial; it has {known}, see `mmtuna status SPEC`")
-    entry = entries[number]
-    _refuse_damaged(name, entry)
-    if entry.state != "COMPLETE" or entry.value is None:
-        raise InputError(f"trial {number} of study {name} is {entry.state.lower()}; take a complete trial, or the best")
-    return entry
 
 
 def causes(entries: Iterable[TrialRow]) -> Counter[str]:

@@ -17,6 +17,7 @@ from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.settings import scaled_by
 from mmtuna.spaces.table2 import TABLE2, Row
 from mmtuna.studies.attributes import SPEC
+from mmtuna.studies.configs import diverged_of
 from mmtuna.studies.results import TrialRow, shared_settings, sound_rows
 from mmtuna.studies.standing import params_key
 from mmtuna.studies.statistics.published import Reproduced, Reproduction, reproduced
@@ -34,7 +35,7 @@ class Spread:
 
 @dataclass(frozen=True, kw_only=True)
 class Table2Line:
-    """A row of Table 2: the published figures, and ours over the `n` complete replicates.
+    """A row of Table 2: the published figures, and ours over the `n` complete replicates, beside which some `diverged`.
 
     `states` counts all trials of the row by Optuna's state; a spread is None where there is no complete trial.
     """
@@ -46,6 +47,7 @@ class Table2Line:
     published_fluid_iou: float | None
     note: str
     n: int
+    diverged: int
     mdice: Spread | None
     miou: Spread | None
     class_iou: Spread | None
@@ -117,6 +119,7 @@ def _line(entry: Row, trials: Sequence[TrialRow], class_metric: str, shared: Map
         published_fluid_iou=entry.fluid_iou,
         note=entry.note,
         n=len(complete),
+        diverged=diverged_of(trials).total(),
         mdice=spread("mDice"),
         miou=spread("mIoU"),
         class_iou=spread(class_metric),
@@ -138,6 +141,11 @@ def verdict_text(line: Table2Line) -> str:
     if found.why:
         return f"{found.verdict}: {found.why}"
     return f"{found.verdict} ({found.difference:+.4f}; one more of ours: {found.low:.4f} to {found.high:.4f})"
+
+
+def seeds_text(line: Table2Line) -> str:
+    """`2`; `2 (1 diverged)`, which is in no mean."""
+    return f"{line.n} ({line.diverged} diverged)" if line.diverged else str(line.n)
 
 
 _HEADER = ("row", "settings", "mDice paper", "mDice", "mIoU paper", "mIoU", "IoU paper", "IoU", "n", "verdict", "note")
@@ -163,7 +171,7 @@ def _cells(line: Table2Line, plus_minus: str, escape: Callable[[str], str]) -> l
         _spread(line.miou, plus_minus),
         _figure(line.published_fluid_iou),
         _spread(line.class_iou, plus_minus),
-        str(line.n),
+        seeds_text(line),
         escape(verdict_text(line)),
         escape(line.note),
     ]
@@ -190,12 +198,13 @@ def to_csv(lines: Sequence[Table2Line]) -> str:
     found = ("verdict", "difference", "low", "high", "why")
     spreads = [f"{metric}_{part}" for metric in metrics for part in parts]
     named = [name if name == "verdict" else f"verdict_{name}" for name in found]
-    writer.writerow(["row", "settings", *published, "n", *spreads, *named, "note", "scaled"])
+    writer.writerow(["row", "settings", *published, "n", "diverged", *spreads, *named, "note", "scaled"])
     for line in lines:
         ours = [getattr(getattr(line, metric), part, None) for metric in metrics for part in parts]
         figures = [getattr(line, name) for name in published]
         said = [getattr(line.reproduction, name) for name in found]
-        writer.writerow([line.number, line.label, *figures, line.n, *ours, *said, line.note, line.scaled])
+        told = [line.number, line.label, *figures, line.n, line.diverged, *ours, *said]
+        writer.writerow([*told, line.note, line.scaled])
     return out.getvalue()
 
 

@@ -36,8 +36,8 @@ from mmtuna.spaces.parameter import Params
 from mmtuna.spaces.portfolio import adapted
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.settings import DEFAULTS
-from mmtuna.studies.configs import values_of
-from mmtuna.studies.results import TrialRow, chosen
+from mmtuna.studies.configs import chosen, values_of
+from mmtuna.studies.results import TrialRow
 from mmtuna.studies.standing import params_key
 from mmtuna.studies.strategy.enqueuing import Replicates
 

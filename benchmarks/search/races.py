@@ -29,8 +29,8 @@ import mmtuna
 from mmtuna.search.versions import machine, versions
 from mmtuna.search.work.running import run_study
 from mmtuna.spaces.files import write_whole
-from mmtuna.studies.configs import values_of
-from mmtuna.studies.results import TrialRow, chosen
+from mmtuna.studies.configs import chosen, values_of
+from mmtuna.studies.results import TrialRow
 from mmtuna.studies.standing import params_key
 from mmtuna.studies.statistics.comparing import signed_rank
 from mmtuna.studies.statistics.intervals import bootstrap, mean_features

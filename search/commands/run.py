@@ -17,6 +17,7 @@ from mmtuna.search.outputs.report import report_file, write_report
 from mmtuna.search.outputs.summary import summary
 from mmtuna.search.work.running import replay_study, run_study
 from mmtuna.studies.configs import means_of
+from mmtuna.studies.report.sureness import diverged_text
 from mmtuna.studies.report.wording import count
 from mmtuna.studies.results import named_trials, rows
 from mmtuna.studies.spec import StudySpec
@@ -91,7 +92,8 @@ def _finish(spec: StudySpec, study: optuna.Study, as_json: bool, *, with_report:
 def lines_of_top(document: dict[str, Any]) -> Iterator[str]:
     """What further seeds made of the best configs."""
     for config in document.get("top", []):
+        seeds, lost = len(config["values"]) + config["diverged"], diverged_text(config["diverged"])
         each = ", ".join(f"{value:.4f}" for value in config["values"])
         mean = f"{document['metric']} {config['mean']:.4f} on average"
         mean += "" if config["least"] is None else f", {config['least']:.4f} at least,"
-        yield f"  {named_trials(config['trials'])}: {mean} of {count(len(config['values']), 'seed')} ({each})"
+        yield f"  {named_trials(config['trials'])}: {mean} of {count(seeds, 'seed')} ({each}){lost}"

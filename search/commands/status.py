@@ -12,6 +12,7 @@ from mmtuna.search.outputs.summary import standing
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.limits import in_words
 from mmtuna.spaces.metrics import figure_text
+from mmtuna.studies.report.sureness import why_chosen
 from mmtuna.studies.report.wording import duration
 from mmtuna.studies.results import named_trials
 from mmtuna.studies.spec import StudySpec
@@ -92,7 +93,8 @@ def print_best(document: dict[str, Any]) -> None:
     if best["config"]:
         print(f"  config: {best['config']}")
     if document["chosen"] != best["trial"]:
-        print(f"  chosen: trial {document['chosen']}, whose config is surest over its seeds; export takes it")
+        why = why_chosen(document["chosen_seeds"])
+        print(f"  chosen: trial {document['chosen']}, whose config {why}; export takes it")
     if "report" in document:
         print(f"  report: {document['report']}")
 

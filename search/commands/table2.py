@@ -66,7 +66,7 @@ def print_table2(spec: StudySpec, study: optuna.Study) -> None:
             *cells,
             published,
             _figure(line.class_iou),
-            f"{line.n}{states}",
+            f"{tables.seeds_text(line)}{states}",
             str(line.reproduction.verdict),
         )
     Console(width=None if Console().is_terminal else 140).print(table)

@@ -19,7 +19,7 @@ from mmtuna.search.versions import machine, versions
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import require_new_folder
 from mmtuna.spaces.traces import scratch_folder
-from mmtuna.studies import results
+from mmtuna.studies import configs
 from mmtuna.studies.attributes import FINGERPRINTS
 from mmtuna.studies.looks import looks_of
 from mmtuna.studies.results import TrialRow
@@ -65,7 +65,7 @@ def export_trial(
     check_installed()
     require_new_folder(out)
     study = open_to_read(spec)
-    entry = results.complete(study, trial)
+    entry = configs.complete(study, trial)
     facts = gather(spec, study, entry, retrained=retrain)
     if retrain:
         spec.study.folder.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from mmtuna.search.trials.files import StudyFiles
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import whole_file
 from mmtuna.spaces.traces import scratch_folder
-from mmtuna.studies import results
+from mmtuna.studies import configs, results
 from mmtuna.studies.certainty import APART, Beside, beside, same_truth
 from mmtuna.studies.configs import spreads_of
 from mmtuna.studies.results import TrialRow
@@ -80,7 +81,8 @@ def against(spec: StudySpec, a: int, b: int, other: StudySpec | None = None) -> 
     known = [values for rows in studies for values in spreads_of(rows, metric)]
     counts = [counted(side.spec, side.files, group) for side, group in zip(sides, groups, strict=True)]
     pair, of_pair = (groups[1], groups[0]), (counts[1], counts[0])
-    found = beside(pair, metric, of_pair, spec.data.classes, noise_floor(known))
+    diverged = (sides[1].diverged, sides[0].diverged)
+    found = beside(pair, metric, of_pair, spec.data.classes, noise_floor(known), diverged)
     return Against(a_numbers, b_numbers, metric, found, value)
 
 
@@ -104,14 +106,17 @@ class _Side:
     spec: StudySpec
     files: StudyFiles
     rows: list[TrialRow]
+    diverged: Counter[str]
     key: str
 
 
 def _side(spec: StudySpec, number: int) -> _Side:
     study = open_to_read(spec)
-    entry = results.complete(study, number)
-    rows = [row for row in results.rows(study) if row.state == "COMPLETE" and row.value is not None]
-    return _Side(spec, StudyFiles(spec.study, spec.data.root, study), rows, params_key(entry.params))
+    entry = configs.complete(study, number)
+    everything = results.rows(study)
+    rows = [row for row in everything if row.state == "COMPLETE" and row.value is not None]
+    files = StudyFiles(spec.study, spec.data.root, study)
+    return _Side(spec, files, rows, configs.diverged_of(everything), params_key(entry.params))
 
 
 def compare(
@@ -158,7 +163,7 @@ def compare(
 
 def _shown(spec: StudySpec, number: int) -> tuple[StudySpec, StudyFiles, TrialRow]:
     study = open_to_read(spec)
-    return spec, StudyFiles(spec.study, spec.data.root, study), results.complete(study, number)
+    return spec, StudyFiles(spec.study, spec.data.root, study), configs.complete(study, number)
 
 
 def _require_same_truth(pair: Sequence[tuple[StudySpec, StudyFiles, TrialRow]]) -> None:

@@ -25,7 +25,7 @@ from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.metrics import BOTH_EMPTY, maximised
 from mmtuna.spaces.parameter import Params, Value
 from mmtuna.spaces.settings import defaults_of
-from mmtuna.studies import results
+from mmtuna.studies import configs, results
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.spec.study_spec import read_text
 from mmtuna.studies.spec.tables import LONGEST_NAME, SQLITE, DataTable, StudyTable, defaults
@@ -149,7 +149,7 @@ def _of_trials(spec: StudySpec, trials: Sequence[int]) -> list[Config]:
             raise
         return [_default(spec)]
     if trials:
-        entries = [results.complete(study, number) for number in trials]
+        entries = [configs.complete(study, number) for number in trials]
     else:
         best = results.best(results.sound_rows(study))
         if best is None:

@@ -22,7 +22,7 @@ from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import whole_folder, write_whole
 from mmtuna.spaces.settings import DEFAULTS
 from mmtuna.spaces.traces import scratch_folder
-from mmtuna.studies import results
+from mmtuna.studies import configs
 from mmtuna.studies import table2 as tables
 from mmtuna.studies.begun import space_of
 from mmtuna.studies.spec import StudySpec
@@ -48,7 +48,7 @@ def write_paper(spec: StudySpec, out: Path, console: Console) -> Paper:
     InputError where no trial is complete, the best one kept no masks, or the spec names no weights.
     """
     study = open_to_read(spec)
-    trial = results.complete(study)
+    trial = configs.complete(study)
     folder = StudyFiles(spec.study, spec.data.root, study).trained(trial)
     name = _most_foreground(folder)
     decoder = str(trial.params.get("decoder", spec.train.get("decoder", DEFAULTS["decoder"])))

@@ -13,7 +13,7 @@ import optuna
 
 from mmtuna.search.trials.files import StudyFiles
 from mmtuna.spaces.errors import InputError
-from mmtuna.studies import results
+from mmtuna.studies import configs, results
 from mmtuna.studies.configs import floor_of
 from mmtuna.studies.leases import clock
 from mmtuna.studies.leases.crew import Crew, crew_of
@@ -26,17 +26,18 @@ WINDOW = 3600.0
 
 def summary(spec: StudySpec, study: optuna.Study, entries: Sequence[TrialRow] | None = None) -> dict[str, Any]:
     """The study in a few figures, as JSON data: study, metric, asked, finished, states, causes, seconds, hours, folder,
-    best, chosen.
+    best, chosen, chosen_seeds.
 
     `hours` is None where the study may be worked on without limit, else: asked, and used until the last note of it.
     `best` is None where no trial is complete, else: trial, value, params, seed, metrics of the last evaluation,
     at_last (whether the value is that of another one), folds (metrics of each),
     demand (what the net asks, in a study with limits), config (a path, or None where it is not on this machine).
-    `chosen` is the trial that export takes, of the config that is surest where some were confirmed, else the best one.
+    `chosen` is the trial that export takes, of the config that is surest where some were confirmed, else the best one,
+    and `chosen_seeds` with how many seeds that was trained.
     `entries` are the study's trials, read where they are not given.
     """
     entries = results.rows(study) if entries is None else entries
-    best, chosen = results.best(entries), results.chosen(entries)
+    best, chosen = results.best(entries), configs.chosen(entries)
     document: dict[str, Any] = {
         "study": spec.study.name,
         "metric": spec.study.metric,
@@ -49,6 +50,7 @@ def summary(spec: StudySpec, study: optuna.Study, entries: Sequence[TrialRow] | 
         "folder": str(spec.study.folder),
         "best": None,
         "chosen": None if chosen is None else chosen.number,
+        "chosen_seeds": 0 if chosen is None else configs.seeds_of(entries, chosen),
     }
     if spec.study.hours is not None:
         document["hours"] = {"asked": spec.study.hours, "used": round(clock.used(study) / 3600, 4)}

@@ -21,7 +21,7 @@ from mmtuna.search.trials.files import StudyFiles
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import write_whole
 from mmtuna.spaces.traces import scratch_folder
-from mmtuna.studies import results
+from mmtuna.studies import configs
 from mmtuna.studies.looks import Look, looks_of, note_look
 from mmtuna.studies.results import TrialRow
 from mmtuna.studies.spec import StudySpec
@@ -64,7 +64,7 @@ def measure_unseen(
             "test = a file that lists images, subjects, or a share such as 0.2"
         )
     study = open_existing(spec.study)
-    entry, best = results.complete(study, trial), results.complete(study)
+    entry, best = configs.complete(study, trial), configs.complete(study)
     before = looks_of(study.user_attrs)
     if before and not again:
         return Tested(tuple(before), False, best.number)

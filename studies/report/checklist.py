@@ -14,7 +14,15 @@ from mmtuna.spaces.parameter import Params
 from mmtuna.studies.attributes import FOLDS
 from mmtuna.studies.report.facts import Reading, folded_text, tolerance_text
 from mmtuna.studies.report.methods import methods_paragraph
-from mmtuna.studies.report.sureness import floor_text, interval_text, made_by, measured_on, numbers_of
+from mmtuna.studies.report.sureness import (
+    diverged_text,
+    floor_text,
+    interval_text,
+    made_by,
+    mean_text,
+    measured_on,
+    numbers_of,
+)
 from mmtuna.studies.report.wording import count, listed, value_text
 from mmtuna.studies.results import TrialRow
 
@@ -269,10 +277,10 @@ def _performance(reading: Reading) -> str:
         return ""
     best = known.best
     on = f"; {measured_on(known, reading.facts.folds)}" if best.interval else ""
-    seeds = count(best.seeds or len(best.rows), "seed")
-    figure = interval_text(best.mean, best.interval)
+    seeds = f"{count(best.trained, 'seed')}{diverged_text(best.diverged)}"
+    figure = mean_text(best)
     if best.interval and reading.facts.value == "best":
-        figure = f"{best.mean:.4f}, at the last evaluation {figure}"
+        figure = f"{best.mean:.4f}, at the last evaluation {interval_text(None, best.interval)}"
     return f"Trial {numbers_of(best.rows)}: {known.metric} {figure}, {seeds}{on}."
 
 

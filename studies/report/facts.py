@@ -16,10 +16,11 @@ from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.settings import scaled_by
 from mmtuna.studies.attributes import BEGUN_WITH, FINGERPRINTS, SEARCHED, SPEC
 from mmtuna.studies.certainty import Certainty, Counted, certainty
+from mmtuna.studies.configs import chosen, seeds_of
 from mmtuna.studies.ledger import Ledger, ending, ledger, stopped_by
 from mmtuna.studies.looks import Look, looks_of
 from mmtuna.studies.report.wording import count, in_folds
-from mmtuna.studies.results import UNREADABLE, TrialRow, chosen, named_trials, ranked, read_trials, row, shared_settings
+from mmtuna.studies.results import UNREADABLE, TrialRow, named_trials, ranked, read_trials, row, shared_settings
 from mmtuna.studies.standing import params_key
 from mmtuna.studies.table2 import Table2Line, lines
 
@@ -231,6 +232,11 @@ class Reading:
     def chosen(self) -> TrialRow | None:
         """The trial to go on with: the best, or of configs that were confirmed the best of the surest."""
         return chosen(self.rows)
+
+    @property
+    def chosen_seeds(self) -> int:
+        """With how many seeds its config was trained."""
+        return 0 if self.chosen is None else seeds_of(self.rows, self.chosen)
 
     @property
     def finished(self) -> int:

@@ -13,7 +13,7 @@ from mmtuna.spaces.speed import Speed
 from mmtuna.spaces.trials import COLLAPSE_STOPS
 from mmtuna.studies.attributes import PORTFOLIO, START
 from mmtuna.studies.report.facts import NOT_KEPT, Reading, folded_text, tolerance_text, value_of
-from mmtuna.studies.report.sureness import interval_text, made_by, numbers_of, way_of
+from mmtuna.studies.report.sureness import diverged_text, interval_text, made_by, mean_text, numbers_of, way_of
 from mmtuna.studies.report.wording import count, hours, kilowatt_hours, listed, size_of, value_text
 from mmtuna.studies.statistics.intervals import How
 
@@ -232,7 +232,10 @@ def _best(reading: Reading) -> str:
     chosen = reading.chosen
     if chosen is not None and chosen.number != best.number:
         value = f"{reading.metric} {value_of(chosen):.4f}"
-        text += f" Chosen was the one whose mean over its seeds is surest (trial {chosen.number}, {value})."
+        which, why = "the one whose mean over its seeds is surest", ""
+        if reading.chosen_seeds < 2:
+            which, why = "one that was trained once", ", since the mean of the best trial's over its seeds is lower"
+        text += f" Chosen was {which} (trial {chosen.number}, {value}){why}."
     return text
 
 
@@ -242,12 +245,13 @@ def _sure(reading: Reading) -> str:
         return ""
     best = known.best
     unit = "images" if known.subjects is None else "subjects"
-    figure = interval_text(best.mean, best.interval)
+    figure = mean_text(best)
     if reading.facts.value == "best":
-        figure = f"{best.mean:.4f}, and {figure} at the last evaluation of each training,"
+        figure = f"{best.mean:.4f}, and {interval_text(None, best.interval)} at the last evaluation of each training,"
+    seeds = f"{count(best.trained, 'seed')}{diverged_text(best.diverged)}"
     text = (
         f"The config with the highest mean over its seeds (trial {numbers_of(best.rows)}) has {known.metric} {figure} "
-        f"over {count(best.seeds, 'seed')} (95 % interval, {made_by(best.intervals[:1], unit)})."
+        f"over {seeds} (95 % interval, {made_by(best.intervals[:1], unit)})."
     )
     if known.floor is not None:
         said = known.floor.text(known.metric)
@@ -259,7 +263,8 @@ def _sure(reading: Reading) -> str:
     if len(tied) < 2:
         found = "it was better than all others compared"
     if best not in tied:  # ranks are of the last evaluations, which the value need not be
-        found = f"it was worse than trial {numbers_of(tied[0].rows)}" if tied else "it could not be compared"
+        worse = tied and best.place is not None
+        found = f"it was worse than trial {numbers_of(tied[0].rows)}" if worse else "it could not be compared"
     last = ", of the last evaluations" if reading.facts.value == "best" else ""
     return (
         f"{text} By Wilcoxon's signed-rank test over {unit} and a t test against seeds and {unit} together{last}, with "

@@ -15,6 +15,7 @@ from mmtuna.spaces.speed import Speed
 from mmtuna.spaces.table2 import TABLE2, Row
 from mmtuna.studies.ledger import ending
 from mmtuna.studies.report.facts import Reading, value_of
+from mmtuna.studies.report.sureness import why_chosen
 from mmtuna.studies.report.wording import duration, hours, only_where, range_text, size_of, value_text
 from mmtuna.studies.results import TrialRow
 from mmtuna.studies.standing import params_key
@@ -213,8 +214,8 @@ def _best(reading: Reading) -> str:
     surest = ""
     if chosen is not None and chosen.number != best.number:
         surest = (
-            f" The config of trial {chosen.number} ({_figure(value_of(chosen))}) is surest over its seeds: `mmtuna "
-            "export` takes it."
+            f" The config of trial {chosen.number} ({_figure(value_of(chosen))}) {why_chosen(reading.chosen_seeds)}: "
+            "`mmtuna export` takes it."
         )
     return (
         f"**Best so far: trial {best.number}, {plain(reading.metric)} {_figure(value_of(best))}**{figures}.{surest}"

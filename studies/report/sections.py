@@ -18,14 +18,17 @@ from mmtuna.studies.ledger import ENDINGS
 from mmtuna.studies.report import charts, param_charts
 from mmtuna.studies.report.facts import Reading, folded_text
 from mmtuna.studies.report.sureness import (
+    diverged_text,
     empty_text,
     floor_text,
     interval_text,
+    mean_text,
     measured_on,
     numbers_of,
     rank_text,
     unshown_text,
     verdict_of,
+    why_chosen,
 )
 from mmtuna.studies.report.wording import count, duration, listed, only_where, range_text, size_of, value_text
 from mmtuna.studies.results import TrialRow
@@ -56,6 +59,7 @@ def headline(reading: Reading) -> View:
     return {
         "trials": f"{asked}{len(reading.complete):,} complete" + (f"; {listed(still)}" if still else ""),
         "pruned": _stopped(reading.stopped),
+        "why_chosen": why_chosen(reading.chosen_seeds),
     }
 
 
@@ -184,7 +188,8 @@ def table2(reading: Reading) -> View:
     for line in lines:
         others = [f"{n} {state.lower()}" for state, n in line.states.items() if state != "COMPLETE"]
         if others:
-            notes.append(f"Row {line.number}, beside its complete trials: {listed(others)}.")
+            lost = f" ({line.diverged} of them diverged, in no mean)" if line.diverged else ""
+            notes.append(f"Row {line.number}, beside its complete trials: {listed(others)}{lost}.")
     return {
         "trials": sum(sum(line.states.values()) for line in lines),
         "figure": param_charts.table2_chart(lines) if any(line.miou for line in lines) else None,
@@ -212,9 +217,9 @@ def certainty(reading: Reading) -> View:
                 "figures": [
                     rank_text(config.place),
                     numbers_of(config.rows),
-                    config.seeds or len(config.rows),
+                    f"{config.trained}{diverged_text(config.diverged)}",
                     *([f"{config.mean:.4f}"] if of_best else []),
-                    interval_text(None if of_best else config.mean, config.interval),
+                    interval_text(None, config.interval) if of_best else mean_text(config),
                     *(interval_text(None, config.beside.get(name)) for name in beside),
                     *([_span(config.empty)] if emptied else []),
                 ],
@@ -267,7 +272,7 @@ def best(reading: Reading) -> View:
         "rows": [
             {
                 "figures": [
-                    numbers_of(config.rows),
+                    numbers_of(config.rows) + diverged_text(config.diverged, "not in these means"),
                     *(_mean_text([found.get(name) for found in of_config]) for name in shown),
                     *([] if shown else [_mean_text([row.value for row in config.rows])]),
                     _mean_text([row.iterations for row in config.rows], "{:,.0f}".format),

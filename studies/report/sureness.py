@@ -48,6 +48,26 @@ def numbers_of(rows: Sequence[TrialRow]) -> str:
     return ", ".join(numbers[:5]) + (f" and {len(numbers) - 5} more" if len(numbers) > 5 else "")
 
 
+def diverged_text(diverged: int, how: str = "counting 0") -> str:
+    """What is said behind a config's figures of those of its seeds that diverged; nothing where none did."""
+    return f" ({diverged} diverged, {how})" if diverged else ""
+
+
+def mean_text(config: Config) -> str:
+    """The mean with its interval, as `interval_text`; the interval is of what did not diverge, and so beside."""
+    said = interval_text(config.mean, config.interval)
+    if not config.diverged or config.interval is None:
+        return said
+    return f"{config.mean:.4f}, without what diverged {said}"
+
+
+def why_chosen(seeds: int) -> str:
+    """Why a config of so many seeds is chosen that is not the best trial's; a single training is not sure."""
+    if seeds > 1:
+        return "is surest over its seeds"
+    return "was trained once, and that of the best trial is lower over its seeds"
+
+
 def measured_on(known: Certainty, folds: int = 1) -> str:
     """What the intervals are of, in trials of so many `folds`."""
     if not known.images:

@@ -82,9 +82,11 @@ def to_search(share: float, trials: int) -> int:
 def surest(values: Mapping[Key, Sequence[float]], floor: NoiseFloor | None) -> Key:
     """The config whose mean over its seeds is surest to stay high, as `NoiseFloor.least` says, of those of `values`.
 
-    The highest mean where there is no `floor`. ValueError where there is no config.
+    Where there is no `floor`, the highest mean of those that were trained more than once, if any, and never came to
+    nothing (0, as what diverged); a single training may be luck. ValueError where there is no config.
     """
     means = {key: statistics.fmean(found) for key, found in values.items()}
     if floor is None:
-        return max(means, key=lambda key: means[key])
+        repeated = [key for key, found in values.items() if len(found) > 1 and min(found) > 0]
+        return max(repeated or means, key=lambda key: means[key])
     return max(means, key=lambda key: floor.least(means[key], len(values[key])))

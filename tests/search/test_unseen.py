@@ -21,7 +21,7 @@ from mmtuna.search.outputs.bundle import gather
 from mmtuna.search.outputs.report import write_report
 from mmtuna.search.outputs.unseen import intervals, measure_unseen
 from mmtuna.spaces.errors import InputError
-from mmtuna.studies import results
+from mmtuna.studies import configs
 from mmtuna.studies.attributes import LOOKS
 from mmtuna.studies.looks import Look, looks_of
 from mmtuna.studies.spec import StudySpec
@@ -84,7 +84,7 @@ def test_looks_are_few_kept_and_told(trained: Path, monkeypatch: pytest.MonkeyPa
     assert done.stdout.endswith("  no intervals: two subjects are needed at least\n")
     spec = StudySpec.load(trained)
     study = open_existing(spec.study)
-    entry = results.complete(study)
+    entry = configs.complete(study)
     (kept,) = study.user_attrs[LOOKS]
     assert (kept["trial"], kept["value"], kept["finished"]) == (entry.number, entry.value, 2)
     assert {"mIoU", "IoU.fluid", "Dice_per_image", "NSD_per_image"} <= set(kept["figures"])

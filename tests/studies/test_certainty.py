@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from mmtuna.studies.certainty import Counted, beside, certainty
-from mmtuna.studies.configs import floor_of, means_of, top_configs
+from mmtuna.studies.configs import diverged_of, floor_of, means_of, top_configs
 from mmtuna.studies.report.sureness import unshown_text
 from mmtuna.studies.results import TrialRow
 from mmtuna.studies.statistics.comparing import Verdict
@@ -121,13 +121,47 @@ def test_where_values_are_of_best_evaluations_they_choose_and_the_last_ones_are_
     assert [config.rows[0].number for config in told.configs] == [3, 6, 7, 0], "ranks are of what is tested"
 
 
-def test_what_collapsed_with_every_seed_says_nothing_of_seeds(known: tuple[list[TrialRow], Counted]) -> None:
+def test_what_found_nothing_with_every_seed_says_nothing_of_seeds(known: tuple[list[TrialRow], Counted]) -> None:
     rows = known[0]
     dead = [replace(row, params={"lr_adam": 1.0}, cause="collapsed", metrics={METRIC: 0.5}) for row in rows[:5]]
     assert floor_of([*rows, *dead], METRIC) == floor_of(rows, METRIC)
     assert floor_of(dead, METRIC) is None
     once = floor_of([*rows[:2], replace(rows[2], cause="collapsed")], METRIC)
     assert once == floor_of(rows[:3], METRIC), "a config that collapses with some seeds does so by chance"
+
+
+def config_of(rate: float, *trials: tuple[float, dict[str, float]], last: dict[str, float] | None = None) -> Any:
+    """A config's trials by value and metrics; `last` are those of the last evaluation where the best one counts."""
+    return [
+        TrialRow(number=0, state="COMPLETE", value=value, params={"lr_adam": rate}, metrics=last or of, best_metrics=of)
+        for value, of in trials
+    ]
+
+
+def test_what_was_found_is_asked_of_the_figure_itself_and_not_of_the_last_evaluation() -> None:
+    live = config_of(1e-3, (0.70, {"Dice.fluid": 0.70}), (0.74, {"Dice.fluid": 0.74}))
+    wrong_pixels = config_of(2e-3, (0.0, {"Dice.fluid": 0.0}), (0.0, {"Dice.fluid": 0.0}))  # none "collapsed"
+    assert floor_of(live + wrong_pixels) == floor_of(live + wrong_pixels, "Dice.fluid") == floor_of(live)
+    nothing = {"Dice.fluid": 0.0, "IoU.background": 0.9, "IoU.fluid": 0.0}
+    lost = config_of(3e-3, (0.5, {"Dice.fluid": 0.5}), (0.6, {"Dice.fluid": 0.6}), last=nothing)
+    found = floor_of(live + lost)
+    assert floor_of(live + lost, "Dice.fluid") == floor_of(live, "Dice.fluid")
+    assert found is not None
+    assert found.groups == 2, "their best evaluations found something"
+    metrics = [{"mIoU": (0.9 - off) / 2, "IoU.background": 0.9 - off, "IoU.fluid": 0.0} for off in (0.0, 1e-5)]
+    pooled = config_of(4e-3, *((one["mIoU"], one) for one in metrics))
+    assert floor_of(live + pooled) == floor_of(live), "a few wrong pixels are nothing found"
+
+
+def test_of_several_classes_one_that_is_missed_leaves_the_others_figures() -> None:
+    ious = {"IoU.background": 0.9, "IoU.ribbon": 0.0}
+    trials = [(value, {**ious, "Dice.blob": value, "IoU.blob": 0.5}) for value in (0.4509, 0.3265)]
+    rows = [replace(row, cause="collapsed") for row in config_of(1e-3, *trials)]
+    for metric in (None, "Dice.blob"):
+        found = floor_of(rows, metric)
+        assert found is not None
+        assert found.sd == pytest.approx(np.std([0.4509, 0.3265], ddof=1))
+    assert floor_of(rows, "IoU.ribbon") is None
 
 
 def test_the_best_configs_are_those_of_the_highest_means(known: tuple[list[TrialRow], Counted]) -> None:
@@ -154,3 +188,26 @@ def test_after_replicates_the_config_with_the_surest_mean_leads() -> None:
     assert means_of(rows[1:2], 1)[0]["least"] is None
     low = [row(0, 1e-3, 0.02), row(1, 1e-3, 0.5), row(2, 2e-3, 0.1), row(3, 2e-3, 0.3)]
     assert [(one["trials"], one["least"]) for one in means_of(low, 2)] == [([0, 1], 0.0), ([2, 3], 0.0)]
+
+
+def test_seeds_that_diverged_count_in_means_and_are_told_wherever_these_are(
+    known: tuple[list[TrialRow], Counted],
+) -> None:
+    rows, counted = known
+    lost = TrialRow(number=90, state="PRUNED", value=0.0, params=rows[3].params, cause="diverged", again=True)
+    everything = [*rows, lost]
+    mean = sum(row.value or 0.0 for row in rows[3:6]) / 4
+    assert top_configs(everything)[-1] == rows[3:6], "by its mean it was the best without"
+    found = next(config for config in means_of(everything, 4) if config["trials"] == [3, 4, 5])
+    assert (found["diverged"], found["mean"]) == (1, pytest.approx(mean))
+    told = certainty(everything, METRIC, counted, CLASSES)
+    assert told is not None
+    config = next(config for config in told.configs if config.rows[0].number == 3)
+    assert (config.mean, config.diverged, config.trained, config.place) == (pytest.approx(mean), 1, 4, None)
+    assert told.best.rows[0].number == 6
+    assert [one.rows[0].number for one in told.configs if one.place and one.place.first == 1] == [6]
+    of = diverged_of(everything)
+    pair = beside((rows[3:6], rows[:3]), METRIC, (counted, counted), CLASSES, floor_of(rows, METRIC), (of, of))
+    assert (pair.verdict, pair.seeds) == (Verdict.NOT_TESTABLE, (4, 3))
+    assert pair.why == "1 of 4 seeds of the config of trial 3 diverged, counting 0"
+    assert pair.difference == pytest.approx(mean - np.mean([row.value for row in rows[:3]]))

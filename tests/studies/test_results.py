@@ -192,6 +192,20 @@ def test_table2_names_the_class_of_the_study(spec_of: Make) -> None:
     assert (line.class_iou.mean, line.miou) == (0.4, None)
 
 
+def test_table2_tells_seeds_that_diverged_beside_its_means(study: optuna.Study) -> None:
+    first = dict(TABLE2[0].params(paper()))
+    _train(study, first, 0.7)
+    _train(study, first, 0.72)
+    study.enqueue_trial(first, user_attrs={"table2": 1, "replicate": 2})
+    finish(study, study.ask(), diverged(step=40, message="NaN"))
+    lines = table2(study, paper())
+    assert (lines[0].n, lines[0].diverged, lines[1].diverged) == (2, 1, 0)
+    assert "| 2 (1 diverged) | " in to_markdown(lines)
+    assert " & 2 (1 diverged) & " in to_latex(lines)
+    table = list(csv.DictReader(io.StringIO(to_csv(lines))))
+    assert (table[0]["n"], table[0]["diverged"], table[1]["diverged"]) == ("2", "1", "0")
+
+
 def test_table2_as_text(study: optuna.Study) -> None:
     first = dict(TABLE2[0].params(paper()))
     _train(study, first, 0.7)

@@ -18,8 +18,8 @@ WriteSpec = Callable[..., Path]
 
 
 def test_what_further_seeds_made_of_the_best_configs_is_told() -> None:
-    lucky = {"trials": [1, 9], "values": [0.80, 0.70], "mean": 0.75, "least": None}
-    steady = {"trials": [2, 8], "values": [0.77, 0.78], "mean": 0.775, "least": 0.7512}
+    lucky = {"trials": [1, 9], "values": [0.80, 0.70], "diverged": 0, "mean": 0.75, "least": None}
+    steady = {"trials": [2, 8], "values": [0.77, 0.78], "diverged": 0, "mean": 0.775, "least": 0.7512}
     document = {"metric": "mIoU", "best": {"trial": 1}, "top": [steady, lucky]}
     assert list(lines_of_top(document)) == [
         "  trials 2, 8: mIoU 0.7750 on average, 0.7512 at least, of 2 seeds (0.7700, 0.7800)",
@@ -236,3 +236,9 @@ def test_the_end_of_a_budget_confirms_the_best_and_says_which_is_chosen(tmp_path
     said = mmtuna("replay", spec).stdout
     assert ("chosen: trial" in said) == (document["chosen"] != document["best"]["trial"])
     assert said.count("on average") == 3
+
+
+def test_seeds_that_diverged_are_told_behind_the_figures_of_their_config() -> None:
+    config = {"trials": [1, 4], "values": [0.6, 0.75], "diverged": 1, "mean": 0.45, "least": None}
+    (line,) = lines_of_top({"metric": "mIoU", "top": [config]})
+    assert line == "  trials 1, 4: mIoU 0.4500 on average of 3 seeds (0.6000, 0.7500) (1 diverged, counting 0)"

@@ -272,6 +272,36 @@ def test_the_surest_config_is_named_where_the_best_trial_is_anothers(space: Sear
     assert "Chosen was the one whose mean over its seeds is surest (trial 4, mIoU 0.7900)." in methods
 
 
+def test_a_config_of_one_training_is_never_called_the_surest_over_its_seeds(space: SearchSpace) -> None:
+    study = new_study()
+    add(study, space, TABLE2[9].params(space), final=0.80)
+    add(study, space, TABLE2[5].params(space), final=0.79)
+    again = {"again": True, "cause": "diverged"}
+    add(study, space, TABLE2[9].params(space), final=0.0, state=TrialState.PRUNED, **again)
+    page, note = read(study, space), study_note(Reading(study, space, ReportFacts()))
+    why = "The config of trial 1 (0.7900) was trained once, and that of the best trial is lower over its seeds: "
+    assert why in page.sections["headline"]
+    assert why in note
+    methods = page.sections["methods"]
+    assert "Chosen was one that was trained once (trial 1, mIoU 0.7900), since the mean of the best trial's" in methods
+    assert "is surest" not in page.sections["headline"] + note + methods
+
+
+def test_seeds_that_diverged_are_told_beside_the_means(space: SearchSpace) -> None:
+    rows, counted = counted_study([[0.1, 0.12]])
+    study = new_study()
+    for row in rows:
+        add(study, space, row.params, final=row.value or 0, metrics=row.metrics)
+    add(study, space, rows[0].params, final=0.0, state=TrialState.PRUNED, again=True, cause="diverged")
+    page = read(study, space, replace(FACTS, counted=counted))
+    mean = sum(row.value or 0 for row in rows) / 3
+    said = f"{mean:.4f}, without what diverged 0."
+    assert f" 3 (1 diverged, counting 0) {said}" in page.sections["certainty"]
+    assert f"has mIoU {said}" in page.sections["methods"]
+    assert "over 3 seeds (1 diverged, counting 0) (95 % interval" in page.sections["methods"]
+    assert "0, 1 (1 diverged, not in these means)" in page.sections["best"]
+
+
 @pytest.fixture(scope="module")
 def sure(space: SearchSpace) -> tuple[optuna.Study, ReportFacts]:
     """Four configs with counts by image: two that are tied, and two that are worse."""

@@ -11,7 +11,8 @@ from optuna.trial import TrialState
 
 from mmtuna.studies.asking import Budget, Claim, Hours, ask
 from mmtuna.studies.attributes import AGAIN
-from mmtuna.studies.results import chosen, rows
+from mmtuna.studies.configs import chosen
+from mmtuna.studies.results import TrialRow, rows
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.standing import standing_of
 from mmtuna.studies.statistics.seeds import noise_floor
@@ -300,6 +301,32 @@ def test_a_config_of_one_seed_is_less_sure_than_one_of_three() -> None:
     values = {"three": [0.79, 0.80, 0.81], "one": [0.805]}
     assert surest(values, noise_floor(values.values())) == "three"
     assert surest({"a": [0.5], "b": [0.6]}, None) == "b"
+
+
+def test_without_a_floor_what_was_repeated_is_surer_than_a_single_lucky_training() -> None:
+    assert surest({"once": [0.9], "fell": [0.8, 0.8], "held": [0.81, 0.81]}, None) == "held"
+    assert surest({"once": [0.79], "diverged": [0.8, 0.0]}, None) == "once", "it came to nothing when it was repeated"
+
+
+def test_what_found_nothing_twice_is_not_surer_than_what_found_something_once() -> None:
+    def row(number: int, rate: float, background: float, fluid: float, again: bool = False) -> TrialRow:
+        metrics = {"mIoU": (background + fluid) / 2, "IoU.background": background, "IoU.fluid": fluid}
+        params = {"lr_adam": rate}
+        value = metrics["mIoU"]
+        return TrialRow(
+            number=number,
+            state="COMPLETE",
+            value=value,
+            params=params,
+            metrics=metrics,
+            best_metrics=metrics,
+            again=again,
+        )
+
+    dead = [row(0, 1e-2, 0.9, 0.0), row(1, 1e-2, 0.9, 0.0, again=True)]
+    best = chosen([*dead, row(2, 1e-3, 0.9, 0.5)])
+    assert best is not None
+    assert best.number == 2
 
 
 def test_repeats_that_the_search_cut_short_take_no_turn_of_their_config(study: optuna.Study) -> None:
