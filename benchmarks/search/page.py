@@ -168,7 +168,10 @@ def _races() -> str:
         means = [f"{document['mean'][side]:.4f}" for side in ("mmtuna", "optuna")]
         rows.append([stem.removeprefix("races-"), *means, f"{apart['mean']:+.4f}", between, won, f"{apart['p']:.3f}"])
     header = ["set", "mmtuna", "plain Optuna", "difference", "95 %", "mmtuna won", "p"]
-    what = "Of what each search chose, trained with fresh seeds; both sides had the same iterations in each race."
+    what = (
+        "Of what each search chose, trained with fresh seeds. In each race plain Optuna has the iterations that mmtuna "
+        "used, and those of the trials that are running when they are used up."
+    )
     pictures = [f"![Both sides of each race, {stem}](../benchmarks/results/{stem}.svg)" for stem in documents]
     commands = [f"`{document['command']}`" for document in documents.values()]
     parts = [what, "", *_table(header, rows), "", *pictures, "", *commands]
