@@ -11,6 +11,7 @@ import tarfile
 import venv
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,8 +68,9 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def wheel(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, built from the sdist, so that either is looked at."""
     out = tmp_path_factory.mktemp("built")
+    safely: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # not before Python 3.11.4
     with tarfile.open(build("sdist", tree, out)) as archive:
-        archive.extractall(out, filter="data")
+        archive.extractall(out, **safely)
     (unpacked,) = (path for path in out.iterdir() if path.is_dir())
     return build("wheel", unpacked, out)
 
