@@ -112,26 +112,24 @@ def bootstrap(
 
     table = np.asarray(features, float)
     seeds, units = table.shape[:2]
-    by_seed = statistic(table.sum(axis=1))
-    centre = float(np.mean(by_seed))
-    if units < 2 or not np.isfinite(centre):
+    by_seed = _by_seed(table, statistic)
+    if by_seed is None:
         return None
+    centre = float(np.mean(by_seed))
     rng = np.random.default_rng(seed)
     drawn = np.concatenate([statistic(sums) for sums in _draws(table, draws, rng)])
     drawn = drawn[np.isfinite(drawn).all(axis=1)]  # a draw may hold no image with a value
     picked = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=len(drawn)) / seeds
     by_jackknife, freedom = _error_of_units(table, statistic)
     of_units = max(float(np.var(drawn.mean(axis=1))) * units / (units - 1), by_jackknife)
-    of_seeds = float(np.var(by_seed, ddof=1)) / seeds if seeds > 1 else 0.0
-    squared = of_units + of_seeds
+    squared, freedom = _error_of_both(of_units, freedom, by_seed)
     both = (drawn * picked).sum(axis=1)
     spread = float(np.std(both))
     if min(np.sqrt(squared), spread) < _ALIKE:
         low, high = (centre, centre) if within is None else _alike(centre, _having(table), within, level)
         how = How.BOOTSTRAP if within is None else How.EXACT
         return Interval(mean=centre, low=low, high=high, units=units, seeds=seeds, level=level, how=how)
-    terms = of_units**2 / freedom + (of_seeds**2 / (seeds - 1) if seeds > 1 else 0.0)
-    t = float(special.stdtrit(squared**2 / terms, (1 - level) / 2))
+    t = float(special.stdtrit(freedom, (1 - level) / 2))
     if units < FEW:
         margin = -t * float(np.sqrt(squared))
         low, high, how = centre - margin, centre + margin, How.ERROR
@@ -154,10 +152,10 @@ def share(features: Any, *, level: float = LEVEL) -> Interval | None:
     """
     table = np.asarray(features, float)
     seeds, units = table.shape[:2]
-    by_seed = ratio(table.sum(axis=1))
-    centre = float(np.mean(by_seed))
-    if units < 2 or not np.isfinite(centre):
+    by_seed = _by_seed(table, ratio)
+    if by_seed is None:
         return None
+    centre = float(np.mean(by_seed))
     number, how = float(_having(table)), How.EXACT
     if centre not in (0, 1) and (seeds > 1 or table[..., 1].max() > 1):
         number, how = _effective(table, by_seed, level), How.EFFECTIVE
@@ -178,14 +176,28 @@ def _effective(table: Numbers, by_seed: Numbers, level: float) -> float:
     """How many independent images would make a share as uncertain, and its interval as wide; of no 0 and no 1."""
     from scipy import special
 
-    seeds, centre, images = len(table), float(np.mean(by_seed)), float(table[..., 1].sum(axis=1).mean())
-    of_units, freedom = _error_of_units(table, ratio)[0], max(1.0, _having(table) - 1.0)
-    of_seeds = float(np.var(by_seed, ddof=1)) / seeds if seeds > 1 else 0.0
-    squared, alone = of_units + of_seeds, centre * (1 - centre) / max(1.0, images - 1)
-    if of_seeds:
-        freedom = squared**2 / (of_units**2 / freedom + of_seeds**2 / (seeds - 1))
+    centre, images = float(np.mean(by_seed)), float(table[..., 1].sum(axis=1).mean())
+    of_units = _error_of_units(table, ratio)[0]
+    squared, freedom = _error_of_both(of_units, max(1.0, _having(table) - 1.0), by_seed)
+    alone = centre * (1 - centre) / max(1.0, images - 1)
     t, wider = (float(special.stdtrit(n, (1 + level) / 2)) for n in (max(1.0, images - 1), freedom))
     return min(images, images / max(1.0, squared / alone) * (t / wider) ** 2)
+
+
+def _by_seed(table: Numbers, statistic: Statistic) -> Numbers | None:
+    """The statistic of each training; None where there are fewer than two units, or one training has no figure."""
+    by_seed = statistic(table.sum(axis=1))
+    return by_seed if table.shape[1] > 1 and np.isfinite(np.mean(by_seed)) else None
+
+
+def _error_of_both(of_units: float, freedom: float, by_seed: Numbers) -> tuple[float, float]:
+    """The variance that comes of units and of seeds together, and its degrees of freedom (Satterthwaite)."""
+    seeds = len(by_seed)
+    of_seeds = float(np.var(by_seed, ddof=1)) / seeds if seeds > 1 else 0.0
+    squared = of_units + of_seeds
+    if not of_seeds:
+        return squared, freedom
+    return squared, squared**2 / (of_units**2 / freedom + of_seeds**2 / (seeds - 1))
 
 
 def _having(table: Numbers) -> int:
