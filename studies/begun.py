@@ -30,7 +30,7 @@ def refuse_change(study: optuna.Study, spec: StudySpec, fingerprints: Mapping[st
     now = as_kept(was, merged(spec.describe(), fingerprints))
     if _says_the_same(attrs, spec):
         now["space"] = was["space"]
-    if "average" not in was and ("average" in now or _averaged(study)):
+    if "average" not in was and _averaged(study, was):
         raise InputError(
             f"study {study.study_name}: ema was another average when it was begun, of a share of all iterations and "
             "without the statistics of batch normalisation; its trials would not compare: take another [study] name"
@@ -43,8 +43,10 @@ def refuse_change(study: optuna.Study, spec: StudySpec, fingerprints: Mapping[st
         )
 
 
-def _averaged(study: optuna.Study) -> bool:
-    """Whether a function gave a trial an `ema`, which the spec then says nothing of."""
+def _averaged(study: optuna.Study, was: Mapping[str, Any]) -> bool:
+    """Whether `ema` was fixed or sampled, or a function gave it to a trial, of which the spec then says nothing."""
+    if was.get("train", {}).get("ema") or "ema" in was.get("space", {}):
+        return True
     return any(trial.user_attrs.get(SETTINGS, {}).get("ema") for trial in study.get_trials(deepcopy=False))
 
 

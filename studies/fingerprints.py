@@ -30,13 +30,13 @@ def plain(value: Mapping[str, Any]) -> dict[str, Any]:
 def as_kept(was: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
     """`now` as it would have been kept when `was` was: less what was not kept then, with what no trial ever felt.
 
-    Sums of start weights, and of whose the images are, came later, and so did how weights are averaged, which no trial
-    felt where `ema` is not on. Settings that change nothing could be written then and are refused now: whoever removes
-    them goes on with the same study, and so does who writes one under the name that it has now.
+    Sums of start weights, and of whose the images are, came later, and so did how weights are averaged. Settings that
+    change nothing could be written then and are refused now: whoever removes them goes on with the same study, and so
+    does who writes one under the name that it has now.
     """
     now = _under_former_names(was, now)
     same = dict(now)
-    if "average" not in was and not was.get("train", {}).get("ema") and "ema" not in was.get("space", {}):
+    if "average" not in was:
         same.pop("average", None)
     for part in ("weights", "data"):
         known = was.get(part, {})
