@@ -17,12 +17,12 @@ import json
 import statistics
 import sys
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
-from contests import HERE, SETS, pool_of
+from contests import HERE, SETS, command, pool_of
 from optuna.pruners import MedianPruner
 from optuna.samplers import TPESampler
 from rich.console import Console
@@ -69,23 +69,36 @@ def _compare(
     options: argparse.Namespace,
 ) -> None:
     """Trains each config that was found with seeds that no search has seen, and writes what there is."""
-    final = spec_of(options, "final", seed=FRESH, pruner="none")
-    sets = tuple({params_key(params): params for params in found.values()}.values())
+    final = trained_again(spec_of(options, "final", seed=FRESH, pruner="none"), found.values(), options)
+    _write(spec, searches, found, final, options)
+
+
+def trained_again(
+    final: mmtuna.StudySpec, configs: Iterable[Params], options: argparse.Namespace
+) -> Sequence[TrialRow]:
+    """What comes of each of the configs with `final`'s own seeds, --seeds of each; what there is already stays."""
+    sets = tuple({params_key(params): params for params in configs}.values())
     run_study(final, Console(), slots=options.slots, replicates=Replicates(count=options.seeds, sets=sets))
-    _write(spec, searches, found, mmtuna.trials(final), options)
+    return mmtuna.trials(final)
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, "cold", seeds=5)
     parser.add_argument("spec", type=Path, help="a study.toml, with DATA for the place of the data")
+    return parser.parse_args()
+
+
+def parser_of(description: str | None, folder: str, *, seeds: int) -> argparse.ArgumentParser:
+    """The options of searches that are trained for real."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="what is put for DATA")
-    parser.add_argument("--trials", type=int, help="of mmtuna's search; the spec's by default")
-    parser.add_argument("--seeds", type=int, default=5, help="trainings of each config that is compared in the end")
+    parser.add_argument("--trials", type=int, help="of each of mmtuna's searches; the spec's by default")
+    parser.add_argument("--seeds", type=int, default=seeds, help="trainings of each config that is compared in the end")
     parser.add_argument("--slots", type=int, default=2, help="trials at the same time")
     parser.add_argument("--device", help="in place of the spec's")
-    parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "cold", help="of the studies")
+    parser.add_argument("--folder", type=Path, default=ROOT / "runs" / folder, help="of the studies")
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
-    return parser.parse_args()
+    return parser
 
 
 def spec_of(options: argparse.Namespace, side: str, **study: Any) -> mmtuna.StudySpec:
@@ -172,10 +185,10 @@ def _write(
     options: argparse.Namespace,
 ) -> None:
     name, metric = spec.study.name.removesuffix("-mmtuna"), spec.study.metric
-    values = {side: values_of([row for row in final if _is_of(row, params)]) for side, params in found.items()}
+    values = {side: values_with(final, params) for side, params in found.items()}
     document = {
         "what": f"{metric} of the config that each search chose, and of the defaults, with {options.seeds} fresh seeds",
-        "command": " ".join(["python", "benchmarks/search/cold.py", *sys.argv[1:]]),
+        "command": command(options.data),
         "searches": {
             side: {
                 "trials": len(rows),
@@ -207,8 +220,9 @@ def _write(
     print(out)
 
 
-def _is_of(row: TrialRow, params: Params) -> bool:
-    return params_key(row.params) == params_key(params)
+def values_with(rows: Sequence[TrialRow], params: Params) -> list[float]:
+    """The values of the rows that have these params."""
+    return values_of([row for row in rows if params_key(row.params) == params_key(params)])
 
 
 def _draw(

@@ -35,6 +35,12 @@ OTHERS = "of the others"
 FIGURES = ("of_plain", "reached", "final", "regret", "regret_95", "iterations")
 
 
+def command(data: Path | None = None) -> str:
+    """How this script was called, with DATA for the place of the `data`."""
+    called = " ".join(["python", f"benchmarks/search/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+    return called if data is None else called.replace(str(data), "DATA")
+
+
 def parser_of(description: str | None, trials: str, workers: str, out: str) -> argparse.ArgumentParser:
     """The options of a simulation, with budgets and workers by default, and the name of its result."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -122,7 +128,7 @@ class Sets:
         """Writes what was found, with the command, the machine and the versions that made it."""
         document = {
             "what": what,
-            "command": " ".join(["python", f"benchmarks/search/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+            "command": command(),
             "wall_seconds": round(seconds, 1),
             "recorded": {name: len(pool.trials) for name, pool in self.pools.items()},
             "machine": machine(),

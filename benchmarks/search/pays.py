@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from contests import HERE, ROOT, SETS, names_of
+from contests import HERE, ROOT, SETS, command, names_of
 
 import mmtuna
 from mmtuna.objectives.recorded import load_recorded
@@ -195,7 +195,7 @@ def _write(
     judged = {scope: _judged(several) for scope, several in scopes.items()}
     document = {
         "what": "mIoU of the last evaluation, the same config and seed with a setting and without it, in pairs",
-        "command": " ".join(["python", "benchmarks/search/pays.py", *sys.argv[1:]]).replace(str(options.data), "DATA"),
+        "command": command(options.data),
         "machine": machine(),
         "versions": versions(),
         "verdicts": f"pays: the mean's 95 % interval lies above 0 and Wilcoxon's p, by Holm over the candidates, below "

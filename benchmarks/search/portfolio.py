@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from contests import HERE, RESULTS, SETS, earlier_of, names_of, pool_of
+from contests import HERE, RESULTS, SETS, command, earlier_of, names_of, pool_of
 
 from mmtuna.search.simulation.pool import Pool
 from mmtuna.search.simulation.portfolio import SIZE, Chosen, choose
@@ -51,7 +50,7 @@ def main() -> None:
     tried = {name: _left_out(name, pools, options.size) for name in pools} if len(pools) > 1 else {}
     document = {
         "what": f"{options.size} configs chosen on the other sets, on a set that they were not chosen on",
-        "command": " ".join(["python", "benchmarks/search/portfolio.py", *sys.argv[1:]]),
+        "command": command(),
         "sets": tried,
     }
     write_whole(options.results, json.dumps(document, indent=1) + "\n")

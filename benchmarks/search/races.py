@@ -15,26 +15,35 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cold import FRESH, ROOT, iterations_of, knowing_the_others, params_of, search_plainly, spec_of
-from contests import SETS
+from cold import (
+    FRESH,
+    ROOT,
+    iterations_of,
+    knowing_the_others,
+    params_of,
+    parser_of,
+    search_plainly,
+    spec_of,
+    trained_again,
+    values_with,
+)
+from contests import SETS, command
 from rich.console import Console
 
 import mmtuna
 from mmtuna.search.versions import machine, versions
 from mmtuna.search.work.running import run_study
 from mmtuna.spaces.files import write_whole
-from mmtuna.studies.configs import chosen, values_of
+from mmtuna.spaces.parameter import Params
+from mmtuna.studies.configs import chosen
 from mmtuna.studies.results import TrialRow
-from mmtuna.studies.standing import params_key
 from mmtuna.studies.statistics.comparing import signed_rank
 from mmtuna.studies.statistics.intervals import bootstrap, mean_features
-from mmtuna.studies.strategy.enqueuing import Replicates
 
 SIDES = {"mmtuna": "#0072B2", "optuna": "#D55E00"}
 Race = dict[str, Sequence[TrialRow]]
@@ -47,22 +56,16 @@ def main() -> None:
     races = list[Race]()
     for seed in range(options.races):
         races.append(_race(options, seed))
-        _write(options, races, _trained_again(options, races))
+        found = [_chosen(rows) for race in races for rows in race.values()]
+        _write(options, races, trained_again(_short(options, "final", seed=FRESH, pruner="none"), found, options))
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, "races", seeds=2)
     parser.add_argument("set", choices=SETS, help="whose cold start is searched")
-    parser.add_argument("--data", type=Path, required=True, help="what is put for DATA")
     parser.add_argument("--races", type=int, default=8, help="searches of each side")
     parser.add_argument("--size-scale", type=float, default=0.25, help="of the sides that the space says")
     parser.add_argument("--iteration-scale", type=float, default=0.3, help="of the iterations that it says")
-    parser.add_argument("--trials", type=int, help="of mmtuna's searches; the spec's by default")
-    parser.add_argument("--seeds", type=int, default=2, help="trainings of what each search has chosen")
-    parser.add_argument("--slots", type=int, default=2, help="trials at the same time")
-    parser.add_argument("--device", help="in place of the spec's")
-    parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "races", help="of the studies")
-    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
     options = parser.parse_args()
     options.spec = ROOT / "benchmarks" / f"{options.set}-cold" / "study.toml"
     return options
@@ -84,16 +87,7 @@ def _race(options: argparse.Namespace, seed: int) -> Race:
     return {"mmtuna": rows, "optuna": search_plainly(plain, iterations_of(rows), options)}
 
 
-def _trained_again(options: argparse.Namespace, races: Sequence[Race]) -> list[TrialRow]:
-    """What each search has chosen, trained with seeds that none has seen."""
-    final = _short(options, "final", seed=FRESH, pruner="none")
-    found = {params_key(params): params for race in races for params in map(_chosen, race.values())}
-    replicates = Replicates(count=options.seeds, sets=tuple(found.values()))
-    run_study(final, Console(), slots=options.slots, replicates=replicates)
-    return mmtuna.trials(final)
-
-
-def _chosen(rows: Sequence[TrialRow]) -> Any:
+def _chosen(rows: Sequence[TrialRow]) -> Params:
     return params_of(chosen(rows))
 
 
@@ -104,7 +98,7 @@ def _write(options: argparse.Namespace, races: Sequence[Race], final: Sequence[T
     interval = bootstrap(mean_features([apart]))
     document = {
         "what": f"mIoU of what short searches chose, with {options.seeds} fresh seeds, race by race",
-        "command": " ".join(["python", "benchmarks/search/races.py", *sys.argv[1:]]).replace(str(options.data), "DATA"),
+        "command": command(options.data),
         "difference": {
             "mean": statistics.fmean(apart),
             "interval": None if interval is None else asdict(interval),
@@ -125,7 +119,7 @@ def _write(options: argparse.Namespace, races: Sequence[Race], final: Sequence[T
 
 def _about(rows: Sequence[TrialRow], final: Sequence[TrialRow]) -> dict[str, Any]:
     params = _chosen(rows)
-    values = values_of([row for row in final if params_key(row.params) == params_key(params)])
+    values = values_with(final, params)
     return {
         "trials": len(rows),
         "complete": sum(row.state == "COMPLETE" for row in rows),
