@@ -39,7 +39,7 @@ def warm_up_length(settings: Mapping[str, Value], iterations: int) -> int:
 
 
 def average_gamma(younger: float) -> float:
-    """MMEngine's `gamma` of an average of which half is younger than a share, `younger` (0 to 0.5), of the iterations.
+    """MMEngine's `gamma` of an average of which half is younger than a share, `younger` (0 to 1), of the iterations.
 
     After s iterations the weights of the next enter with gamma / (gamma + s), so that those of the first x of t have a
     share of (x / t)^gamma: the power function of Karras et al. 2024 (eq. 4), at every t alike. 0.5 is the plain mean,

@@ -233,7 +233,7 @@ class Reading:
         """The trial to go on with: the best, or of configs that were confirmed the best of the surest."""
         return chosen(self.rows)
 
-    @property
+    @cached_property
     def chosen_seeds(self) -> int:
         """With how many seeds its config was trained."""
         return 0 if self.chosen is None else seeds_of(self.rows, self.chosen)
