@@ -247,7 +247,7 @@ def replay(
     noise: Annotated[
         float, typer.Option(min=0, help="With --studies: standard deviation by which seeds alone change the metric.")
     ] = 0.0,
-    answers: Annotated[str, typer.Option(help="With --studies: recorded, nearest or blend.")] = "recorded",
+    answers: Annotated[str, typer.Option(help="With --studies: recorded, nearest, blend or alike.")] = "recorded",
     within: Annotated[
         float, typer.Option(min=0, max=1, help="With --studies: the distance up to which a recorded trial is near.")
     ] = 0.1,

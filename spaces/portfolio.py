@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -32,11 +32,26 @@ class Earlier:
     rank: float
 
 
+def packed(earlier: Sequence[Earlier]) -> dict[str, Any]:
+    """As plain data that says each name once: "names" of all params, and of each trial in "rows" its rank and what it
+    has of these, None where it has none."""
+    names = list(dict.fromkeys(name for one in earlier for name in one.params))
+    return {"names": names, "rows": [[one.rank, *(one.params.get(name) for name in names)] for one in earlier]}
+
+
+def unpacked(kept: Mapping[str, Any]) -> list[Earlier]:
+    """What `packed` packed."""
+    return [
+        Earlier({name: value for name, value in zip(kept["names"], values, strict=True) if value is not None}, rank)
+        for rank, *values in kept["rows"]
+    ]
+
+
 @dataclass(frozen=True)
 class Portfolio:
     """Complete params of the `extended` preset: `configs` to begin with, the best first, and `earlier` trials.
 
-    The former did well together on all data sets, the latter are some of each, evenly spread over their ranks.
+    The former did well together on all data sets, the latter are those of each.
     """
 
     configs: tuple[Params, ...]
@@ -58,10 +73,8 @@ def packaged() -> Portfolio:
 def load(path: Path) -> Portfolio:
     """The portfolio that benchmarks/search/portfolio.py wrote to `path` and to the file of trials beside it."""
     found: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    earlier: list[dict[str, Any]] = json.loads(path.with_suffix(EARLIER).read_text(encoding="utf-8"))
-    return Portfolio(
-        tuple(entry["params"] for entry in found.get("configs", ())), tuple(Earlier(**entry) for entry in earlier)
-    )
+    earlier = unpacked(json.loads(path.with_suffix(EARLIER).read_text(encoding="utf-8")))
+    return Portfolio(tuple(entry["params"] for entry in found.get("configs", ())), tuple(earlier))
 
 
 def adapted(

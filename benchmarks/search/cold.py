@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from contests import HERE, SETS, command, pool_of
+from contests import HERE, SETS, all_of, command
 from optuna.pruners import MedianPruner
 from optuna.samplers import TPESampler
 from rich.console import Console
@@ -122,7 +122,7 @@ def knowing_the_others(spec: mmtuna.StudySpec) -> mmtuna.StudySpec:
     if own not in SETS:
         return spec
     recorded, space, settings = HERE / "recorded", spec.search_space(), {**DEFAULTS, **spec.train}
-    others = {name: pool_of(name, recorded) for name in SETS if name != own}
+    others = {name: all_of(name, recorded) for name in SETS if name != own}
     configs = [adapted(one.params, space, settings) for one in choose(others)]
     start = tuple(params for params in configs if params is not None)
     warm = tuple(recorded / f"{name}.jsonl" for name in others)

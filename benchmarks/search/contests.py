@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from statistics import fmean
 from typing import Any
 
 from mmtuna.objectives.devices import cores
-from mmtuna.objectives.recorded import load_recorded
+from mmtuna.objectives.recorded import Recorded, load_recorded
 from mmtuna.search.simulation.figures import Contest, Line
 from mmtuna.search.simulation.pool import Pool, thinned
 from mmtuna.search.simulation.portfolio import SIZE, choose
@@ -24,6 +25,7 @@ from mmtuna.spaces.files import write_whole
 from mmtuna.spaces.parameter import Params
 from mmtuna.spaces.portfolio import Earlier
 from mmtuna.studies.spec import StudySpec
+from mmtuna.studies.standing import params_key
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
@@ -32,7 +34,7 @@ SETS = ("duke", "drive", "phantom")
 """Of the recorded trials: each has a spec, NAME.toml, beside this file."""
 OTHERS = "of the others"
 """As a portfolio: made from all other sets, which has to be two at least with the one that is searched."""
-FIGURES = ("of_plain", "reached", "final", "regret", "regret_95", "iterations")
+FIGURES = ("of_plain", "reached", "final", "expected", "regret", "regret_95", "iterations")
 
 
 def command(data: Path | None = None) -> str:
@@ -49,7 +51,7 @@ def parser_of(description: str | None, trials: str, workers: str, out: str) -> a
     parser.add_argument("--workers", default=workers, help="by comma")
     parser.add_argument("--only", type=names_of("set", SETS), default=SETS, help="names of the sets by comma")
     parser.add_argument("--evaluations", type=int, default=5, help="of each training: what a study has by default")
-    parser.add_argument("--answers", default="recorded", help="recorded or blend, as of mmtuna replay")
+    parser.add_argument("--answers", default="alike", help="recorded, blend or alike, as of mmtuna replay")
     parser.add_argument("--recorded", type=Path, default=HERE / "recorded", help="folder of the recorded trials")
     parser.add_argument("--out", type=Path, default=RESULTS / out)
     return parser
@@ -57,15 +59,34 @@ def parser_of(description: str | None, trials: str, workers: str, out: str) -> a
 
 @dataclass(frozen=True)
 class Sets:
-    """The recorded trials of each set, and how they are to be searched."""
+    """The recorded trials of each set, and how they are to be searched.
+
+    Where proposals are moved to recorded trials, half of the params that were recorded on several sets are searched
+    (`pools`), and the other half is what is known of a set while others are searched (`known`): whoever knows what is
+    best elsewhere would name the answers otherwise. What was recorded on one set alone is in both.
+    """
 
     options: argparse.Namespace
     pools: Mapping[str, Pool]
+    known: Mapping[str, Pool]
 
     @classmethod
     def load(cls, options: argparse.Namespace) -> Sets:
         """Those of --only, of as many evaluations as --evaluations."""
-        return cls(options, {name: pool_of(name, options.recorded, options.evaluations) for name in options.only})
+        recorded = {name: load_recorded(options.recorded / f"{name}.jsonl") for name in SETS}
+        counts = Counter(key for trials in recorded.values() for key in {params_key(one.params) for one in trials})
+        moved = options.answers == "recorded"
+        shared = sorted(key for key, count in counts.items() if count > 1 and moved)
+
+        def pools(half: Sequence[str]) -> dict[str, Pool]:
+            elsewhere = set(half)
+            kept = {
+                name: [one for one in recorded[name] if params_key(one.params) not in elsewhere]
+                for name in options.only
+            }
+            return {name: pool_of(name, trials, options.evaluations) for name, trials in kept.items()}
+
+        return cls(options, pools(shared[1::2]), pools(shared[::2]))
 
     def contest(self, name: str, knows: Knows | None = None) -> Contest:
         """Studies of one set, which know what others found on the other sets, or what is given."""
@@ -74,12 +95,12 @@ class Sets:
 
     def knows(self, name: str) -> Knows:
         """What a portfolio holds that is made from the other sets: configs to begin with, and trials."""
-        earlier = [one for other, pool in self.pools.items() if other != name for one in earlier_of(pool)]
+        earlier = [one for other, pool in self.known.items() if other != name for one in earlier_of(pool)]
         return Knows(portfolio={OTHERS: self.by_the_others(name, SIZE)}, warm={OTHERS: earlier})
 
     def by_the_others(self, name: str, size: int) -> list[Params]:
         """So many of the params that were recorded on all other sets, in the order in which a portfolio takes them."""
-        others = {other: pool for other, pool in self.pools.items() if other != name}
+        others = {other: pool for other, pool in self.known.items() if other != name}
         return [one.params for one in choose(others, size)]
 
     def setting(self, name: str, trials: int, *, equal: bool = False, **how: Any) -> Setting:
@@ -131,6 +152,7 @@ class Sets:
             "command": command(),
             "wall_seconds": round(seconds, 1),
             "recorded": {name: len(pool.trials) for name, pool in self.pools.items()},
+            "known": {name: len(pool.trials) for name, pool in self.known.items()},
             "machine": machine(),
             "versions": versions(),
             **found,
@@ -152,10 +174,14 @@ def names_of(kind: str, known: Collection[str]) -> Callable[[str], tuple[str, ..
     return read
 
 
-def pool_of(name: str, folder: Path, evaluations: int | None = None) -> Pool:
-    """The recorded trials of a set, of so many evaluations, or of all that were recorded."""
+def all_of(name: str, folder: Path) -> Pool:
+    """All recorded trials of a set, of as many evaluations as were recorded."""
+    return pool_of(name, load_recorded(folder / f"{name}.jsonl"))
+
+
+def pool_of(name: str, recorded: Sequence[Recorded], evaluations: int | None = None) -> Pool:
+    """Recorded trials of a set as a pool, of so many evaluations, or of all that were recorded."""
     spec = StudySpec.load(HERE / f"{name}.toml")
-    recorded = load_recorded(folder / f"{name}.jsonl")
     thin = recorded if evaluations is None else [thinned(trial, evaluations) for trial in recorded]
     return Pool(spec.search_space(), thin, Scoring.of(spec.study))
 

@@ -34,6 +34,7 @@ In the tables: *of plain* is the cost (training iterations) until the score that
 COLUMNS = {
     "of_plain": "of plain",
     "reached": "reached",
+    "expected": "expected",
     "regret": "regret",
     "regret_95": "95 %",
     "iterations": "iterations",
@@ -77,6 +78,7 @@ def _portfolio(document: Mapping[str, Any]) -> Iterable[str]:
         "best_of_as_many_random": "of as many random ones, mean",
         "share_of_random_that_beat_it": "random ones that beat it",
         "best_recorded": "best recorded",
+        "foretold": "rank correlation, foretold and true",
         "iterations_of_portfolio": "iterations",
         "iterations_of_as_many_random": "of as many random ones",
     }

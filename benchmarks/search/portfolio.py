@@ -12,21 +12,26 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from contests import HERE, RESULTS, SETS, command, earlier_of, names_of, pool_of
+from contests import HERE, RESULTS, SETS, all_of, command, earlier_of, names_of
+from scipy.stats import spearmanr
 
 from mmtuna.search.simulation.pool import Pool
 from mmtuna.search.simulation.portfolio import SIZE, Chosen, choose
 from mmtuna.spaces.files import write_whole
-from mmtuna.spaces.portfolio import EARLIER, FILE, Portfolio
+from mmtuna.spaces.parameter import Params
+from mmtuna.spaces.portfolio import EARLIER, FILE, Earlier, Portfolio, packed, unpacked
+from mmtuna.studies.standing import params_key
+from mmtuna.studies.strategy.foretelling import expected
 
+PARTS = 10
+"""Of a set's params, each of which is foretold by what was not tried with it; and forests that foretell it."""
 HEAD = """\
 # Configs that did well together on several data sets: the first trials of a study whose space holds them. Beside them,
-# in portfolio.json, some of all that was recorded there, with ranks: what the sampler of such a study knows.
+# in portfolio.json, all that was recorded there, with ranks: what the sampler of such a study knows.
 # Made by benchmarks/search/portfolio.py from recorded trials; not to be edited.
 """
 
@@ -40,12 +45,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=FILE)
     parser.add_argument("--results", type=Path, default=RESULTS / "search-portfolio.json")
     options = parser.parse_args()
-    pools = {name: pool_of(name, options.recorded) for name in options.only}
+    pools = {name: all_of(name, options.recorded) for name in options.only}
     chosen = choose(pools, options.size)
     earlier = tuple(one for pool in pools.values() for one in earlier_of(pool))
-    whole = Portfolio(tuple(one.params for one in chosen), earlier)
-    lines = ",\n".join(json.dumps(asdict(one)) for one in earlier)
-    write_whole(options.out.with_suffix(EARLIER), f"[\n{lines}\n]\n")
+    table = packed([Earlier(_short(one.params), round(one.rank, 4)) for one in earlier])
+    rows = ",\n".join(json.dumps(row) for row in table["rows"])
+    text = f'{{"names": {json.dumps(table["names"])},\n"rows": [\n{rows}\n]}}\n'
+    write_whole(options.out.with_suffix(EARLIER), text)
+    whole = Portfolio(tuple(one.params for one in chosen), tuple(unpacked(table)))
     write_whole(options.out, _toml(whole.version, chosen, {name: _about(name, options.recorded) for name in pools}))
     tried = {name: _left_out(name, pools, options.size) for name in pools} if len(pools) > 1 else {}
     document = {
@@ -57,6 +64,11 @@ def main() -> None:
     for name, found in tried.items():
         print(f"{name}: {json.dumps(found)}")
     print(options.out)
+
+
+def _short(params: Params) -> Params:
+    """Numbers that nobody rounded, to six digits: every study keeps a copy of these trials."""
+    return {name: float(f"{value:.6g}") if isinstance(value, float) else value for name, value in params.items()}
 
 
 def _about(name: str, folder: Path) -> dict[str, Any]:
@@ -81,8 +93,26 @@ def _left_out(name: str, pools: Mapping[str, Pool], size: int) -> dict[str, Any]
         "best_of_as_many_random": round(float(np.mean(random_best)), 4),
         "share_of_random_that_beat_it": round(float(np.mean(np.array(random_best) > own.max())), 3),
         "iterations_of_portfolio": int(sum(pool.trials[place].iterations for place in places)),
+        "foretold": round(_foretold(name, pools), 3),
         "iterations_of_as_many_random": round(size * float(np.mean([trial.iterations for trial in pool.trials]))),
     }
+
+
+def _foretold(name: str, pools: Mapping[str, Pool]) -> float:
+    """Spearman's rank correlation of what a sampler's forest expects here by the other sets alone, and what came; of a
+    tenth of the params at a time, which the others have not seen either."""
+    trials, space = pools[name].trials, pools[name].space
+    keys = sorted({params_key(trial.params) for trial in trials})
+    order = np.random.default_rng(0).permutation(len(keys))
+    part_of = {key: int(place) % PARTS for key, place in zip(keys, order, strict=True)}
+    others = [one for other, pool in pools.items() if other != name for one in earlier_of(pool)]
+    ranks = np.zeros(len(trials))
+    for part in range(PARTS):
+        own = [place for place, trial in enumerate(trials) if part_of[params_key(trial.params)] == part]
+        seen = [one for one in others if part_of.get(params_key(one.params)) != part]
+        wanted = [trials[place].params for place in own]
+        ranks[own] = np.mean([expected(space, seen, (), wanted, seed) for seed in range(PARTS)], axis=0)
+    return float(spearmanr(ranks, np.nan_to_num(pools[name].values)).statistic)
 
 
 def _toml(version: str, chosen: Sequence[Chosen], sets: Mapping[str, Mapping[str, Any]]) -> str:

@@ -1,10 +1,11 @@
 """Records random trials of the extended preset, trained to their end, which `mmtuna replay` searches.
 
-Three sets, the same params on each: the paper's images, the vessels of DRIVE, synthetic eyes. They are drawn by the
-spec's seed, after those that were recorded on another set before. Leaves recorded/NAME.jsonl beside this file, a line a
-trial. Stop it at any time; the same command goes on with what no line is there for.
+Three sets: the paper's images, the vessels of DRIVE, synthetic eyes. On each the same params, of which a portfolio can
+be chosen, and then others of its own, drawn by a seed of its own, so that a set can be searched whose trials no other
+set knows. Leaves recorded/NAME.jsonl beside this file, a line a trial. Stop it at any time; the same command goes on
+with what no line is there for.
 
-    python benchmarks/search/record.py --data DATA --only duke,drive,phantom --trials 120
+    python benchmarks/search/record.py --data DATA --only duke,drive,phantom --trials 120 --own 60
 """
 
 from __future__ import annotations
@@ -35,11 +36,12 @@ def main() -> None:
     """Records in rounds until every set has its trials."""
     options = _options()
     options.out.mkdir(parents=True, exist_ok=True)
-    wanted = _params(options)
-    for trials in (*range(ROUND, options.trials, ROUND), options.trials):
+    wanted = {name: _params(name, options) for name in options.only}
+    total = options.trials + options.own
+    for trials in (*range(ROUND, total, ROUND), total):
         for name in options.only:
             trained = _trained(name)
-            lacks = [params for params in wanted[:trials] if params not in trained]
+            lacks = [params for params in wanted[name][:trials] if params not in trained]
             if not lacks:
                 continue
             # All that is kept of a study is its lines: each round is one of its own, on any machine.
@@ -69,23 +71,32 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--only", type=names_of("set", SETS), default=SETS, help="names of the sets by comma; all by default"
     )
-    parser.add_argument("--trials", type=int, default=120, help="of each set")
+    parser.add_argument("--trials", type=int, default=120, help="of each set, of the same params")
+    parser.add_argument("--own", type=int, default=0, help="further ones of each set, of other params on each")
     parser.add_argument("--slots", type=int, default=2, help="trials at the same time, a core each")
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "search", help="folder of the studies")
     return parser.parse_args()
 
 
-@quiet_optuna()
-def _params(options: argparse.Namespace) -> list[Params]:
-    """So many params, the same for all sets: those that any of these was recorded with, and then draws of its space."""
-    found = list[Params]()
-    for params in (params for name in SETS for params in _trained(name)):
+def _params(name: str, options: argparse.Namespace) -> list[Params]:
+    """What is to be trained on a set: the params that all sets share, and as many of its own as are asked for."""
+    known, found = [_trained(other) for other in SETS], list[Params]()
+    for params in (params for trained in known for params in trained if all(params in other for other in known)):
         found += [] if params in found else [params]
-    spec = StudySpec.load(HERE / f"{SETS[0]}.toml")
-    space, study = spec.search_space(), optuna.create_study(sampler=RandomSampler(seed=spec.study.seed))
-    while len(found) < options.trials:
-        found.append(space.suggest(study.ask()))
+    found = found[: options.trials]
+    _draw(found, options.trials, seed=0)
+    _draw(found, options.trials + options.own, seed=1 + SETS.index(name))
     return found
+
+
+@quiet_optuna()
+def _draw(found: list[Params], count: int, seed: int) -> None:
+    """Draws of the space until there are so many; a seed counts on from the spec's."""
+    spec = StudySpec.load(HERE / f"{SETS[0]}.toml")
+    space, study = spec.search_space(), optuna.create_study(sampler=RandomSampler(seed=spec.study.seed + seed))
+    while len(found) < count:
+        params = space.suggest(study.ask())
+        found += [] if params in found else [params]
 
 
 def _trained(name: str) -> list[Params]:

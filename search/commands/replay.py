@@ -39,6 +39,7 @@ MODES = {
     "recorded": "each proposal is moved to the nearest recorded trial that is left; nothing is made up",
     "nearest": "each proposal is told the curve of the nearest recorded trial, and fails where none is near",
     "blend": "each proposal is told a blend of the five nearest recorded trials, and fails where none is near",
+    "alike": "each proposal is told the curve of a recorded trial, drawn from those that a forest holds to be alike",
 }
 """What each mode of answers does, for people."""
 
@@ -227,10 +228,10 @@ def _numbers(text: str) -> list[int]:
 def _about(contest: Contest, spec: StudySpec) -> dict[str, Any]:
     pool, within = contest.pool, contest.within
     # At any distance too: it says what answers would be worth that a wider `within` allows.
-    foretold = {
+    foretold = {"alike": _finite(asdict(pool.held_out("alike", 1.0)))} | {
         f"{mode}, within {limit:g}": _finite(asdict(pool.held_out(mode, limit)))
         for mode in get_args(Answers)
-        if mode != "recorded"
+        if mode not in ("recorded", "alike")
         for limit in sorted({within, 1.0})
     }
     return {
@@ -258,8 +259,18 @@ def _finite(figures: dict[str, float]) -> dict[str, float | None]:
 def _print(lines: Sequence[Line], about: dict[str, Any], console: Console) -> None:
     table = Table(box=None)
     table.add_column("setting")
-    heads = ("target", "iterations to it", "of plain", "reached", "seconds to it", "regret", "95 %", "iterations")
-    for head in (*heads, "seconds", "pruned", "collapsed", "no answer"):
+    heads = (
+        "target",
+        "iterations to it",
+        "of plain",
+        "reached",
+        "seconds to it",
+        "expected",
+        "regret",
+        "95 %",
+        "iterations",
+    )
+    for head in (*heads, "iterations", "seconds", "pruned", "collapsed", "no answer"):
         table.add_column(head, justify="right")
     for line in lines:
         table.add_row(
@@ -269,6 +280,7 @@ def _print(lines: Sequence[Line], about: dict[str, Any], console: Console) -> No
             _share(line.of_plain),
             f"{line.reached:.0%}",
             _count(line.seconds_to),
+            "-" if line.expected is None else f"{line.expected:.4f}",
             f"{line.regret:.4f}",
             f"{line.regret_95:.4f}",
             _count(line.iterations),

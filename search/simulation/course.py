@@ -47,7 +47,8 @@ class Course:
     `told` are the values of all that finished, in order, NaN of those that were stopped. `ends` counts trials by how
     they ended, `unanswered` those among them that no recorded trial is near to, `collapsed` those that ended so.
     `moved` are the distances from proposals to what was trained in their place; `starved` says that no recorded trial
-    was left, `settled` that it stopped by itself.
+    was left, `settled` that it stopped by itself. `expected` is the mean of what is alike to the config that it chose,
+    where proposals are answered by what is alike.
     """
 
     found: list[tuple[int, float, float]] = field(default_factory=list)
@@ -59,6 +60,7 @@ class Course:
     moved: list[float] = field(default_factory=list)
     starved: bool = False
     settled: bool = False
+    expected: float | None = None
 
     @property
     def final(self) -> float:
@@ -135,8 +137,9 @@ class Simulation:
     Args:
         sampler, pruner: the study's, as `searchers` makes them.
         seed: of what seeds do to a training, where they do; the sampler has its own.
-        answers: "recorded": proposals are moved to recorded trials, each of which is trained once; else what a proposal
-            is told is made of the recorded trials `within` that distance, and where there are none it fails.
+        answers: "recorded": proposals are moved to recorded trials, each of which is trained once; "alike": each is
+            told as a recorded trial that is alike, by `seed` too; else what it is told is made of the recorded trials
+            `within` that distance, and where there are none it fails.
         first: params to begin with, such as a portfolio's.
     """
 
@@ -163,7 +166,7 @@ class Simulation:
         self._found = False  # by a trial that was trained to its end, all classes
         self._order = count()
         self._now = 0.0
-        self._chance = random.Random(seed)
+        self._seed, self._chance = seed, random.Random(seed)
         self._complete: list[tuple[float, float, Recorded]] = []  # what it was told to be, what it is worth
         self.course = Course()
         for params in first if self._moved is None else self._moved.nearest(first):
@@ -181,8 +184,11 @@ class Simulation:
                     self._schedule(running)
                     continue
             self._fill()
-        if self._setting.confirm and self._complete:
-            self._confirm()
+        if not self._complete:
+            return self.course
+        chosen = self._confirm() if self._setting.confirm else self._best_configs()[0][2]
+        if self._answers == "alike":
+            self.course.expected = self._pool.expected(chosen.params)
         return self.course
 
     def _is_over(self) -> bool:
@@ -194,7 +200,7 @@ class Simulation:
             return True
         return iterations is not None and self.course.iterations >= searches * iterations
 
-    def _confirm(self) -> None:
+    def _confirm(self) -> Recorded:
         """Trains the best configs once more, in turn, with what is left of the budget, and chooses the surest."""
         setting, course = self._setting, self.course
         best = self._best_configs()
@@ -219,7 +225,9 @@ class Simulation:
             course.iterations += played.iterations
             told[place].append(worth + self._shift())
         course.seconds = max(free)
-        course.found.append((course.iterations, course.seconds, best[surest(told, noise_floor(told.values()))][1]))
+        _, worth, chosen = best[surest(told, noise_floor(told.values()))]
+        course.found.append((course.iterations, course.seconds, worth))
+        return chosen
 
     def _best_configs(self) -> list[tuple[float, float, Recorded]]:
         """The best trial of each of the best configs, the best first."""
@@ -295,7 +303,7 @@ class Simulation:
 
     def _played(self, params: dict[str, Value]) -> Recorded | None:
         if self._moved is None:
-            return self._pool.answer(params, self._answers, self._within)
+            return self._pool.answer(params, self._answers, self._within, self._seed)
         place, distance = self._moved.played(params)
         self.course.moved.append(distance)
         return self._pool.trials[place]

@@ -33,7 +33,8 @@ class Line:
     target is the median of what plain Optuna's studies had in the end, at the same workers and budget, and `of_plain`
     is `iterations_to` over plain Optuna's. Shares are of trials: `pruned`, `collapsed`, and `unanswered`, those to
     whose params no recorded trial is near. `moved` is the median distance from a proposal to what was trained for it.
-    `starved` counts studies that ended because no recorded trial was left, or was near.
+    `starved` counts studies that ended because no recorded trial was left, or was near. `expected` is the mean over the
+    studies of what further trainings of the chosen config would come to, None where answers do not tell (see Course).
     """
 
     setting: Setting
@@ -53,6 +54,7 @@ class Line:
     unanswered: float
     moved: float | None
     starved: int
+    expected: float | None
     regrets: list[tuple[float, float, float]]
     """For a picture: iterations, and by then median and 95 % of the regret."""
 
@@ -134,6 +136,7 @@ class Contest:
             unanswered=sum(course.ends["unanswered"] for course in courses) / trials,
             moved=float(np.median(moved)) if moved else None,
             starved=sum(course.starved for course in courses),
+            expected=_mean([course.expected for course in courses if course.expected is not None]),
             regrets=_regrets(courses, best),
         )
 
@@ -172,6 +175,10 @@ def _mapping(
 def _median(figures: Any) -> float:
     """Of an even number the lower one of both in the middle, so that half of the studies have come there."""
     return float(np.quantile(figures, 0.5, method="lower"))
+
+
+def _mean(figures: Sequence[float]) -> float | None:
+    return float(np.mean(figures)) if figures else None
 
 
 def _known(figure: float) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import takewhile
 from typing import Literal
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from mmtuna.objectives.outcome import Evaluation
 from mmtuna.objectives.recorded import Recorded
+from mmtuna.search.simulation.likeness import Figures, Likeness
 from mmtuna.search.trials.conclude import Scoring, has_collapsed
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Float, Int, Parameter, Value, share_of
@@ -20,8 +22,7 @@ from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.trials import LAST_STEP
 from mmtuna.studies.strategy.warming import Drawn, Warmth, warmth_of
 
-Figures = NDArray[np.float64]
-Answers = Literal["recorded", "nearest", "blend"]
+Answers = Literal["recorded", "nearest", "blend", "alike"]
 BLENDED = 5
 """How many recorded trials a blended answer is made of."""
 
@@ -99,12 +100,25 @@ class Pool:
         total: Figures = np.where(either, apart, 0.0).sum(axis=1) / either.sum(axis=1)
         return total
 
-    def answer(self, params: Mapping[str, Value], answers: Answers, within: float) -> Recorded | None:
-        """What is told of `params`: the nearest trial's curve, or a blend of the nearest ones'.
+    def answer(self, params: Mapping[str, Value], answers: Answers, within: float, seed: int = 0) -> Recorded | None:
+        """What is told of `params`: the nearest trial's curve, a blend of the nearest ones', or that of one that is
+        alike, drawn by `seed`.
 
         None where none lies `within` that distance. Iterations and seconds are scaled to the iterations of `params`.
         """
+        if answers == "alike":
+            alike = _scaled(self.trials[self._likeness.draw(params, seed)], params)
+            return replace(alike, params=dict(params))
         return self._answer(params, self.distances(params), answers, within)
+
+    def expected(self, params: Mapping[str, Value]) -> float:
+        """The mean value of the recorded trials that are alike, 0 for those that diverged: what to expect of further
+        trainings with `params`, where one alone may have been lucky."""
+        return float(self._likeness.shares(params) @ np.nan_to_num(self.values))
+
+    @cached_property
+    def _likeness(self) -> Likeness:
+        return Likeness(self.space, [trial.params for trial in self.trials], self.values)
 
     def _answer(
         self, params: Mapping[str, Value], distances: Figures, answers: Answers, within: float
@@ -143,7 +157,10 @@ class Pool:
         for place in ended:
             distances = self.distances(self.trials[place].params)
             distances[place] = np.inf
-            answer = self._answer(self.trials[place].params, distances, answers, within)
+            if answers == "alike":
+                answer: Recorded | None = self.trials[self._likeness.held_out(int(place))]
+            else:
+                answer = self._answer(self.trials[place].params, distances, answers, within)
             value = None if answer is None else self.value(answer)
             if value is not None:
                 foretold.append(value)

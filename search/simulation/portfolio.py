@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmtuna.search.simulation.pool import Figures, Pool
+from mmtuna.search.simulation.likeness import Figures
+from mmtuna.search.simulation.pool import Pool
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Params
 from mmtuna.studies.standing import params_key

@@ -11,7 +11,7 @@ from optuna.pruners import NopPruner
 
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Params
-from mmtuna.spaces.portfolio import Earlier, Portfolio, adapted, packaged
+from mmtuna.spaces.portfolio import Earlier, Portfolio, adapted, packaged, packed, unpacked
 from mmtuna.spaces.prior import Prior
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.settings import DEFAULTS, UNET
@@ -23,7 +23,7 @@ from mmtuna.studies.standing import params_key
 from mmtuna.studies.strategy.confirming import CONFIGS, plan_of, to_search
 from mmtuna.studies.strategy.pruning import build_pruner
 from mmtuna.studies.strategy.sampling import LEARNING, SpaceSampler, build_sampler, sampler_name
-from mmtuna.studies.strategy.warming import MODELLED, Warmth, fitting, name_of, thinned
+from mmtuna.studies.strategy.warming import Warmth, fitting, name_of
 
 
 def asked_for(spec: StudySpec, trials: int | None) -> StudySpec:
@@ -83,7 +83,7 @@ def _known_of_others(spec: StudySpec, space: SearchSpace, portfolio: Portfolio) 
     """
     if spec.study.warm or not _begins_with_others(spec, space, ("tpe",)):
         return ()
-    return tuple(thinned(fitting(portfolio.earlier, space, {**DEFAULTS, **spec.train}), MODELLED))
+    return tuple(fitting(portfolio.earlier, space, {**DEFAULTS, **spec.train}))
 
 
 def _begins_with_others(spec: StudySpec, space: SearchSpace, samplers: Sequence[str]) -> bool:
@@ -109,8 +109,8 @@ def settle(
     begun = {
         "version": whole.version,
         "portfolio": first_configs(spec, space, whole),
-        "others": [asdict(one) for one in _known_of_others(spec, space, whole)],
-        "warm": [asdict(one) for one in warmth()],
+        "others": packed(_known_of_others(spec, space, whole)),
+        "warm": [{**asdict(one), "earlier": packed(one.earlier)} for one in warmth()],
     }
     study.set_user_attr(BEGUN_WITH, begun)
 
@@ -124,8 +124,13 @@ def portfolio_of(study: optuna.Study) -> Sequence[Params]:
 def earlier_of(study: optuna.Study) -> list[Earlier]:
     """The trials of others, or of a person's earlier studies, that the study was begun with."""
     begun: Mapping[str, Any] = study.user_attrs.get(BEGUN_WITH, {})
-    kept = [one for warmth in begun.get("warm", ()) for one in warmth["earlier"]]
-    return [Earlier(one["params"], one["rank"]) for one in [*begun.get("others", ()), *kept]]
+    kept = [begun.get("others", ()), *(warmth["earlier"] for warmth in begun.get("warm", ()))]
+    # Studies of before kept a list, each trial with the names of its params.
+    return [
+        one
+        for trials in kept
+        for one in (unpacked(trials) if isinstance(trials, Mapping) else (Earlier(**trial) for trial in trials))
+    ]
 
 
 def next_worker(study: optuna.Study, sampler: str, pruner: str) -> int:

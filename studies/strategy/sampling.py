@@ -22,7 +22,8 @@ from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.studies.spec.tables import StudyTable
 from mmtuna.studies.standing import standing_of
 from mmtuna.studies.storage.optuna_insides import enqueued_params, whole_study
-from mmtuna.studies.strategy.warming import SamplerBefore, WarmSampler, drawn_before, is_heeded
+from mmtuna.studies.strategy.foretelling import WarmSampler
+from mmtuna.studies.strategy.warming import BELIEVED, SamplerBefore, drawn_before, is_heeded
 
 REDRAWS = 20
 
@@ -77,7 +78,7 @@ def build_sampler(
     redraw = name == "grid" or table.duplicates == "redraw"
     base = _base(name, seed)
     if earlier and name == "tpe":
-        base = WarmSampler(base, _base(name, seed + 1), space, earlier, seed)
+        base = WarmSampler(base, space, earlier, seed)
     return SpaceSampler(base, space, redraw=redraw, seed=seed, priors=priors)
 
 
@@ -188,6 +189,6 @@ class SpaceSampler(SamplerBefore):
         drawn += self._again
         if not drawn:
             return {name: prior.value for name, prior in self._priors.items()}
-        if not is_heeded(drawn, self._random):
+        if not is_heeded(drawn, BELIEVED, self._random):
             return {}
         return {name: prior.draw(self._space.parameter(name), self._random) for name, prior in self._priors.items()}

@@ -9,25 +9,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
-from optuna.storages import InMemoryStorage
-from optuna.study import Study, StudyDirection
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
 
 from mmtuna.spaces.parameter import Params, Value
 from mmtuna.spaces.portfolio import Earlier, adapted
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.studies.storage.optuna_insides import enqueued_params, whole_study
 
-HEEDED = 5.0
-"""As how many draws of a study's own count what was known before it began."""
-MODELLED = 40
-"""As how many trials earlier studies count, all together, where they are heeded."""
+BELIEVED = 5.0
+"""As how many draws of a study's own a person's belief counts."""
+MODELLED = 200
+"""So many trials of an earlier study are known at most."""
 SPEC_NAME = "study.toml"
-_NAME = "warmed"
-_SEEN = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 
 
 def name_of(path: Path) -> str:
@@ -95,12 +91,9 @@ def drawn_before(study: Study, trial: FrozenTrial) -> int:
     return sum(enqueued_params(one) is None for one in others)
 
 
-def is_heeded(drawn: int, chance: random.Random) -> bool:
-    """Whether what was known before is heeded after so many draws: with a chance of 5 / (5 + drawn).
-
-    However wrong it is, it so costs some ten of the first thirty trials, and the sampler sees what came of them.
-    """
-    return chance.random() < HEEDED / (HEEDED + drawn)
+def is_heeded(drawn: int, worth: float, chance: random.Random) -> bool:
+    """Whether what was known before is heeded after so many draws: with a chance of worth / (worth + drawn)."""
+    return chance.random() < worth / (worth + drawn)
 
 
 class SamplerBefore(BaseSampler):
@@ -125,57 +118,3 @@ class SamplerBefore(BaseSampler):
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
         self.base.after_trial(study, trial, state, values)
-
-
-class WarmSampler(SamplerBefore):
-    """`base`, but where earlier studies are heeded `warmed` on a study in memory, of their trials and of the own ones.
-
-    There each is worth its rank in its study. The earlier ones are evenly spread over the ranks.
-    """
-
-    def __init__(
-        self, base: BaseSampler, warmed: BaseSampler, space: SearchSpace, earlier: Iterable[Earlier], seed: int
-    ) -> None:
-        super().__init__(base)
-        self._warmed, self._space = warmed, space
-        self._earlier = [_as_trial(one, space) for one in thinned(earlier, MODELLED)]
-        self._chance = random.Random(seed)
-
-    def reseed_rng(self) -> None:
-        super().reseed_rng()
-        self._warmed.reseed_rng()
-        self._chance.seed()
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        if not is_heeded(drawn_before(study, trial), self._chance):
-            return self.base.sample_relative(study, trial, search_space)
-        storage = InMemoryStorage()
-        storage.create_new_study([StudyDirection.MAXIMIZE], _NAME)
-        both = optuna.load_study(study_name=_NAME, storage=storage, sampler=self._warmed)
-        both.add_trials(self._earlier)
-        both.add_trials(_with_ranks(one for one in study.get_trials(deepcopy=False) if one.number != trial.number))
-        return self._space.suggest(both.ask())
-
-
-def _as_trial(one: Earlier, space: SearchSpace) -> FrozenTrial:
-    distributions = {name: space.parameter(name).distribution for name in one.params}
-    return create_trial(value=one.rank, params=dict(one.params), distributions=distributions)
-
-
-def _with_ranks(own: Iterable[FrozenTrial]) -> list[FrozenTrial]:
-    """The trials as they are, but complete ones with their ranks for values."""
-    known = [one for one in own if one.params and one.state in _SEEN]
-    values = {one.number: one.value for one in known if one.state == TrialState.COMPLETE}
-    ranks = dict(zip(values, ranked(list(values.values())), strict=True))
-    return [
-        create_trial(
-            state=one.state,
-            value=ranks.get(one.number),
-            params=one.params,
-            distributions=one.distributions,
-            intermediate_values=one.intermediate_values,
-        )
-        for one in known
-    ]

@@ -97,6 +97,19 @@ def test_what_no_recorded_trial_is_near_to_is_said_and_not_made_up() -> None:
     assert (found.iterations, found.final) == (0, 0.0)
 
 
+@pytest.mark.parametrize("confirm", [0.0, 0.2])
+def test_of_answers_that_are_alike_it_is_known_what_to_expect_of_the_chosen_config(confirm: float) -> None:
+    pool, how = random_pool(), setting(trials=12, confirm=confirm)
+    with quiet_optuna():
+        simulation = Simulation(pool, how, *searchers(pool, TABLE, how, 3), seed=3, answers="alike")
+        found = simulation.run()
+    assert found.moved == []
+    assert {str(trial.params) for trial in simulation.study.trials}.isdisjoint(str(one.params) for one in pool.trials)
+    complete = [trial for trial in simulation.study.trials if trial.state.name == "COMPLETE"]
+    of_all = [pool.expected(trial.params) for trial in sorted(complete, key=lambda trial: -(trial.value or 0.0))]
+    assert found.expected in (of_all[:3] if confirm else of_all[:1])
+
+
 def test_a_diverged_trial_costs_what_it_took_and_teaches() -> None:
     pool = random_pool(4)
     bad = Pool(pool.space, [diverged(pool.trials[0], 2), diverged(pool.trials[1], 0), *pool.trials[2:]], pool.scoring)

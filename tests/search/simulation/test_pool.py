@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import random
+import statistics
 
 import pytest
 
@@ -124,3 +126,37 @@ def test_what_diverged_before_it_was_looked_at_has_no_curve() -> None:
     (whole,) = random_pool(1).trials
     assert thinned(diverged(whole, 1), 2).curve == ()
     assert [evaluation.step for evaluation in thinned(diverged(whole, 3), 2).curve] == [60]
+
+
+def test_what_is_alike_is_what_comes_to_the_same() -> None:
+    """The rate says all, the iterations nothing: of all that is near the forest takes what has such a rate."""
+    chance = random.Random(0)
+    trials = []
+    for _ in range(120):
+        rate = chance.random()
+        trials.append(trial(0.9 if rate > 0.5 else 0.1, lr_sgd=rate, iterations=100 * chance.randint(1, 4)))
+    pool = Pool(LINE, trials, Scoring("mIoU"))
+    params: Params = {"lr_sgd": 0.8, "iterations": 200}
+    for seed in range(20):
+        told = pool.answer(params, "alike", 0.0, seed)
+        assert told is not None
+        assert told.params == params
+        assert told.iterations == 200 * 200 // int(trials[pool._likeness.draw(params, seed)].params["iterations"])
+        assert told.curve[-1].metrics["mIoU"] == 0.9
+        assert told == pool.answer(params, "alike", 0.0, seed)
+    assert pool.expected(params) == pytest.approx(0.9, abs=0.02)
+    assert pool.expected({**params, "lr_sgd": 0.1}) == pytest.approx(0.1, abs=0.02)
+    held = pool.held_out("alike", 1.0)
+    assert held.answered == 1.0
+    assert held.error < 0.2 * held.guess
+
+
+def test_answers_that_are_alike_have_the_spread_of_their_leaves() -> None:
+    chance = random.Random(0)
+    trials = [trial(chance.random(), lr_sgd=chance.random(), iterations=200) for _ in range(80)]
+    pool = Pool(LINE, trials, Scoring("mIoU"))
+    params: Params = {"lr_sgd": 0.4, "iterations": 200}
+    told = [pool.answer(params, "alike", 0.0, seed) for seed in range(400)]
+    values = [one.curve[-1].metrics["mIoU"] for one in told if one is not None]
+    assert statistics.mean(values) == pytest.approx(pool.expected(params), abs=0.06)
+    assert statistics.stdev(values) > 0.02

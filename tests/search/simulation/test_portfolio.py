@@ -99,7 +99,10 @@ def test_the_script_writes_the_same_portfolio_from_the_same_recordings(tmp_path:
     assert 'name = "duke"\ntrials = 20\ndata = "of duke"' in texts[0][0]
     best = sorted(random_pool(20, space).trials, key=lambda one: -one.curve[-1].metrics["mIoU"])
     assert list(found.configs) == [one.params for one in best[:SIZE]]  # both sets are alike
-    assert [one.params for one in found.earlier[:20]] == [one.params for one in best]
+    assert [one.params for one in found.earlier[:20]] == [
+        {name: float(f"{value:.6g}") if isinstance(value, float) else value for name, value in one.params.items()}
+        for one in best
+    ]
     assert [one.rank for one in found.earlier[:20]] == [one.rank for one in found.earlier[20:]]
     assert all(better.rank > worse.rank for better, worse in pairwise(found.earlier[:20]))
     tried = json.loads((tmp_path / "tried.json").read_text())["sets"]["duke"]
