@@ -73,7 +73,8 @@ class Sets:
     @classmethod
     def load(cls, options: argparse.Namespace) -> Sets:
         """Those of --only, of as many evaluations as --evaluations."""
-        recorded = {name: load_recorded(options.recorded / f"{name}.jsonl") for name in SETS}
+        files = {name: options.recorded / f"{name}.jsonl" for name in SETS}
+        recorded = {name: load_recorded(file) for name, file in files.items() if name in options.only or file.exists()}
         counts = Counter(key for trials in recorded.values() for key in {params_key(one.params) for one in trials})
         moved = options.answers == "recorded"
         shared = sorted(key for key, count in counts.items() if count > 1 and moved)
@@ -151,6 +152,7 @@ class Sets:
             "what": what,
             "command": command(),
             "wall_seconds": round(seconds, 1),
+            "answers": self.options.answers,
             "recorded": {name: len(pool.trials) for name, pool in self.pools.items()},
             "known": {name: len(pool.trials) for name, pool in self.known.items()},
             "machine": machine(),

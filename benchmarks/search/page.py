@@ -18,19 +18,27 @@ HEAD = """\
 Whole curves of random trials of the untouched `extended` preset were recorded on three sets at the scale of a small
 machine: the paper's images (duke), the vessels of DRIVE and synthetic eyes (phantom). Simulated studies search them,
 with the very samplers and pruners of `mmtuna run`, hundreds of times a setting by the seeds 0, 1, ..., and a proposal
-is moved to the nearest trial that was recorded ([how](spec.md#record-and-replay)). What holds among these trials need
-not hold elsewhere: record your own, and simulate.
+is told the curve of a recorded trial that is alike ([how](spec.md#record-and-replay)). What they know of others,
+portfolio and trials, is made from the other sets alone. What holds among these trials need not hold elsewhere: record
+your own, and simulate.
 
-**Read this first.** Most of the params were recorded on all three sets. What a simulated study of one set knows of the
-others, its portfolio and its warm start, so names configs that lie among its own recorded trials, the best ones too.
-A real study has no such luck: in the searches that were trained for real, at the end of this page, mmtuna was ahead on
-one set, even on one and behind on one, and behind in the few short races so far. The tables tell parts of the search
-apart; how much better than plain Optuna a search of yours is they do not tell.
+**Read this first.** Best of all trials and best config are not the same where one training says little. Of 30 trials
+the best one is a lucky one, whoever proposed it; what a search is worth is what further trainings of the config come to
+that it chose (*expected*). Nearly all that mmtuna is ahead by here comes of the portfolio: configs that did well on
+the other sets, which three sets are few to show. In the searches that were trained for real, at the end of this page,
+mmtuna was ahead on one set, even on one and behind on one, and behind in the few short races so far; they are of a
+version in which TPE heeded others' trials, a forest does now.
 
 In the tables: *of plain* is the cost (training iterations) until the score that plain Optuna, `TPESampler()` and
 `MedianPruner()`, has at the end of its budget, as a share of its own; *reached* the share of studies that came there;
-*regret* how far the best trial stays below the best one that was recorded, median and 95 % of the studies.
+*expected* what further trainings of the chosen config would come to, the mean of the studies; *regret* how far the best
+trial stays below the best one that was recorded, median and 95 % of the studies.
 """
+MOVED = (
+    "Made before what is alike was told: proposals were moved to the nearest recorded trial, which makes samplers look "
+    "more alike than they are, and what others knew was among these. It tells pruners and ends apart, not samplers."
+)
+"""Of results that lack what `--answers` was."""
 COLUMNS = {
     "of_plain": "of plain",
     "reached": "reached",
@@ -55,7 +63,8 @@ def _section(title: str, name: str, of: Callable[[Mapping[str, Any]], Iterable[s
     document = json.loads(path.read_text(encoding="utf-8"))
     recorded = ", ".join(f"{count} on {one}" for one, count in document.get("recorded", {}).items())
     on = f", recorded trials: {recorded}" if recorded else ""
-    return "\n".join([f"## {title}", "", *of(document), "", f"`{document['command']}`{on}.", ""])
+    moved = f" {MOVED}" if "recorded" in document and "answers" not in document else ""
+    return "\n".join([f"## {title}", "", *of(document), "", f"`{document['command']}`{on}.{moved}", ""])
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
@@ -66,8 +75,9 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]
 def _contests(document: Mapping[str, Any]) -> Iterable[str]:
     """A table for each set and budget."""
     for place, lines in document["sets"].items():
-        rows = [[line["what"], line["workers"], *(shown(line[figure]) for figure in COLUMNS)] for line in lines]
-        yield from (f"{place}:", "", *_table(["", "workers", *COLUMNS.values()], rows), "")
+        columns = {figure: head for figure, head in COLUMNS.items() if figure in lines[0]}
+        rows = [[line["what"], line["workers"], *(shown(line[figure]) for figure in columns)] for line in lines]
+        yield from (f"{place}:", "", *_table(["", "workers", *columns.values()], rows), "")
 
 
 def _portfolio(document: Mapping[str, Any]) -> Iterable[str]:

@@ -24,6 +24,8 @@ HEEDED = 10.0
 """As how many draws of a study's own count the trials that were known before it began."""
 OWN = 4.0
 """As how many earlier trials one of the study's own counts."""
+_EARLIER_MOST = 500.0
+"""As how many the earlier ones count at most, all together: many of them must not outvote the study itself."""
 TREES = 10
 """Few: where they disagree, what they expect differs from one forest to the next, and so is explored."""
 LEAF = 5
@@ -91,7 +93,7 @@ def expected(
     from sklearn.ensemble import ExtraTreesRegressor
 
     known = [*earlier, *own]
-    weights = [1.0] * len(earlier) + [OWN] * len(own)
+    weights = [min(1.0, _EARLIER_MOST / max(1, len(earlier)))] * len(earlier) + [OWN] * len(own)
     forest = ExtraTreesRegressor(TREES, min_samples_leaf=LEAF, max_features=0.5, random_state=seed)
     ranks = [one.rank for one in known]
     forest.fit(points(space, [one.params for one in known]), ranks, sample_weight=weights)
