@@ -39,8 +39,11 @@ def packed(earlier: Sequence[Earlier]) -> dict[str, Any]:
     return {"names": names, "rows": [[one.rank, *(one.params.get(name) for name in names)] for one in earlier]}
 
 
-def unpacked(kept: Mapping[str, Any]) -> list[Earlier]:
-    """What `packed` packed."""
+def unpacked(kept: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> list[Earlier]:
+    """What `packed` packed; of studies that were begun before there was such a table, a list of trials, each with all
+    names."""
+    if not isinstance(kept, Mapping):
+        return [Earlier(**trial) for trial in kept]
     return [
         Earlier({name: value for name, value in zip(kept["names"], values, strict=True) if value is not None}, rank)
         for rank, *values in kept["rows"]

@@ -259,17 +259,7 @@ def _finite(figures: dict[str, float]) -> dict[str, float | None]:
 def _print(lines: Sequence[Line], about: dict[str, Any], console: Console) -> None:
     table = Table(box=None)
     table.add_column("setting")
-    heads = (
-        "target",
-        "iterations to it",
-        "of plain",
-        "reached",
-        "seconds to it",
-        "expected",
-        "regret",
-        "95 %",
-        "iterations",
-    )
+    heads = ("target", "iterations to it", "of plain", "reached", "seconds to it", "expected", "regret", "95 %")
     for head in (*heads, "iterations", "seconds", "pruned", "collapsed", "no answer"):
         table.add_column(head, justify="right")
     for line in lines:

@@ -12,6 +12,7 @@ from typing import Any
 import optuna
 
 from mmtuna.spaces.metrics import HD95, NSD
+from mmtuna.spaces.portfolio import unpacked
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.settings import scaled_by
 from mmtuna.studies.attributes import BEGUN_WITH, FINGERPRINTS, SEARCHED, SPEC
@@ -121,10 +122,14 @@ def _study_attrs(study: optuna.Study) -> tuple[Mapping[str, Any], list[str]]:
 
 
 def _begun_with(attrs: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """What the study knew before its first trial; None where that is not as mmtuna writes it."""
+    """What the study knew before trial 1, others' trials unpacked; None where that is not as mmtuna writes it."""
     found = attrs.get(BEGUN_WITH, {})
-    sound = isinstance(found, Mapping) and all(isinstance(found.get(name, []), list) for name in ("others", "warm"))
-    return found if sound else None
+    if not isinstance(found, Mapping) or not isinstance(found.get("warm", []), list):
+        return None
+    try:
+        return {**found, "others": unpacked(found.get("others", []))}
+    except (TypeError, ValueError, KeyError):
+        return None
 
 
 def _searched(attrs: Mapping[str, Any]) -> list[tuple[str | None, str | None]] | None:

@@ -125,12 +125,7 @@ def earlier_of(study: optuna.Study) -> list[Earlier]:
     """The trials of others, or of a person's earlier studies, that the study was begun with."""
     begun: Mapping[str, Any] = study.user_attrs.get(BEGUN_WITH, {})
     kept = [begun.get("others", ()), *(warmth["earlier"] for warmth in begun.get("warm", ()))]
-    # Studies of before kept a list, each trial with the names of its params.
-    return [
-        one
-        for trials in kept
-        for one in (unpacked(trials) if isinstance(trials, Mapping) else (Earlier(**trial) for trial in trials))
-    ]
+    return [one for trials in kept for one in unpacked(trials)]
 
 
 def next_worker(study: optuna.Study, sampler: str, pruner: str) -> int:

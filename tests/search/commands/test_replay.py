@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,8 @@ def test_settings_are_held_against_plain_optuna(spec: Path, recorded: Path, tmp_
     for text in ("plain Optuna, 1 worker ", "random + median, 4 workers", "40 recorded trials", "nothing is made up"):
         assert text in done.stdout
     assert "held out, nearest, within 1: a recorded trial is foretold by the others with an error of 0." in done.stdout
+    heads = next(line for line in done.stdout.splitlines() if "iterations to it" in line)
+    assert re.split(r" {2,}", heads.strip())[-5:] == ["iterations", "seconds", "pruned", "collapsed", "no answer"]
     with Image.open(tmp_path / "regret.png") as picture:
         assert picture.width == 820
     assert not (tmp_path / "runs").exists()

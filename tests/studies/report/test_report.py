@@ -9,6 +9,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from mmtuna.spaces.portfolio import Earlier, packed
 from mmtuna.spaces.presets import extended
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.table2 import TABLE2
@@ -204,7 +205,8 @@ def test_methods_say_by_what_was_searched_and_not_what_the_spec_says_now(
     assert "gp" not in page.sections["space"].split()
 
 
-def test_methods_say_what_the_search_did_not_find_by_itself(space: SearchSpace) -> None:
+@pytest.mark.parametrize("kept", ["list", "table"])
+def test_methods_say_what_the_search_did_not_find_by_itself(space: SearchSpace, kept: str) -> None:
     study = new_study()
     for mark in ({"start": "a"}, {"portfolio": "b"}, {"portfolio": "c"}, {}):
         add(study, space, TABLE2[9].params(space), final=0.7, **mark)
@@ -213,7 +215,8 @@ def test_methods_say_what_the_search_did_not_find_by_itself(space: SearchSpace) 
     alone = read(study, space).sections["methods"]
     assert "It began with 1 configuration given by hand and 2 configurations that had done well on other data" in alone
     assert "The sampler knew" not in alone
-    known = {"version": "12ed3b27", "others": [{"params": {}, "rank": 0.5}] * 40, "warm": [{"name": "vessels"}]}
+    others = [{"params": {}, "rank": 0.5}] * 40 if kept == "list" else packed([Earlier({"lr": 0.1}, 0.5)] * 40)
+    known = {"version": "12ed3b27", "others": others, "warm": [{"name": "vessels"}]}
     study.set_user_attr("mmtuna:begun_with", known)
     text = read(study, space).sections["methods"]
     assert "2 configurations that had done well on other data sets (portfolio 12ed3b27 of mmtuna)." in text

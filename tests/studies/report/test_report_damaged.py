@@ -144,6 +144,7 @@ def test_params_outside_of_the_space_are_not_drawn(
         ({"mmtuna:fingerprints": "beef"}, "the study's fingerprints"),
         ({"mmtuna:begun_with": [1]}, "the study's beginning"),
         ({"mmtuna:begun_with": {"others": 40, "warm": []}}, "the study's beginning"),
+        ({"mmtuna:begun_with": {"others": {"names": ["lr"], "rows": [[0.5]]}}}, "the study's beginning"),
         ({"mmtuna:searched": 5}, "the study's samplers and pruners"),
         ({"mmtuna:searched": [["tpe"]]}, "the study's samplers and pruners"),
     ],
