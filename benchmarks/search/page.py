@@ -26,8 +26,8 @@ your own, and simulate.
 the best one is a lucky one, whoever proposed it; what a search is worth is what further trainings of the config come to
 that it chose (*expected*). Nearly all that mmtuna is ahead by here comes of the portfolio: configs that did well on
 the other sets, which three sets are few to show. In the searches that were trained for real, at the end of this page,
-mmtuna was ahead on one set, even on one and behind on one, and behind in the few short races so far; they are of a
-version in which TPE heeded others' trials, a forest does now.
+mmtuna was ahead on one set, even on one and behind on one, and a little behind in the few short races so far. All but
+the race on drive are of a version in which TPE heeded others' trials; a forest does now.
 
 In the tables: *of plain* is the cost (training iterations) until the score that plain Optuna, `TPESampler()` and
 `MedianPruner()`, has at the end of its budget, as a share of its own; *reached* the share of studies that came there;
