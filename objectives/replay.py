@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from mmtuna.objectives.outcome import Ending, Evaluation, Outcome, TrialOrder, Watch
 from mmtuna.objectives.recorded import Recorded
-from mmtuna.spaces.parameter import Value
+from mmtuna.spaces.parameter import Value, is_number
 
 STEPS = (20, 40, 60, 80, 100)
 
@@ -113,14 +113,10 @@ def _distance(one: Mapping[str, Value], other: Mapping[str, Value], recorded: Se
     total = 0.0
     for name in {*one, *other}:
         a, b = one.get(name), other.get(name)
-        if _is_number(a) and _is_number(b):
-            values = [float(t.params[name]) for t in recorded if _is_number(t.params.get(name))]
+        if is_number(a) and is_number(b):
+            values = [float(t.params[name]) for t in recorded if is_number(t.params.get(name))]
             spread = max(values) - min(values)
             total += min(1.0, abs(float(a or 0) - float(b or 0)) / spread) if spread else float(a != b)
         else:
             total += float(a != b)
     return total
-
-
-def _is_number(value: Value | None) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -277,6 +277,11 @@ def _values(name: str, key: str, values: object) -> tuple[Value, ...]:
 Number = Int | Float
 
 
+def is_number(value: Value | None) -> bool:
+    """Whether a value is a number; true and false are none, though Python counts them."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def share_of(parameter: Number, number: float) -> float:
     """Where `number` stands in the range of `parameter`, on its own scale: 0 at its low end, 1 at its high end.
 

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mmtuna.spaces.parameter import Categorical, Float, Int, Parameter, Params, Value, at_share, share_of
+from mmtuna.spaces.parameter import Categorical, Float, Int, Parameter, Params, Value, at_share, is_number, share_of
 from mmtuna.spaces.search_space import SearchSpace
 
 FILE = Path(__file__).with_name("portfolio.toml")
@@ -110,17 +110,13 @@ def _nearest(parameter: Parameter, wanted: Value) -> Value | None:
     """The value that `parameter` can take and that is nearest to `wanted`; None where it holds nothing like it."""
     if parameter.contains(wanted):
         return wanted
-    if not _is_number(wanted):
+    if not is_number(wanted):
         return None
     if isinstance(parameter, Categorical):
-        numbers = [choice for choice in parameter.choices if _is_number(choice)]
+        numbers = [choice for choice in parameter.choices if is_number(choice)]
         return min(numbers, key=lambda choice: abs(_log(choice) - _log(wanted)), default=None)
     assert isinstance(parameter, Int | Float)
     return at_share(parameter, share_of(parameter, float(wanted)))
-
-
-def _is_number(value: Value) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _log(number: Value) -> float:

@@ -14,10 +14,11 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from mmtuna.spaces.parameter import Categorical, Float, Int, Parameter, Params, Value, at_share, share_of
+from mmtuna.spaces.parameter import Categorical, Float, Int, Parameter, Params, Value, at_share, is_number, share_of
 from mmtuna.spaces.portfolio import Earlier
 from mmtuna.spaces.search_space import SearchSpace
-from mmtuna.studies.standing import params_key
+from mmtuna.studies.standing import standing_of
+from mmtuna.studies.storage.optuna_insides import whole_study
 from mmtuna.studies.strategy.warming import SamplerBefore, drawn_before, is_heeded, ranked, thinned
 
 HEEDED = 10.0
@@ -68,10 +69,10 @@ class WarmSampler(SamplerBefore):
     ) -> dict[str, Any]:
         if not is_heeded(drawn_before(study, trial), HEEDED, self._chance):
             return self.base.sample_relative(study, trial, search_space)
-        others = [one for one in study.get_trials(deepcopy=False) if one.number != trial.number and one.params]
-        own = thinned(_ranked_own(others), _OWN_MOST)
-        taken = {params_key(one.params) for one in others}
-        wanted = [params for params in self._candidates(own) if params_key(params) not in taken]
+        own = thinned(_ranked_own(one for one in study.get_trials(deepcopy=False) if one.params), _OWN_MOST)
+        standing = standing_of(whole_study(study))
+        standing.look()
+        wanted = [params for params in self._candidates(own) if not standing.takes(params, trial.number)]
         if not wanted:
             return self.base.sample_relative(study, trial, search_space)
         ranks = expected(self._space, self._earlier, own, wanted, self._chance.getrandbits(32))
@@ -117,11 +118,7 @@ def _worth(trial: FrozenTrial) -> float:
 
 def drawn(space: SearchSpace, chance: random.Random) -> Params:
     """Complete params of `space` at random."""
-    found: Params = {}
-    for parameter in space:
-        if parameter.exists(found):
-            found[parameter.name] = _drawn(parameter, chance)
-    return found
+    return near({}, space, chance)
 
 
 def near(params: Mapping[str, Value], space: SearchSpace, chance: random.Random) -> Params:
@@ -147,20 +144,15 @@ def points(space: SearchSpace, sets: Sequence[Mapping[str, Value]]) -> Points:
     columns: list[list[float]] = []
     for parameter in space:
         values = [params.get(parameter.name) for params in sets]
-        if isinstance(parameter, Categorical) and not all(map(_is_number, parameter.choices)):
+        if isinstance(parameter, Categorical) and not all(map(is_number, parameter.choices)):
             columns += [[float(value == choice) for value in values] for choice in parameter.choices]
         else:
-            columns.append([_place(parameter, value) for value in values])
+            columns.append(_places(parameter, values))
     return np.array(columns).T
 
 
-def _place(parameter: Parameter, value: Value | None) -> float:
-    if value is None:
-        return _ABSENT
+def _places(parameter: Parameter, values: Sequence[Value | None]) -> list[float]:
     if isinstance(parameter, Int | Float):
-        return share_of(parameter, float(value))
-    return float(sorted(map(float, parameter.values() or [])).index(float(value)))
-
-
-def _is_number(value: Value) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+        return [_ABSENT if value is None else share_of(parameter, float(value)) for value in values]
+    ordered = sorted(map(float, parameter.values() or []))
+    return [_ABSENT if value is None else float(ordered.index(float(value))) for value in values]
