@@ -72,7 +72,7 @@ class Sets:
 
     @classmethod
     def load(cls, options: argparse.Namespace) -> Sets:
-        """Those of --only, of as many evaluations as --evaluations."""
+        """Those of --only, which know of all sets, of as many evaluations as --evaluations."""
         files = {name: options.recorded / f"{name}.jsonl" for name in SETS}
         recorded = {name: load_recorded(file) for name, file in files.items() if name in options.only or file.exists()}
         counts = Counter(key for trials in recorded.values() for key in {params_key(one.params) for one in trials})
@@ -82,12 +82,13 @@ class Sets:
         def pools(half: Sequence[str]) -> dict[str, Pool]:
             elsewhere = set(half)
             kept = {
-                name: [one for one in recorded[name] if params_key(one.params) not in elsewhere]
-                for name in options.only
+                name: [one for one in trials if params_key(one.params) not in elsewhere]
+                for name, trials in recorded.items()
             }
             return {name: pool_of(name, trials, options.evaluations) for name, trials in kept.items()}
 
-        return cls(options, pools(shared[1::2]), pools(shared[::2]))
+        searched, known = pools(shared[1::2]), pools(shared[::2])
+        return cls(options, {name: searched[name] for name in options.only}, known)
 
     def contest(self, name: str, knows: Knows | None = None) -> Contest:
         """Studies of one set, which know what others found on the other sets, or what is given."""

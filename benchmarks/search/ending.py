@@ -1,8 +1,8 @@
-"""How much of a budget belongs to its end: simulated studies whose trials are told to be what seeds make of them.
+"""How much of a budget belongs to its end: simulated studies in which a training's seed decides as much as recorded.
 
-On each set over its recorded trials, each of which is taken for the mean of its config; seeds change it by what they
-change on the paper's images (benchmarks/results/claims.json). A share of the iterations trains the best configs once
-more, and the one wins whose mean is surest; regret is that of the config that is chosen.
+A share of the iterations trains the best configs once more, and the one wins whose mean is surest; what is expected of
+it is the mean of all its trainings. How much seeds decide on each set is measured by what record.py recorded with two
+of them (`luck` in the result).
 Writes benchmarks/results/search-ending.json and prints a table. Needs what record.py left.
 
     python benchmarks/search/ending.py --studies 200
@@ -10,7 +10,6 @@ Writes benchmarks/results/search-ending.json and prints a table. Needs what reco
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import Any
 
@@ -21,20 +20,13 @@ SHARES = (0.0, 0.1, 0.2, 0.3, 0.4)
 
 def main() -> None:
     """Simulates everything, writes and prints it."""
-    parser = contests.parser_of(__doc__, "30,100", "1", "search-ending.json")
-    parser.add_argument("--noise", type=float, default=_measured(), help="standard deviation of seeds")
-    sets = contests.Sets.load(parser.parse_args())
-    what = f"seeds change the metric by a standard deviation of {sets.options.noise:.4f}"
-    sets.run(what, lambda name, trials: _lines(name, sets, trials))
-
-
-def _measured() -> float:
-    claims = json.loads((contests.RESULTS / "claims.json").read_text(encoding="utf-8"))
-    return float(claims["noise"]["sd"])
+    sets = contests.Sets.load(contests.parser_of(__doc__, "30,100", "1", "search-ending.json").parse_args())
+    luck = {name: pool.luck for name, pool in sets.pools.items()}
+    sets.run("equal iterations", lambda name, trials: _lines(name, sets, trials), {"luck": luck})
 
 
 def _lines(name: str, sets: contests.Sets, trials: int) -> list[dict[str, Any]]:
-    whole = sets.setting(name, trials, equal=True, noise=sets.options.noise)
+    whole = sets.setting(name, trials, equal=True)
     names = {
         replace(whole, confirm=share, workers=workers): f"{share:.0%} for the end"
         for workers in sets.workers

@@ -116,13 +116,6 @@ def _replay(document: Mapping[str, Any]) -> Iterable[str]:
         yield f"![The regret over the iterations, {place}](../benchmarks/results/search-replay-{name}-{trials}.png)"
 
 
-def _plain_rows(document: Mapping[str, Any]) -> Iterable[str]:
-    """Tables of documents whose lines are rows of figures, by set and budget."""
-    for place, lines in document["sets"].items():
-        header = list(lines[0])
-        yield from (f"{place}:", "", *_table(header, ([line[key] for key in header] for line in lines)), "")
-
-
 def _stopping(document: Mapping[str, Any]) -> Iterable[str]:
     yield "Odds by the regression that was fitted to the other sets, and how often a better trial did follow:"
     yield ""
@@ -143,7 +136,7 @@ SECTIONS: Sequence[tuple[str, str, Callable[[Mapping[str, Any]], Iterable[str]]]
     ("The portfolio", "portfolio", _portfolio),
     ("When a trial is dead", "collapse", _collapse),
     ("Pruners, at equal iterations", "pruners", _contests),
-    ("Iterations: searched, or rationed", "iterations", _plain_rows),
+    ("Iterations: searched, or rationed", "iterations", _contests),
     ("The end of the budget, where seeds mislead", "ending", _contests),
     ("When a search may stop", "stopping", _stopping),
 )

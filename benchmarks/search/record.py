@@ -2,16 +2,18 @@
 
 Three sets: the paper's images, the vessels of DRIVE, synthetic eyes. On each the same params, of which a portfolio can
 be chosen, and then others of its own, drawn by a seed of its own, so that a set can be searched whose trials no other
-set knows. Leaves recorded/NAME.jsonl beside this file, a line a trial. Stop it at any time; the same command goes on
-with what no line is there for.
+set knows. Some of both are trained once more, with another seed: what seeds change says how far one training can be
+trusted. Leaves recorded/NAME.jsonl beside this file, a line a trial. Stop it at any time; the same command goes on with
+what no line is there for.
 
-    python benchmarks/search/record.py --data DATA --only duke,drive,phantom --trials 120 --own 60
+    python benchmarks/search/record.py --data DATA --only duke,drive,phantom --trials 102 --own 58 --again 20
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import signal
 import statistics
@@ -25,11 +27,14 @@ from optuna.samplers import RandomSampler
 
 from mmtuna.objectives.recorded import load_recorded
 from mmtuna.search.quiet import quiet_optuna
+from mmtuna.search.trials.conclude import has_collapsed
 from mmtuna.spaces.parameter import Params
 from mmtuna.studies.spec import StudySpec
 
 ROUND = 20
 """Trials of a set before it is the next one's turn: stopped half-way, all sets have about as many."""
+AGAIN = 2000
+"""The first seed of the trainings that are done once more: beyond those of the specs."""
 
 
 def main() -> None:
@@ -41,16 +46,34 @@ def main() -> None:
     for trials in (*range(ROUND, total, ROUND), total):
         for name in options.only:
             trained = _trained(name)
-            lacks = [params for params in wanted[name][:trials] if params not in trained]
-            if not lacks:
-                continue
-            # All that is kept of a study is its lines: each round is one of its own, on any machine.
-            shutil.rmtree(options.out / name, ignore_errors=True)
-            command = [sys.executable, "-m", "mmtuna", "run", str(_spec(name, lacks, options))]
-            command += ["--record", str(_recorded(name)), "--slots", str(options.slots)]
-            _run([*command, "--trials", str(len(lacks))])
+            _record(name, [params for params in wanted[name][:trials] if params not in trained], options)
     for name in options.only:
+        again = _evenly(name, options.again) if options.again else []
+        trained = _trained(name)
+        _record(name, [params for params in again if trained.count(params) < 2], options, seed=AGAIN)
         _tell(name)
+
+
+def _record(name: str, lacks: list[Params], options: argparse.Namespace, seed: int | None = None) -> None:
+    """Trains what is lacking of a set, by the spec's seeds or from another one on."""
+    if not lacks:
+        return
+    # All that is kept of a study is its lines: each round is one of its own, on any machine.
+    shutil.rmtree(options.out / name, ignore_errors=True)
+    command = [sys.executable, "-m", "mmtuna", "run", str(_spec(name, lacks, options, seed))]
+    command += ["--record", str(_recorded(name)), "--slots", str(options.slots)]
+    _run([*command, "--trials", str(len(lacks))])
+
+
+def _evenly(name: str, count: int) -> list[Params]:
+    """So many of a set's configs that found something, evenly over the ranks of their first trainings."""
+    first: list[tuple[float, Params]] = []
+    for trial in load_recorded(_recorded(name)):
+        ends = trial.curve[-1] if trial.curve and trial.cause is None else None
+        if ends is not None and not has_collapsed(ends) and all(trial.params != params for _, params in first):
+            first.append((ends.metrics["mIoU"], trial.params))
+    first.sort(key=lambda pair: -pair[0])
+    return [first[round(place * (len(first) - 1) / max(1, count - 1))][1] for place in range(count)]
 
 
 def _run(command: list[str]) -> None:
@@ -73,6 +96,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--trials", type=int, default=120, help="of each set, of the same params")
     parser.add_argument("--own", type=int, default=0, help="further ones of each set, of other params on each")
+    parser.add_argument("--again", type=int, default=0, help="configs of each set that are trained once more")
     parser.add_argument("--slots", type=int, default=2, help="trials at the same time, a core each")
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "search", help="folder of the studies")
     return parser.parse_args()
@@ -103,13 +127,16 @@ def _trained(name: str) -> list[Params]:
     return [trial.params for trial in load_recorded(_recorded(name))] if _recorded(name).exists() else []
 
 
-def _spec(name: str, start: list[Params], options: argparse.Namespace) -> Path:
-    """The spec of a set, with the place of its data and what it is to train; eyes are drawn where they are missing."""
+def _spec(name: str, start: list[Params], options: argparse.Namespace, seed: int | None) -> Path:
+    """The spec of a set, with the place of its data, what it is to train and, where it is another, the first seed; eyes
+    are drawn where they are missing."""
     spec: Path = options.out / f"{name}.toml"
     rows = [
         "{ " + ", ".join(f"{key} = {json.dumps(value)}" for key, value in params.items()) + " }" for params in start
     ]
     text = (HERE / f"{name}.toml").read_text(encoding="utf-8").replace("DATA", options.data.resolve().as_posix())
+    if seed is not None:
+        text = re.sub(r"(?m)^seed = \d+", f"seed = {seed}", text)
     listed = "[space]\nstart = [\n  " + ",\n  ".join(rows) + ",\n]"
     spec.write_text(text.replace("[space]", listed, 1), encoding="utf-8")
     eyes = options.out / "phantom-eyes"

@@ -119,6 +119,11 @@ def simulate(
     modes: dict[str, Answers] = {mode: mode for mode in get_args(Answers)}
     if answers not in modes:
         raise InputError(f"--answers {answers} is unknown; use {', '.join(modes)}")
+    if answers == "alike" and asked.noise:
+        raise InputError(
+            "--noise: what is alike differs by as much as seeds do already, which trainings of the same params in the "
+            "recorded file tell; leave it out, or take other --answers"
+        )
     pool = _pool(spec, recorded, evaluations)
     knows = _known(spec, pool, portfolio, warm)
     settings, console = asked.settings(spec, pool, knows), Console(stderr=as_json)
@@ -245,6 +250,7 @@ def _about(contest: Contest, spec: StudySpec) -> dict[str, Any]:
         "meaning": MODES[contest.answers],
         "within": within,
         "held_out": foretold,
+        "luck": pool.luck if contest.answers == "alike" else None,
         "collapses": [asdict(entry) for entry in pool.collapses()],
         "machine": machine(),
         "versions": versions(),
@@ -299,6 +305,11 @@ def _notes(lines: Sequence[Line], about: dict[str, Any]) -> list[str]:
             )
         else:
             said.append(f"held out, {mode}: no recorded trial has another so near")
+    if about["luck"] is not None:
+        said.append(
+            f"seeds: a training comes to what another such config would with a chance of {about['luck']:.2f}"
+            + " (nothing was recorded twice that tells)" * (about["luck"] == 1.0)
+        )
     if about["collapses"]:
         back = [f"{entry['trials']} at {entry['step']} % ({entry['came_back']})" for entry in about["collapses"]]
         said.append(f"recorded trials that had found nothing so far (and came to something): {', '.join(back)}")

@@ -47,7 +47,7 @@ class Course:
     `told` are the values of all that finished, in order, NaN of those that were stopped. `ends` counts trials by how
     they ended, `unanswered` those among them that no recorded trial is near to, `collapsed` those that ended so.
     `moved` are the distances from proposals to what was trained in their place; `starved` says that no recorded trial
-    was left, `settled` that it stopped by itself. `expected` is the mean of what is alike to the config that it chose,
+    was left, `settled` that it stopped by itself. `expected` is the mean of all trainings of the config that it chose,
     where proposals are answered by what is alike.
     """
 
@@ -188,7 +188,7 @@ class Simulation:
             return self.course
         chosen = self._confirm() if self._setting.confirm else self._best_configs()[0][2]
         if self._answers == "alike":
-            self.course.expected = self._pool.expected(chosen.params)
+            self.course.expected = self._pool.expected(chosen.params, self._seed)
         return self.course
 
     def _is_over(self) -> bool:
@@ -223,7 +223,7 @@ class Simulation:
             lacks -= 1
             heapq.heapreplace(free, starts + played.seconds)
             course.iterations += played.iterations
-            told[place].append(worth + self._shift())
+            told[place].append(self._again(played, worth, len(told[place])))
         course.seconds = max(free)
         _, worth, chosen = best[surest(told, noise_floor(told.values()))]
         course.found.append((course.iterations, course.seconds, worth))
@@ -235,6 +235,14 @@ class Simulation:
         for entry in sorted(self._complete, key=lambda entry: -entry[0]):
             found.setdefault(params_key(entry[2].params), entry)
         return list(found.values())[:CONFIGS]
+
+    def _again(self, played: Recorded, worth: float, times: int) -> float:
+        """What one more training of a config that was trained so many times comes to: by what is alike another one."""
+        if self._answers == "alike":
+            drawn = self._pool.answer(played.params, self._answers, self._within, self._seed, times)
+            found = None if drawn is None else self._pool.value(drawn)
+            return DIVERGED_VALUE if found is None else found
+        return worth + self._shift()
 
     def _shift(self) -> float:
         """What a seed adds to the metric of a training that has not collapsed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import takewhile
@@ -82,6 +83,13 @@ class Pool:
         """The highest value that was recorded."""
         return float(np.nanmax(self.values))
 
+    def proposing(self, space: SearchSpace) -> Pool:
+        """The same trials, whose forest answers what is proposed of a part of their space."""
+        found = copy(self)
+        found.__dict__["_likeness"] = self._likeness
+        found.space = space
+        return found
+
     def value(self, trial: Recorded) -> float | None:
         """What a recorded trial is worth to the study; None for one that diverged."""
         return self.scoring.value_of_recorded(trial)
@@ -100,21 +108,28 @@ class Pool:
         total: Figures = np.where(either, apart, 0.0).sum(axis=1) / either.sum(axis=1)
         return total
 
-    def answer(self, params: Mapping[str, Value], answers: Answers, within: float, seed: int = 0) -> Recorded | None:
+    def answer(
+        self, params: Mapping[str, Value], answers: Answers, within: float, seed: int = 0, times: int = 0
+    ) -> Recorded | None:
         """What is told of `params`: the nearest trial's curve, a blend of the nearest ones', or that of one that is
-        alike, drawn by `seed`.
+        alike, drawn by `seed`, and by how many `times` these were trained before.
 
         None where none lies `within` that distance. Iterations and seconds are scaled to the iterations of `params`.
         """
         if answers == "alike":
-            alike = _scaled(self.trials[self._likeness.draw(params, seed)], params)
+            alike = _scaled(self.trials[self._likeness.draw(params, seed, times)], params)
             return replace(alike, params=dict(params))
         return self._answer(params, self.distances(params), answers, within)
 
-    def expected(self, params: Mapping[str, Value]) -> float:
-        """The mean value of the recorded trials that are alike, 0 for those that diverged: what to expect of further
-        trainings with `params`, where one alone may have been lucky."""
-        return float(self._likeness.shares(params) @ np.nan_to_num(self.values))
+    def expected(self, params: Mapping[str, Value], seed: int = 0) -> float:
+        """The mean of all that can be told of `params` by `seed` where answers are alike, 0 of what diverged: what to
+        expect of further trainings, where one alone may have been lucky."""
+        return self._likeness.expected(params, seed)
+
+    @property
+    def luck(self) -> float:
+        """The chance of a training to come to what another config that is alike comes to (`Likeness.luck`)."""
+        return self._likeness.luck
 
     @cached_property
     def _likeness(self) -> Likeness:
@@ -151,12 +166,12 @@ class Pool:
         return replace(nearest, curve=curve)
 
     def held_out(self, answers: Answers, within: float) -> HeldOut:
-        """Each trial's value by the others alone, left out one by one."""
+        """Each trial's value by those of other params alone."""
         foretold, true = [], []
         ended = np.flatnonzero(np.isfinite(self.values))
         for place in ended:
             distances = self.distances(self.trials[place].params)
-            distances[place] = np.inf
+            distances[distances == 0] = np.inf  # itself, and what else was trained with its params
             if answers == "alike":
                 answer: Recorded | None = self.trials[self._likeness.held_out(int(place))]
             else:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 
@@ -30,21 +31,15 @@ def choose(pools: Mapping[str, Pool], size: int = SIZE) -> list[Chosen]:
     """Greedily, of the params that were recorded on every set: each time those that lower most the mean over the sets
     of the regret of the best that was chosen (Feurer et al. 2022); where several do, those that are best by themselves.
 
-    Regrets are normalised on each set: 0 the best recorded value, 1 the worst, and 1 what diverged. InputError where no
-    params were recorded on every set.
+    What was recorded more than once counts by its mean. Regrets are normalised on each set: 0 the best such value, 1
+    the worst, and 1 what diverged. InputError where no params were recorded on every set.
     """
-    tables = {
-        name: {params_key(trial.params): place for place, trial in enumerate(pool.trials)}
-        for name, pool in pools.items()
-    }
-    first = next(iter(pools.values()))
-    common = [
-        key for key in (params_key(trial.params) for trial in first.trials) if all(key in t for t in tables.values())
-    ]
+    tables = {name: _means(pool) for name, pool in pools.items()}
+    params = {params_key(trial.params): trial.params for trial in next(iter(pools.values())).trials}
+    common = [key for key in params if all(key in table for table in tables.values())]
     if not common:
         raise InputError("no params were recorded on every one of these sets; record the same ones on each")
-    places = {name: [table[key] for key in common] for name, table in tables.items()}
-    regrets = np.array([_regrets(pool)[places[name]] for name, pool in pools.items()]).T
+    regrets = np.array([_regrets(table, common) for table in tables.values()]).T
     alone, best = regrets.mean(axis=1), np.ones(len(pools))
     left, found = list(range(len(common))), list[int]()
     while left and len(found) < size:
@@ -54,16 +49,24 @@ def choose(pools: Mapping[str, Pool], size: int = SIZE) -> list[Chosen]:
         found.append(place)
     return [
         Chosen(
-            params=first.trials[tables[next(iter(pools))][common[place]]].params,
-            values={name: float(pool.values[places[name][place]]) for name, pool in pools.items()},
+            params=params[common[place]],
+            values={name: table[common[place]] for name, table in tables.items()},
             regrets=dict(zip(pools, map(float, regrets[place]), strict=True)),
         )
         for place in found
     ]
 
 
-def _regrets(pool: Pool) -> Figures:
-    worst, best = np.nanmin(pool.values), pool.best
-    scaled = (best - pool.values) / (best - worst if best > worst else 1.0)
+def _means(pool: Pool) -> dict[str, float]:
+    """The mean value of each config; NaN where a training of it diverged."""
+    values: dict[str, list[float]] = {}
+    for trial, value in zip(pool.trials, pool.values, strict=True):
+        values.setdefault(params_key(trial.params), []).append(float(value))
+    return {key: fmean(found) for key, found in values.items()}
+
+
+def _regrets(means: Mapping[str, float], wanted: Sequence[str]) -> Figures:
+    worst, best = np.nanmin(list(means.values())), np.nanmax(list(means.values()))
+    scaled = (best - np.array([means[key] for key in wanted])) / (best - worst if best > worst else 1.0)
     found: Figures = np.nan_to_num(scaled, nan=1.0)
     return found

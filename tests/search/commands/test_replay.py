@@ -48,7 +48,7 @@ def test_settings_are_held_against_plain_optuna(spec: Path, recorded: Path, tmp_
     assert told.returncode == 0, told.stderr
     document = json.loads(told.stdout)
     assert [line["setting"]["pruner"] for line in document["lines"]] == ["optuna", "median", "none"]
-    assert document["answers"] == "recorded"
+    assert (document["answers"], document["luck"]) == ("recorded", None)
     assert document["held_out"]["blend, within 1"]["answered"] == 1.0
 
 
@@ -62,6 +62,15 @@ def test_the_share_without_an_answer_is_told(spec: Path, recorded: Path) -> None
     assert [line["unanswered"] for line in document["lines"]] == [1.0, 1.0]
     assert [line["starved"] for line in document["lines"]] == [2, 2]
     assert document["held_out"]["nearest, within 0.01"] == {"answered": 0, "error": None, "guess": None, "ranks": None}
+
+
+def test_of_what_is_alike_it_is_told_how_much_seeds_decide(spec: Path, recorded: Path) -> None:
+    done = mmtuna("replay", spec, "--recorded", recorded, "--studies", 2, "--trials", 4, "--answers", "alike")
+    assert done.returncode == 0, done.stderr
+    assert (
+        "\nseeds: a training comes to what another such config would with a chance of 1.00 (nothing was recorded twice "
+        "that tells)\n"
+    ) in done.stdout
 
 
 def test_what_is_known_before_trial_1_and_each_part_left_out(spec: Path, recorded: Path) -> None:
@@ -117,6 +126,10 @@ def test_earlier_studies_are_told_to_tpe_alone(spec: Path, recorded: Path) -> No
         (("--sampler", "grid"), "--sampler grid: cannot be simulated; take auto, tpe, random, gp, several by comma"),
         (("--pruner", "median,wilcoxon"), "--pruner wilcoxon: cannot be simulated; take best-third, median, none"),
         (("--workers", "1,no"), "--workers 1,no: give whole numbers from 1 on, several by comma, such as 1,8"),
+        (
+            ("--answers", "alike", "--noise", 0.1),
+            "--noise: what is alike differs by as much as seeds do already, which trainings of the same params",
+        ),
         (("--answers", "dreams"), "--answers dreams is unknown; use recorded, nearest, blend"),
         (("--recorded", "gone.jsonl"), "gone.jsonl: cannot be read"),
         (("--portfolio", "gone.jsonl"), "gone.jsonl: cannot be read"),

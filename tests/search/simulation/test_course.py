@@ -25,7 +25,8 @@ from mmtuna.search.simulation.pool import Pool
 from mmtuna.search.simulation.setting import PLAIN, Setting
 from mmtuna.search.trials.conclude import Scoring
 from mmtuna.search.work.running import replay_study
-from mmtuna.spaces.parameter import Params
+from mmtuna.spaces.parameter import Int, Params
+from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.strategy.sampling import SpaceSampler
 from mmtuna.studies.strategy.stopping import is_settled
@@ -106,8 +107,23 @@ def test_of_answers_that_are_alike_it_is_known_what_to_expect_of_the_chosen_conf
     assert found.moved == []
     assert {str(trial.params) for trial in simulation.study.trials}.isdisjoint(str(one.params) for one in pool.trials)
     complete = [trial for trial in simulation.study.trials if trial.state.name == "COMPLETE"]
-    of_all = [pool.expected(trial.params) for trial in sorted(complete, key=lambda trial: -(trial.value or 0.0))]
+    of_all = [pool.expected(trial.params, 3) for trial in sorted(complete, key=lambda trial: -(trial.value or 0.0))]
     assert found.expected in (of_all[:3] if confirm else of_all[:1])
+
+
+def test_of_a_part_of_the_space_alone_is_proposed_what_the_whole_answers() -> None:
+    pool, how = random_pool(), setting(trials=12)
+    long = Int(name="iterations", low=1200, high=1600, step=200)
+    part = pool.proposing(SearchSpace([long if one.name == "iterations" else one for one in pool.space]))
+    with quiet_optuna():
+        simulation = Simulation(part, how, *searchers(part, TABLE, how, 3), seed=3, answers="alike")
+        found = simulation.run()
+    assert {trial.params["iterations"] for trial in simulation.study.trials} <= {1200, 1400, 1600}
+    best = max(simulation.study.trials, key=lambda trial: trial.value or 0.0)
+    assert found.expected == pool.expected(best.params, 3)
+    told = pool.answer(best.params, "alike", 0.0, 3)
+    assert told is not None
+    assert best.value == pool.value(told)
 
 
 def test_a_diverged_trial_costs_what_it_took_and_teaches() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from mmtuna.objectives.outcome import Evaluation
 from mmtuna.objectives.recorded import Recorded
-from mmtuna.search.simulation.pool import Pool, thinned
+from mmtuna.search.simulation.pool import Answers, Pool, thinned
 from mmtuna.search.trials.conclude import Scoring
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Categorical, Float, Int, Params
@@ -151,6 +151,58 @@ def test_what_is_alike_is_what_comes_to_the_same() -> None:
     assert held.error < 0.2 * held.guess
 
 
+def twice_trained(noise: float, configs: int = 60) -> Pool:
+    """Configs of which nothing but the training tells what they come to, a third of them trained twice."""
+    chance, trials = random.Random(1), []
+    for place in range(configs):
+        params: Params = {"lr_sgd": chance.random(), "iterations": 200}
+        worth = chance.uniform(0.2, 0.8)
+        for _ in range(1 + (place % 3 == 0)):
+            trials.append(trial(worth + chance.uniform(-noise, noise), **params))
+    return Pool(LINE, trials, Scoring("mIoU"))
+
+
+def told_of(pool: Pool, params: Params, seed: int, times: int) -> float:
+    told = pool.answer(params, "alike", 0.0, seed, times)
+    assert told is not None
+    return told.curve[-1].metrics["mIoU"]
+
+
+def test_where_seeds_change_nothing_each_training_of_a_config_is_told_the_same() -> None:
+    pool = twice_trained(0.0)
+    assert pool.luck == pytest.approx(0.0, abs=1e-9)
+    params: Params = {"lr_sgd": 0.4, "iterations": 200}
+    for seed in range(10):
+        told = {told_of(pool, params, seed, times) for times in range(5)}
+        assert list(told) == [pytest.approx(pool.expected(params, seed))]
+    assert len({pool.expected(params, seed) for seed in range(10)}) > 1
+
+
+def test_how_much_seeds_change_is_measured_by_what_was_trained_twice() -> None:
+    lucks = [twice_trained(noise, configs=300).luck for noise in (0.05, 0.15, 0.3)]
+    assert lucks == sorted(lucks)
+    # Of the variance of uniform numbers, which grows as the square of their range, that of seeds is this share.
+    assert 1 - (1 - lucks[1]) ** 2 == pytest.approx(0.3**2 / (0.6**2 + 0.3**2), abs=0.05)
+    assert Pool(LINE, twice_trained(0.1).trials[1::2], Scoring("mIoU")).luck == 1.0
+
+
+def test_what_to_expect_is_the_mean_of_the_trainings_that_could_be() -> None:
+    pool = twice_trained(0.15)
+    assert 0.1 < pool.luck < 0.9
+    params: Params = {"lr_sgd": 0.4, "iterations": 200}
+    for seed in range(4):
+        mean = statistics.mean(told_of(pool, params, seed, times) for times in range(2000))
+        assert mean == pytest.approx(pool.expected(params, seed), abs=0.02)
+
+
+@pytest.mark.parametrize("answers", ["nearest", "blend", "alike"])
+def test_what_was_trained_twice_is_not_foretold_by_itself(answers: Answers) -> None:
+    pool = twice_trained(0.0, configs=90)
+    twice = Pool(LINE, [one for one in pool.trials for _ in range(2)], Scoring("mIoU"))
+    held = twice.held_out(answers, 1.0)
+    assert held.error > 0.5 * held.guess
+
+
 def test_answers_that_are_alike_have_the_spread_of_their_leaves() -> None:
     chance = random.Random(0)
     trials = [trial(chance.random(), lr_sgd=chance.random(), iterations=200) for _ in range(80)]
@@ -158,5 +210,6 @@ def test_answers_that_are_alike_have_the_spread_of_their_leaves() -> None:
     params: Params = {"lr_sgd": 0.4, "iterations": 200}
     told = [pool.answer(params, "alike", 0.0, seed) for seed in range(400)]
     values = [one.curve[-1].metrics["mIoU"] for one in told if one is not None]
+    assert pool.luck == 1.0  # nothing was trained twice
     assert statistics.mean(values) == pytest.approx(pool.expected(params), abs=0.06)
     assert statistics.stdev(values) > 0.02

@@ -60,6 +60,14 @@ def test_only_what_was_recorded_everywhere_and_what_diverged_counts_as_the_worst
         choose({"one": pool(a=1.0), "other": pool(b=1.0)})
 
 
+def test_what_was_recorded_twice_counts_by_its_mean() -> None:
+    twice = pool(a=1.0, b=0.8, c=0.0)
+    lucky = Pool(LINE, [*twice.trials, trial(0.2, lr_sgd=0.1, iterations=100)], Scoring("mIoU"))
+    found = choose({"one": lucky, "other": pool(a=0.9, b=0.9, c=0.9)}, 2)
+    assert [one.params["lr_sgd"] for one in found] == [0.2, 0.1]
+    assert [one.values["one"] for one in found] == [0.8, pytest.approx(0.6)]
+
+
 def test_studies_begin_with_the_portfolio_each_config_once() -> None:
     recorded = random_pool(30)
     first: list[Params] = [recorded.trials[place].params for place in (7, 3, 7)]
