@@ -58,6 +58,7 @@ class WarmSampler(SamplerBefore):
     def __init__(self, base: BaseSampler, space: SearchSpace, earlier: Iterable[Earlier], seed: int) -> None:
         super().__init__(base)
         self._space, self._earlier = space, list(earlier)
+        self._before = points(space, [one.params for one in self._earlier])
         self._chance = random.Random(seed)
 
     def reseed_rng(self) -> None:
@@ -72,11 +73,11 @@ class WarmSampler(SamplerBefore):
         own = thinned(_ranked_own(one for one in study.get_trials(deepcopy=False) if one.params), _OWN_MOST)
         standing = standing_of(whole_study(study))
         standing.look()
-        wanted = [params for params in self._candidates(own) if not standing.takes(params, trial.number)]
-        if not wanted:
-            return self.base.sample_relative(study, trial, search_space)
-        ranks = expected(self._space, self._earlier, own, wanted, self._chance.getrandbits(32))
-        return wanted[int(np.argmax(ranks))]
+        wanted = self._candidates(own)
+        ranks = expected(self._space, self._earlier, own, wanted, self._chance.getrandbits(32), self._before)
+        best = (wanted[place] for place in np.argsort(-ranks, kind="stable"))
+        free = next((params for params in best if not standing.takes(params, trial.number)), None)
+        return self.base.sample_relative(study, trial, search_space) if free is None else free
 
     def _candidates(self, own: Sequence[Earlier]) -> list[Params]:
         """Sets at random and, of the best of `own`, which come in that order, sets near to one or the other."""
@@ -88,16 +89,21 @@ class WarmSampler(SamplerBefore):
 
 
 def expected(
-    space: SearchSpace, earlier: Sequence[Earlier], own: Sequence[Earlier], wanted: Sequence[Params], seed: int
+    space: SearchSpace,
+    earlier: Sequence[Earlier],
+    own: Sequence[Earlier],
+    wanted: Sequence[Params],
+    seed: int,
+    before: Points | None = None,
 ) -> Points:
-    """The rank, 0 to 1, that a forest expects of each of `wanted`."""
+    """The rank, 0 to 1, that a forest expects of each of `wanted`; `before` are the points of `earlier`, if known."""
     from sklearn.ensemble import ExtraTreesRegressor
 
-    known = [*earlier, *own]
+    theirs = points(space, [one.params for one in earlier]) if before is None else before
+    known = np.concatenate([theirs, points(space, [one.params for one in own])])
     weights = [min(1.0, _EARLIER_MOST / max(1, len(earlier)))] * len(earlier) + [OWN] * len(own)
     forest = ExtraTreesRegressor(TREES, min_samples_leaf=LEAF, max_features=0.5, random_state=seed)
-    ranks = [one.rank for one in known]
-    forest.fit(points(space, [one.params for one in known]), ranks, sample_weight=weights)
+    forest.fit(known, [one.rank for one in (*earlier, *own)], sample_weight=weights)
     found: Points = forest.predict(points(space, wanted))
     return found
 
