@@ -8,7 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -26,6 +26,7 @@ from mmtuna.spaces.parameter import Params
 from mmtuna.spaces.portfolio import Earlier
 from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.standing import params_key
+from mmtuna.studies.strategy.confirming import plan_of
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
@@ -109,14 +110,15 @@ class Sets:
         """A study's own search of a set, which begins with what others found; `equal`: by the iterations that so many
         trials take without any pruner."""
         iterations = round(trials * fmean(trial.iterations for trial in self.pools[name].trials)) if equal else None
-        table = StudySpec.load(HERE / f"{name}.toml").study
+        table = StudySpec.load(HERE / f"{name}.toml").study.model_copy(update={"sampler": "tpe"})
         common = {
-            "sampler": "tpe",
+            "sampler": table.sampler,
             "pruner": table.pruner,
             "workers": self.workers[0],
             "trials": trials,
             "portfolio": OTHERS,
             "warm": OTHERS,
+            "confirm": plan_of(table, self.pools[name].space).of(trials).confirm,
         }
         return Setting(**{**common, "iterations": iterations, "evaluations": self.options.evaluations, **how})
 
@@ -156,6 +158,7 @@ class Sets:
             "answers": self.options.answers,
             "recorded": {name: len(pool.trials) for name, pool in self.pools.items()},
             "known": {name: len(pool.trials) for name, pool in self.known.items()},
+            "seeds": {name: asdict(seeds) for name, pool in self.pools.items() if (seeds := pool.repeats())},
             "machine": machine(),
             "versions": versions(),
             **found,

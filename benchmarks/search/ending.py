@@ -1,8 +1,7 @@
 """How much of a budget belongs to its end: simulated studies in which a training's seed decides as much as recorded.
 
 A share of the iterations trains the best configs once more, and the one wins whose mean is surest; what is expected of
-it is the mean of all its trainings. How much seeds decide on each set is measured by what record.py recorded with two
-of them (`luck` in the result).
+it is the mean of its further trainings. What seeds decide on each set is what record.py recorded with two of them.
 Writes benchmarks/results/search-ending.json and prints a table. Needs what record.py left.
 
     python benchmarks/search/ending.py --studies 200
@@ -21,8 +20,7 @@ SHARES = (0.0, 0.1, 0.2, 0.3, 0.4)
 def main() -> None:
     """Simulates everything, writes and prints it."""
     sets = contests.Sets.load(contests.parser_of(__doc__, "30,100", "1", "search-ending.json").parse_args())
-    luck = {name: pool.luck for name, pool in sets.pools.items()}
-    sets.run("equal iterations", lambda name, trials: _lines(name, sets, trials), {"luck": luck})
+    sets.run("equal iterations", lambda name, trials: _lines(name, sets, trials))
 
 
 def _lines(name: str, sets: contests.Sets, trials: int) -> list[dict[str, Any]]:

@@ -53,6 +53,7 @@ def _variants(whole: Setting) -> dict[str, Setting]:
         "without TPE": replace(whole, sampler="random"),
         "without the pruner": replace(whole, pruner="none"),
         "without stopping collapses": replace(whole, collapse=LAST_STEP),
+        "without confirming the best": replace(whole, confirm=0.0),
         "what others found, upside down": replace(whole, portfolio=UPSIDE_DOWN, warm=UPSIDE_DOWN),
         "a right prior, nothing of others": replace(nothing, prior="right"),
         "a wrong prior, nothing of others": replace(nothing, prior="wrong"),

@@ -48,7 +48,7 @@ def main() -> None:
             trained = _trained(name)
             _record(name, [params for params in wanted[name][:trials] if params not in trained], options)
     for name in options.only:
-        again = _evenly(name, options.again) if options.again else []
+        again = _spread(name, options.again) if options.again else []
         trained = _trained(name)
         _record(name, [params for params in again if trained.count(params) < 2], options, seed=AGAIN)
         _tell(name)
@@ -65,15 +65,17 @@ def _record(name: str, lacks: list[Params], options: argparse.Namespace, seed: i
     _run([*command, "--trials", str(len(lacks))])
 
 
-def _evenly(name: str, count: int) -> list[Params]:
-    """So many of a set's configs that found something, evenly over the ranks of their first trainings."""
+def _spread(name: str, count: int) -> list[Params]:
+    """So many of a set's configs that found something, or fewer: over the ranks of their first trainings, more densely
+    among the best, of which a search chooses."""
     first: list[tuple[float, Params]] = []
     for trial in load_recorded(_recorded(name)):
         ends = trial.curve[-1] if trial.curve and trial.cause is None else None
         if ends is not None and not has_collapsed(ends) and all(trial.params != params for _, params in first):
             first.append((ends.metrics["mIoU"], trial.params))
     first.sort(key=lambda pair: -pair[0])
-    return [first[round(place * (len(first) - 1) / max(1, count - 1))][1] for place in range(count)]
+    shares = ((place / max(1, count - 1)) ** 2 for place in range(count))
+    return [first[place][1] for place in sorted({round(share * (len(first) - 1)) for share in shares})]
 
 
 def _run(command: list[str]) -> None:

@@ -59,7 +59,7 @@ def _budgets(sets: contests.Sets) -> list[int]:
 
 def _rows(sets: contests.Sets, name: str, trials: int) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Of each trial's end from the `LEAST`th on: both features, and 1 where a better one followed."""
-    courses = sets.contest(name).courses([sets.setting(name, trials)], processes=cores())
+    courses = sets.contest(name).courses([sets.setting(name, trials, confirm=0.0)], processes=cores())
     found = [row for course in next(iter(courses.values())) for row in _of_course(course)]
     return np.array(found).reshape(-1, 3)
 
@@ -101,7 +101,7 @@ def _tried(rows: np.ndarray[Any, np.dtype[np.float64]], by: Sequence[float] | np
 
 def _stopped(sets: contests.Sets, name: str, trials: int) -> dict[str, Any]:
     """What stopping saves of the iterations, and what it costs in regret, in pairs of studies of the same seed."""
-    whole = sets.setting(name, trials)
+    whole = sets.setting(name, trials, confirm=0.0)
     stops = replace(whole, stop=True)
     courses = sets.contest(name).courses([whole, stops], processes=cores())
     lost = np.array([a.final - b.final for a, b in zip(courses[whole], courses[stops], strict=True)])

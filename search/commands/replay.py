@@ -121,8 +121,8 @@ def simulate(
         raise InputError(f"--answers {answers} is unknown; use {', '.join(modes)}")
     if answers == "alike" and asked.noise:
         raise InputError(
-            "--noise: what is alike differs by as much as seeds do already, which trainings of the same params in the "
-            "recorded file tell; leave it out, or take other --answers"
+            "--noise: of what is alike the recorded file tells what seeds change, by configs that it holds more than "
+            "once; leave it out, or take other --answers"
         )
     pool = _pool(spec, recorded, evaluations)
     knows = _known(spec, pool, portfolio, warm)
@@ -250,7 +250,7 @@ def _about(contest: Contest, spec: StudySpec) -> dict[str, Any]:
         "meaning": MODES[contest.answers],
         "within": within,
         "held_out": foretold,
-        "luck": pool.luck if contest.answers == "alike" else None,
+        "seeds": None if (seeds := pool.repeats()) is None else asdict(seeds),
         "collapses": [asdict(entry) for entry in pool.collapses()],
         "machine": machine(),
         "versions": versions(),
@@ -305,11 +305,14 @@ def _notes(lines: Sequence[Line], about: dict[str, Any]) -> list[str]:
             )
         else:
             said.append(f"held out, {mode}: no recorded trial has another so near")
-    if about["luck"] is not None:
+    if about["seeds"] is not None:
+        seeds = about["seeds"]
         said.append(
-            f"seeds: a training comes to what another such config would with a chance of {about['luck']:.2f}"
-            + " (nothing was recorded twice that tells)" * (about["luck"] == 1.0)
+            f"seeds: {seeds['configs']} configs were recorded more than once; their values differ by a standard deviation "
+            f"of {seeds['sd']:.4f}, those of the best third by {seeds['sd_best']:.4f}"
         )
+    elif about["answers"] == "alike":
+        said.append("seeds: too few configs were recorded twice; further trainings are told as other configs alike")
     if about["collapses"]:
         back = [f"{entry['trials']} at {entry['step']} % ({entry['came_back']})" for entry in about["collapses"]]
         said.append(f"recorded trials that had found nothing so far (and came to something): {', '.join(back)}")

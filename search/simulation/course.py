@@ -47,8 +47,8 @@ class Course:
     `told` are the values of all that finished, in order, NaN of those that were stopped. `ends` counts trials by how
     they ended, `unanswered` those among them that no recorded trial is near to, `collapsed` those that ended so.
     `moved` are the distances from proposals to what was trained in their place; `starved` says that no recorded trial
-    was left, `settled` that it stopped by itself. `expected` is the mean of all trainings of the config that it chose,
-    where proposals are answered by what is alike.
+    was left, `settled` that it stopped by itself. `expected` is the mean of further trainings of the config that it
+    chose, where proposals are answered by what is alike.
     """
 
     found: list[tuple[int, float, float]] = field(default_factory=list)

@@ -6,7 +6,9 @@ import json
 import math
 import random
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from dataclasses import dataclass
+from itertools import permutations
+from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,15 +20,29 @@ from mmtuna.studies.strategy.foretelling import points
 from mmtuna.studies.strategy.warming import ranked
 
 TREES = 300
+NEAR = 4
+"""Trainings with a known further one that say what comes of a further one of another config: those of the nearest
+values. As many configs have to be trained twice for that."""
+_BEST = 1 / 3
 
 Figures = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """How far one training can be trusted: of `configs` that were trained more than once the standard deviation that
+    seeds make, pooled (`sd`), and of the third whose means are best (`sd_best`)."""
+
+    configs: int
+    sd: float
+    sd_best: float
 
 
 class Likeness:
     """A random forest (Breiman 2001) of the ranks of what came of some configs: those in a leaf are alike.
 
-    A config is all trainings of the same params, and to the forest their mean; where they are several they say what
-    seeds change (`luck`). Trees are seeded: the same trainings give the same ones.
+    A config is all trainings of the same params, and to the forest their mean. Those that were trained more than once
+    say what seeds change. Trees are seeded: the same trainings give the same ones.
 
     Args:
         sets: the params of each training.
@@ -41,10 +57,13 @@ class Likeness:
         for place, params in enumerate(sets):
             trainings.setdefault(params_key(params), []).append(place)
         self._configs = list(trainings.values())
-        self._means: Figures = np.array([self._values[places].mean() for places in self._configs])
+        self._several = [places for places in self._configs if len(places) > 1]
+        self._twice = [pair for places in self._configs for pair in permutations(places, 2)]
+        means = [fmean(self._values[places]) for places in self._configs]
+        self._means: Figures = np.array(means)
         found = points(space, [sets[places[0]] for places in self._configs])
-        none = [bool(np.isnan(values[places]).all()) for places in self._configs]
-        ranks = ranked([-math.inf if nothing else mean for nothing, mean in zip(none, self._means, strict=True)])
+        nothing = [bool(np.isnan(values[places]).all()) for places in self._configs]
+        ranks = ranked([-math.inf if lost else mean for lost, mean in zip(nothing, means, strict=True)])
         forest = RandomForestRegressor(TREES, max_features=0.5, random_state=0).fit(found, ranks)
         self._trees = [tree.tree_ for tree in forest.estimators_]
         self._leaves = forest.apply(found)
@@ -52,39 +71,37 @@ class Likeness:
         for tree, seen in enumerate(forest.estimators_samples_):
             self._unseen[seen, tree] = False
 
-    @cached_property
-    def luck(self) -> float:
-        """The chance of one training to come to what another config that is alike comes to: 0 where seeds change
-        nothing, 1 where they change as much as such configs differ, or where no params were trained twice.
-
-        Two trainings of a config are both its own with a chance of (1 - luck)^2, so that the share of the variance of
-        what is alike that is due to seeds is 1 - (1 - luck)^2. It is measured over the configs that were trained more
-        than once, what is alike to them by the trees that were grown without them.
-        """
-        seeds = alike = 0.0
-        for config, places in enumerate(self._configs):
-            if len(places) > 1:
-                shares = self._shares(self._leaves[config], self._unseen[config])
-                mean = shares @ self._means
-                seeds += float(self._values[places].var(ddof=1))
-                alike += float(shares @ (self._means - mean) ** 2 / (1 - shares @ shares + 1e-9))  # of few: unbiased
-        return 1 - math.sqrt(1 - seeds / alike) if seeds < alike else 1.0
+    def repeats(self) -> Repeats | None:
+        """What seeds change; None where too few configs were trained more than once."""
+        if len(self._several) < NEAR:
+            return None
+        best = sorted(self._several, key=lambda places: -self._values[places].mean())
+        best = best[: math.ceil(_BEST * len(best))]
+        return Repeats(len(self._several), self._deviation(self._several), self._deviation(best))
 
     def draw(self, params: Mapping[str, Value], seed: int, times: int = 0) -> int:
-        """What the training of `params` comes to that is done after so many `times`: the place of a training that is
-        alike, by chance, which is the same for the same params, seed and `times`.
+        """What the training of `params` comes to that is done after so many `times`: the place of a training, by
+        chance, which is the same for the same params, seed and `times`.
 
-        By `seed` the params are some config in their leaf of some tree, of which each training is one but for `luck`.
-        So over seeds both mean and spread are the forest's (a quantile regression forest, Meinshausen 2006).
+        The first is one of a config in the leaf of a tree, so that over seeds both mean and spread are the forest's (a
+        quantile regression forest, Meinshausen 2006). A further one is the other training of a config of which one
+        came to about the same as the first; where too few were trained twice, one that is drawn like the first.
         """
+        first = self._alike(params, self._chance(params, seed))
+        if not times:
+            return first
         chance = self._chance(params, seed, times)
-        whose = self._alike(params, chance) if chance.random() < self.luck else self._own(params, seed)
-        return chance.choice(self._configs[whose])
+        further = self._further(first)
+        return chance.choice(further) if further else self._alike(params, chance)
 
     def expected(self, params: Mapping[str, Value], seed: int) -> float:
-        """The mean of all trainings of `params` that can be drawn by `seed`."""
-        alike = self._shares(self._leaves_of(params), np.ones(len(self._trees), bool)) @ self._means
-        return float((1 - self.luck) * self._means[self._own(params, seed)] + self.luck * alike)
+        """The mean of what further trainings of `params` can be told to come to by `seed`."""
+        further = self._further(self._alike(params, self._chance(params, seed)))
+        if further:
+            return fmean(self._values[further])
+        point = self._point(params)
+        alike = self._leaves == [tree.apply(point)[0] for tree in self._trees]
+        return float((alike / alike.sum(axis=0)).mean(axis=1) @ self._means)
 
     def held_out(self, place: int) -> int:
         """As `draw`, of one of the trainings itself: one of another config, by a tree that was grown without it."""
@@ -97,29 +114,28 @@ class Likeness:
                 return chance.choice(self._configs[int(chance.choice(others))])
         return place
 
-    def _own(self, params: Mapping[str, Value], seed: int) -> int:
-        return self._alike(params, self._chance(params, seed))
+    def _alike(self, params: Mapping[str, Value], chance: random.Random) -> int:
+        """A training of a config in the leaf of `params` of a tree, all by chance."""
+        tree = chance.randrange(len(self._trees))
+        leaf = self._trees[tree].apply(self._point(params))[0]
+        return chance.choice(self._configs[int(chance.choice(np.flatnonzero(self._leaves[:, tree] == leaf)))])
+
+    def _further(self, first: int) -> list[int]:
+        """What may come of a further training of a config whose `first` is that; nothing where that is not known."""
+        if len(self._several) < NEAR:
+            return []
+        value = self._values[first]
+        near = sorted(self._twice, key=lambda pair: abs(self._values[pair[0]] - value))
+        return [other for _, other in near[:NEAR]]
 
     def _chance(self, params: Mapping[str, Value], *seeds: int) -> random.Random:
         return random.Random(f"{seeds} {json.dumps(dict(params), sort_keys=True)}")
 
-    def _alike(self, params: Mapping[str, Value], chance: random.Random) -> int:
-        """A config in the leaf of `params` of a tree, both by chance."""
-        tree = chance.randrange(len(self._trees))
-        leaf = self._trees[tree].apply(self._point(params))[0]
-        return int(chance.choice(np.flatnonzero(self._leaves[:, tree] == leaf)))
-
-    def _leaves_of(self, params: Mapping[str, Value]) -> Figures:
-        point = self._point(params)
-        found: Figures = np.array([tree.apply(point)[0] for tree in self._trees])
-        return found
-
     def _point(self, params: Mapping[str, Value]) -> NDArray[np.float32]:
         return points(self._space, [params]).astype(np.float32)
 
-    def _shares(self, leaves: Figures, trees: NDArray[np.bool_]) -> Figures:
-        """With what chance each config is drawn of these `leaves`, one a tree, by those of the `trees`."""
-        alike = (self._leaves == leaves)[:, trees]
-        alike = alike[:, alike.any(axis=0)]  # a tree that was grown without any of a leaf's configs holds none
-        found: Figures = (alike / alike.sum(axis=0)).mean(axis=1)
-        return found
+    def _deviation(self, configs: Sequence[list[int]]) -> float:
+        """The standard deviation within `configs`, pooled."""
+        freedom = sum(len(places) - 1 for places in configs)
+        squares = sum(float(self._values[places].var()) * len(places) for places in configs)
+        return math.sqrt(squares / freedom)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mmtuna.objectives.outcome import Evaluation
 from mmtuna.objectives.recorded import Recorded
-from mmtuna.search.simulation.likeness import Figures, Likeness
+from mmtuna.search.simulation.likeness import Figures, Likeness, Repeats
 from mmtuna.search.trials.conclude import Scoring, has_collapsed
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Float, Int, Parameter, Value, share_of
@@ -122,14 +122,13 @@ class Pool:
         return self._answer(params, self.distances(params), answers, within)
 
     def expected(self, params: Mapping[str, Value], seed: int = 0) -> float:
-        """The mean of all that can be told of `params` by `seed` where answers are alike, 0 of what diverged: what to
-        expect of further trainings, where one alone may have been lucky."""
+        """What to expect of further trainings of `params`, where answers are alike and one alone may have been lucky:
+        the mean of those that can be told by `seed`, 0 of what diverged."""
         return self._likeness.expected(params, seed)
 
-    @property
-    def luck(self) -> float:
-        """The chance of a training to come to what another config that is alike comes to (`Likeness.luck`)."""
-        return self._likeness.luck
+    def repeats(self) -> Repeats | None:
+        """What seeds change of a config's value; None where too few were recorded more than once."""
+        return self._likeness.repeats()
 
     @cached_property
     def _likeness(self) -> Likeness:

@@ -48,7 +48,7 @@ def test_settings_are_held_against_plain_optuna(spec: Path, recorded: Path, tmp_
     assert told.returncode == 0, told.stderr
     document = json.loads(told.stdout)
     assert [line["setting"]["pruner"] for line in document["lines"]] == ["optuna", "median", "none"]
-    assert (document["answers"], document["luck"]) == ("recorded", None)
+    assert (document["answers"], document["seeds"]) == ("recorded", None)
     assert document["held_out"]["blend, within 1"]["answered"] == 1.0
 
 
@@ -67,10 +67,17 @@ def test_the_share_without_an_answer_is_told(spec: Path, recorded: Path) -> None
 def test_of_what_is_alike_it_is_told_how_much_seeds_decide(spec: Path, recorded: Path) -> None:
     done = mmtuna("replay", spec, "--recorded", recorded, "--studies", 2, "--trials", 4, "--answers", "alike")
     assert done.returncode == 0, done.stderr
+    lacking = "seeds: too few configs were recorded twice; further trainings are told as other configs alike"
+    assert lacking in done.stdout.splitlines()
+    rows = [json.loads(line) for line in recorded.read_text().splitlines()]
+    again = [row | {"seed": row["seed"] + 1000} for row in rows if row["state"] == "COMPLETE"][:5]
+    recorded.write_text("".join(json.dumps(row) + "\n" for row in [*rows, *again]))
+    told = mmtuna("replay", spec, "--recorded", recorded, "--studies", 2, "--trials", 4, "--answers", "alike")
+    assert told.returncode == 0, told.stderr
     assert (
-        "\nseeds: a training comes to what another such config would with a chance of 1.00 (nothing was recorded twice "
-        "that tells)\n"
-    ) in done.stdout
+        "seeds: 5 configs were recorded more than once; their values differ by a standard deviation of 0.0000, those "
+        "of the best third by 0.0000"
+    ) in told.stdout.splitlines()
 
 
 def test_what_is_known_before_trial_1_and_each_part_left_out(spec: Path, recorded: Path) -> None:
@@ -128,7 +135,7 @@ def test_earlier_studies_are_told_to_tpe_alone(spec: Path, recorded: Path) -> No
         (("--workers", "1,no"), "--workers 1,no: give whole numbers from 1 on, several by comma, such as 1,8"),
         (
             ("--answers", "alike", "--noise", 0.1),
-            "--noise: what is alike differs by as much as seeds do already, which trainings of the same params",
+            "--noise: of what is alike the recorded file tells what seeds change, by configs that it holds more than",
         ),
         (("--answers", "dreams"), "--answers dreams is unknown; use recorded, nearest, blend"),
         (("--recorded", "gone.jsonl"), "gone.jsonl: cannot be read"),
