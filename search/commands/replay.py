@@ -308,8 +308,8 @@ def _notes(lines: Sequence[Line], about: dict[str, Any]) -> list[str]:
     if about["seeds"] is not None:
         seeds = about["seeds"]
         said.append(
-            f"seeds: {seeds['configs']} configs were recorded more than once; their values differ by a standard deviation "
-            f"of {seeds['sd']:.4f}, those of the best third by {seeds['sd_best']:.4f}"
+            f"seeds: {seeds['configs']} configs were recorded more than once; their values differ by a standard "
+            f"deviation of {seeds['sd']:.4f}, those of the best third by {seeds['sd_best']:.4f}"
         )
     elif about["answers"] == "alike":
         said.append("seeds: too few configs were recorded twice; further trainings are told as other configs alike")
