@@ -20,7 +20,7 @@ from contests import HERE, RESULTS, SETS, all_of, command, earlier_of, names_of
 from scipy.stats import spearmanr
 
 from mmtuna.search.simulation.pool import Pool
-from mmtuna.search.simulation.portfolio import SIZE, Chosen, choose
+from mmtuna.search.simulation.portfolio import SIZE, Chosen, choose, means_of
 from mmtuna.spaces.files import write_whole
 from mmtuna.spaces.parameter import Params
 from mmtuna.spaces.portfolio import EARLIER, FILE, Earlier, Portfolio, packed, unpacked
@@ -82,12 +82,13 @@ def _left_out(name: str, pools: Mapping[str, Pool], size: int) -> dict[str, Any]
     pool = pools[name]
     chosen = choose({other: pools[other] for other in pools if other != name}, size)
     places = [next(p for p, t in enumerate(pool.trials) if t.params == one.params) for one in chosen]
-    values = np.nan_to_num(pool.values, nan=0.0)
-    own = values[places]
+    means = means_of(pool)
+    values = np.nan_to_num(np.array(list(means.values())), nan=0.0)
+    own = np.nan_to_num([means[params_key(one.params)] for one in chosen], nan=0.0)
     random_best = [values[np.random.default_rng(seed).permutation(len(values))[:size]].max() for seed in range(2000)]
     return {
         "recorded": len(values),
-        "best_recorded": round(pool.best, 4),
+        "best_recorded": round(float(values.max()), 4),
         "first": round(float(own[0]), 4),
         "best_of_portfolio": round(float(own.max()), 4),
         "best_of_as_many_random": round(float(np.mean(random_best)), 4),

@@ -6,7 +6,7 @@ set knows. Some of both are trained once more, with another seed: what seeds cha
 trusted. Leaves recorded/NAME.jsonl beside this file, a line a trial. Stop it at any time; the same command goes on with
 what no line is there for.
 
-    python benchmarks/search/record.py --data DATA --only duke,drive,phantom --trials 102 --own 58 --again 20
+    python benchmarks/search/record.py --data DATA --only duke,drive,phantom --trials 102 --own 58 --again 12
 """
 
 from __future__ import annotations

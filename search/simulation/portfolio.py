@@ -34,7 +34,7 @@ def choose(pools: Mapping[str, Pool], size: int = SIZE) -> list[Chosen]:
     What was recorded more than once counts by its mean. Regrets are normalised on each set: 0 the best such value, 1
     the worst, and 1 what diverged. InputError where no params were recorded on every set.
     """
-    tables = {name: _means(pool) for name, pool in pools.items()}
+    tables = {name: means_of(pool) for name, pool in pools.items()}
     params = {params_key(trial.params): trial.params for trial in next(iter(pools.values())).trials}
     common = [key for key in params if all(key in table for table in tables.values())]
     if not common:
@@ -57,7 +57,7 @@ def choose(pools: Mapping[str, Pool], size: int = SIZE) -> list[Chosen]:
     ]
 
 
-def _means(pool: Pool) -> dict[str, float]:
+def means_of(pool: Pool) -> dict[str, float]:
     """The mean value of each config; NaN where a training of it diverged."""
     values: dict[str, list[float]] = {}
     for trial, value in zip(pool.trials, pool.values, strict=True):
