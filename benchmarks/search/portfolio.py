@@ -78,11 +78,13 @@ def _about(name: str, folder: Path) -> dict[str, Any]:
 
 
 def _left_out(name: str, pools: Mapping[str, Pool], size: int) -> dict[str, Any]:
-    """What the others' configs reach here, beside as many random ones, on average, and all that were recorded."""
+    """What the others' configs reach here, of those that were recorded here, beside as many random ones, on average, and
+    all that were recorded."""
     pool = pools[name]
-    chosen = choose({other: pools[other] for other in pools if other != name}, size)
-    places = [next(p for p, t in enumerate(pool.trials) if t.params == one.params) for one in chosen]
     means = means_of(pool)
+    everything = choose({other: pools[other] for other in pools if other != name}, len(pool.trials))
+    chosen = [one for one in everything if params_key(one.params) in means][:size]
+    places = [next(p for p, t in enumerate(pool.trials) if t.params == one.params) for one in chosen]
     values = np.nan_to_num(np.array(list(means.values())), nan=0.0)
     own = np.nan_to_num([means[params_key(one.params)] for one in chosen], nan=0.0)
     random_best = [values[np.random.default_rng(seed).permutation(len(values))[:size]].max() for seed in range(2000)]
