@@ -78,8 +78,7 @@ def _about(name: str, folder: Path) -> dict[str, Any]:
 
 
 def _left_out(name: str, pools: Mapping[str, Pool], size: int) -> dict[str, Any]:
-    """What the others' configs reach here, of those that were recorded here, beside as many random ones, on average, and
-    all that were recorded."""
+    """What the others' configs that were recorded here too reach, beside as many random ones, on average, and all."""
     pool = pools[name]
     means = means_of(pool)
     everything = choose({other: pools[other] for other in pools if other != name}, len(pool.trials))
