@@ -1,4 +1,4 @@
-"""How much of a budget belongs to its end: simulated studies in which a training's seed decides as much as recorded.
+"""How much of a budget belongs to its end: simulated studies in which seeds change as much as was recorded.
 
 A share of the iterations trains the best configs once more, and the one wins whose mean is surest; what is expected of
 it is the mean of its further trainings. What seeds decide on each set is what record.py recorded with two of them.

@@ -43,7 +43,8 @@ class Course:
     """What became of a simulated study.
 
     `found` holds, for each trial that was the best so far, (iterations, seconds) that the study had taken by then, and
-    what its config is worth, which is the trial's value but for seeds; its last entry is what the study chooses.
+    what its config is worth, which is the trial's value but for noise that was asked for; its last entry is what the
+    study chooses. Where answers are alike that is the value of its first training, luck included: see `expected`.
     `told` are the values of all that finished, in order, NaN of those that were stopped. `ends` counts trials by how
     they ended, `unanswered` those among them that no recorded trial is near to, `collapsed` those that ended so.
     `moved` are the distances from proposals to what was trained in their place; `starved` says that no recorded trial
@@ -237,7 +238,7 @@ class Simulation:
         return list(found.values())[:CONFIGS]
 
     def _again(self, played: Recorded, worth: float, times: int) -> float:
-        """What one more training of a config that was trained so many times comes to: by what is alike another one."""
+        """What one more training of a config comes to that was trained so many `times`."""
         if self._answers == "alike":
             drawn = self._pool.answer(played.params, self._answers, self._within, self._seed, times)
             found = None if drawn is None else self._pool.value(drawn)

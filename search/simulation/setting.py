@@ -53,8 +53,8 @@ class Setting:
     stop: bool = False
     noise: float = 0.0
     """Standard deviation by which seeds alone change the metric of a training that has not collapsed: what was recorded
-    is taken for the mean of its config then, and a trial is told to be something else. Where answers are alike
-    seeds change without it what was recorded."""
+    is taken for the mean of its config then, and a trial is told to be something else. Not where answers are
+    alike, whose further trainings are told as recorded."""
 
     def __str__(self) -> str:
         who = "plain Optuna" if self.sampler == PLAIN else f"{self.sampler} + {self.pruner}"

@@ -111,6 +111,25 @@ def test_of_answers_that_are_alike_it_is_known_what_to_expect_of_the_chosen_conf
     assert found.expected in (of_all[:3] if confirm else of_all[:1])
 
 
+def test_further_trainings_of_the_best_are_told_as_they_were_recorded_and_decide() -> None:
+    """The luckiest config comes to nothing with another seed, the others to the same."""
+    once, (space, scoring) = random_pool(40), (random_pool(1).space, random_pool(1).scoring)
+    order = sorted(once.trials, key=lambda one: -(once.value(one) or 0.0))
+    again = [replace(one, curve=order[-1].curve) for one in order[:2]] + order[2:]
+    pool, how = Pool(space, [*order, *again], scoring), setting(trials=20, confirm=0.4)
+    switched = 0
+    for seed in range(6):
+        with quiet_optuna():
+            simulation = Simulation(pool, how, *searchers(pool, TABLE, how, seed), seed=seed, answers="alike")
+            found = simulation.run()
+        best = max(found.told)
+        assert found.expected is not None
+        switched += found.final < best
+        if best < pool.values[2]:
+            assert found.final == best
+    assert switched > 0
+
+
 def test_of_a_part_of_the_space_alone_is_proposed_what_the_whole_answers() -> None:
     pool, how = random_pool(), setting(trials=12)
     long = Int(name="iterations", low=1200, high=1600, step=200)
