@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mmtuna.spaces.parameter import Value
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.studies.standing import params_key
+from mmtuna.studies.statistics.seeds import noise_floor
 from mmtuna.studies.strategy.foretelling import points
 from mmtuna.studies.strategy.warming import ranked
 
@@ -38,6 +39,14 @@ class Repeats:
     sd_best: float
 
 
+def trainings_of(sets: Sequence[Mapping[str, Value]]) -> dict[str, list[int]]:
+    """The places of all that have the same params, by `params_key`."""
+    found: dict[str, list[int]] = {}
+    for place, params in enumerate(sets):
+        found.setdefault(params_key(params), []).append(place)
+    return found
+
+
 class Likeness:
     """A random forest (Breiman 2001) of the ranks of what came of some configs: those in a leaf are alike.
 
@@ -53,10 +62,7 @@ class Likeness:
         from sklearn.ensemble import RandomForestRegressor
 
         self._space, self._values = space, np.nan_to_num(values)
-        trainings: dict[str, list[int]] = {}
-        for place, params in enumerate(sets):
-            trainings.setdefault(params_key(params), []).append(place)
-        self._configs = list(trainings.values())
+        self._configs = list(trainings_of(sets).values())
         self._several = [places for places in self._configs if len(places) > 1]
         self._twice = [pair for places in self._configs for pair in permutations(places, 2)]
         means = [fmean(self._values[places]) for places in self._configs]
@@ -73,11 +79,12 @@ class Likeness:
 
     def repeats(self) -> Repeats | None:
         """What seeds change; None where too few configs were trained more than once."""
-        if len(self._several) < NEAR:
+        values = sorted((self._values[places].tolist() for places in self._several), key=fmean, reverse=True)
+        best = values[: math.ceil(_BEST * len(values))]
+        whole, of_best = noise_floor(values), noise_floor(best)
+        if len(values) < NEAR or whole is None or of_best is None:
             return None
-        best = sorted(self._several, key=lambda places: -self._values[places].mean())
-        best = best[: math.ceil(_BEST * len(best))]
-        return Repeats(len(self._several), self._deviation(self._several), self._deviation(best))
+        return Repeats(len(values), whole.sd, of_best.sd)
 
     def draw(self, params: Mapping[str, Value], seed: int, times: int = 0) -> int:
         """What the training of `params` comes to that is done after so many `times`: the place of a training, by
@@ -133,9 +140,3 @@ class Likeness:
 
     def _point(self, params: Mapping[str, Value]) -> NDArray[np.float32]:
         return points(self._space, [params]).astype(np.float32)
-
-    def _deviation(self, configs: Sequence[list[int]]) -> float:
-        """The standard deviation within `configs`, pooled."""
-        freedom = sum(len(places) - 1 for places in configs)
-        squares = sum(float(self._values[places].var()) * len(places) for places in configs)
-        return math.sqrt(squares / freedom)

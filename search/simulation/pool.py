@@ -86,7 +86,7 @@ class Pool:
     def proposing(self, space: SearchSpace) -> Pool:
         """The same trials, whose forest answers what is proposed of a part of their space."""
         found = copy(self)
-        found.__dict__["_likeness"] = self._likeness
+        found._likeness = self._likeness
         found.space = space
         return found
 

@@ -8,7 +8,7 @@ from statistics import fmean
 
 import numpy as np
 
-from mmtuna.search.simulation.likeness import Figures
+from mmtuna.search.simulation.likeness import Figures, trainings_of
 from mmtuna.search.simulation.pool import Pool
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Params
@@ -59,10 +59,8 @@ def choose(pools: Mapping[str, Pool], size: int = SIZE) -> list[Chosen]:
 
 def means_of(pool: Pool) -> dict[str, float]:
     """The mean value of each config; NaN where a training of it diverged."""
-    values: dict[str, list[float]] = {}
-    for trial, value in zip(pool.trials, pool.values, strict=True):
-        values.setdefault(params_key(trial.params), []).append(float(value))
-    return {key: fmean(found) for key, found in values.items()}
+    trainings = trainings_of([trial.params for trial in pool.trials])
+    return {key: fmean(pool.values[places]) for key, places in trainings.items()}
 
 
 def _regrets(means: Mapping[str, float], wanted: Sequence[str]) -> Figures:
