@@ -86,7 +86,7 @@ class Pool:
     def proposing(self, space: SearchSpace) -> Pool:
         """The same trials, whose forest answers what is proposed of a part of their space."""
         found = copy(self)
-        found._likeness = self._likeness
+        found.likeness = self.likeness
         found.space = space
         return found
 
@@ -117,21 +117,22 @@ class Pool:
         None where none lies `within` that distance. Iterations and seconds are scaled to the iterations of `params`.
         """
         if answers == "alike":
-            alike = _scaled(self.trials[self._likeness.draw(params, seed, times)], params)
+            alike = _scaled(self.trials[self.likeness.draw(params, seed, times)], params)
             return replace(alike, params=dict(params))
         return self._answer(params, self.distances(params), answers, within)
 
     def expected(self, params: Mapping[str, Value], seed: int = 0) -> float:
         """What to expect of further trainings of `params`, where answers are alike and one alone may have been lucky:
         the mean of those that can be told by `seed`, 0 of what diverged."""
-        return self._likeness.expected(params, seed)
+        return self.likeness.expected(params, seed)
 
     def repeats(self) -> Repeats | None:
         """What seeds change of a config's value; None where too few were recorded more than once."""
-        return self._likeness.repeats()
+        return self.likeness.repeats()
 
     @cached_property
-    def _likeness(self) -> Likeness:
+    def likeness(self) -> Likeness:
+        """The forest of all trials, grown once."""
         return Likeness(self.space, [trial.params for trial in self.trials], self.values)
 
     def _answer(
@@ -172,7 +173,7 @@ class Pool:
             distances = self.distances(self.trials[place].params)
             distances[distances == 0] = np.inf  # itself, and what else was trained with its params
             if answers == "alike":
-                answer: Recorded | None = self.trials[self._likeness.held_out(int(place))]
+                answer: Recorded | None = self.trials[self.likeness.held_out(int(place))]
             else:
                 answer = self._answer(self.trials[place].params, distances, answers, within)
             value = None if answer is None else self.value(answer)

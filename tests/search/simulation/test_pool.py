@@ -141,7 +141,7 @@ def test_what_is_alike_is_what_comes_to_the_same() -> None:
         told = pool.answer(params, "alike", 0.0, seed)
         assert told is not None
         assert told.params == params
-        assert told.iterations == 200 * 200 // int(trials[pool._likeness.draw(params, seed)].params["iterations"])
+        assert told.iterations == 200 * 200 // int(trials[pool.likeness.draw(params, seed)].params["iterations"])
         assert told.curve[-1].metrics["mIoU"] == 0.9
         assert told == pool.answer(params, "alike", 0.0, seed)
     assert pool.expected(params) == pytest.approx(0.9, abs=0.02)
