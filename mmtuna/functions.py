@@ -134,7 +134,7 @@ def open_study(spec: SpecOrPath) -> optuna.Study:
     """
     spec = StudySpec.of(spec)
     ready = reopen(spec)
-    study = open_to_work(spec, ready.fingerprints())
+    study = open_to_work(spec, ready.fingerprints(), ready.odds)
     ready.save()
     with study_lock(spec.study.storage, spec.study.name):
         join(study, spec.study, ready.space, spec.priors())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from mmtuna.objectives.outcome import Ending, Evaluation, Outcome, TrialOrder
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.files import PlaceError, write_whole
 from mmtuna.spaces.parameter import Params
+from mmtuna.spaces.portfolio import odds_of
 from mmtuna.spaces.trials import LAST_STEP, Cause
 
 _FLAT = ("step", "iteration", "seconds")
@@ -174,6 +175,14 @@ def load_recorded(path: Path) -> tuple[Recorded, ...]:
             "`mmtuna run SPEC --record FILE`"
         )
     return tuple(found)
+
+
+def odds_of_recorded(trials: Iterable[Recorded]) -> float:
+    """The odds (`mmtuna.spaces.portfolio.odds_of`) of what trials were evaluated on, by the first that tells; 1 where
+    none does."""
+    counts = (trial.curve[-1].counts for trial in trials if trial.curve)
+    told = next((one for one in counts if one is not None), None)
+    return 1.0 if told is None else odds_of(told.labelled)
 
 
 def digest(trials: Sequence[Recorded]) -> str:

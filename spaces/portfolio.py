@@ -19,6 +19,10 @@ FILE = Path(__file__).with_name("portfolio.toml")
 """The portfolio that comes with mmtuna; `benchmarks/search/portfolio.py` makes it from recorded trials."""
 EARLIER = ".json"
 """The ending of the file beside a portfolio's that holds the trials it knows."""
+ODDS = 100.0
+"""Of the data that the foreground weights of a portfolio are for: about as the lesions of retinas are."""
+_SAME = 1.1
+"""Data whose odds are apart by no more than this factor are balanced alike."""
 _ESSENTIAL = {"loss", "optimizer", "lr_sgd", "lr_adam"}
 _LOST = 1 / 3
 """Of what a config says, the share that may not come true: with more it is another one."""
@@ -54,11 +58,19 @@ def unpacked(kept: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> list[Earl
 class Portfolio:
     """Complete params of the `extended` preset: `configs` to begin with, the best first, and `earlier` trials.
 
-    The former did well together on all data sets, the latter are those of each.
+    The former did well together on all data sets, the latter are those of each. Their foreground weights are those for
+    data of `ODDS`.
     """
 
     configs: tuple[Params, ...]
     earlier: tuple[Earlier, ...] = ()
+
+    def at(self, odds: float) -> Portfolio:
+        """What it comes to on data of these `odds` (see `odds_of`)."""
+        return Portfolio(
+            tuple(rebalanced(config, ODDS, odds) for config in self.configs),
+            tuple(Earlier(rebalanced(one.params, ODDS, odds), one.rank) for one in self.earlier),
+        )
 
     @property
     def version(self) -> str:
@@ -78,6 +90,25 @@ def load(path: Path) -> Portfolio:
     found: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     earlier = unpacked(json.loads(path.with_suffix(EARLIER).read_text(encoding="utf-8")))
     return Portfolio(tuple(entry["params"] for entry in found.get("configs", ())), tuple(earlier))
+
+
+def odds_of(pixels: Sequence[int]) -> float:
+    """How many pixels of the background, the first class, there are for one of all others; 1 where nothing is known."""
+    rest = sum(pixels[1:])
+    return pixels[0] / rest if pixels and pixels[0] and rest else 1.0
+
+
+def rebalanced(config: Params, theirs: float, ours: float) -> Params:
+    """`config`, which did well where the odds of the background (`odds_of`) were `theirs`, with the foreground weight
+    that means the same where they are `ours`: the same power of the odds. No weight (1) stays none, and one that evens
+    out the classes there, the odds themselves, does so here.
+
+    Where a foreground is no minority its weight says nothing of others, and stays; so it does where odds are alike.
+    """
+    weight = config.get("foreground_weight")
+    if weight is None or min(theirs, ours) <= 1 or max(theirs, ours) <= _SAME * min(theirs, ours):
+        return config
+    return {**config, "foreground_weight": float(ours ** (math.log(float(weight)) / math.log(theirs)))}
 
 
 def adapted(

@@ -61,8 +61,8 @@ LOOKS = "mmtuna:looks"
 FILES = "mmtuna:files"
 """The ID under which its trials' files lie in S3."""
 BEGUN_WITH = "mmtuna:begun_with"
-"""What it knew before its first trial (`mmtuna.studies.strategy.beginning`): `version` and configs of the `portfolio`,
-trials of `others`, and the `warm` ones of a person's own."""
+"""What it knew before its first trial (`mmtuna.studies.strategy.beginning`): the `odds` of the background in its data,
+`version` and configs of the `portfolio`, trials of `others`, and the `warm` ones of a person's own."""
 SEARCHED = "mmtuna:searched"
 """By which `[sampler, pruner]` its workers searched it, each pair once, in the order in which they came; `[null, null]`
 stands for those before this was kept. They have the names of `[study]`, and those that a person gave a study of an

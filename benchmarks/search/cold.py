@@ -123,7 +123,8 @@ def knowing_the_others(spec: mmtuna.StudySpec) -> mmtuna.StudySpec:
         return spec
     recorded, space, settings = HERE / "recorded", spec.search_space(), {**DEFAULTS, **spec.train}
     others = {name: all_of(name, recorded) for name in SETS if name != own}
-    configs = [adapted(one.params, space, settings) for one in choose(others)]
+    odds = all_of(own, recorded).odds
+    configs = [adapted(one.at(odds), space, settings) for one in choose(others)]
     start = tuple(params for params in configs if params is not None)
     warm = tuple(recorded / f"{name}.jsonl" for name in others)
     return spec.model_copy(

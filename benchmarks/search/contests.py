@@ -35,7 +35,7 @@ SETS = ("duke", "drive", "phantom")
 """Of the recorded trials: each has a spec, NAME.toml, beside this file."""
 OTHERS = "of the others"
 """As a portfolio: made from all other sets, which has to be two at least with the one that is searched."""
-FIGURES = ("of_plain", "reached", "final", "expected", "regret", "regret_95", "iterations")
+FIGURES = ("of_plain", "reached", "worth", "regret", "regret_95", "iterations")
 
 
 def command(data: Path | None = None) -> str:
@@ -98,13 +98,14 @@ class Sets:
 
     def knows(self, name: str) -> Knows:
         """What a portfolio holds that is made from the other sets: configs to begin with, and trials."""
-        earlier = [one for other, pool in self.known.items() if other != name for one in earlier_of(pool)]
+        odds = self.pools[name].odds
+        earlier = [one for other, pool in self.known.items() if other != name for one in earlier_of(pool, odds)]
         return Knows(portfolio={OTHERS: self.by_the_others(name, SIZE)}, warm={OTHERS: earlier})
 
     def by_the_others(self, name: str, size: int) -> list[Params]:
         """So many of the params that were recorded on all other sets, in the order in which a portfolio takes them."""
         others = {other: pool for other, pool in self.known.items() if other != name}
-        return [one.params for one in choose(others, size)]
+        return [one.searching(self.pools[name]) for one in choose(others, size)]
 
     def setting(self, name: str, trials: int, *, equal: bool = False, **how: Any) -> Setting:
         """A study's own search of a set, which begins with what others found; `equal`: by the iterations that so many
@@ -192,9 +193,9 @@ def pool_of(name: str, recorded: Sequence[Recorded], evaluations: int | None = N
     return Pool(spec.search_space(), thin, Scoring.of(spec.study))
 
 
-def earlier_of(pool: Pool) -> tuple[Earlier, ...]:
-    """The trials of a set that a portfolio holds."""
-    return pool.warmth("", {}).earlier
+def earlier_of(pool: Pool, odds: float) -> tuple[Earlier, ...]:
+    """The trials of a set that a portfolio holds, as on data of these odds."""
+    return pool.warmth("", {}, odds).earlier
 
 
 def lines(contest: Contest, names: Mapping[Setting, str]) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """How much of a budget belongs to its end: simulated studies in which seeds change as much as was recorded.
 
-A share of the iterations trains the best configs once more, and the one wins whose mean is surest; what is expected of
-it is the mean of its further trainings. What seeds decide on each set is what record.py recorded with two of them.
+A share of the iterations trains the best configs once more, and the one wins whose mean is surest; it is worth the
+mean of all its trainings. What seeds decide on each set is what record.py recorded with two of them.
 Writes benchmarks/results/search-ending.json and prints a table. Needs what record.py left.
 
     python benchmarks/search/ending.py --studies 200

@@ -4,7 +4,7 @@ On each set: configs of 200 to 1,600 iterations are proposed, or of 1,200 and mo
 takes what it costs to find that they are no good. All are answered by the same recorded trials, and all studies of a
 set have the iterations that the budget's trials of all lengths take without a pruner. What others found on the other
 sets is known to none, since most of it was found by other iterations. Those of 1,200 iterations and more stand beside a
-plain Optuna that proposes no others: across both, compare what to expect.
+plain Optuna that proposes no others: across both, compare what the chosen configs are worth.
 Writes benchmarks/results/search-iterations.json and prints a table. Needs what record.py left.
 
     python benchmarks/search/iterations.py --studies 200

@@ -19,11 +19,12 @@ HEAD = """\
 Whole curves of random trials of the untouched `extended` preset were recorded on three sets at the scale of a small
 machine: the paper's images (duke), the vessels of DRIVE and synthetic eyes (phantom). Simulated studies search them,
 with the very samplers and pruners of `mmtuna run`, hundreds of times a setting by the seeds 0, 1, ..., and a proposal
-is told the curve of a recorded trial that is alike ([how](spec.md#record-and-replay)). What they know of others,
+is told the curve of a recorded trial that is alike ([how](spec.md#record-and-replay)): each study searches another
+world that the recorded trials allow. What they know of others,
 portfolio and trials, is made from the other sets alone. What holds among these trials need not hold elsewhere: record
 your own, and simulate.
 
-**Read this first.** A search is worth what further trainings of the config come to that it chose (*expected*). How far
+**Read this first.** A search is worth what trainings of the config come to that it chose (*worth*). How far
 one training can be trusted was recorded: 28 to 34 configs of each set were trained with a second seed. The best third
 of them differ by a standard deviation of 0.02 on duke, 0.05 on drive and 0.10 on phantom. At the end of 30 trials
 mmtuna is ahead of plain Optuna by some 0.01 on duke, 0.05 on drive and 0.02 on phantom. Without the
@@ -35,10 +36,9 @@ others' trials; a forest does now.
 
 In the tables: *of plain* is the cost (training iterations) until the score that plain Optuna, `TPESampler()` and
 `MedianPruner()`, has at the end of its budget, as a share of its own; *reached* the share of studies that came there;
-*expected* what further trainings of the chosen config would come to, the mean of the studies; *regret* how far the
-first training of the chosen config stays below the best one that was recorded, median and 95 % of the studies. mmtuna
-confirms its best configs and may choose one whose first training was less lucky, so that its regret can be higher where
-what to expect is better.
+*worth* the mean of what trainings of the chosen config come to, mean of the studies; *regret* how far that stays below
+what the best config is worth, median and 95 % of the studies. All of it is of what configs are worth, not of what a
+study was told.
 """
 MOVED = (
     "Made before what is alike was told: proposals were moved to the nearest recorded trial, which makes samplers look "
@@ -48,7 +48,7 @@ MOVED = (
 COLUMNS = {
     "of_plain": "of plain",
     "reached": "reached",
-    "expected": "expected",
+    "worth": "worth",
     "regret": "regret",
     "regret_95": "95 %",
     "iterations": "iterations",
@@ -102,6 +102,23 @@ def _portfolio(document: Mapping[str, Any]) -> Iterable[str]:
     yield from _table(["set", *fields.values()], rows)
 
 
+def _balance(document: Mapping[str, Any]) -> Iterable[str]:
+    yield "The other sets' best configs, trained on the one that was left out with a foreground weight for the balance"
+    yield "of its classes (same power of the odds of the background), beside what was recorded with it as it was:"
+    yield ""
+    rows = []
+    for name, found in document["sets"].items():
+        between = f"{found['interval']['low']:+.3f} to {found['interval']['high']:+.3f}" if found["interval"] else "-"
+        means = [f"{found[which]:.4f}" for which in ("as_it_was", "rebalanced")]
+        better = f"{found['better']} better, {found['worse']} worse of {found['configs']}"
+        odds = document["background_to_foreground"][name]
+        rows.append([name, f"{odds:.3g}", *means, better, between, f"{found['p']:.3f}"])
+    header = ["set", "odds", "as it was, mean", "for the balance, mean", "", "difference, 95 %", "p"]
+    yield from (*_table(header, rows), "", "Weights, one config a row:", "")
+    pairs = [[name, *pair.values()] for name, found in document["sets"].items() for pair in found["pairs"]]
+    yield from _table(["set", "weight", "for the balance", "as it was", "mIoU"], pairs)
+
+
 def _collapse(document: Mapping[str, Any]) -> Iterable[str]:
     yield "Trials that had found none of a class at any evaluation so far, and in brackets those that did in the end:"
     yield ""
@@ -141,6 +158,7 @@ SECTIONS: Sequence[tuple[str, str, Callable[[Mapping[str, Any]], Iterable[str]]]
     ("Beside plain Optuna, longer", "replay-long", partial(_replay, stem="search-replay-long")),
     ("Each part, left out once", "parts", _contests),
     ("The portfolio", "portfolio", _portfolio),
+    ("Weights by the balance of classes", "balance", _balance),
     ("When a trial is dead", "collapse", _collapse),
     ("Pruners, at equal iterations", "pruners", _contests),
     ("Iterations: searched, or rationed", "iterations", _contests),

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from mmtuna.search.simulation.pool import Pool
 from mmtuna.search.simulation.portfolio import SIZE, Chosen, choose, means_of
 from mmtuna.spaces.files import write_whole
 from mmtuna.spaces.parameter import Params
-from mmtuna.spaces.portfolio import EARLIER, FILE, Earlier, Portfolio, packed, unpacked
+from mmtuna.spaces.portfolio import EARLIER, FILE, ODDS, Earlier, Portfolio, packed, rebalanced, unpacked
 from mmtuna.studies.standing import params_key
 from mmtuna.studies.strategy.foretelling import expected
 
@@ -31,7 +32,8 @@ PARTS = 10
 """Of a set's params, each of which is foretold by what was not tried with it; and forests that foretell it."""
 HEAD = """\
 # Configs that did well together on several data sets: the first trials of a study whose space holds them. Beside them,
-# in portfolio.json, all that was recorded there, with ranks: what the sampler of such a study knows.
+# in portfolio.json, all that was recorded there, with ranks: what the sampler of such a study knows. Foreground weights
+# are for data of 100 background pixels for one of all other classes; a study takes those that mean the same there.
 # Made by benchmarks/search/portfolio.py from recorded trials; not to be edited.
 """
 
@@ -47,16 +49,20 @@ def main() -> None:
     options = parser.parse_args()
     pools = {name: all_of(name, options.recorded) for name in options.only}
     chosen = choose(pools, options.size)
-    earlier = tuple(one for pool in pools.values() for one in earlier_of(pool))
-    table = packed([Earlier(_short(one.params), round(one.rank, 4)) for one in earlier])
+    earlier = [
+        Earlier(_short(rebalanced(one.params, pool.odds, ODDS)), round(one.rank, 4))
+        for pool in pools.values()
+        for one in earlier_of(pool, pool.odds)
+    ]
+    table = packed(earlier)
     rows = ",\n".join(json.dumps(row) for row in table["rows"])
     text = f'{{"names": {json.dumps(table["names"])},\n"rows": [\n{rows}\n]}}\n'
     write_whole(options.out.with_suffix(EARLIER), text)
-    whole = Portfolio(tuple(one.params for one in chosen), tuple(unpacked(table)))
+    whole = Portfolio(tuple(one.at(ODDS) for one in chosen), tuple(unpacked(table)))
     write_whole(options.out, _toml(whole.version, chosen, {name: _about(name, options.recorded) for name in pools}))
     tried = {name: _left_out(name, pools, options.size) for name in pools} if len(pools) > 1 else {}
     document = {
-        "what": f"{options.size} configs chosen on the other sets, on a set that they were not chosen on",
+        "what": f"{options.size} configs chosen on the other sets, as they are there, on a set not among these",
         "command": command(),
         "sets": tried,
     }
@@ -107,11 +113,16 @@ def _foretold(name: str, pools: Mapping[str, Pool]) -> float:
     keys = sorted({params_key(trial.params) for trial in trials})
     order = np.random.default_rng(0).permutation(len(keys))
     part_of = {key: int(place) % PARTS for key, place in zip(keys, order, strict=True)}
-    others = [one for other, pool in pools.items() if other != name for one in earlier_of(pool)]
+    others = [
+        (part_of.get(params_key(one.params)), replace(one, params=rebalanced(one.params, pool.odds, pools[name].odds)))
+        for other, pool in pools.items()
+        if other != name
+        for one in earlier_of(pool, pool.odds)
+    ]
     ranks = np.zeros(len(trials))
     for part in range(PARTS):
         own = [place for place, trial in enumerate(trials) if part_of[params_key(trial.params)] == part]
-        seen = [one for one in others if part_of.get(params_key(one.params)) != part]
+        seen = [one for place, one in others if place != part and space.contains(one.params)]
         wanted = [trials[place].params for place in own]
         ranks[own] = np.mean([expected(space, seen, (), wanted, seed) for seed in range(PARTS)], axis=0)
     return float(spearmanr(ranks, np.nan_to_num(pools[name].values)).statistic)
@@ -125,7 +136,7 @@ def _toml(version: str, chosen: Sequence[Chosen], sets: Mapping[str, Mapping[str
         lines += ["", "[[configs]]"]
         lines += [f"values.{name} = {round(value, 4) if value == value else 0.0}" for name, value in one.values.items()]
         lines += [f"regrets.{name} = {round(regret, 4)}" for name, regret in one.regrets.items()]
-        lines += ["[configs.params]", *(f"{key} = {json.dumps(value)}" for key, value in one.params.items())]
+        lines += ["[configs.params]", *(f"{key} = {json.dumps(value)}" for key, value in one.at(ODDS).items())]
     return "\n".join(lines) + "\n"
 
 

@@ -33,6 +33,7 @@ from mmtuna.studies.spec import StudySpec
 
 ROUND = 20
 """Trials of a set before it is the next one's turn: stopped half-way, all sets have about as many."""
+RECORDED = HERE / "recorded"
 AGAIN = 2000
 """The first seed of the trainings that are done once more: beyond those of the specs."""
 
@@ -45,23 +46,25 @@ def main() -> None:
     total = options.trials + options.own
     for trials in (*range(ROUND, total, ROUND), total):
         for name in options.only:
-            trained = _trained(name)
-            _record(name, [params for params in wanted[name][:trials] if params not in trained], options)
+            trained = trained_on(name)
+            record(name, [params for params in wanted[name][:trials] if params not in trained], options)
     for name in options.only:
         again = _spread(name, options.again) if options.again else []
-        trained = _trained(name)
-        _record(name, [params for params in again if trained.count(params) < 2], options, seed=AGAIN)
+        trained = trained_on(name)
+        record(name, [params for params in again if trained.count(params) < 2], options, seed=AGAIN)
         _tell(name)
 
 
-def _record(name: str, lacks: list[Params], options: argparse.Namespace, seed: int | None = None) -> None:
-    """Trains what is lacking of a set, by the spec's seeds or from another one on."""
+def record(
+    name: str, lacks: list[Params], options: argparse.Namespace, seed: int | None = None, folder: Path = RECORDED
+) -> None:
+    """Trains what is lacking of a set, by the spec's seeds or from another one on, and records it in `folder`."""
     if not lacks:
         return
     # All that is kept of a study is its lines: each round is one of its own, on any machine.
     shutil.rmtree(options.out / name, ignore_errors=True)
     command = [sys.executable, "-m", "mmtuna", "run", str(_spec(name, lacks, options, seed))]
-    command += ["--record", str(_recorded(name)), "--slots", str(options.slots)]
+    command += ["--record", str(_recorded(name, folder)), "--slots", str(options.slots)]
     _run([*command, "--trials", str(len(lacks))])
 
 
@@ -106,7 +109,7 @@ def _options() -> argparse.Namespace:
 
 def _params(name: str, options: argparse.Namespace) -> list[Params]:
     """What is to be trained on a set: the params that all sets share, and as many of its own as are asked for."""
-    known, found = [_trained(other) for other in SETS], list[Params]()
+    known, found = [trained_on(other) for other in SETS], list[Params]()
     for params in (params for trained in known for params in trained if all(params in other for other in known)):
         found += [] if params in found else [params]
     found = found[: options.trials]
@@ -125,8 +128,9 @@ def _draw(found: list[Params], count: int, seed: int) -> None:
         found += [] if params in found else [params]
 
 
-def _trained(name: str) -> list[Params]:
-    return [trial.params for trial in load_recorded(_recorded(name))] if _recorded(name).exists() else []
+def trained_on(name: str, folder: Path = RECORDED) -> list[Params]:
+    path = _recorded(name, folder)
+    return [trial.params for trial in load_recorded(path)] if path.exists() else []
 
 
 def _spec(name: str, start: list[Params], options: argparse.Namespace, seed: int | None) -> Path:
@@ -147,8 +151,8 @@ def _spec(name: str, start: list[Params], options: argparse.Namespace, seed: int
     return spec
 
 
-def _recorded(name: str) -> Path:
-    return HERE / "recorded" / f"{name}.jsonl"
+def _recorded(name: str, folder: Path = RECORDED) -> Path:
+    return folder / f"{name}.jsonl"
 
 
 def _tell(name: str) -> None:

@@ -100,7 +100,8 @@ def _tried(rows: np.ndarray[Any, np.dtype[np.float64]], by: Sequence[float] | np
 
 
 def _stopped(sets: contests.Sets, name: str, trials: int) -> dict[str, Any]:
-    """What stopping saves of the iterations, and what it costs in regret, in pairs of studies of the same seed."""
+    """What stopping saves of the iterations, and costs of what the chosen config is worth, in pairs of studies of the
+    same seed."""
     whole = sets.setting(name, trials, confirm=0.0)
     stops = replace(whole, stop=True)
     courses = sets.contest(name).courses([whole, stops], processes=cores())

@@ -8,9 +8,11 @@ from pathlib import Path
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from mmtuna.objectives.recorded import load_recorded
+from mmtuna.objectives.recorded import load_recorded, odds_of_recorded
 from mmtuna.search.trials.conclude import Scoring
 from mmtuna.spaces.errors import InputError
+from mmtuna.spaces.parameter import Params
+from mmtuna.spaces.portfolio import rebalanced
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.settings import defaults_of
 from mmtuna.spaces.trials import Cause
@@ -19,14 +21,19 @@ from mmtuna.studies.spec import StudySpec
 from mmtuna.studies.spec.tables import SQLITE, StudyTable
 from mmtuna.studies.standing import params_of
 from mmtuna.studies.storage.opening import open_storage
+from mmtuna.studies.strategy import beginning
 from mmtuna.studies.strategy.warming import SPEC_NAME, Drawn, Warmth, name_of, warmth_of
 from mmtuna.studies.study import open_existing
 
 _DATABASE = "study.db"
+_ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
-def find_warmth(spec: StudySpec, space: SearchSpace, paths: Sequence[Path] | None = None) -> list[Warmth]:
-    """What earlier studies found, those of `[study] warm` or at `paths`, as far as `space` can hold it.
+def find_warmth(
+    spec: StudySpec, space: SearchSpace, paths: Sequence[Path] | None = None, odds: float = 1.0
+) -> list[Warmth]:
+    """What earlier studies found, those of `[study] warm` or at `paths`, as far as `space` can hold it, and as it is on
+    data of these `odds` (`mmtuna.spaces.portfolio.odds_of`).
 
     InputError for a place that holds no study, and for a study of which nothing fits.
     """
@@ -34,7 +41,7 @@ def find_warmth(spec: StudySpec, space: SearchSpace, paths: Sequence[Path] | Non
     found = []
     for path in spec.study.warm if paths is None else paths:
         try:
-            drawn = drawn_of(path, Scoring.of(spec.study))
+            drawn = drawn_of(path, Scoring.of(spec.study), odds)
         except InputError as error:
             raise InputError(f"[study] warm: {error}") from None
         warmth = warmth_of(name_of(path), drawn, space, settings)
@@ -45,20 +52,22 @@ def find_warmth(spec: StudySpec, space: SearchSpace, paths: Sequence[Path] | Non
     return found
 
 
-def drawn_of(path: Path, scoring: Scoring) -> list[Drawn]:
-    """The ended trials of the earlier study at `path`; InputError where there is none."""
+def drawn_of(path: Path, scoring: Scoring, odds: float = 1.0) -> list[Drawn]:
+    """The ended trials of the earlier study at `path`, as on data of these `odds`; InputError where there is none."""
     if path.suffix in (".jsonl", ".json"):
-        return [Drawn(trial.params, scoring.value_of_recorded(trial)) for trial in load_recorded(path)]
+        recorded = load_recorded(path)
+        theirs = odds_of_recorded(recorded)
+        return [Drawn(rebalanced(one.params, theirs, odds), scoring.value_of_recorded(one)) for one in recorded]
     study = open_existing(_table_of(path), to_look=True)
-    ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-    return [_of_trial(trial) for trial in ended if params_of(trial)]
+    ended, theirs = study.get_trials(deepcopy=False, states=_ENDED), beginning.odds_of(study)
+    return [_of_trial(trial, rebalanced(params, theirs, odds)) for trial in ended if (params := params_of(trial))]
 
 
-def _of_trial(trial: FrozenTrial) -> Drawn:
+def _of_trial(trial: FrozenTrial, params: Params) -> Drawn:
     if trial.state == TrialState.COMPLETE:
-        return Drawn(params_of(trial), trial.value)
+        return Drawn(params, trial.value)
     diverged = trial.user_attrs.get(CAUSE) == Cause.DIVERGED
-    return Drawn(params_of(trial), None, 0 if diverged else max(trial.intermediate_values, default=0))
+    return Drawn(params, None, 0 if diverged else max(trial.intermediate_values, default=0))
 
 
 def _table_of(path: Path) -> StudyTable:

@@ -12,6 +12,7 @@ from mmtuna.objectives.config import BaseConfig
 from mmtuna.objectives.data import duplicates
 from mmtuna.objectives.data.dataset import Dataset
 from mmtuna.objectives.data.manifest import Manifest, data_fingerprint, mask_file, shapes
+from mmtuna.objectives.data.sides import side_pixels
 from mmtuna.objectives.data.split import Split, fingerprint, subjects_fingerprint, validated, write_lists
 from mmtuna.objectives.evaluation.metrics import Measures
 from mmtuna.objectives.folds import FoldedObjective
@@ -21,6 +22,7 @@ from mmtuna.objectives.trial_files import StudyFolder
 from mmtuna.objectives.weights import file_sha256
 from mmtuna.spaces.files import write_whole
 from mmtuna.spaces.metrics import BOTH_EMPTY, PER_SUBJECT
+from mmtuna.spaces.portfolio import odds_of
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.traces import scratch_folder
 from mmtuna.studies.spec import StudySpec
@@ -52,6 +54,17 @@ class Preparation:
     backbones: dict[str, Path] = field(default_factory=dict)
     devices: tuple[str, ...] = ("cpu",)
     _sums: dict[tuple[Path, int, int], str] = field(default_factory=dict, repr=False)
+
+    @property
+    def odds(self) -> float:
+        """How many training pixels of the background there are for one of all other classes; 1 where nothing is known.
+
+        See `mmtuna.spaces.portfolio.odds_of`.
+        """
+        if self.dataset is None or self.split is None:
+            return 1.0
+        pixels = side_pixels(self.manifest, self.dataset, self.split.train)
+        return odds_of([pixels.get(value, 0) for value in range(len(self.dataset.classes))])
 
     def objective(self) -> SegmentationObjective:
         """The objective of the study; the split's lists and the images' copies, if any, are written into its folder."""

@@ -210,7 +210,7 @@ def _open(order_text: str) -> _Place:
         raise InputError("it holds another version of mmtuna; install the launching machine's")
     spec = order.study_spec()
     ready = reopen(spec)
-    study = order.patiently(lambda: open_to_work(spec, ready.fingerprints()))
+    study = order.patiently(lambda: open_to_work(spec, ready.fingerprints(), ready.odds))
     slot = Slot(0, order.device, order.threads)
     lock, space = study_lock(spec.study.storage, spec.study.name), space_of(study, spec)
     objective = order.patiently(lambda: at_speed(ready.objective(), study, lock, space, [slot], lambda _: None))

@@ -39,7 +39,7 @@ MODES = {
     "recorded": "each proposal is moved to the nearest recorded trial that is left; nothing is made up",
     "nearest": "each proposal is told the curve of the nearest recorded trial, and fails where none is near",
     "blend": "each proposal is told a blend of the five nearest recorded trials, and fails where none is near",
-    "alike": "each proposal is told the curve of a recorded trial, drawn from those that a forest holds to be alike",
+    "alike": "each proposal is told the curve of a recorded trial that a tree holds to be alike, another in each study",
 }
 """What each mode of answers does, for people."""
 
@@ -175,13 +175,13 @@ def _known(spec: StudySpec, pool: Pool, portfolio: str | None, warm: str | None)
     others = {path: Pool(space, load_recorded(Path(path)), scoring) for path in (portfolio or "").split(",") if path}
     chosen = choose(others) if others else []
     paths = list(spec.study.warm) if warm is None else [Path(path) for path in warm.split(",") if path]
-    warmth = find_warmth(spec, space, paths)
+    warmth = find_warmth(spec, space, paths, pool.odds)
     if not paths and warm is None:  # as a study knows the trials of its portfolio
         settings = {**defaults_of(spec.model.base), **spec.train}
-        warmth = [other.warmth(name_of(Path(path)), settings) for path, other in others.items()]
+        warmth = [other.warmth(name_of(Path(path)), settings, pool.odds) for path, other in others.items()]
     earlier = [one for study in warmth for one in study.earlier]
     return Knows(
-        portfolio={_named(others): [one.params for one in chosen]} if chosen else {},
+        portfolio={_named(others): [one.searching(pool) for one in chosen]} if chosen else {},
         warm={" + ".join(study.name for study in warmth): earlier} if earlier else {},
         prior={"of the spec": spec.priors()} if spec.priors() else {},
     )
@@ -265,7 +265,7 @@ def _finite(figures: dict[str, float]) -> dict[str, float | None]:
 def _print(lines: Sequence[Line], about: dict[str, Any], console: Console) -> None:
     table = Table(box=None)
     table.add_column("setting")
-    heads = ("target", "iterations to it", "of plain", "reached", "seconds to it", "expected", "regret", "95 %")
+    heads = ("target", "iterations to it", "of plain", "reached", "seconds to it", "worth", "regret", "95 %")
     for head in (*heads, "iterations", "seconds", "pruned", "collapsed", "no answer"):
         table.add_column(head, justify="right")
     for line in lines:
@@ -276,7 +276,7 @@ def _print(lines: Sequence[Line], about: dict[str, Any], console: Console) -> No
             _share(line.of_plain),
             f"{line.reached:.0%}",
             _count(line.seconds_to),
-            "-" if line.expected is None else f"{line.expected:.4f}",
+            f"{line.worth:.4f}",
             f"{line.regret:.4f}",
             f"{line.regret_95:.4f}",
             _count(line.iterations),
@@ -312,7 +312,7 @@ def _notes(lines: Sequence[Line], about: dict[str, Any]) -> list[str]:
             f"deviation of {seeds['sd']:.4f}, those of the best third by {seeds['sd_best']:.4f}"
         )
     elif about["answers"] == "alike":
-        said.append("seeds: too few configs were recorded twice; further trainings are told as other configs alike")
+        said.append("seeds: too few configs were recorded twice; what is alike is told as if seeds changed nothing")
     if about["collapses"]:
         back = [f"{entry['trials']} at {entry['step']} % ({entry['came_back']})" for entry in about["collapses"]]
         said.append(f"recorded trials that had found nothing so far (and came to something): {', '.join(back)}")

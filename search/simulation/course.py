@@ -43,13 +43,12 @@ class Course:
     """What became of a simulated study.
 
     `found` holds, for each trial that was the best so far, (iterations, seconds) that the study had taken by then, and
-    what its config is worth, which is the trial's value but for noise that was asked for; its last entry is what the
-    study chooses. Where answers are alike that is the value of its first training, luck included: see `expected`.
+    what its config is worth: the trial's value but for noise that was asked for, and where answers are alike the mean
+    of what its trainings come to. Its last entry is what the study chooses.
     `told` are the values of all that finished, in order, NaN of those that were stopped. `ends` counts trials by how
     they ended, `unanswered` those among them that no recorded trial is near to, `collapsed` those that ended so.
     `moved` are the distances from proposals to what was trained in their place; `starved` says that no recorded trial
-    was left, `settled` that it stopped by itself. `expected` is the mean of further trainings of the config that it
-    chose, where proposals are answered by what is alike.
+    was left, `settled` that it stopped by itself.
     """
 
     found: list[tuple[int, float, float]] = field(default_factory=list)
@@ -61,7 +60,6 @@ class Course:
     moved: list[float] = field(default_factory=list)
     starved: bool = False
     settled: bool = False
-    expected: float | None = None
 
     @property
     def final(self) -> float:
@@ -80,31 +78,33 @@ class _Moved(SamplerBefore):
         super().__init__(base)
         self._pool = pool
         self.left = set(range(len(pool.trials)))
-        self._last: tuple[int, float] | None = None
+        self._proposed: tuple[int, float] | None = None
 
     def nearest(self, wanted: Sequence[Params]) -> list[Params]:
         """The params of the recorded trials that are nearest to each of `wanted`, no trial twice."""
         left, found = set(self.left), []
         for params in wanted[: len(left)]:
-            place, _ = self._take(params, left)
+            place, _ = self._nearest(params, left)
+            left.discard(place)
             found.append(self._pool.trials[place].params)
         return found
 
     def sample_relative(self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> Params:
-        self._last = place, _ = self._take(self.base.sample_relative(study, trial, search_space), self.left)
-        return dict(self._pool.trials[place].params)
+        self._proposed = self._nearest(self.base.sample_relative(study, trial, search_space), self.left)
+        return dict(self._pool.trials[self._proposed[0]].params)
 
     def played(self, params: Params) -> tuple[int, float]:
-        """Which recorded trial a trial of `params` is, and how far these were moved."""
-        if self._last is None or self._pool.trials[self._last[0]].params != params:
-            self._last = self._take(params, self.left)  # it was enqueued with them, and nothing was proposed
-        return self._last
+        """Which recorded trial a trial of `params` is, none of them twice, and how far these were moved."""
+        place, distance = self._nearest(params, self.left)
+        if self._proposed is not None and self._proposed[0] == place:  # else it was enqueued
+            distance = self._proposed[1]
+        self.left.discard(place)
+        return place, distance
 
-    def _take(self, params: Params, left: set[int]) -> tuple[int, float]:
-        """The nearest of the recorded trials in `left`, which is taken out of them, and its distance."""
+    def _nearest(self, params: Params, left: set[int]) -> tuple[int, float]:
+        """The nearest of the recorded trials in `left`, and its distance."""
         distances = self._pool.distances(params)
         place = min(left, key=lambda place: (distances[place], place))
-        left.discard(place)
         return place, float(distances[place])
 
 
@@ -139,8 +139,8 @@ class Simulation:
         sampler, pruner: the study's, as `searchers` makes them.
         seed: of what seeds do to a training, where they do; the sampler has its own.
         answers: "recorded": proposals are moved to recorded trials, each of which is trained once; "alike": each is
-            told as a recorded trial that is alike, by `seed` too; else what it is told is made of the recorded trials
-            `within` that distance, and where there are none it fails.
+            told as a recorded trial that is alike, in the world of `seed`; else what it is told is made of the recorded
+            trials `within` that distance, and where there are none it fails.
         first: params to begin with, such as a portfolio's.
     """
 
@@ -185,11 +185,8 @@ class Simulation:
                     self._schedule(running)
                     continue
             self._fill()
-        if not self._complete:
-            return self.course
-        chosen = self._confirm() if self._setting.confirm else self._best_configs()[0][2]
-        if self._answers == "alike":
-            self.course.expected = self._pool.expected(chosen.params, self._seed)
+        if self._complete and self._setting.confirm:
+            self._confirm()
         return self.course
 
     def _is_over(self) -> bool:
@@ -201,7 +198,7 @@ class Simulation:
             return True
         return iterations is not None and self.course.iterations >= searches * iterations
 
-    def _confirm(self) -> Recorded:
+    def _confirm(self) -> None:
         """Trains the best configs once more, in turn, with what is left of the budget, and chooses the surest."""
         setting, course = self._setting, self.course
         best = self._best_configs()
@@ -226,9 +223,8 @@ class Simulation:
             course.iterations += played.iterations
             told[place].append(self._again(played, worth, len(told[place])))
         course.seconds = max(free)
-        _, worth, chosen = best[surest(told, noise_floor(told.values()))]
-        course.found.append((course.iterations, course.seconds, worth))
-        return chosen
+        chosen = surest(told, noise_floor(told.values()))
+        course.found.append((course.iterations, course.seconds, best[chosen][1]))
 
     def _best_configs(self) -> list[tuple[float, float, Recorded]]:
         """The best trial of each of the best configs, the best first."""
@@ -352,14 +348,15 @@ class Simulation:
     def _end(self, running: _Running) -> None:
         trial, played = running.trial, running.played
         self._training -= 1
-        worth = self._pool.value(played)
-        if worth is None:
+        came_to = self._pool.value(played)
+        if came_to is None:
             trial.report(DIVERGED_VALUE, min(LAST_STEP, played.curve[-1].step + 1) if played.curve else 1)
             self.study.tell(trial, state=TrialState.PRUNED)
             self.course.ends["diverged"] += 1
             self.course.told.append(math.nan)
             return
-        value = worth + running.shift
+        value = came_to + running.shift
+        worth = self._pool.worth(trial.params, came_to, self._answers, self._seed)
         self.study.tell(trial, value)
         self.course.ends["complete"] += 1
         self.course.told.append(value)

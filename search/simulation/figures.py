@@ -28,18 +28,19 @@ POINTS = 60
 class Line:
     """What the studies of one setting came to, all over their seeds.
 
-    Regret is the best recorded value less the study's best, as a fraction. `iterations_to` and `seconds_to` are medians
+    `worth` is what the chosen config is worth (see Course), the mean of the studies, and `final` the median. Regret is
+    the most that any config can be worth less that, as a fraction. `iterations_to` and `seconds_to` are medians
     of the cost until the target, None where half of the studies never came there; `reached` is the share that did. The
     target is the median of what plain Optuna's studies had in the end, at the same workers and budget, and `of_plain`
     is `iterations_to` over plain Optuna's. Shares are of trials: `pruned`, `collapsed`, and `unanswered`, those to
     whose params no recorded trial is near. `moved` is the median distance from a proposal to what was trained for it.
-    `starved` counts studies that ended because no recorded trial was left, or was near. `expected` is the mean over the
-    studies of what further trainings of the chosen config would come to, None where answers do not tell (see Course).
+    `starved` counts studies that ended because no recorded trial was left, or was near.
     """
 
     setting: Setting
     studies: int
     target: float
+    worth: float
     final: float
     regret: float
     regret_95: float
@@ -54,7 +55,6 @@ class Line:
     unanswered: float
     moved: float | None
     starved: int
-    expected: float | None
     regrets: list[tuple[float, float, float]]
     """For a picture: iterations, and by then median and 95 % of the regret."""
 
@@ -109,7 +109,7 @@ class Contest:
         return found
 
     def _line(self, setting: Setting, courses: Sequence[Course], target: float, plain: Line | None) -> Line:
-        best = self.pool.best
+        best = self.pool.most(self.answers)
         regrets = np.array([best - course.final for course in courses])
         costs = np.array([course.reached(target) for course in courses])
         iterations_to, seconds_to = (_known(_median(costs[:, column])) for column in (0, 1))
@@ -122,6 +122,7 @@ class Contest:
             setting=setting,
             studies=len(courses),
             target=target,
+            worth=float(np.mean([course.final for course in courses])),
             final=float(np.median([course.final for course in courses])),
             regret=float(np.median(regrets)),
             regret_95=float(np.quantile(regrets, 0.95)),
@@ -136,7 +137,6 @@ class Contest:
             unanswered=sum(course.ends["unanswered"] for course in courses) / trials,
             moved=float(np.median(moved)) if moved else None,
             starved=sum(course.starved for course in courses),
-            expected=_mean([course.expected for course in courses if course.expected is not None]),
             regrets=_regrets(courses, best),
         )
 
@@ -175,10 +175,6 @@ def _mapping(
 def _median(figures: Any) -> float:
     """Of an even number the lower one of both in the middle, so that half of the studies have come there."""
     return float(np.quantile(figures, 0.5, method="lower"))
-
-
-def _mean(figures: Sequence[float]) -> float | None:
-    return float(np.mean(figures)) if figures else None
 
 
 def _known(figure: float) -> float | None:

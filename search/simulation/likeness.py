@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import permutations
 from statistics import fmean
 
 import numpy as np
@@ -22,8 +20,12 @@ from mmtuna.studies.strategy.warming import ranked
 
 TREES = 300
 NEAR = 4
-"""Trainings with a known further one that say what comes of a further one of another config: those of the nearest
+"""Configs with a known further training that say what comes of a further one of another config, those of the nearest
 values. As many configs have to be trained twice for that."""
+_ITSELF = 0.5
+"""The chance of a training to come to what its place in the world is; else it is a further one of that. Two trainings
+of the same params then correlate by (1 + r)^2 / 4, where those that were recorded do by r: for r of 0.5 to 1 by r, but
+for a few hundredths."""
 _BEST = 1 / 3
 
 Figures = NDArray[np.float64]
@@ -48,13 +50,16 @@ def trainings_of(sets: Sequence[Mapping[str, Value]]) -> dict[str, list[int]]:
 
 
 class Likeness:
-    """A random forest (Breiman 2001) of the ranks of what came of some configs: those in a leaf are alike.
+    """What configs that were never trained come to, in worlds that some trainings allow: one of them a seed.
 
-    A config is all trainings of the same params, and to the forest their mean. Those that were trained more than once
-    say what seeds change. Trees are seeded: the same trainings give the same ones.
+    A world is a tree of a random forest (Breiman 2001) that is grown to the end on ranks, so that the parameters split
+    it that matter: what lies in a leaf comes to the same, and which of the recorded configs that is, if they are
+    several, is drawn. So configs near to a good one are good, and over worlds the spread is the forest's (a quantile
+    regression forest, Meinshausen 2006). What seeds change is told by configs that were trained more than once. Trees
+    are seeded: the same trainings give the same worlds.
 
     Args:
-        sets: the params of each training.
+        sets: the params of each training; those that have the same are one config, to the forest of their mean.
         values: what came of it; NaN is worse than all, and counts as 0.
     """
 
@@ -64,9 +69,7 @@ class Likeness:
         self._space, self._values = space, np.nan_to_num(values)
         self._configs = list(trainings_of(sets).values())
         self._several = [places for places in self._configs if len(places) > 1]
-        self._twice = [pair for places in self._configs for pair in permutations(places, 2)]
         means = [fmean(self._values[places]) for places in self._configs]
-        self._means: Figures = np.array(means)
         found = points(space, [sets[places[0]] for places in self._configs])
         nothing = [bool(np.isnan(values[places]).all()) for places in self._configs]
         ranks = ranked([-math.inf if lost else mean for lost, mean in zip(nothing, means, strict=True)])
@@ -76,6 +79,9 @@ class Likeness:
         self._unseen = np.ones(self._leaves.shape, bool)
         for tree, seen in enumerate(forest.estimators_samples_):
             self._unseen[seen, tree] = False
+        floor = self.repeats()
+        self._further = [[] if floor is None else self._near(value, floor.sd) for value in self._values]
+        self._worth = [self._worth_of(place) for place in range(len(self._values))]
 
     def repeats(self) -> Repeats | None:
         """What seeds change; None where too few configs were trained more than once."""
@@ -86,32 +92,29 @@ class Likeness:
             return None
         return Repeats(len(values), whole.sd, of_best.sd)
 
-    def draw(self, params: Mapping[str, Value], seed: int, times: int = 0) -> int:
-        """What the training of `params` comes to that is done after so many `times`: the place of a training, by
-        chance, which is the same for the same params, seed and `times`.
+    @property
+    def best(self) -> float:
+        """The most that any config is worth."""
+        return max(self._worth)
 
-        The first is one of a config in the leaf of a tree, so that over seeds both mean and spread are the forest's (a
-        quantile regression forest, Meinshausen 2006). A further one is the other training of a config of which one
-        came to about the same as the first; where too few were trained twice, one that is drawn like the first.
+    def draw(self, params: Mapping[str, Value], seed: int, times: int = 0) -> int:
+        """What the training of `params` comes to in the world `seed` that is done after so many `times`: the place of a
+        training, which is the same for the same params, seed and `times`.
+
+        It is the one that these params are in that world, or a further one of it, half and half: of a config of which
+        one training came to about the same the other. Where too few were trained twice seeds change nothing.
         """
-        first = self._alike(params, self._chance(params, seed))
-        if not times:
-            return first
-        chance = self._chance(params, seed, times)
-        further = self._further(first)
-        return chance.choice(further) if further else self._alike(params, chance)
+        place, chance = self._is(params, seed), self._chance(params, seed, times)
+        further = self._further[place]
+        return chance.choice(chance.choice(further)) if further and chance.random() >= _ITSELF else place
 
     def expected(self, params: Mapping[str, Value], seed: int) -> float:
-        """The mean of what further trainings of `params` can be told to come to by `seed`."""
-        further = self._further(self._alike(params, self._chance(params, seed)))
-        if further:
-            return fmean(self._values[further])
-        point = self._point(params)
-        alike = self._leaves == [tree.apply(point)[0] for tree in self._trees]
-        return float((alike / alike.sum(axis=0)).mean(axis=1) @ self._means)
+        """What `params` are worth in the world `seed`: the mean of all trainings of these that can be told."""
+        return self._worth[self._is(params, seed)]
 
-    def held_out(self, place: int) -> int:
-        """As `draw`, of one of the trainings itself: one of another config, by a tree that was grown without it."""
+    def held_out(self, place: int) -> int | None:
+        """What one of the trainings is told to be by the others: one of another config, by a tree that was grown
+        without it; None where there is none."""
         chance = random.Random(place)
         config = next(config for config, places in enumerate(self._configs) if place in places)
         for tree in chance.sample(range(len(self._trees)), len(self._trees)):
@@ -119,24 +122,29 @@ class Likeness:
             others = others[others != config]
             if self._unseen[config, tree] and len(others):
                 return chance.choice(self._configs[int(chance.choice(others))])
-        return place
+        return None
 
-    def _alike(self, params: Mapping[str, Value], chance: random.Random) -> int:
-        """A training of a config in the leaf of `params` of a tree, all by chance."""
-        tree = chance.randrange(len(self._trees))
-        leaf = self._trees[tree].apply(self._point(params))[0]
+    def _is(self, params: Mapping[str, Value], seed: int) -> int:
+        """The training that `params` are in the world `seed`, and all that lie in a leaf with them."""
+        tree = random.Random(seed).randrange(len(self._trees))
+        leaf = int(self._trees[tree].apply(points(self._space, [params]).astype(np.float32))[0])
+        chance = random.Random(f"{seed} {leaf}")
         return chance.choice(self._configs[int(chance.choice(np.flatnonzero(self._leaves[:, tree] == leaf)))])
 
-    def _further(self, first: int) -> list[int]:
-        """What may come of a further training of a config whose `first` is that; nothing where that is not known."""
-        if len(self._several) < NEAR:
-            return []
-        value = self._values[first]
-        near = sorted(self._twice, key=lambda pair: abs(self._values[pair[0]] - value))
-        return [other for _, other in near[:NEAR]]
+    def _near(self, value: float, within: float) -> list[list[int]]:
+        """What further trainings come to of what came to `value`: of the nearest configs with a training so near to it
+        the others."""
+        found = []
+        for places in self._several:
+            apart = np.abs(self._values[places] - value)
+            nearest = int(apart.argmin())
+            found.append((float(apart[nearest]), places[:nearest] + places[nearest + 1 :]))
+        near = sorted((one for one in found if one[0] <= within), key=lambda one: one[0])
+        return [others for _, others in near[:NEAR]]
+
+    def _worth_of(self, place: int) -> float:
+        itself, further = float(self._values[place]), [fmean(self._values[others]) for others in self._further[place]]
+        return _ITSELF * itself + (1 - _ITSELF) * fmean(further) if further else itself
 
     def _chance(self, params: Mapping[str, Value], *seeds: int) -> random.Random:
-        return random.Random(f"{seeds} {json.dumps(dict(params), sort_keys=True)}")
-
-    def _point(self, params: Mapping[str, Value]) -> NDArray[np.float32]:
-        return points(self._space, [params]).astype(np.float32)
+        return random.Random(f"{seeds} {params_key(params)}")

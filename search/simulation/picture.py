@@ -58,7 +58,7 @@ def _frame(draw: ImageDraw.ImageDraw, ticks: Sequence[float], end: float, metric
             x = round(_place(tick / end, ticks[0], ticks)[0] / TWICE)
             draw_text(draw, (x, bottom + 14), f"{tick:,.0f}", MUTED, 13, "mm")
     draw.line([_place(0, ticks[-1], ticks), _place(0, ticks[0], ticks), _place(1, ticks[0], ticks)], MUTED, TWICE)
-    says = f"iterations of the study (below the best recorded {metric}: median, thin 95 %)"
+    says = f"iterations of the study (below the best {metric} there is: median, thin 95 %)"
     draw_text(draw, ((_LEFT + _WIDTH - _RIGHT) // 2, bottom + 34), says, INK, 13, "mm")
 
 

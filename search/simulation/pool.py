@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtuna.objectives.outcome import Evaluation
-from mmtuna.objectives.recorded import Recorded
+from mmtuna.objectives.recorded import Recorded, odds_of_recorded
 from mmtuna.search.simulation.likeness import Figures, Likeness, Repeats
 from mmtuna.search.trials.conclude import Scoring, has_collapsed
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Float, Int, Parameter, Value, share_of
+from mmtuna.spaces.portfolio import rebalanced
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.trials import LAST_STEP
 from mmtuna.studies.strategy.warming import Drawn, Warmth, warmth_of
@@ -83,6 +84,12 @@ class Pool:
         """The highest value that was recorded."""
         return float(np.nanmax(self.values))
 
+    @cached_property
+    def odds(self) -> float:
+        """Background pixels for one of all other classes, as labelled where the trials were evaluated; 1 where no trial
+        tells."""
+        return odds_of_recorded(self.trials)
+
     def proposing(self, space: SearchSpace) -> Pool:
         """The same trials, whose forest answers what is proposed of a part of their space."""
         found = copy(self)
@@ -94,9 +101,11 @@ class Pool:
         """What a recorded trial is worth to the study; None for one that diverged."""
         return self.scoring.value_of_recorded(trial)
 
-    def warmth(self, name: str, settings: Mapping[str, Value]) -> Warmth:
-        """What the recorded trials are as an earlier study; `settings` as of `warmth_of`."""
-        return warmth_of(name, [Drawn(trial.params, self.value(trial)) for trial in self.trials], self.space, settings)
+    def warmth(self, name: str, settings: Mapping[str, Value], odds: float) -> Warmth:
+        """What the recorded trials are as an earlier study, to one on data of these `odds`; `settings` as of
+        `warmth_of`."""
+        drawn = [Drawn(rebalanced(trial.params, self.odds, odds), self.value(trial)) for trial in self.trials]
+        return warmth_of(name, drawn, self.space, settings)
 
     def distances(self, params: Mapping[str, Value]) -> Figures:
         """From `params` to each recorded trial."""
@@ -112,7 +121,7 @@ class Pool:
         self, params: Mapping[str, Value], answers: Answers, within: float, seed: int = 0, times: int = 0
     ) -> Recorded | None:
         """What is told of `params`: the nearest trial's curve, a blend of the nearest ones', or that of one that is
-        alike, drawn by `seed`, and by how many `times` these were trained before.
+        alike in the world `seed`, and by how many `times` these were trained before.
 
         None where none lies `within` that distance. Iterations and seconds are scaled to the iterations of `params`.
         """
@@ -121,10 +130,14 @@ class Pool:
             return replace(alike, params=dict(params))
         return self._answer(params, self.distances(params), answers, within)
 
-    def expected(self, params: Mapping[str, Value], seed: int = 0) -> float:
-        """What to expect of further trainings of `params`, where answers are alike and one alone may have been lucky:
-        the mean of those that can be told by `seed`, 0 of what diverged."""
-        return self.likeness.expected(params, seed)
+    def worth(self, params: Mapping[str, Value], told: float, answers: Answers, seed: int = 0) -> float:
+        """What `params` are worth of which a training was `told`: that, but where answers are alike, and one training
+        may have been lucky, the mean of all that can be told of them by `seed`, 0 of what diverged."""
+        return self.likeness.expected(params, seed) if answers == "alike" else told
+
+    def most(self, answers: Answers) -> float:
+        """The most that any params can be worth."""
+        return self.likeness.best if answers == "alike" else self.best
 
     def repeats(self) -> Repeats | None:
         """What seeds change of a config's value; None where too few were recorded more than once."""
@@ -173,7 +186,8 @@ class Pool:
             distances = self.distances(self.trials[place].params)
             distances[distances == 0] = np.inf  # itself, and what else was trained with its params
             if answers == "alike":
-                answer: Recorded | None = self.trials[self.likeness.held_out(int(place))]
+                other = self.likeness.held_out(int(place))
+                answer = None if other is None else self.trials[other]
             else:
                 answer = self._answer(self.trials[place].params, distances, answers, within)
             value = None if answer is None else self.value(answer)

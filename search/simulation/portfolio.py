@@ -12,6 +12,7 @@ from mmtuna.search.simulation.likeness import Figures, trainings_of
 from mmtuna.search.simulation.pool import Pool
 from mmtuna.spaces.errors import InputError
 from mmtuna.spaces.parameter import Params
+from mmtuna.spaces.portfolio import adapted, rebalanced
 from mmtuna.studies.standing import params_key
 
 SIZE = 7
@@ -20,11 +21,23 @@ SIZE = 7
 
 @dataclass(frozen=True)
 class Chosen:
-    """A config of a portfolio: by data set its recorded value, and its normalised regret (0: the best there was)."""
+    """A config of a portfolio: by data set its recorded value, and its normalised regret (0: the best there was).
+
+    `odds` are those of the set on which it did best (`mmtuna.spaces.portfolio.odds_of`).
+    """
 
     params: Params
     values: Mapping[str, float]
     regrets: Mapping[str, float]
+    odds: float
+
+    def at(self, odds: float) -> Params:
+        """Its params on data of these odds."""
+        return rebalanced(self.params, self.odds, odds)
+
+    def searching(self, pool: Pool) -> Params:
+        """Its params as a study of `pool` begins with them, which was recorded in the same space."""
+        return adapted(self.at(pool.odds), pool.space, {}) or self.params
 
 
 def choose(pools: Mapping[str, Pool], size: int = SIZE) -> list[Chosen]:
@@ -47,11 +60,13 @@ def choose(pools: Mapping[str, Pool], size: int = SIZE) -> list[Chosen]:
         best = np.minimum(best, regrets[place])
         left.remove(place)
         found.append(place)
+    names = list(pools)
     return [
         Chosen(
             params=params[common[place]],
             values={name: table[common[place]] for name, table in tables.items()},
-            regrets=dict(zip(pools, map(float, regrets[place]), strict=True)),
+            regrets=dict(zip(names, map(float, regrets[place]), strict=True)),
+            odds=pools[names[int(regrets[place].argmin())]].odds,
         )
         for place in found
     ]

@@ -128,7 +128,9 @@ def _beginning_problems(spec: StudySpec, ready: Preparation, replicates: Replica
         if study is not None:
             ready.notes += beginning.goes_on_with(study, spec)
         elif replicates is None:
-            ready.notes += beginning.notes(spec, ready.space, find_warmth(spec, ready.space))
+            ready.notes += beginning.notes(
+                spec, ready.space, find_warmth(spec, ready.space, odds=ready.odds), odds=ready.odds
+            )
     except InputError as error:
         return [str(error)]
     return []
@@ -151,14 +153,15 @@ def begin(spec: StudySpec, ready: Preparation, replicates: Replicates | None = N
 
     InputError for one that cannot be continued.
     """
-    study = open_to_work(spec, ready.fingerprints())
+    study = open_to_work(spec, ready.fingerprints(), ready.odds)
     ready.save()
     through_outages(lambda: enqueue(spec, study, replicates))
     return study
 
 
-def open_to_work(spec: StudySpec, fingerprints: Mapping[str, Mapping[str, Any]]) -> optuna.Study:
-    """The study, created where it does not exist, in a folder that is its own from now on.
+def open_to_work(spec: StudySpec, fingerprints: Mapping[str, Mapping[str, Any]], odds: float = 1.0) -> optuna.Study:
+    """The study, created where it does not exist, in a folder that is its own from now on; `odds` are those of its data
+    (`mmtuna.spaces.portfolio.odds_of`), 1 where nothing is known of them.
 
     InputError where it was begun on something else than `fingerprints`, and where the folder is another study's.
     """
@@ -167,7 +170,7 @@ def open_to_work(spec: StudySpec, fingerprints: Mapping[str, Mapping[str, Any]])
     claim_folder(StudyFolder(spec.study.folder), study)
     space = space_of(study, spec)
     with study_lock(spec.study.storage, spec.study.name):
-        beginning.settle(study, spec, space, lambda: find_warmth(spec, space))
+        beginning.settle(study, spec, space, lambda: find_warmth(spec, space, odds=odds), odds=odds)
     return study
 
 

@@ -61,29 +61,32 @@ def check_beliefs(spec: StudySpec, space: SearchSpace) -> None:
         raise InputError(f"[space.params.{believed}] prior: a grid is trained whole; take sampler tpe, or remove prior")
 
 
-def first_configs(spec: StudySpec, space: SearchSpace, portfolio: Portfolio | None = None) -> list[Params]:
-    """The configs that a new study of `spec` begins with, as far as `space` holds them, each once.
+def first_configs(
+    spec: StudySpec, space: SearchSpace, portfolio: Portfolio | None = None, odds: float = 1.0
+) -> list[Params]:
+    """The configs that a new study of `spec` on data of these `odds` begins with, as far as `space` holds them, each
+    once.
 
     They are of `portfolio`, by default of the one that comes with mmtuna.
     """
     if not _begins_with_others(spec, space, LEARNING):
         return []
     found: list[Params] = []
-    for config in (portfolio or packaged()).configs:
+    for config in (portfolio or packaged()).at(odds).configs:
         params = adapted(config, space, {**DEFAULTS, **spec.train})
         if params is not None and params not in found:
             found.append(params)
     return found
 
 
-def _known_of_others(spec: StudySpec, space: SearchSpace, portfolio: Portfolio) -> tuple[Earlier, ...]:
+def _known_of_others(spec: StudySpec, space: SearchSpace, portfolio: Portfolio, odds: float) -> tuple[Earlier, ...]:
     """The portfolio's trials that the sampler of a new study of `spec` knows, of those that `space` can hold.
 
     Where a person names earlier studies of their own it knows these alone.
     """
     if spec.study.warm or not _begins_with_others(spec, space, ("tpe",)):
         return ()
-    return tuple(fitting(portfolio.earlier, space, {**DEFAULTS, **spec.train}))
+    return tuple(fitting(portfolio.at(odds).earlier, space, {**DEFAULTS, **spec.train}))
 
 
 def _begins_with_others(spec: StudySpec, space: SearchSpace, samplers: Sequence[str]) -> bool:
@@ -98,18 +101,21 @@ def settle(
     space: SearchSpace,
     warmth: Callable[[], Sequence[Warmth]],
     portfolio: Portfolio | None = None,
+    odds: float = 1.0,
 ) -> None:
     """Notes what `study` is begun with, where it is new. The caller holds the study's lock.
 
-    One that was begun before there was anything to begin with goes on without.
+    One that was begun before there was anything to begin with goes on without. `odds` are those of its data
+    (`mmtuna.spaces.portfolio.odds_of`).
     """
     if BEGUN_WITH in study.user_attrs or study.get_trials(deepcopy=False):
         return
     whole = portfolio or packaged()
     begun = {
         "version": whole.version,
-        "portfolio": first_configs(spec, space, whole),
-        "others": packed(_known_of_others(spec, space, whole)),
+        "odds": odds,
+        "portfolio": first_configs(spec, space, whole, odds),
+        "others": packed(_known_of_others(spec, space, whole, odds)),
         "warm": [{**asdict(one), "earlier": packed(one.earlier)} for one in warmth()],
     }
     study.set_user_attr(BEGUN_WITH, begun)
@@ -119,6 +125,11 @@ def portfolio_of(study: optuna.Study) -> Sequence[Params]:
     """The configs that the study was begun with."""
     found: Sequence[Params] = study.user_attrs.get(BEGUN_WITH, {}).get("portfolio", ())
     return found
+
+
+def odds_of(study: optuna.Study) -> float:
+    """How many background pixels there are for one of all other classes in the study's data; 1 where nobody knows."""
+    return float(study.user_attrs.get(BEGUN_WITH, {}).get("odds", 1.0))
 
 
 def earlier_of(study: optuna.Study) -> list[Earlier]:
@@ -172,7 +183,11 @@ def join(study: optuna.Study, table: StudyTable, space: SearchSpace, priors: Map
 
 
 def notes(
-    spec: StudySpec, space: SearchSpace, warmth: Sequence[Warmth], portfolio: Portfolio | None = None
+    spec: StudySpec,
+    space: SearchSpace,
+    warmth: Sequence[Warmth],
+    portfolio: Portfolio | None = None,
+    odds: float = 1.0,
 ) -> list[str]:
     """What a person should know of how a new study begins."""
     found = [
@@ -194,13 +209,15 @@ def notes(
             "confirm = 0 searches to the end"
         )
     whole = portfolio or packaged()
-    used, known = len(first_configs(spec, space, whole)), len(_known_of_others(spec, space, whole))
+    used = len(first_configs(spec, space, whole, odds))
+    known = len(_known_of_others(spec, space, whole, odds))
     if used:
         rest = "" if used == len(whole.configs) else f" ({len(whole.configs) - used} more do not fit into [space])"
         learnt = f", and the sampler knows {known} trials there" if known else ""
+        weighed = f", foreground weights for {odds:.3g} pixels of background to one" if odds > 1 else ""
         found.append(
             f"the first {used} trials are configs that did well on other data sets{rest}{learnt}: portfolio "
-            f"{whole.version}; [study] portfolio = false begins without"
+            f"{whole.version}{weighed}; [study] portfolio = false begins without"
         )
     return found
 

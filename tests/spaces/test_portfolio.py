@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mmtuna.spaces.parameter import Categorical, Float, Int, Params
-from mmtuna.spaces.portfolio import FILE, adapted, packaged
+from mmtuna.spaces.portfolio import FILE, adapted, odds_of, packaged, rebalanced
 from mmtuna.spaces.presets import extended, paper
 from mmtuna.spaces.search_space import SearchSpace
 from mmtuna.spaces.settings import DEFAULTS
@@ -50,6 +50,34 @@ def test_what_a_config_does_not_say_is_left_to_the_sampler() -> None:
 def test_nothing_is_moved_where_it_must_be_exact() -> None:
     assert adapted(CONFIG, SPACE, DEFAULTS, exact=True) == CONFIG
     assert adapted({**CONFIG, "rotation": 14}, SPACE, DEFAULTS, exact=True) is None
+
+
+@pytest.mark.parametrize(
+    ("weight", "theirs", "ours", "found"),
+    [
+        (1.0, 100.0, 4.0, 1.0),
+        (100.0, 100.0, 4.0, 4.0),  # what evens out the classes there does so here
+        (10.0, 100.0, 4.0, 2.0),
+        (2.0, 4.0, 100.0, 10.0),
+        (0.1, 100.0, 4.0, 0.5),
+        (10.0, 100.0, 0.5, 10.0),  # a foreground that is no minority
+        (10.0, 1.0, 4.0, 10.0),
+        (10.0, 100.0, 109.0, 10.0),  # balanced alike
+    ],
+)
+def test_a_foreground_weight_is_the_same_power_of_the_odds(
+    weight: float, theirs: float, ours: float, found: float
+) -> None:
+    assert rebalanced({"foreground_weight": weight, "crop": 288}, theirs, ours) == {
+        "foreground_weight": pytest.approx(found),
+        "crop": 288,
+    }
+    assert rebalanced({"crop": 288}, theirs, ours) == {"crop": 288}
+
+
+def test_odds_are_of_the_first_class_to_all_others() -> None:
+    assert odds_of([900, 80, 10]) == 10.0
+    assert [odds_of(pixels) for pixels in ([], [5], [5, 0], [0, 5])] == [1.0] * 4
 
 
 def test_the_portfolio_fits_into_the_preset_that_it_was_recorded_with() -> None:

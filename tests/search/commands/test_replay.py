@@ -67,7 +67,7 @@ def test_the_share_without_an_answer_is_told(spec: Path, recorded: Path) -> None
 def test_of_what_is_alike_it_is_told_how_much_seeds_decide(spec: Path, recorded: Path) -> None:
     done = mmtuna("replay", spec, "--recorded", recorded, "--studies", 2, "--trials", 4, "--answers", "alike")
     assert done.returncode == 0, done.stderr
-    lacking = "seeds: too few configs were recorded twice; further trainings are told as other configs alike"
+    lacking = "seeds: too few configs were recorded twice; what is alike is told as if seeds changed nothing"
     assert lacking in done.stdout.splitlines()
     rows = [json.loads(line) for line in recorded.read_text().splitlines()]
     again = [row | {"seed": row["seed"] + 1000} for row in rows if row["state"] == "COMPLETE"][:5]

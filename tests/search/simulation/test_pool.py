@@ -144,8 +144,8 @@ def test_what_is_alike_is_what_comes_to_the_same() -> None:
         assert told.iterations == 200 * 200 // int(trials[pool.likeness.draw(params, seed)].params["iterations"])
         assert told.curve[-1].metrics["mIoU"] == 0.9
         assert told == pool.answer(params, "alike", 0.0, seed)
-    assert pool.expected(params) == pytest.approx(0.9, abs=0.02)
-    assert pool.expected({**params, "lr_sgd": 0.1}) == pytest.approx(0.1, abs=0.02)
+        assert pool.worth(params, 0.0, "alike", seed) == 0.9
+        assert pool.worth({**params, "lr_sgd": 0.1}, 0.0, "alike", seed) == 0.1
     held = pool.held_out("alike", 1.0)
     assert held.answered == 1.0
     assert held.error < 0.2 * held.guess
@@ -174,7 +174,7 @@ def test_where_seeds_change_nothing_each_further_training_of_a_config_is_told_ab
     for seed in range(10):
         first = told_of(pool, params, seed, 0)
         assert [told_of(pool, params, seed, times) for times in range(5)] == pytest.approx([first] * 5, abs=0.02)
-        assert pool.expected(params, seed) == pytest.approx(first, abs=0.02)
+        assert pool.worth(params, 0.0, "alike", seed) == pytest.approx(first, abs=0.02)
     assert len({told_of(pool, params, seed, 0) for seed in range(10)}) > 1
 
 
@@ -213,12 +213,60 @@ def test_a_further_training_is_that_of_a_config_which_came_to_about_the_same() -
     assert max(of_bad) <= 0.5
 
 
-def test_what_to_expect_is_the_mean_of_the_further_trainings() -> None:
+def test_what_params_are_worth_is_the_mean_of_their_trainings_or_what_was_told() -> None:
     params: Params = {"lr_sgd": 0.4, "iterations": 200}
     for pool in (twice_trained(0.15), Pool(LINE, twice_trained(0.15).trials[1::2], Scoring("mIoU"))):
         for seed in range(4):
-            mean = statistics.mean(told_of(pool, params, seed, times) for times in range(1, 2000))
-            assert mean == pytest.approx(pool.expected(params, seed), abs=0.02)
+            mean = statistics.mean(told_of(pool, params, seed, times) for times in range(2000))
+            assert mean == pytest.approx(pool.worth(params, 0.0, "alike", seed), abs=0.02)
+            assert pool.worth(params, 0.3, "alike", seed) <= pool.most("alike") <= pool.best
+            assert pool.worth(params, 0.3, "blend", seed) == 0.3
+    assert pool.most("blend") == pool.best
+
+
+def test_two_trainings_of_the_same_params_are_told_as_far_apart_as_recorded_ones() -> None:
+    pool = twice_trained(0.15, configs=600)
+    pairs = [(pool.values[place], pool.values[place + 1]) for place in range(0, len(pool.values), 4)]
+    assert all(pool.trials[4 * place].params == pool.trials[4 * place + 1].params for place in range(len(pairs)))
+    chance = random.Random(0)
+    both: list[Params] = [{"lr_sgd": chance.random(), "iterations": 200} for _ in range(600)]
+    told = [[told_of(pool, params, seed, times) for times in (0, 1)] for seed, params in enumerate(both)]
+    recorded, simulated = (statistics.correlation(*zip(*some, strict=True)) for some in (pairs, told))
+    assert simulated == pytest.approx(recorded, abs=0.08)
+    spreads = [statistics.stdev(one for one, _ in some) for some in (pairs, told)]
+    assert spreads[1] == pytest.approx(spreads[0], rel=0.1)
+
+
+def test_in_one_world_what_lies_near_comes_to_the_same_and_in_others_to_other_things() -> None:
+    pool = Pool(LINE, twice_trained(0.15).trials[1::2], Scoring("mIoU"))
+    told = [
+        [told_of(pool, {"lr_sgd": 0.4 + off, "iterations": 200}, seed, 0) for off in (0, 1e-9)] for seed in range(9)
+    ]
+    assert all(one == other for one, other in told)
+    assert len({one for one, _ in told}) > 2
+
+
+def test_what_came_to_something_else_says_nothing_of_seeds() -> None:
+    """Good configs were recorded twice and differ, bad ones once."""
+    good = [trial(value, lr_sgd=rate, iterations=200) for rate in (0.7, 0.8, 0.9, 1.0) for value in (0.8, 0.9)]
+    bad = [trial(0.1, lr_sgd=rate / 100, iterations=200) for rate in range(40)]
+    pool = Pool(LINE, good + bad, Scoring("mIoU"))
+    assert {told_of(pool, {"lr_sgd": 0.2, "iterations": 200}, 0, times) for times in range(50)} == {0.1}
+    assert {told_of(pool, {"lr_sgd": 0.9, "iterations": 200}, 0, times) for times in range(50)} == {0.8, 0.9}
+
+
+def test_a_config_of_many_seeds_counts_as_one() -> None:
+    often = [trial(0.5, lr_sgd=0.5, iterations=200) for _ in range(20)]
+    others = [trial(value, lr_sgd=rate, iterations=200) for rate in (0.1, 0.2, 0.3) for value in (0.5, 0.9)]
+    pool = Pool(LINE, often + others, Scoring("mIoU"))
+    assert pool.worth({"lr_sgd": 0.5, "iterations": 200}, 0.0, "alike") == pytest.approx(
+        0.5 * 0.5 + 0.5 * (0.5 + 3 * 0.9) / 4
+    )
+
+
+def test_of_one_config_alone_nothing_is_foretold() -> None:
+    pool = Pool(LINE, [trial(value, lr_sgd=0.5, iterations=200) for value in (0.4, 0.6)], Scoring("mIoU"))
+    assert pool.held_out("alike", 1.0).answered == 0.0
 
 
 @pytest.mark.parametrize("answers", ["nearest", "blend", "alike"])
@@ -237,5 +285,5 @@ def test_answers_that_are_alike_have_the_spread_of_their_leaves() -> None:
     told = [pool.answer(params, "alike", 0.0, seed) for seed in range(400)]
     values = [one.curve[-1].metrics["mIoU"] for one in told if one is not None]
     assert pool.repeats() is None
-    assert statistics.mean(values) == pytest.approx(pool.expected(params), abs=0.06)
+    assert statistics.mean(values) == pytest.approx(statistics.mean(pool.values), abs=0.2)
     assert statistics.stdev(values) > 0.02

@@ -112,6 +112,27 @@ def test_notes_say_what_fits(tmp_path: Path) -> None:
     ]
 
 
+def test_foreground_weights_are_those_for_the_balance_of_the_data(tmp_path: Path) -> None:
+    """On data of a tenth of the odds the square root of the odds is the square root of a tenth of what it was."""
+    spec = spec_at(tmp_path)
+    config = {**FEW.configs[0], "loss": "cross_entropy", "foreground_weight": 10.0}
+    config.pop("mix_weight", None)
+    whole = Portfolio((config,), (Earlier(config, 0.5), Earlier({**config, "foreground_weight": 2000.0}, 0.1)))
+
+    def weights(odds: float) -> list[object]:
+        begun = create_or_open(spec_at(tmp_path / f"{odds}", name=f"s{odds:g}"), REPLAY)
+        beginning.settle(begun, spec, spec.search_space(), list, whole, odds)
+        assert (beginning.odds_of(begun), begun.user_attrs[BEGUN_WITH]["version"]) == (odds, whole.version)
+        known = [*beginning.portfolio_of(begun), *(one.params for one in beginning.earlier_of(begun))]
+        return [params["foreground_weight"] for params in known]
+
+    assert weights(100.0) == [10.0, 10.0]  # what lies outside [space] is known to nobody
+    assert weights(10.0) == pytest.approx([10**0.5, 10**0.5, 2000**0.5])
+    assert weights(1.0) == [10.0, 10.0]
+    assert "portfolio " in (said := beginning.notes(spec, spec.search_space(), [], whole, 10.5)[0])
+    assert f"{whole.version}, foreground weights for 10.5 pixels of background to one; [study] portfolio" in said
+
+
 def test_more_configs_to_begin_with_than_trials_are_told(tmp_path: Path) -> None:
     def said(configs: int, enqueue: str = "") -> list[str]:
         start = ", ".join(f"{{ weight_decay = 1e-{2 + number} }}" for number in range(configs))
@@ -161,9 +182,12 @@ def test_what_others_found_changes_what_is_drawn(tmp_path: Path) -> None:
 
 def test_all_packaged_trials_are_known_to_a_study_that_can_hold_them(tmp_path: Path) -> None:
     spec = spec_at(tmp_path, space=f'{EXTENDED}\ndrop = ["initial_weights"]')
-    begun = create_or_open(spec, REPLAY)
-    beginning.settle(begun, spec, spec.search_space(), list)
-    assert beginning.earlier_of(begun) == list(packaged().earlier)
+    begun, space = create_or_open(spec, REPLAY), spec.search_space()
+    beginning.settle(begun, spec, space, list, odds=80.0)
+    whole = packaged().at(80.0).earlier
+    held = [one for one in whole if space.contains(one.params)]
+    assert beginning.earlier_of(begun) == held
+    assert 0.9 * len(whole) < len(held) < len(whole)  # all but weights that would be beyond the range here
     assert len(packaged().earlier) > 400
 
 
@@ -221,6 +245,29 @@ def test_earlier_studies_are_found_by_folder_spec_and_record(tmp_path: Path) -> 
     assert beginning.goes_on_with(again, changed) == [
         "[study] warm counts when a study is begun; this one was begun with other, other, trials.jsonl"
     ]
+
+
+def test_earlier_studies_are_known_as_they_would_be_on_these_data(tmp_path: Path) -> None:
+    """From 10,000 to 100 pixels of background for one of the rest: the weight's root."""
+    weighed = [
+        {**one.params, "foreground_weight": 25.0} for one in random_pool(40).trials if "foreground_weight" in one.params
+    ]
+    record = recorded_file(tmp_path / "trials.jsonl", weighed[:12])
+    counts = {"labelled": [[30000, 2, 1]], "intersect": [[[1, 1, 1]]] * 20, "predicted": [[[1, 1, 1]]] * 20}
+    lines = [json.loads(line) | {"counts": counts} for line in record.read_text().splitlines()]
+    record.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    other = spec_at(tmp_path / "other", "portfolio = false", name="o")
+    study = create_or_open(other, REPLAY)
+    beginning.settle(study, other, other.search_space(), list, odds=10_000.0)
+    space = other.search_space()
+    made = {one.name: one.distribution for one in space if one.name in weighed[0]}
+    study.add_trial(optuna.trial.create_trial(value=0.5, params=weighed[0], distributions=made))
+    spec = spec_at(tmp_path / "new", "portfolio = false")
+    for place in (record, tmp_path / "other"):
+        for odds, weight in ((100.0, 5.0), (1.0, 25.0), (9_500.0, 25.0)):
+            (found,) = find_warmth(spec, space, [place], odds)
+            weights = [float(one.params["foreground_weight"]) for one in found.earlier]
+            assert weights == pytest.approx([weight] * len(weights))
 
 
 @pytest.mark.parametrize(
