@@ -21,6 +21,8 @@ EARLIER = ".json"
 """The ending of the file beside a portfolio's that holds the trials it knows."""
 ODDS = 100.0
 """Of the data that the foreground weights of a portfolio are for: about as the lesions of retinas are."""
+_MINORITY = 2.0
+"""Odds from which on a foreground is a minority. Near odds of 1 a weight is any power of them."""
 _SAME = 1.1
 """Data whose odds are apart by no more than this factor are balanced alike."""
 _ESSENTIAL = {"loss", "optimizer", "lr_sgd", "lr_adam"}
@@ -106,7 +108,7 @@ def rebalanced(config: Params, theirs: float, ours: float) -> Params:
     Where a foreground is no minority its weight says nothing of others, and stays; so it does where odds are alike.
     """
     weight = config.get("foreground_weight")
-    if weight is None or min(theirs, ours) <= 1 or max(theirs, ours) <= _SAME * min(theirs, ours):
+    if weight is None or min(theirs, ours) < _MINORITY or max(theirs, ours) <= _SAME * min(theirs, ours):
         return config
     return {**config, "foreground_weight": float(ours ** (math.log(float(weight)) / math.log(theirs)))}
 

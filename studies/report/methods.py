@@ -101,8 +101,22 @@ def _knowledge(reading: Reading) -> str:
         f"the trials of {names}, studies from before" if warm else "",
     ]
     known = listed([part for part in knew if part])
-    sentences = [f"It began with {began}." if began else "", f"The sampler knew {known}." if known else ""]
+    sentences = [
+        f"It began with {began}." if began else "",
+        f"The sampler knew {known}." if known else "",
+        _balance(begun.get("odds")) if marks[PORTFOLIO] or known else "",
+    ]
     return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _balance(odds: object) -> str:
+    """For which balance of classes others' foreground weights were taken; nothing where it was not known."""
+    if not isinstance(odds, float) or odds <= 1:
+        return ""
+    return (
+        f"Foreground weights found on other data were taken for the training pixels here, {odds:.3g} of background to "
+        "one of all other classes."
+    )
 
 
 def _weights(pretrained: str | None) -> str:

@@ -62,6 +62,7 @@ def test_nothing_is_moved_where_it_must_be_exact() -> None:
         (0.1, 100.0, 4.0, 0.5),
         (10.0, 100.0, 0.5, 10.0),  # a foreground that is no minority
         (10.0, 1.0, 4.0, 10.0),
+        (50.0, 1.01, 100.0, 50.0),
         (10.0, 100.0, 109.0, 10.0),  # balanced alike
     ],
 )

@@ -223,6 +223,12 @@ def test_methods_say_what_the_search_did_not_find_by_itself(space: SearchSpace, 
     assert (
         "The sampler knew 40 trials recorded on other data sets (portfolio 12ed3b27) and the trials of vessels" in text
     )
+    weighed = (
+        "weights found on other data were taken for the training pixels here, 10.5 of background to one of all other"
+    )
+    assert weighed not in text
+    study.set_user_attr("mmtuna:begun_with", known | {"odds": 10.54})
+    assert weighed in read(study, space).sections["methods"]
 
 
 def test_scaled_sides_and_iterations_are_said_to_be_and_what_was_trained(space: SearchSpace) -> None:
