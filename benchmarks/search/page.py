@@ -20,19 +20,23 @@ Whole curves of random trials of the untouched `extended` preset were recorded o
 machine: the paper's images (duke), the vessels of DRIVE and synthetic eyes (phantom). Simulated studies search them,
 with the very samplers and pruners of `mmtuna run`, hundreds of times a setting by the seeds 0, 1, ..., and a proposal
 is told the curve of a recorded trial that is alike ([how](spec.md#record-and-replay)): each study searches another
-world that the recorded trials allow. What they know of others,
-portfolio and trials, is made from the other sets alone. What holds among these trials need not hold elsewhere: record
+world that the recorded trials allow. What they know of others, portfolio and trials, is made from the other sets
+alone. What holds among these trials need not hold elsewhere: record
 your own, and simulate.
 
 **Read this first.** A search is worth what trainings of the config come to that it chose (*worth*). How far
 one training can be trusted was recorded: 28 to 34 configs of each set were trained with a second seed. The best third
 of them differ by a standard deviation of 0.02 on duke, 0.05 on drive and 0.10 on phantom. At the end of 30 trials
-mmtuna is ahead of plain Optuna by some 0.01 on duke, 0.05 on drive and 0.02 on phantom. Without the
-portfolio's configs it is not: these did well on the other sets, which three sets are few to show. At the end of 100
-trials it is ahead by 0.01 to 0.03, and plain Optuna's score costs half or so on drive and phantom, not on duke. In the
-searches that were trained for real, at the end of this page, mmtuna was ahead on one set, even on one and behind on
-one, and a little behind in the few short races so far. All but the race on drive are of a version in which TPE heeded
-others' trials; a forest does now.
+the config that mmtuna chose is worth 0.03 more than plain Optuna's on duke and drive and 0.05 more on phantom, and
+plain Optuna's score costs 0.16 to 0.5 of its iterations; of 100 trials it is worth 0.02 to 0.06 more, at 0.08 to 0.34
+of the cost. Nearly all of this lead is the portfolio's configs: where
+random draws follow them in the place of TPE the studies come as far, and without what others found they are behind
+plain Optuna on duke and drive. Three sets are few to show what did well on the others. And in such a world a whole
+neighbourhood comes to the same: whoever refines a good config gains nothing, as in trainings one may, which is hard on
+samplers that do. In the searches that were
+trained for real, at the end of this page, mmtuna was ahead on one set, even on one and behind on one, and a little
+behind in the few short races so far. All of these are of before weights were taken for the balance of classes, and all
+but the race on drive of a version in which TPE heeded others' trials; a forest does now.
 
 In the tables: *of plain* is the cost (training iterations) until the score that plain Optuna, `TPESampler()` and
 `MedianPruner()`, has at the end of its budget, as a share of its own; *reached* the share of studies that came there;
@@ -109,11 +113,12 @@ def _balance(document: Mapping[str, Any]) -> Iterable[str]:
     rows = []
     for name, found in document["sets"].items():
         between = f"{found['interval']['low']:+.3f} to {found['interval']['high']:+.3f}" if found["interval"] else "-"
-        means = [f"{found[which]:.4f}" for which in ("as_it_was", "rebalanced")]
+        means = [f"{found[f'{best}{of}']:.4f}" for best in ("", "best_") for of in ("as_it_was", "rebalanced")]
         better = f"{found['better']} better, {found['worse']} worse of {found['configs']}"
         odds = document["background_to_foreground"][name]
         rows.append([name, f"{odds:.3g}", *means, better, between, f"{found['p']:.3f}"])
-    header = ["set", "odds", "as it was, mean", "for the balance, mean", "", "difference, 95 %", "p"]
+    of = [f"{weight}, {which}" for which in ("mean", "best") for weight in ("as it was", "for the balance")]
+    header = ["set", "odds", *of, "", "difference, 95 %", "p"]
     yield from (*_table(header, rows), "", "Weights, one config a row:", "")
     pairs = [[name, *pair.values()] for name, found in document["sets"].items() for pair in found["pairs"]]
     yield from _table(["set", "weight", "for the balance", "as it was", "mIoU"], pairs)
