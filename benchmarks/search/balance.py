@@ -28,7 +28,6 @@ from mmtuna.search.simulation.portfolio import choose, means_of
 from mmtuna.search.versions import machine, versions
 from mmtuna.spaces.files import write_whole
 from mmtuna.spaces.parameter import Params
-from mmtuna.spaces.portfolio import rebalanced
 from mmtuna.studies.standing import params_key
 from mmtuna.studies.statistics.comparing import signed_rank
 from mmtuna.studies.statistics.intervals import bootstrap, mean_features
@@ -73,13 +72,12 @@ def _wanted(name: str, pools: Mapping[str, Pool], count: int) -> list[tuple[Para
     here = set(means_of(pools[name]))
     found = list[tuple[float, Params, Params]]()
     for one in choose(others, len(here)):
-        home = min(one.regrets, key=lambda other: one.regrets[other])
-        moved = rebalanced(one.params, pools[home].odds, pools[name].odds)
+        moved = one.at(pools[name].odds)
         if "foreground_weight" not in moved or params_key(one.params) not in here:
             continue
         weight = min(MOST, max(LEAST, float(moved["foreground_weight"])))
         if abs(math.log(weight / float(one.params["foreground_weight"]))) >= math.log(APART):
-            found.append((one.regrets[home], one.params, {**moved, "foreground_weight": weight}))
+            found.append((min(one.regrets.values()), one.params, {**moved, "foreground_weight": weight}))
     return [(config, moved) for _, config, moved in sorted(found, key=lambda entry: entry[0])[:count]]
 
 
