@@ -19,10 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from contests import HERE, RESULTS, ROOT, SETS, all_of, command, names_of, pool_of
+from contests import HERE, RESULTS, ROOT, SETS, all_of, command, names_of
 from record import record, trained_on
 
-from mmtuna.objectives.recorded import load_recorded
 from mmtuna.search.simulation.pool import Pool
 from mmtuna.search.simulation.portfolio import choose, means_of
 from mmtuna.search.versions import machine, versions
@@ -34,8 +33,6 @@ from mmtuna.studies.statistics.intervals import bootstrap, mean_features
 
 APART = 1.5
 """The factor by which the weights have to differ at least, that there is something to tell."""
-LEAST, MOST = 1.0, 50.0
-"""Of the weights of the preset."""
 SEED = 3000
 """The first seed: beyond those of record.py."""
 
@@ -51,8 +48,7 @@ def main() -> None:
         wanted = _wanted(name, pools, options.configs)
         there = trained_on(name, folder)
         record(name, [moved for _, moved in wanted if moved not in there], options, seed=SEED, folder=folder)
-        values = means_of(pool_of(name, load_recorded(folder / f"{name}.jsonl")))
-        before = means_of(pools[name])
+        values, before = means_of(all_of(name, folder)), means_of(pools[name])
         pairs[name] = [
             {
                 "weight": round(float(config["foreground_weight"]), 3),
@@ -72,12 +68,11 @@ def _wanted(name: str, pools: Mapping[str, Pool], count: int) -> list[tuple[Para
     here = set(means_of(pools[name]))
     found = list[tuple[float, Params, Params]]()
     for one in choose(others, len(here)):
-        moved = one.at(pools[name].odds)
-        if "foreground_weight" not in moved or params_key(one.params) not in here:
+        if "foreground_weight" not in one.params or params_key(one.params) not in here:
             continue
-        weight = min(MOST, max(LEAST, float(moved["foreground_weight"])))
-        if abs(math.log(weight / float(one.params["foreground_weight"]))) >= math.log(APART):
-            found.append((min(one.regrets.values()), one.params, {**moved, "foreground_weight": weight}))
+        moved = one.searching(pools[name])
+        if abs(math.log(moved["foreground_weight"] / one.params["foreground_weight"])) >= math.log(APART):
+            found.append((min(one.regrets.values()), one.params, moved))
     return [(config, moved) for _, config, moved in sorted(found, key=lambda entry: entry[0])[:count]]
 
 

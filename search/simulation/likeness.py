@@ -108,7 +108,7 @@ class Likeness:
         further = self._further[place]
         return chance.choice(chance.choice(further)) if further and chance.random() >= _ITSELF else place
 
-    def expected(self, params: Mapping[str, Value], seed: int) -> float:
+    def worth(self, params: Mapping[str, Value], seed: int) -> float:
         """What `params` are worth in the world `seed`: the mean of all trainings of these that can be told."""
         return self._worth[self._is(params, seed)]
 

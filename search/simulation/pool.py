@@ -133,7 +133,7 @@ class Pool:
     def worth(self, params: Mapping[str, Value], told: float, answers: Answers, seed: int = 0) -> float:
         """What `params` are worth of which a training was `told`: that, but where answers are alike, and one training
         may have been lucky, the mean of all that can be told of them by `seed`, 0 of what diverged."""
-        return self.likeness.expected(params, seed) if answers == "alike" else told
+        return self.likeness.worth(params, seed) if answers == "alike" else told
 
     def most(self, answers: Answers) -> float:
         """The most that any params can be worth."""

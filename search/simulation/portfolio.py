@@ -37,7 +37,9 @@ class Chosen:
 
     def searching(self, pool: Pool) -> Params:
         """Its params as a study of `pool` begins with them, which was recorded in the same space."""
-        return adapted(self.at(pool.odds), pool.space, {}) or self.params
+        found = adapted(self.at(pool.odds), pool.space, {})
+        assert found is not None  # all its choices are of that space
+        return found
 
 
 def choose(pools: Mapping[str, Pool], size: int = SIZE) -> list[Chosen]:

@@ -128,9 +128,8 @@ def _beginning_problems(spec: StudySpec, ready: Preparation, replicates: Replica
         if study is not None:
             ready.notes += beginning.goes_on_with(study, spec)
         elif replicates is None:
-            ready.notes += beginning.notes(
-                spec, ready.space, find_warmth(spec, ready.space, odds=ready.odds), odds=ready.odds
-            )
+            odds = ready.odds
+            ready.notes += beginning.notes(spec, ready.space, find_warmth(spec, ready.space, odds=odds), odds=odds)
     except InputError as error:
         return [str(error)]
     return []

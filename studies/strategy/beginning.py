@@ -61,32 +61,29 @@ def check_beliefs(spec: StudySpec, space: SearchSpace) -> None:
         raise InputError(f"[space.params.{believed}] prior: a grid is trained whole; take sampler tpe, or remove prior")
 
 
-def first_configs(
-    spec: StudySpec, space: SearchSpace, portfolio: Portfolio | None = None, odds: float = 1.0
-) -> list[Params]:
-    """The configs that a new study of `spec` on data of these `odds` begins with, as far as `space` holds them, each
-    once.
+def first_configs(spec: StudySpec, space: SearchSpace, portfolio: Portfolio | None = None) -> list[Params]:
+    """The configs that a new study of `spec` begins with, as far as `space` holds them, each once.
 
     They are of `portfolio`, by default of the one that comes with mmtuna.
     """
     if not _begins_with_others(spec, space, LEARNING):
         return []
     found: list[Params] = []
-    for config in (portfolio or packaged()).at(odds).configs:
+    for config in (portfolio or packaged()).configs:
         params = adapted(config, space, {**DEFAULTS, **spec.train})
         if params is not None and params not in found:
             found.append(params)
     return found
 
 
-def _known_of_others(spec: StudySpec, space: SearchSpace, portfolio: Portfolio, odds: float) -> tuple[Earlier, ...]:
+def _known_of_others(spec: StudySpec, space: SearchSpace, portfolio: Portfolio) -> tuple[Earlier, ...]:
     """The portfolio's trials that the sampler of a new study of `spec` knows, of those that `space` can hold.
 
     Where a person names earlier studies of their own it knows these alone.
     """
     if spec.study.warm or not _begins_with_others(spec, space, ("tpe",)):
         return ()
-    return tuple(fitting(portfolio.at(odds).earlier, space, {**DEFAULTS, **spec.train}))
+    return tuple(fitting(portfolio.earlier, space, {**DEFAULTS, **spec.train}))
 
 
 def _begins_with_others(spec: StudySpec, space: SearchSpace, samplers: Sequence[str]) -> bool:
@@ -111,11 +108,12 @@ def settle(
     if BEGUN_WITH in study.user_attrs or study.get_trials(deepcopy=False):
         return
     whole = portfolio or packaged()
+    here = whole.at(odds)
     begun = {
         "version": whole.version,
         "odds": odds,
-        "portfolio": first_configs(spec, space, whole, odds),
-        "others": packed(_known_of_others(spec, space, whole, odds)),
+        "portfolio": first_configs(spec, space, here),
+        "others": packed(_known_of_others(spec, space, here)),
         "warm": [{**asdict(one), "earlier": packed(one.earlier)} for one in warmth()],
     }
     study.set_user_attr(BEGUN_WITH, begun)
@@ -209,8 +207,8 @@ def notes(
             "confirm = 0 searches to the end"
         )
     whole = portfolio or packaged()
-    used = len(first_configs(spec, space, whole, odds))
-    known = len(_known_of_others(spec, space, whole, odds))
+    here = whole.at(odds)
+    used, known = len(first_configs(spec, space, here)), len(_known_of_others(spec, space, here))
     if used:
         rest = "" if used == len(whole.configs) else f" ({len(whole.configs) - used} more do not fit into [space])"
         learnt = f", and the sampler knows {known} trials there" if known else ""

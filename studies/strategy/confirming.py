@@ -22,7 +22,7 @@ from mmtuna.studies.strategy.sampling import LEARNING, sampler_name
 CONFIGS = 3
 """How many of the best configs are trained once more, in turn."""
 AUTO = 0.1
-"""The share by `confirm = "auto"`. In simulated studies of 30 trials what to expect of the chosen config hardly differs
+"""The share by `confirm = "auto"`. In simulated studies of 30 trials what the chosen config is worth hardly differs
 between 0 and 0.4 (docs/search.md): so much costs nothing, and says by how much seeds change what was found."""
 AUTO_TRIALS = 30
 """By "auto" fewer trials confirm nothing: a tenth of them is less than a training for each of these configs."""

@@ -11,9 +11,10 @@ ODDS = 0.05
 LEAST = 12
 """Finished trials before which nothing is said: the sampler has drawn most of them at random."""
 _COEFFICIENTS = (-0.63, 1.059, -0.038)
-"""How much is left says nearly all, how long nothing better came hardly anything. Fitted to studies whose proposals
-were moved to recorded trials; by what is alike (benchmarks/results/search-stopping.json) it comes to the same: a study
-is settled where a tenth of its finished trials is left, and not a ninth."""
+"""How much is left says nearly all, how long nothing better came hardly anything: a study is settled where a ninth of
+its finished trials is left. Fitted to studies whose proposals were moved to recorded trials; fitted to what is alike
+(benchmarks/results/search-stopping.json) it would be where an eleventh to a sixth is, the later the longer nothing
+better came."""
 
 
 def odds(finished: int, since: int, left: int) -> float:
